@@ -1,0 +1,113 @@
+"""Small pieces of concurrency: a replayable broadcast, a single flight, a set of tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+
+class Broadcast(Generic[T]):
+    """A list that grows, and any number of readers, each at its own pace.
+
+    A reader is a position in the one shared list, so a hundred readers cost no more memory
+    than one, and a slow reader holds nobody up. Not for threads.
+    """
+
+    def __init__(self) -> None:
+        self._items: list[T] = []
+        self._closed = False
+        self._changed = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Say whether the last item has been published."""
+        return self._closed
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def publish(self, item: T) -> None:
+        """Append an item and wake every reader. Raises RuntimeError once closed."""
+        if self._closed:
+            raise RuntimeError("published to a closed broadcast")
+        self._items.append(item)
+        self._wake()
+
+    def close(self) -> None:
+        """End every reader after its last item; closing twice is harmless."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def read(self, position: int = 0) -> AsyncIterator[T]:
+        """Yield the items from a position on, then each as it comes, until closed."""
+        while True:
+            while position < len(self._items):
+                yield self._items[position]
+                position += 1
+            if self._closed:
+                return
+            await self._changed.wait()
+
+
+class SingleFlight(Generic[K, T]):
+    """Identical questions under way at once are asked once; all get the one answer.
+
+    A caller that is cancelled leaves the others undisturbed.
+    """
+
+    def __init__(self) -> None:
+        self._flights: dict[K, asyncio.Task[T]] = {}
+
+    async def do(self, key: K, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return the answer of `ask`, or of whoever is asking the same already."""
+        task = self._flights.get(key)
+        if task is None:
+            task = asyncio.ensure_future(_run(ask))
+            self._flights[key] = task
+            task.add_done_callback(lambda _: self._flights.pop(key, None))
+            # Every caller may have been cancelled: then nobody fetches the exception.
+            task.add_done_callback(lambda t: t.cancelled() or t.exception())
+        return await asyncio.shield(task)
+
+
+async def _run(ask: Callable[[], Awaitable[T]]) -> T:
+    return await ask()
+
+
+class TaskSet:
+    """Background tasks with an owner: none is lost, none fails in silence, all end with it."""
+
+    def __init__(self, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
+        self._log = log
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def spawn(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+        """Start a task; an exception that leaves it is logged with its name."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("Task %s failed", task.get_name(), exc_info=error)
+
+    async def close(self) -> None:
+        """Cancel every task and wait until all have ended."""
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,71 @@
+"""The contract between builds and whatever makes images.
+
+A backend says what it would do (`assess`), whether the image is there already
+(`find_image`), and makes it (`build`). Queueing, joining, limits of time and silence,
+logs, cancellation and recovery are not its business: `builds` does them for every backend.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
+
+from traitlets.config import LoggingConfigurable
+
+from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
+
+
+class BuildBackend(LoggingConfigurable):
+    """Makes images. Four methods must be written: fingerprint, assess, find_image, build."""
+
+    name: ClassVar[str]
+    """As in configuration, tables and pages: ``venv``, ``repo2docker``, ``binderhub``."""
+
+    description: ClassVar[str] = ""
+    """One sentence for people: what it makes, and out of what."""
+
+    needs_checkout: ClassVar[bool] = True
+    """Whether `BuildJob.checkout` must be there; False where the far side fetches for itself."""
+
+    async def start(self) -> None:
+        """Prepare; called once, before anything else. Raises ConfigurationError."""
+
+    async def stop(self) -> None:
+        """Let go of everything; may be called twice, and without a start."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return all that decides the image besides repository, commit and options.
+
+        Versions and settings, as one short text; part of the content key.
+        """
+
+    @abstractmethod
+    def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
+        """Say what would be done with each configuration file, and what speaks against it.
+
+        Pure: no input or output. A problem found here fails the build with the same words.
+        """
+
+    @abstractmethod
+    async def find_image(self, key: str) -> str | None:
+        """Return the image of a content key if it is there and whole, else None."""
+
+    @abstractmethod
+    def build(self, job: BuildJob) -> AsyncIterator[BackendOutput]:
+        """Make the image: an async generator that yields lines and checkpoints, at last an Image.
+
+        Raises BuildFailed with the reason in words. When it is cancelled or closed it ends all
+        it started, whole process groups included, and removes what is half done, before it
+        returns. A job with a checkpoint was begun by an earlier run of the service: what that
+        left is taken up or removed first.
+        """
+
+    @abstractmethod
+    async def delete_image(self, image: str) -> None:
+        """Remove an image; one that is gone already is success."""
+
+    async def health(self) -> str | None:
+        """Return None if builds would work now, else a sentence that says what to do."""
+        return None

@@ -1,0 +1,226 @@
+"""Child processes as this project wants them: own process group, lines as they come, no orphans.
+
+Whatever ends the caller (an error, a cancel, a closed generator) ends the whole group:
+SIGTERM, a short grace, SIGKILL. Knows nothing of git, uv or containers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jupyterhub_binder.errors import BinderError
+
+LINE_LIMIT = 16_384
+"""Characters after which a line is broken into several; a log line is for people to read."""
+
+_CHUNK = 65_536
+
+
+class ProcessFailed(BinderError):
+    """A child process ended with something other than success; never shown to people as it is."""
+
+    code = "process_failed"
+
+    def __init__(self, message: str, *, returncode: int, output: str = "") -> None:
+        super().__init__(message)
+        self.returncode = returncode
+        self.output = output
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the kernel refuses a child: bytes of memory, bytes a file, seconds of CPU."""
+
+    memory_bytes: int | None = None
+    file_bytes: int | None = None
+    cpu_seconds: int | None = None
+
+    def apply(self) -> None:
+        """Set the limits on this process; for a child between fork and exec."""
+        for kind, value in (
+            (resource.RLIMIT_AS, self.memory_bytes),
+            (resource.RLIMIT_FSIZE, self.file_bytes),
+            (resource.RLIMIT_CPU, self.cpu_seconds),
+        ):
+            if value is not None:
+                resource.setrlimit(kind, (value, value))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class LineSplitter:
+    r"""Cuts decoded output into lines; invalid UTF-8 is replaced, over-long lines are broken.
+
+    A line that a carriage return ends is provisional and keeps it: progress bars send many of
+    those, so of several that come together only the last is kept.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+
+    def feed(self, data: bytes) -> list[str]:
+        """Return the lines that these bytes complete."""
+        text = self._rest + self._decoder.decode(data).replace("\r\n", "\n")
+        *whole, self._rest = text.split("\n")
+        lines = [piece for line in whole for piece in _pieces(_overwritten(line))]
+        # A trailing return may be the first half of a line's end: wait for what follows.
+        at = self._rest.rfind("\r", 0, max(len(self._rest) - 1, 0))
+        if at >= 0:
+            lines.append(_overwritten(self._rest[:at])[:LINE_LIMIT] + "\r")
+            self._rest = self._rest[at + 1 :]
+        while len(self._rest) > LINE_LIMIT:
+            lines.append(self._rest[:LINE_LIMIT])
+            self._rest = self._rest[LINE_LIMIT:]
+        return lines
+
+    def end(self) -> list[str]:
+        """Return what is left when the output ends."""
+        rest, self._rest = self._rest + self._decoder.decode(b"", final=True), ""
+        return _pieces(_overwritten(rest)) if rest else []
+
+
+def _overwritten(line: str) -> str:
+    """Return what a terminal would show of a line in which carriage returns overwrite."""
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+def _pieces(line: str) -> list[str]:
+    return [line[i : i + LINE_LIMIT] for i in range(0, len(line), LINE_LIMIT)] or [""]
+
+
+async def stream(
+    args: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    limits: Limits | None = None,
+    started: Callable[[int], None] | None = None,
+    grace_seconds: float = 5,
+) -> AsyncIterator[str]:
+    """Run a command; yield its output, standard error included, line by line.
+
+    The environment is exactly `env`; standard input is empty. `started` is told the process
+    group's id. Raises ProcessFailed when the exit status is not 0, FileNotFoundError when
+    there is no such command.
+    """
+    process = await _spawn(args, env, cwd, limits, stderr=asyncio.subprocess.STDOUT)
+    if started is not None:
+        started(process.pid)
+    splitter = LineSplitter()
+    assert process.stdout is not None
+    try:
+        while data := await process.stdout.read(_CHUNK):
+            for line in splitter.feed(data):
+                yield line
+        for line in splitter.end():
+            yield line
+        returncode = await process.wait()
+    finally:
+        await end_group(process, grace_seconds=grace_seconds)
+    if returncode != 0:
+        raise ProcessFailed(_explain(args, returncode), returncode=returncode)
+
+
+async def run(
+    args: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    timeout_seconds: float,
+    limits: Limits | None = None,
+    most_bytes: int = 8 * 2**20,
+) -> str:
+    """Run a short command; return its standard output.
+
+    Raises ProcessFailed with its standard error when it fails or says more than `most_bytes`,
+    TimeoutError when it takes too long.
+    """
+    process = await _spawn(args, env, cwd, limits, stderr=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            out, err = await asyncio.gather(
+                _read_most(process.stdout, most_bytes), _read_most(process.stderr, most_bytes)
+            )
+            returncode = await process.wait()
+    finally:
+        await end_group(process)
+    if returncode != 0:
+        raise ProcessFailed(_explain(args, returncode), returncode=returncode, output=err)
+    return out
+
+
+async def _read_most(reader: asyncio.StreamReader, most_bytes: int) -> str:
+    parts, size = [], 0
+    while data := await reader.read(_CHUNK):
+        parts.append(data)
+        size += len(data)
+        if size > most_bytes:
+            raise ProcessFailed("The command said more than it may.", returncode=-1)
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+async def _spawn(
+    args: Sequence[str | Path],
+    env: Mapping[str, str],
+    cwd: Path,
+    limits: Limits | None,
+    stderr: int,
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *map(str, args),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=stderr,
+        cwd=cwd,
+        env=dict(env),
+        start_new_session=True,
+        preexec_fn=limits.apply if limits else None,
+    )
+
+
+def _explain(args: Sequence[str | Path], returncode: int) -> str:
+    name = Path(str(args[0])).name
+    if returncode < 0:
+        with contextlib.suppress(ValueError):
+            return f"{name} was ended by {signal.Signals(-returncode).name}"
+    return f"{name} ended with exit status {returncode}"
+
+
+async def end_group(process: asyncio.subprocess.Process, *, grace_seconds: float = 5) -> None:
+    """End a process and all of its group; one that has ended already is success."""
+    ending = asyncio.ensure_future(_end_group(process, grace_seconds))
+    try:
+        await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        await ending
+        raise
+
+
+async def _end_group(process: asyncio.subprocess.Process, grace_seconds: float) -> None:
+    signal_group(process.pid, signal.SIGTERM)
+    try:
+        async with asyncio.timeout(grace_seconds):
+            await process.wait()
+    except TimeoutError:
+        pass
+    signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def signal_group(pgid: int, number: signal.Signals) -> bool:
+    """Send a signal to a process group; say whether there was one."""
+    try:
+        os.killpg(pgid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
