@@ -1,0 +1,55 @@
+# The project's commands. POSIX make, so that GNU's, macOS' and BSD's all read it.
+#
+#   make demo                 a hub with binder on 127.0.0.1, until Ctrl-C
+#   make demo ARGS=--check    the whole job by itself, then an exit status
+#   make test                 the test suite;  make test ARGS="tests/unit -q" a part of it
+#   make check                linters, types, layers, docs
+
+PYTHON = python3
+VENV = .venv
+ARGS =
+BIN = $(VENV)/bin
+
+.PHONY: help demo test check docs format clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.installed-demo ## run a hub with binder and an example; ARGS=--check checks it all
+	@$(BIN)/jupyterhub-binder demo --state .demo $(ARGS)
+
+test: $(VENV)/.installed-test ## run the tests; REQUIRE_ALL=1 makes a skipped test a failure
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev ## lint, format, types, layers, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/python -m pytest -q tests/test_layers.py
+	$(MAKE) docs
+
+docs: $(VENV)/.installed-dev ## build the documentation into docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Documentation: docs/_build/html/index.html"
+
+format: $(VENV)/.installed-dev ## let ruff mend and format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what these commands made, .venv and .demo included
+	rm -rf $(VENV) .demo docs/_build docs/reference/generated
+
+# A stamp for each set of extras: older than pyproject.toml means stale.
+$(VENV)/.installed-demo: pyproject.toml $(VENV)/bin/uv
+	@./.ci/install $(VENV) demo
+$(VENV)/.installed-test: pyproject.toml $(VENV)/bin/uv
+	@./.ci/install $(VENV) test
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/bin/uv
+	@./.ci/install $(VENV) dev
+
+# uv, from PyPI like all else, installs in seconds what takes pip a minute.
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11: make PYTHON=python3.12 ..., for example." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

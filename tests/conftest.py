@@ -1,0 +1,139 @@
+"""What all tests share: what a machine may lack, and what follows when it does.
+
+A test says with a marker (`sandbox`, `browser`, `docker`, `postgres`) what it needs, or asks
+for the fixture of it. A machine without it skips the test by name; with REQUIRE_ALL=1 every
+skip, whatever its reason, is a failure.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in ("", "0")
+
+
+def requires(found: object, what: str) -> None:
+    """Skip the running test, or fail it where everything is required, unless `found`."""
+    if found:
+        return
+    if REQUIRE_ALL:
+        pytest.fail(f"needs {what}, and REQUIRE_ALL is set", pytrace=False)
+    pytest.skip(f"needs {what}")
+
+
+@functools.cache
+def find_bwrap() -> str | None:
+    """Return bubblewrap's path if it can make a sandbox here."""
+    bwrap = shutil.which("bwrap")
+    return (
+        bwrap
+        if bwrap and _succeeds(bwrap, "--unshare-all", "--ro-bind", "/", "/", "true")
+        else None
+    )
+
+
+@functools.cache
+def find_chromium() -> str | None:
+    """Return the path of a Chromium or Chrome."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    mac = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+    found = (os.environ.get("CHROMIUM"), *map(shutil.which, names), str(mac))
+    return next((path for path in found if path and Path(path).exists()), None)
+
+
+@functools.cache
+def find_docker() -> str | None:
+    """Return the path of a docker command whose engine answers."""
+    docker = shutil.which("docker")
+    return docker if docker and _succeeds(docker, "info") else None
+
+
+@functools.cache
+def find_postgres() -> str | None:
+    """Return the folder of PostgreSQL's own programs, initdb among them."""
+    if initdb := shutil.which("initdb"):
+        return str(Path(initdb).parent)
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return str(found[-1].parent) if found else None
+
+
+def _succeeds(*args: str) -> bool:
+    try:
+        return subprocess.run(args, capture_output=True, timeout=20).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
+    "sandbox": (find_bwrap, "bubblewrap that works (Debian: bubblewrap)"),
+    "browser": (find_chromium, "Chromium (Debian: chromium)"),
+    "docker": (find_docker, "a Docker engine that answers"),
+    "postgres": (find_postgres, "PostgreSQL's server programs (Debian: postgresql)"),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Hold a test's markers against what the machine has."""
+    for marker, (find, what) in NEEDS.items():
+        if item.get_closest_marker(marker):
+            requires(find(), what)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Turn any skip, `pytest.skip` and `importorskip` included, into a failure when all is required."""
+    report = yield
+    return _without_skip(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    """Do the same for a module that skips itself as a whole."""
+    report = yield
+    return _without_skip(report)
+
+
+def _without_skip(report: pytest.TestReport | pytest.CollectReport):
+    if REQUIRE_ALL and report.outcome == "skipped" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.longrepr = f"{reason} (REQUIRE_ALL is set)"
+    return report
+
+
+def _needed(marker: str) -> str:
+    find, what = NEEDS[marker]
+    requires(path := find(), what)
+    assert path is not None
+    return path
+
+
+@pytest.fixture(scope="session")
+def require_bwrap() -> str:
+    """Return bubblewrap's path."""
+    return _needed("sandbox")
+
+
+@pytest.fixture(scope="session")
+def require_chromium() -> str:
+    """Return the browser's path, for Playwright's `executable_path`."""
+    return _needed("browser")
+
+
+@pytest.fixture(scope="session")
+def require_docker() -> str:
+    """Return the path of the docker command."""
+    return _needed("docker")
+
+
+@pytest.fixture(scope="session")
+def require_postgres() -> str:
+    """Return the folder of PostgreSQL's programs."""
+    return _needed("postgres")
