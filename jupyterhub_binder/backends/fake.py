@@ -1,0 +1,316 @@
+r"""A backend that makes nothing, by script: for tests, demonstrations and work on the pages.
+
+What a build does is its `Script`. It comes from, later ones over earlier ones: the trait
+`script`; the words in the repository or ref (``fake-fail``, ``fake-slow``, see `WORDS`); the
+trait `scripts`; the build's option ``fake``. The same script gives the same lines, always.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, ClassVar
+
+from traitlets import Dict, Float, Unicode
+
+from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.errors import BuildFailed, InvalidInput
+from jupyterhub_binder.model import (
+    Assessment,
+    BackendOutput,
+    Build,
+    BuildJob,
+    Checkpoint,
+    Finding,
+    Image,
+    Line,
+    Phase,
+    Recipe,
+    RecipeAction,
+    Severity,
+)
+
+_STAGES = (Phase.BUILDING, Phase.PUSHING)
+
+HOSTILE_LINES = (
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "\x1b[31mred\x1b[0m \x1b[2J\x1b]0;a title\x07 \x1b]8;;javascript:alert(1)\x07link\x1b]8;;\x07",
+    "right to left: \u202egnp.exe\u202c, zero width: a\u200bb",
+    "nul: a\x00b, replaced: \ufffd, alone: \ud7ff",
+    "data: 1\revent: end\rid: 99",
+    "x" * 20_000,
+)
+"""Lines of which each has broken some log viewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What one build does."""
+
+    lines: int = 12
+    """How many lines the building phase says."""
+    lines_per_second: float = 0.0
+    """How fast; 0 is as fast as possible."""
+    ansi: bool = False
+    """Colour the lines."""
+    progress: bool = False
+    """Show a progress bar: every line but the last ends in a carriage return."""
+    hostile: bool = False
+    """Say `HOSTILE_LINES` first."""
+    fail_at: str = ""
+    """The phase that fails, ``building`` or ``pushing``; empty for none."""
+    reason: str = "The script says that this build fails."
+    """The message of the failure."""
+    hang_at: str = ""
+    """The phase that says nothing more and ends only when it is cancelled."""
+    gate: str = ""
+    """The name of a gate at which the build waits, after its building lines."""
+    image: str = ""
+    """The image's name; empty for ``fake:<key>``."""
+    size_bytes: int = 123_456_789
+    """The size that is told."""
+    checkpoints: int = 1
+    """How many checkpoints are told, spread over the lines."""
+    problem: str = ""
+    """A problem that the assessment finds."""
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a mapping of changes to a script. Raises InvalidInput, naming the field."""
+        known = {item.name: item for item in fields(cls)}
+        for name, value in given.items():
+            if name not in known:
+                raise InvalidInput(f"A fake build has no {name!r}; it has {', '.join(known)}.")
+            kind = type(known[name].default)
+            if not isinstance(value, (int, float) if kind is float else kind):
+                raise InvalidInput(f"The {name} of a fake build must be of type {kind.__name__}.")
+        return given
+
+
+WORDS: Mapping[str, Mapping[str, Any]] = {
+    "fake-fail": {"fail_at": "building"},
+    "fake-hang": {"hang_at": "building"},
+    "fake-slow": {"lines": 120, "lines_per_second": 4.0},
+    "fake-long": {"lines": 20_000},
+    "fake-ansi": {"ansi": True},
+    "fake-progress": {"progress": True, "lines": 100, "lines_per_second": 20.0},
+    "fake-hostile": {"hostile": True},
+    "fake-push-fail": {"fail_at": "pushing"},
+    "fake-problem": {"problem": "apt.txt: this hub cannot install apt packages."},
+}
+"""What a word in a repository's name or in a ref makes of its build."""
+
+
+@dataclass
+class Gate:
+    """A place where builds wait until somebody opens it; once open, it stays open."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a build has come to it."""
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def open(self) -> None:
+        """Let every build pass, those to come too."""
+        self.opened.set()
+
+
+class FakeBackend(BuildBackend):
+    """Builds by script."""
+
+    name: ClassVar[str] = "fake"
+    description: ClassVar[str] = "Makes nothing: its builds follow a script, for tests and demos."
+    needs_checkout: ClassVar[bool] = False
+
+    script = Dict(
+        help="""What every build does, as far as nothing else says otherwise; the names are the
+        fields of `Script`. Default: empty, 12 lines at once, then an image. For example
+        `{"lines": 100, "lines_per_second": 10.0}`.""",
+    ).tag(config=True)
+
+    scripts = Dict(
+        help="""Scripts by pattern, matched against `<label>@<ref>`: `{"*/broken@*": {"fail_at":
+        "building"}}`. All that match are applied in order. Default: empty.""",
+    ).tag(config=True)
+
+    images_dir = Unicode(
+        help="""The folder that remembers which images were made, so that they are found after a
+        restart. Default: empty, they are remembered by the process alone.""",
+    ).tag(config=True)
+
+    gates_dir = Unicode(
+        help="""A folder for gates that another process holds: a build that comes to the gate `g`
+        makes the file `g.reached` there and waits for `g.open`. Default: empty, gates are
+        held with `FakeBackend.gate` only.""",
+    ).tag(config=True)
+
+    poll_seconds = Float(0.02, min=0.001, help="""How often, in seconds, `gates_dir` is looked at.
+        Default: 0.02.""").tag(config=True)  # fmt: skip
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._gates: dict[str, Gate] = {}
+        self._images: dict[str, str] = {}
+        self.begun: list[str] = []
+        """The ids of the builds that were begun, in order, for tests to count."""
+
+    def gate(self, name: str) -> Gate:
+        """Return the gate of a name; it is made when first asked for."""
+        return self._gates.setdefault(name, Gate())
+
+    def fingerprint(self) -> str:
+        """Return a constant: a script is part of the options or does not matter."""
+        return "fake 1"
+
+    def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
+        """Say that every file is read and nothing done with it, and the script's problem."""
+        actions = tuple(
+            RecipeAction(file.path, supported=True, action="Is read; nothing is done with it")
+            for file in recipe.files
+        )
+        script = replace(Script(), **Script.parse({**self.script, **_option(options)}))
+        if not script.problem:
+            return Assessment(actions)
+        return Assessment(actions, (Finding(Severity.PROBLEM, "fake_problem", script.problem),))
+
+    def script_of(self, build: Build) -> Script:
+        """Return the script that a build follows. Raises InvalidInput."""
+        subject = f"{build.label}@{build.spec.ref}"
+        found = [changes for word, changes in WORDS.items() if _has_word(subject, word)]
+        found += [changes for pattern, changes in self.scripts.items() if _fits(subject, pattern)]
+        script = replace(Script(), **Script.parse(self.script))
+        for changes in (*found, _option(build.options)):
+            script = replace(script, **Script.parse(changes))
+        return script
+
+    async def find_image(self, key: str) -> str | None:
+        """Return the image of a key if a build made it."""
+        if not self.images_dir:
+            return self._images.get(key)
+        return await asyncio.to_thread(_read_image, self._image_file(key))
+
+    async def build(self, job: BuildJob) -> AsyncGenerator[BackendOutput, None]:
+        """Follow the script."""
+        build = job.build
+        script = self.script_of(build)
+        self.begun.append(build.id)
+        partial = self._image_file(build.key).with_suffix(".partial") if self.images_dir else None
+        yield Checkpoint({"partial": partial.name if partial else build.key, "step": 0})
+        try:
+            if partial:
+                await asyncio.to_thread(_write, partial, build.id)
+            if script.problem:
+                raise BuildFailed(script.problem, code="fake_problem")
+            async for output in self._stages(script):
+                yield output
+            image = Image(script.image or f"fake:{build.key}", script.size_bytes)
+            await self._keep(build.key, image)
+        finally:
+            if partial:
+                partial.unlink(missing_ok=True)
+        yield image
+
+    async def _stages(self, script: Script) -> AsyncGenerator[BackendOutput, None]:
+        for output in _building(script):
+            yield output
+            # Even at full speed others get their turn, and a cancel arrives.
+            await asyncio.sleep(1 / script.lines_per_second if script.lines_per_second else 0)
+        for phase in _STAGES:
+            if phase is Phase.PUSHING:
+                yield Line(phase, "Pushing image")
+            if script.hang_at == phase:
+                await asyncio.Event().wait()
+            if phase is Phase.BUILDING and script.gate:
+                await self._wait_at(script.gate)
+            if script.fail_at == phase:
+                yield Line(phase, f"ERROR: {script.reason}")
+                raise BuildFailed(script.reason)
+
+    async def _wait_at(self, name: str) -> None:
+        gate = self.gate(name)
+        gate.reached.set()
+        if not self.gates_dir:
+            await gate.opened.wait()
+            return
+        folder = Path(self.gates_dir)
+        await asyncio.to_thread(_write, folder / f"{name}.reached", "")
+        # Another process makes the file: there is nothing to be woken by.
+        while not (gate.opened.is_set() or (folder / f"{name}.open").exists()):  # noqa: ASYNC110
+            await asyncio.sleep(self.poll_seconds)
+
+    async def _keep(self, key: str, image: Image) -> None:
+        if self.images_dir:
+            text = json.dumps({"image": image.name})
+            await asyncio.to_thread(_write, self._image_file(key), text)
+        else:
+            self._images[key] = image.name
+
+    async def delete_image(self, image: str) -> None:
+        """Forget an image; one that is unknown is success."""
+        self._images = {key: name for key, name in self._images.items() if name != image}
+        if self.images_dir:
+            await asyncio.to_thread(_forget, Path(self.images_dir), image)
+
+    def _image_file(self, key: str) -> Path:
+        return Path(self.images_dir) / f"{key}.json"
+
+
+def _option(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    given = options.get("fake", {})
+    if not isinstance(given, Mapping):
+        raise InvalidInput("The option 'fake' must be an object.")
+    return given
+
+
+def _has_word(subject: str, word: str) -> bool:
+    return re.search(rf"(?<![a-z0-9-]){re.escape(word)}(?![a-z0-9-])", subject.lower()) is not None
+
+
+def _fits(subject: str, pattern: str) -> bool:
+    return fnmatchcase(subject, pattern)
+
+
+def _building(script: Script) -> Iterator[BackendOutput]:
+    """Yield what the building phase says, with the later checkpoints in between."""
+    if script.hostile:
+        yield from (Line(Phase.BUILDING, text) for text in HOSTILE_LINES)
+    stride = max(script.lines // max(script.checkpoints, 1), 1)
+    for number in range(1, script.lines + 1):
+        if script.checkpoints > 1 and number % stride == 0:
+            yield Checkpoint({"step": number // stride})
+        yield Line(Phase.BUILDING, _line(script, number))
+
+
+def _line(script: Script, number: int) -> str:
+    if script.progress:
+        done = 30 * number // script.lines
+        bar = f"[{'#' * done}{'.' * (30 - done)}] {100 * number // script.lines:3d} %"
+        return bar if number == script.lines else bar + "\r"
+    text = f"Step {number}/{script.lines} : installing package-{number:05d}"
+    return f"\x1b[3{1 + number % 6}m{text}\x1b[0m" if script.ansi else text
+
+
+def _read_image(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text("utf-8"))["image"])
+    except FileNotFoundError:
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, "utf-8")
+    beside.replace(path)
+
+
+def _forget(folder: Path, image: str) -> None:
+    for path in folder.glob("*.json"):
+        if _read_image(path) == image:
+            path.unlink(missing_ok=True)

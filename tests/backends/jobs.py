@@ -1,0 +1,88 @@
+"""Jobs for backends, made without a store or a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.model import (
+    BackendOutput,
+    Build,
+    BuildJob,
+    BuildState,
+    Checkpoint,
+    Image,
+    Line,
+    Phase,
+    Recipe,
+    Spec,
+)
+from jupyterhub_binder.slugs import content_key, new_id
+
+
+def make_job(
+    *,
+    repo: str = "org/name",
+    ref: str = "HEAD",
+    options: Mapping[str, Any] | None = None,
+    recipe: Recipe | None = None,
+    checkout: Path | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
+) -> BuildJob:
+    clone_url = f"https://github.com/{repo}"
+    key = content_key(
+        clone_url=clone_url,
+        resolved_ref="c" * 40,
+        options={**(options or {}), "checkout": str(checkout)},
+        fingerprint="test",
+    )
+    build = Build(
+        id=new_id(),
+        base_key=key,
+        generation=0,
+        spec=Spec("gh", repo, ref),
+        resolved_ref="c" * 40,
+        label=f"github.com/{repo}",
+        repo_url=clone_url,
+        clone_url=clone_url,
+        options=options or {},
+        backend="test",
+        state=BuildState.RUNNING,
+        phase=Phase.BUILDING,
+        created=datetime.now(UTC),
+        created_by="ada",
+        checkpoint=checkpoint or {},
+    )
+    return BuildJob(build, recipe or Recipe(), checkout)
+
+
+def again(job: BuildJob, checkpoint: Mapping[str, Any]) -> BuildJob:
+    """The same job, as a restarted service hands it over."""
+    return replace(job, build=replace(job.build, checkpoint=checkpoint, attempts=1))
+
+
+async def collect(backend: BuildBackend, job: BuildJob) -> list[BackendOutput]:
+    return [output async for output in backend.build(job)]
+
+
+async def collect_into(said: list[BackendOutput], backend: BuildBackend, job: BuildJob) -> None:
+    """Append each output as it comes, so that a failure leaves what was said before it."""
+    async for output in backend.build(job):
+        said.append(output)  # noqa: PERF401
+
+
+def lines(outputs: list[BackendOutput]) -> list[str]:
+    return [output.text for output in outputs if isinstance(output, Line)]
+
+
+def checkpoints(outputs: list[BackendOutput]) -> list[Checkpoint]:
+    return [output for output in outputs if isinstance(output, Checkpoint)]
+
+
+def image_of(outputs: list[BackendOutput]) -> Image:
+    assert isinstance(outputs[-1], Image)
+    return outputs[-1]
