@@ -179,7 +179,7 @@ def _handler(server: GitServer) -> type[BaseHTTPRequestHandler]:
                 protocol = "" if name in server.old_protocol else self.headers.get("Git-Protocol")
                 _backend(self, server.root / "served", protocol or "")
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass

@@ -1,0 +1,411 @@
+"""Runs git on repositories that nobody vouches for.
+
+Owns which addresses may be asked (`Git.check`), the environment and the limits of every git
+command, and what its complaints mean in words. What is asked of a repository is the business
+of the providers and of `fetch`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import re
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from traitlets import Enum, Float, Integer, List, Unicode, default
+from traitlets.config import LoggingConfigurable
+
+from jupyterhub_binder import process
+from jupyterhub_binder.errors import (
+    BinderError,
+    NotAllowed,
+    NotUnderstood,
+    RepositoryNotFound,
+    UpstreamUnavailable,
+)
+
+SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+"""A full commit id, SHA-1 or SHA-256."""
+
+_HARDENED = Path(__file__).with_name("hardened.gitconfig")
+_HOST = re.compile(
+    r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*"
+)
+_NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\\]")
+_PORTS = {"https": 443, "http": 80, "file": 0}
+_TRUST = ("GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_METADATA = frozenset({"168.63.129.16"})
+"""Public addresses that are a cloud's own, seen from inside of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A repository's URL, taken apart; `str` gives the one spelling that git is handed."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    def __str__(self) -> str:
+        port = "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}{port}{self.path}"
+
+
+def parse_remote(url: str) -> Remote:
+    """Read the URL of a repository.
+
+    Raises NotUnderstood for what is no URL, carries a name or password, or could be taken for
+    an option; says nothing about whether it may be fetched.
+    """
+    if url.startswith("-") or _FORBIDDEN.search(url) or len(url) > 2000:
+        raise NotUnderstood(
+            "That is not the address of a repository: it has characters that no address has."
+        )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise NotUnderstood("That is not an address: check the host and the port in it.") from None
+    if "@" in parts.netloc:
+        raise NotUnderstood("The address carries a name or a password: leave them out.")
+    if parts.scheme not in _PORTS:
+        raise NotUnderstood(
+            f"Repositories cannot be fetched by {parts.scheme or 'that'}: use https."
+        )
+    if parts.query or parts.fragment or not parts.path.strip("/"):
+        raise NotUnderstood("The address names no repository.")
+    host = "" if parts.scheme == "file" else _canonical_host(parts.hostname or "")
+    if parts.scheme == "file" and parts.netloc:
+        raise NotUnderstood("A file:// address has no host: write file:///folder.")
+    return Remote(parts.scheme, host, port or _PORTS[parts.scheme], parts.path)
+
+
+def _canonical_host(host: str) -> str:
+    """Return a host as git and curl will read it, and no other way."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        name = host.encode("idna").decode().lower()
+    except UnicodeError:
+        name = ""
+    # 127.1, 0x7f.1 and 2130706433 are addresses to some and names to others.
+    if not _HOST.fullmatch(name) or _NUMERIC.fullmatch(name.rpartition(".")[2]):
+        raise NotUnderstood("That is not an address: its host is not a valid name.")
+    return name
+
+
+def is_public(address: str) -> bool:
+    """Say whether an IP address is one of the internet's, however it is wrapped."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and (inner := _wrapped(ip)) is not None:
+        ip = inner
+    return ip.is_global and not ip.is_multicast and str(ip) not in _METADATA
+
+
+def _wrapped(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if ip in ipaddress.ip_network("64:ff9b::/96"):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+
+
+class Git(LoggingConfigurable):
+    """Hardened git commands; shared by the providers and the fetcher."""
+
+    executable = Unicode("git", help="The git command; 2.37 or later.").tag(config=True)
+    protocols = List(
+        Enum(["https", "http", "file"]),
+        ["https"],
+        help="""
+        By which protocols repositories may be fetched. ``http`` is for a host inside of your own
+        network; ``file`` needs `file_roots` too.
+        """,
+    ).tag(config=True)
+    allowed_hosts = List(
+        Unicode(),
+        help="""
+        Hosts that repositories may come from, such as ``github.com`` or ``*.example.org``;
+        empty for every public host.
+        """,
+    ).tag(config=True)
+    private_hosts = List(
+        Unicode(),
+        help="""
+        Hosts that may have an address of this machine or of your own network, such as
+        ``git.example.org``, or ``127.0.0.1`` for tests. All others are refused then, so that
+        nobody reaches the hub, a database or a cloud's metadata through a repository's URL.
+        """,
+    ).tag(config=True)
+    file_roots = List(
+        Unicode(),
+        help="Folders below which ``file://`` repositories may lie; needs ``file`` in `protocols`.",
+    ).tag(config=True)
+    ca_file = Unicode(
+        help="A file of certificates that https is trusted by; empty for the machine's own."
+    ).tag(config=True)
+    proxy = Unicode(
+        help="""
+        A proxy for https and http, such as ``http://proxy.example.org:3128``; empty for none.
+        With a proxy it is the proxy that must refuse private addresses: names are then resolved
+        by it and not by this service.
+        """
+    ).tag(config=True)
+    answer_seconds = Float(
+        30, min=1, help="Seconds that a host may take to list a repository's branches."
+    ).tag(config=True)
+    concurrency = Integer(
+        8, min=1, help="How many questions to hosts may be under way at once; others wait."
+    ).tag(config=True)
+    memory_bytes = Integer(
+        help="Bytes of address space that one git command may use; 0 for no limit."
+    ).tag(config=True)
+
+    @default("memory_bytes")
+    def _default_memory_bytes(self) -> int:
+        return 4 * 2**30 if sys.platform == "linux" else 0
+
+    @cached_property
+    def _slots(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(self.concurrency)
+
+    # --- What may be asked ---------------------------------------------------------------------
+
+    def check(self, url: str) -> Remote:
+        """Return a repository's URL taken apart, if it may be fetched as far as names tell.
+
+        Raises NotUnderstood, or NotAllowed.
+        """
+        remote = parse_remote(url)
+        if remote.scheme not in self.protocols:
+            raise NotAllowed(f"This hub does not fetch repositories by {remote.scheme}://.")
+        if remote.scheme == "file":
+            self._check_folder(remote)
+        elif self.allowed_hosts and not _matches(remote, self.allowed_hosts):
+            raise NotAllowed(f"This hub does not fetch repositories from {remote.host}.")
+        return remote
+
+    def _check_folder(self, remote: Remote) -> None:
+        folder = Path(unquote(remote.path)).resolve()
+        if "%" in remote.path or not any(
+            folder.is_relative_to(Path(root).resolve()) for root in self.file_roots
+        ):
+            raise NotAllowed("This hub does not fetch repositories from that folder.")
+
+    async def _fetch_pin(self, remote: Remote) -> list[str]:
+        """Look the host up once, check its addresses, and bind the command to them.
+
+        A name that answers with another address a second later is asked no second time.
+        """
+        if remote.scheme == "file" or self.proxy:
+            return self._checked_without_lookup(remote)
+        addresses = await _fetch_addresses(remote)
+        if not _matches(remote, self.private_hosts) and not all(map(is_public, addresses)):
+            raise NotAllowed(f"{remote.host} is not a host of the internet: this hub refuses it.")
+        listed = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
+        if ":" in remote.host or remote.host in addresses:
+            return []
+        return ["-c", f"http.curloptResolve={remote.host}:{remote.port}:{listed}"]
+
+    def _checked_without_lookup(self, remote: Remote) -> list[str]:
+        if remote.scheme != "file" and not _matches(remote, self.private_hosts):
+            try:
+                public = is_public(remote.host)
+            except ValueError:
+                public = remote.host != "localhost" and "." in remote.host
+            if not public:
+                raise NotAllowed(
+                    f"{remote.host} is not a host of the internet: this hub refuses it."
+                )
+        return []
+
+    # --- Commands ------------------------------------------------------------------------------
+
+    async def ls_remote(self, url: str, *options: str, pattern: str = "") -> dict[str, str]:
+        """Return a repository's refs and their shas, with ``ref^{}`` for what a tag stands for.
+
+        With ``--symref``, ``HEAD@`` is the name of the branch that HEAD follows.
+        Raises NotUnderstood, NotAllowed, RepositoryNotFound or UpstreamUnavailable.
+        """
+        url = str(self.check(url))
+        patterns = [pattern] if pattern else []
+        with tempfile.TemporaryDirectory(prefix="jupyterhub-binder-") as empty:
+            async with self._slots:
+                out = await self.run(
+                    "ls-remote", *options, "--", url, *patterns, url=url, cwd=Path(empty)
+                )
+        return _parse_refs(out)
+
+    async def run(
+        self,
+        *args: str,
+        cwd: Path,
+        url: str = "",
+        timeout_seconds: float | None = None,
+        most_file_bytes: int | None = None,
+    ) -> str:
+        """Run one git command; return what it printed. `url` is the repository it will ask.
+
+        Raises ProcessFailed where git alone is at fault, else as `ls_remote`.
+        """
+        seconds = timeout_seconds or self.answer_seconds
+        try:
+            return await process.run(
+                await self._command(url, args),
+                env=self.environment(),
+                cwd=cwd,
+                timeout_seconds=seconds,
+                limits=self._limits(most_file_bytes),
+                most_bytes=64 * 2**20,
+            )
+        except process.ProcessFailed as error:
+            raise (self.explain(url, error.output) if url else error) from None
+        except TimeoutError:
+            host = urlsplit(url).hostname or "git"
+            raise UpstreamUnavailable(
+                f"{host} did not answer within {seconds:.0f} seconds: try again later."
+            ) from None
+
+    async def stream(
+        self, *args: str, cwd: Path, url: str = "", most_file_bytes: int | None = None
+    ) -> AsyncIterator[str]:
+        """Run one git command; yield what it says, standard error included, line by line.
+
+        Raises ProcessFailed; closing the generator ends the command.
+        """
+        lines = process.stream(
+            await self._command(url, args),
+            env=self.environment(),
+            cwd=cwd,
+            limits=self._limits(most_file_bytes),
+        )
+        async for line in lines:
+            yield line
+
+    async def _command(self, url: str, args: Sequence[str]) -> list[str]:
+        pin: list[str] = []
+        if url:
+            pin = await self._fetch_pin(self._spelled(url))
+        settings = ["-c", f"http.proxy={self.proxy}"]
+        if self.ca_file:
+            settings += ["-c", f"http.sslCAInfo={self.ca_file}"]
+        return [self.executable, "--no-pager", *settings, *pin, *args]
+
+    def _spelled(self, url: str) -> Remote:
+        remote = self.check(url)
+        if str(remote) != url:  # the pin would not hold for another spelling of the host
+            raise ValueError("git is handed str(Git.check(url)) only")
+        return remote
+
+    def environment(self) -> dict[str, str]:
+        """Return all of the environment that a git command gets."""
+        env = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": "/nonexistent",
+            "XDG_CONFIG_HOME": "/nonexistent",
+            "LC_ALL": "C",
+            "GIT_CONFIG_GLOBAL": str(_HARDENED),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_ALLOW_PROTOCOL": ":".join(self.protocols),
+            "GIT_PROTOCOL_FROM_USER": "0",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+        }
+        return env | {name: os.environ[name] for name in _TRUST if name in os.environ}
+
+    def _limits(self, most_file_bytes: int | None) -> process.Limits:
+        return process.Limits(memory_bytes=self.memory_bytes or None, file_bytes=most_file_bytes)
+
+    def explain(self, url: str, output: str) -> BinderError:
+        """Turn git's complaint about a repository into an error for people."""
+        self.log.info("git and %s: %s", url, output.strip()[-2000:])
+        parts = urlsplit(url)
+        where = (parts.netloc + parts.path) or "The repository"
+        output = output.replace(url.rstrip("/"), "")  # its words are not git's
+        for pattern, kind, message in _COMPLAINTS:
+            if pattern.search(output):
+                return kind(message.format(where=where, host=parts.hostname or "The host"))
+        return UpstreamUnavailable(f"{where} could not be read by git: try again later.")
+
+
+_COMPLAINTS: tuple[tuple[re.Pattern[str], type[BinderError], str], ...] = (
+    (
+        re.compile(r"returned error: 30\d|redirection", re.IGNORECASE),
+        RepositoryNotFound,
+        "{where} has moved: the host answers with another address. Open it in a browser and paste the address that you see there.",
+    ),
+    (
+        re.compile(r"returned error: 429"),
+        UpstreamUnavailable,
+        "{host} has had too many questions from this hub: try again in some minutes.",
+    ),
+    (
+        re.compile(
+            r"not found|could not read Username|Authentication failed|returned error: 4\d\d"
+            r"|not appear to be a git repository|not valid: is this a git repository|does not exist",
+            re.IGNORECASE,
+        ),
+        RepositoryNotFound,
+        "There is no repository at {where}, or it is private: check the address.",
+    ),
+    (
+        re.compile(r"transport '.*' not allowed"),
+        NotAllowed,
+        "This hub does not fetch from {where}.",
+    ),
+    (
+        re.compile(r"certificate|SSL|TLS|gnutls", re.IGNORECASE),
+        UpstreamUnavailable,
+        "{host} could not be reached safely: its certificate is not trusted.",
+    ),
+    (
+        re.compile(
+            r"resolve host|Failed to connect|timed out|refused|returned error: 5\d\d|too slow|unreachable",
+            re.IGNORECASE,
+        ),
+        UpstreamUnavailable,
+        "{host} did not answer: try again later.",
+    ),
+)
+
+
+def _matches(remote: Remote, patterns: Sequence[str]) -> bool:
+    names = (remote.host, f"{remote.host}:{remote.port}")
+    return any(fnmatchcase(name, pattern.lower()) for pattern in patterns for name in names)
+
+
+async def _fetch_addresses(remote: Remote) -> list[str]:
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(remote.host, remote.port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            raise UpstreamUnavailable(
+                f"{remote.host} could not be looked up just now: try again later."
+            ) from None
+        raise RepositoryNotFound(f"There is no host called {remote.host}.") from None
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+def _parse_refs(out: str) -> dict[str, str]:
+    refs: dict[str, str] = {}
+    for line in out.splitlines():
+        sha, _, name = line.partition("\t")
+        if sha.startswith("ref: "):
+            refs[f"{name}@"] = sha.removeprefix("ref: ").removeprefix("refs/heads/")
+        elif SHA.fullmatch(sha):
+            refs[name] = sha
+    return refs
