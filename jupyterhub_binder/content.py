@@ -1,0 +1,354 @@
+"""Brings a repository's files into a person's home, then becomes the command that follows.
+
+Runs inside the person's server, as that person, before anything else: standard library only,
+Python 3.8 and later, and nothing that goes wrong here stops the start. It never writes into a
+folder that it did not make, and never twice into one that it did. The hub's side hands over
+this file's own text (`spawner`), so an image need not have it.
+
+    python -I content.py --from IMAGE/repo --to FOLDER --origin URL --ref SHA -- COMMAND...
+"""
+
+# It runs under any image's Python, and before every start: os.path is there already.
+# ruff: noqa: PTH100, PTH101, PTH102, PTH103, PTH104, PTH105, PTH108, PTH110, PTH111, PTH112
+# ruff: noqa: PTH115, PTH118, PTH119, PTH123, PTH208, PTH211, UP017, UP031
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import errno
+import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import time
+from urllib.parse import quote
+
+STATE = os.path.join(".local", "share", "jupyterhub-binder")
+"""The folder of the home that remembers which folders came from where."""
+
+MOST_NAMES = 99
+"""How many folders `name`, `name-2`, … are tried."""
+
+LOCK_SECONDS = 60
+"""How long to wait for another server of the same person that copies at this moment."""
+
+REASONS = {
+    errno.ENOSPC: "your home is full. Delete something and start the server again",
+    errno.EDQUOT: "your home is full. Delete something and start the server again",
+    errno.EFBIG: "a file is larger than your home takes",
+    errno.EROFS: "your home cannot be written to",
+    errno.EACCES: "your home cannot be written to",
+    errno.EPERM: "your home cannot be written to",
+}
+
+
+class Skipped(Exception):
+    """The files were not brought; the text says why, for the person."""
+
+
+def main(argv=None):
+    """Bring the files, then become the command. Does not return unless the command is missing."""
+    arguments = parse(sys.argv[1:] if argv is None else argv)
+    env = dict(os.environ)
+    prepare(arguments, env)
+    command = with_root(arguments.command)
+    os.execvpe(command[0], command, env)  # noqa: S606 - becoming the command is the point
+
+
+def parse(argv):
+    """Return the arguments; what follows ``--`` is the command."""
+    parser = argparse.ArgumentParser(prog="jupyterhub-binder-content")
+    parser.add_argument("--from", dest="source", default="", help="the image's checkout")
+    parser.add_argument("--to", default="", help="name of the folder in the home")
+    parser.add_argument("--mode", default="copy", choices=("copy", "leave"))
+    parser.add_argument("--origin", default="", help="where the files come from")
+    parser.add_argument("--ref", default="", help="which commit they are")
+    parser.add_argument("--path", default="", help="what to open, relative to the folder")
+    parser.add_argument("command", nargs="+")
+    return parser.parse_args(argv)
+
+
+def prepare(arguments, env):
+    """Bring the files and set what the command needs to open there. Never raises."""
+    home = env.get("HOME") or os.path.expanduser("~")
+    notice, folder = "", None
+    try:
+        if arguments.mode == "copy" and arguments.source and arguments.to:
+            folder = bring(
+                arguments.source, home, arguments.to, origin=arguments.origin, ref=arguments.ref
+            )
+            open_in(env, home, folder, arguments.path)
+    except Skipped as error:
+        notice = "The repository's files were not copied: %s." % error
+    except Exception as error:  # noqa: BLE001 - the server starts whatever happens here
+        notice = "The repository's files were not copied: %s." % explain(error)
+    tell(home, notice, env)
+    with contextlib.suppress(OSError):
+        make_room(home, env)
+    return folder
+
+
+def with_root(command):
+    """Return the command, allowed to run as root where it is root's."""
+    name = os.path.basename(command[0])
+    if os.geteuid() != 0 or "--allow-root" in command or not name.startswith("jupyter"):
+        return list(command)
+    return [*command, "--allow-root"]
+
+
+# --- Bringing the files ------------------------------------------------------------------------
+
+
+def bring(source, home, name, *, origin="", ref=""):
+    """Return the folder of the home that holds the repository's files; copy them if need be.
+
+    Raises Skipped or OSError when there is none.
+    """
+    if not is_plain(name):
+        raise Skipped("%r is not a name for a folder" % name)
+    if not os.path.isdir(source):
+        raise Skipped("the environment holds no files")
+    home = os.path.realpath(home)
+    with lock(home):
+        known = read_known(home)
+        chosen = find_own(home, known, name, origin)
+        if chosen:
+            return os.path.join(home, chosen)
+        chosen = find_free(home, name)
+        remember(home, known, chosen, origin, ref)
+        place(source, home, chosen)
+    return os.path.join(home, chosen)
+
+
+def is_plain(name):
+    """Say whether a name is one visible folder's, right below the home."""
+    return (
+        bool(name)
+        and len(os.fsencode(name)) <= 200
+        and not name.startswith((".", "-", "~"))
+        and not any(c in "/\\" or ord(c) < 32 for c in name)
+    )
+
+
+def names(name):
+    """Yield the names that are tried, in their order."""
+    yield name
+    for number in range(2, MOST_NAMES + 1):
+        yield "%s-%d" % (name, number)
+
+
+def find_own(home, known, name, origin):
+    """Return the folder that was copied from this origin earlier, if it is still there."""
+    for candidate in names(name):
+        entry = known.get(candidate)
+        mine = isinstance(entry, dict) and entry.get("origin") == origin
+        if mine and os.path.isdir(os.path.join(home, candidate)):
+            return candidate
+    return None
+
+
+def find_free(home, name):
+    """Return the first name that nothing in the home has."""
+    for candidate in names(name):
+        if not os.path.lexists(os.path.join(home, candidate)):
+            return candidate
+    raise Skipped("there are too many folders called %r" % name)
+
+
+def place(source, home, name):
+    """Copy into a folder beside, then rename: a half copy never has the name."""
+    prefix = ".%s.copying-" % name
+    for left in os.listdir(home):
+        if left.startswith(prefix):  # of a start that was cut off; the lock says it is nobody's
+            remove(os.path.join(home, left))
+    beside = tempfile.mkdtemp(prefix=prefix, dir=home)
+    try:
+        copy_tree(source, beside)
+        target = os.path.join(home, name)
+        if os.path.lexists(target):
+            raise Skipped("a folder called %r appeared meanwhile" % name)
+        os.rename(beside, target)
+    except BaseException:
+        remove(beside)
+        raise
+
+
+def copy_tree(source, target):
+    """Copy folders, files and links; what the person gets is theirs to write."""
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(target, 0o777 & ~umask)
+    for folder, folders, files in os.walk(source, onerror=fail):
+        relative = os.path.relpath(folder, source)
+        for name in folders + files:
+            copy_entry(os.path.join(folder, name), os.path.join(target, relative, name), umask)
+
+
+def fail(error):
+    """Raise what os.walk would swallow."""
+    raise error
+
+
+def copy_entry(source, target, umask):
+    """Copy one thing; sockets, pipes and devices are no part of a repository."""
+    info = os.lstat(source)
+    if stat.S_ISLNK(info.st_mode):
+        os.symlink(os.readlink(source), target)
+    elif stat.S_ISDIR(info.st_mode):
+        os.mkdir(target, 0o777)
+    elif stat.S_ISREG(info.st_mode):
+        shutil.copyfile(source, target)
+        os.chmod(target, (0o777 if info.st_mode & 0o100 else 0o666) & ~umask)
+        os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
+def remove(path):
+    """Remove a folder of ours, whatever is in it."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+# --- What is remembered ------------------------------------------------------------------------
+
+
+def state_file(home, name):
+    """Return the path of one of our files in the home."""
+    return os.path.join(home, STATE, name)
+
+
+def read_known(home):
+    """Return what is remembered: a folder's name to where it came from."""
+    try:
+        with open(state_file(home, "content.json"), encoding="utf-8") as file:
+            folders = json.load(file)["folders"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return folders if isinstance(folders, dict) else {}
+
+
+def remember(home, known, name, origin, ref):
+    """Note where a folder comes from, before it is there: else each start would copy anew."""
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    folders = dict(known)
+    folders[name] = {"origin": origin, "ref": ref, "copied": now}
+    path = state_file(home, "content.json")
+    beside = "%s.%d" % (path, os.getpid())
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            json.dump({"version": 1, "folders": folders}, file, indent=2)
+        os.replace(beside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+@contextlib.contextmanager
+def lock(home):
+    """Let one server of a person copy at a time; a file system without locks goes without."""
+    os.makedirs(os.path.join(home, STATE), mode=0o700, exist_ok=True)
+    with open(state_file(home, "content.lock"), "a") as file:
+        wait_for_lock(file.fileno())
+        yield
+
+
+def wait_for_lock(descriptor):
+    """Take the lock, or raise Skipped when another server holds it for too long."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Skipped("another server of yours is still copying files") from None
+            time.sleep(0.1)
+        except OSError:
+            return
+        else:
+            return
+
+
+# --- What the command is told --------------------------------------------------------------------
+
+
+def open_in(env, home, folder, path):
+    """Let the server open the folder, or the file in it that was asked for."""
+    root = os.path.realpath(os.path.expanduser(env.get("JUPYTERHUB_ROOT_DIR") or home))
+    if os.path.commonpath([root, folder]) != root:
+        root = os.path.realpath(home)
+    env["JUPYTERHUB_ROOT_DIR"] = root
+    opened = within(folder, path) or folder
+    place = quote(os.path.relpath(opened, root).replace(os.sep, "/"))
+    before = env.get("JUPYTERHUB_DEFAULT_URL", "")
+    if before in ("", "/") or before.rstrip("/") == "/lab" or before.startswith("/lab/"):
+        env["JUPYTERHUB_DEFAULT_URL"] = "/lab/tree/" + place
+    elif before.rstrip("/") == "/tree":
+        env["JUPYTERHUB_DEFAULT_URL"] = "/tree/" + place
+    # Any other address is an administrator's wish for another application: it stays.
+
+
+def within(folder, path):
+    """Return the full path of a file of the folder, or None when it is not there or not in it."""
+    full = os.path.normpath(os.path.join(folder, path.lstrip("/")))
+    if not path or not full.startswith(folder + os.sep) or not os.path.exists(full):
+        return None
+    return full
+
+
+def explain(error):
+    """Return a reason for people: no paths, no traceback."""
+    if isinstance(error, OSError):
+        return REASONS.get(error.errno or 0) or (error.strerror or "a file could not be read")
+    return "%s: %s" % (type(error).__name__, error)
+
+
+def tell(home, notice, env):
+    """Say in the log, in the environment and, where that works, in a file what went wrong."""
+    path = state_file(home, "notice.txt")
+    try:
+        if notice:
+            env["JUPYTERHUB_BINDER_NOTICE"] = notice
+            print("jupyterhub-binder: " + notice, file=sys.stderr, flush=True)  # noqa: T201
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(notice + "\n")
+        elif os.path.lexists(path):
+            os.unlink(path)
+    except OSError:
+        pass
+
+
+def make_room(home, env):
+    """Give Jupyter a place of its own for what it must write when the home takes nothing."""
+    if can_write(home):
+        return
+    room = tempfile.mkdtemp(prefix="jupyterhub-binder-")
+    for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
+        env.setdefault(name, os.path.join(room, name.lower()))
+    env.setdefault("JUPYTERLAB_SETTINGS_DIR", os.path.join(room, "lab-settings"))
+    env.setdefault("JUPYTERLAB_WORKSPACES_DIR", os.path.join(room, "lab-workspaces"))
+    note = "The home cannot be written to: settings of this session are not kept."
+    env.setdefault("JUPYTERHUB_BINDER_NOTICE", note)
+    print("jupyterhub-binder: " + note, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def can_write(home):
+    """Say whether a small file can be written into the home and its Jupyter folders."""
+    for folder in (home, os.path.join(home, ".local", "share", "jupyter")):
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"\0" * 65536)
+        except OSError:
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    main()
