@@ -16,7 +16,7 @@ LAYERS = {
     1: {"providers", "fetch", "recipe", "backends", "registry", "hub", "store"},
     2: {"environments", "builds", "launches", "content", "analytics"},
     3: {"web"},
-    4: {"app", "cli", "demo", "client", "doctor", "__main__"},
+    4: {"app", "cli", "demo", "client", "doctor", "terminal", "__main__"},
 }
 HUB_SIDE = {"spawner", "hubconfig"}
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
