@@ -12,11 +12,11 @@ import jupyterhub_binder
 
 PACKAGE = Path(jupyterhub_binder.__file__).parent
 LAYERS = {
-    0: {"model", "errors", "slugs", "aio", "process", "git", "_version"},
+    0: {"model", "errors", "slugs", "aio", "process", "clock", "git", "_version"},
     1: {"providers", "fetch", "recipe", "backends", "registry", "hub", "store"},
-    2: {"environments", "builds", "launches", "content", "analytics"},
+    2: {"environments", "builds", "buildlog", "buildqueue", "launches", "content", "analytics"},
     3: {"web"},
-    4: {"app", "cli", "demo", "client", "doctor", "terminal", "__main__"},
+    4: {"app", "cli", "demo", "client", "doctor", "terminal", "follow", "__main__"},
 }
 HUB_SIDE = {"spawner", "hubconfig"}
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -1,0 +1,484 @@
+"""The command line `jupyterhub-binder`: what a person types, shown well on a terminal.
+
+Results go to standard output, all else to standard error. Requests are `client`'s business,
+what shows progress `follow`'s, what a machine has `doctor`'s, the demonstration `demo`'s, the service `app`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jupyterhub_binder._version import __version__
+from jupyterhub_binder.client import ApiError, BinderClient, Json, Unreachable
+from jupyterhub_binder.errors import BinderError
+from jupyterhub_binder.follow import (
+    CANCELLED,
+    FAILED,
+    INTERRUPTED,
+    NOT_ALLOWED,
+    NOT_FOUND,
+    UNREACHABLE,
+    USAGE,
+    Failure,
+    LogPrinter,
+    Reporter,
+    find_build,
+    find_environment,
+    follow_build,
+    follow_launch,
+    reporter_for,
+)
+from jupyterhub_binder.terminal import ago, plain
+
+T = TypeVar("T")
+
+EXIT_CODES = """\b
+Exit status:
+  0    done
+  1    the build, the launch or a check failed; the service refused the request
+  2    the command was not understood
+  3    the hub cannot be reached
+  4    the hub does not accept the token, or it may not do this
+  5    there is no such environment or build
+  6    the build or the launch was cancelled
+  130  interrupted with Ctrl-C; what was begun goes on
+"""
+
+
+# --- What the commands share ------------------------------------------------------------------
+
+
+@dataclass
+class Session:
+    """One command's way out: to the hub, and to the person."""
+
+    hub: str
+    token: str
+    as_json: bool = False
+    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    err: Console = field(
+        default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True)
+    )
+
+    def run(self, work: Callable[[BinderClient], Awaitable[T]]) -> T:
+        """Do the work with an open client; end the process as documented when it fails."""
+        try:
+            return asyncio.run(self._with_client(work))
+        except (Failure, BinderError) as error:
+            self._explain(error)
+            raise SystemExit(_exit_code(error)) from None
+        except KeyboardInterrupt:
+            self.say("Interrupted. What was begun goes on.")
+            raise SystemExit(INTERRUPTED) from None
+
+    async def _with_client(self, work: Callable[[BinderClient], Awaitable[T]]) -> T:
+        async with BinderClient(self.hub, self.token) as client:
+            return await work(client)
+
+    def _explain(self, error: Failure | BinderError) -> None:
+        code = error.code if isinstance(error, Failure) else error.error_code
+        if self.as_json:
+            click.echo(json.dumps({"error": {"code": code, "message": str(error)}}), err=True)
+        else:
+            self.err.print(Text.assemble(("Error: ", "bold red"), plain(error)))
+
+    def say(self, text: str, style: str = "") -> None:
+        """Tell the person something that is not the result."""
+        self.err.print(Text(plain(text), style=style))
+
+    def result(self, data: Any, text: str) -> None:
+        """Print the result: as JSON where that was asked for, else as text."""
+        if self.as_json:
+            click.echo(json.dumps(data))
+        else:
+            self.out.print(Text(plain(text)))
+
+
+def _exit_code(error: Failure | BinderError) -> int:
+    if isinstance(error, Failure):
+        return error.exit_code
+    if isinstance(error, Unreachable):
+        return UNREACHABLE
+    if isinstance(error, ApiError):
+        known = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND}
+        return known.get(error.http_status, UNREACHABLE if error.http_status >= 502 else FAILED)
+    return USAGE
+
+
+def _read_token(path: str | None) -> str:
+    if path == "-":
+        return click.get_text_stream("stdin").readline().strip()
+    if path:
+        return _read_token_file(Path(path))
+    names = ("JUPYTERHUB_BINDER_TOKEN", "JUPYTERHUB_API_TOKEN")
+    if token := next((os.environ[name] for name in names if os.environ.get(name)), ""):
+        return token
+    if sys.stdin.isatty():
+        return click.prompt("Token (from the hub's page Token)", hide_input=True, err=True)
+    raise click.UsageError(
+        "No token: set JUPYTERHUB_BINDER_TOKEN, or name a file that holds it with --token-file. "
+        "The hub's page Token makes one."
+    )
+
+
+def _read_token_file(path: Path) -> str:
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+        mode = path.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"The token's file cannot be read: {error}") from None
+    if mode & (stat.S_IRGRP | stat.S_IROTH) and stat.S_ISREG(mode):
+        click.echo(f"Others may read {path}: chmod 600 {path}", err=True)
+    return token
+
+
+def hub_command(function: Callable[..., None]) -> Any:
+    """Give a command the options that reach a hub, and a Session as its first argument."""
+
+    @click.option(
+        "--hub",
+        envvar="JUPYTERHUB_BINDER_HUB",
+        required=True,
+        metavar="URL",
+        help="The hub's address, or any page of it.  [env: JUPYTERHUB_BINDER_HUB]",
+    )
+    @click.option(
+        "--token-file",
+        metavar="FILE",
+        help="A file that holds the token, - for standard input. A token is never an argument: "
+        "others could see it in the list of processes.  "
+        "[env: JUPYTERHUB_BINDER_TOKEN or JUPYTERHUB_API_TOKEN, the token itself]",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+    @wraps(function)
+    def command(hub: str, token_file: str | None, as_json: bool, **options: Any) -> None:
+        function(Session(hub, _read_token(token_file), as_json), **options)
+
+    return command
+
+
+@click.group(
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="jupyterhub-binder")
+def main() -> None:
+    r"""Environments of your own on a JupyterHub, built from a repository's URL.
+
+    \b
+    Try it here, without a hub of your own:
+      jupyterhub-binder demo
+
+    \b
+    Use a hub that has binder:
+      export JUPYTERHUB_BINDER_HUB=https://hub.example.org
+      export JUPYTERHUB_BINDER_TOKEN=...       # from the hub's page Token
+      jupyterhub-binder build https://github.com/binder-examples/requirements --wait
+      jupyterhub-binder launch requirements
+    """
+
+
+# --- Here -------------------------------------------------------------------------------------
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["-h"]},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def serve(arguments: tuple[str, ...]) -> None:
+    """Run the service; a hub starts it so.
+
+    ARGUMENTS are those of every Jupyter application: -f binder_config.py for a file of
+    configuration, --JupyterHubBinder.backend=venv for one trait, --help-all for all of them.
+    """
+    from jupyterhub_binder.app import JupyterHubBinder
+
+    JupyterHubBinder.launch_instance(argv=list(arguments))
+
+
+@main.command()
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Everything the demonstration keeps: environments, homes, logs.  "
+    "[default: jupyterhub-binder-demo in your folder for programs' data]",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: one that is free.")
+@click.option("--check", is_flag=True, help="Do the whole job without a person, then stop.")
+def demo(state: Path | None, port: int, check: bool) -> None:
+    """Run a hub with binder on this machine, with an example to try.
+
+    It answers on 127.0.0.1 alone, stays until Ctrl-C, and leaves no process behind. With
+    --check it creates an environment, builds it, starts a server, runs a cell, edits a file,
+    and sees the edit again after a second start; the exit status says whether all went well.
+    """
+    from jupyterhub_binder.demo import run_demo
+
+    raise SystemExit(run_demo(state=state, port=port, check=check))
+
+
+@main.command()
+@click.option("--hub", envvar="JUPYTERHUB_BINDER_HUB", metavar="URL", help="Check a hub as well.")
+@click.option("--token-file", metavar="FILE", help="A file that holds the token for that hub.")
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    metavar="FOLDER",
+    help="Where the service keeps its state; the current folder if not given.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="A port that must be free.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(
+    hub: str | None, token_file: str | None, state: Path, port: int | None, as_json: bool
+) -> None:
+    r"""Check this machine, and a hub, for what builds and launches need.
+
+    \b
+    Examples:
+      jupyterhub-binder doctor
+      jupyterhub-binder doctor --state /srv/binder --hub https://hub.example.org
+    """
+    from jupyterhub_binder.doctor import examine
+
+    session = Session(hub or "", _read_token(token_file) if hub else "", as_json)
+    findings = asyncio.run(examine(state=state, port=port, hub=hub, token=session.token))
+    if as_json:
+        click.echo(json.dumps([finding.as_json() for finding in findings]))
+    else:
+        for finding in findings:
+            session.out.print(finding.text())
+    raise SystemExit(FAILED if any(f.level == "problem" for f in findings) else 0)
+
+
+# --- At a hub ---------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("link")
+@click.option("--name", help="What to call the environment.  [default: the repository's name]")
+@click.option("--path", help="What opens at a start, such as notebooks/index.ipynb.")
+@click.option("--again", is_flag=True, help="LINK is an environment of yours: build it again.")
+@click.option("--ref", help="With --again: the branch, tag or commit to build from now on.")
+@click.option("--force", is_flag=True, help="With --again: even if the image is there already.")
+@click.option("--wait", is_flag=True, help="Show the log and wait until the build has ended.")
+@hub_command
+def build(session: Session, link: str, wait: bool, **options: Any) -> None:
+    r"""Make an environment out of LINK and build it.
+
+    LINK is what you would paste: a repository's page on GitHub or GitLab, at a branch or a file
+    if you like, a gist, org/repository, or any https git URL. The environment's id is printed.
+
+    \b
+    Examples:
+      jupyterhub-binder build https://github.com/binder-examples/requirements --wait
+      jupyterhub-binder build my-analysis --again --ref v2.0
+      id=$(jupyterhub-binder build org/repository) && jupyterhub-binder launch "$id"
+    """
+    session.run(lambda client: _build(session, client, link, wait, **options))
+
+
+@main.command("list")
+@click.argument("search", default="")
+@click.option("--all", "everyone", is_flag=True, help="Everyone's, for an admin of the hub.")
+@hub_command
+def list_(session: Session, search: str, everyone: bool) -> None:
+    r"""List my environments, the most recently used first.
+
+    SEARCH narrows the list. Into a pipe go tab-separated lines: id, name, state, repository, ref.
+
+    \b
+    Examples:
+      jupyterhub-binder list
+      jupyterhub-binder list --json | jq -r '.[] | select(.state == "failed") | .name'
+    """
+    session.run(lambda client: _list(session, client, search, everyone))
+
+
+@main.command()
+@click.argument("environment")
+@click.option("--server-name", default="", help="A named server instead of the default one.")
+@click.option("--path", help="What opens, in place of the environment's own choice.")
+@click.option("--restart", is_flag=True, help="Stop what else runs in that server first.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until the server answers.")
+@hub_command
+def launch(session: Session, environment: str, no_wait: bool, **options: Any) -> None:
+    r"""Start a server in ENVIRONMENT, an id or a name, and print its address.
+
+    An environment that is not built yet is built first.
+
+    \b
+    Examples:
+      jupyterhub-binder launch requirements
+      jupyterhub-binder launch my-analysis --server-name second --path lab/tree/index.ipynb
+    """
+    session.run(lambda client: _launch(session, client, environment, no_wait, options))
+
+
+@main.command()
+@click.argument("build_or_environment")
+@click.option("-f", "--follow", is_flag=True, help="Stay until the build has ended.")
+@click.option("--after", type=click.IntRange(0), default=0, help="Only lines after this one.")
+@hub_command
+def logs(session: Session, build_or_environment: str, follow: bool, after: int) -> None:
+    r"""Print the log of a build, or of an environment's newest build.
+
+    With --follow the exit status is the build's: 0 built, 1 failed, 6 cancelled. With --json
+    every line is an object with seq, time, phase and message.
+
+    \b
+    Examples:
+      jupyterhub-binder logs -f my-analysis
+      jupyterhub-binder logs my-analysis | grep -i error
+    """
+    session.run(lambda client: _logs(session, client, build_or_environment, follow, after))
+
+
+@main.command()
+@click.argument("build_or_environment")
+@hub_command
+def cancel(session: Session, build_or_environment: str) -> None:
+    """Cancel a build, or an environment's newest build.
+
+    Somebody else who waits for the same build gets it nevertheless.
+    """
+    session.run(lambda client: _cancel(session, client, build_or_environment))
+
+
+# --- What they do -----------------------------------------------------------------------------
+
+
+async def _build(
+    session: Session,
+    client: BinderClient,
+    link: str,
+    wait: bool,
+    *,
+    again: bool,
+    ref: str | None,
+    force: bool,
+    name: str | None,
+    path: str | None,
+) -> None:
+    if again:
+        environment_id = (await find_environment(client, link))["id"]
+        environment = await client.rebuild(environment_id, ref=ref, force=force)
+    elif ref or force:
+        raise Failure("--ref and --force go with --again.", USAGE, code="usage")
+    else:
+        fields = {"url": link, "name": name, "path": path}
+        environment = await client.create({k: v for k, v in fields.items() if v is not None})
+    session.say(f"{environment['name']}: {client.page_url(_page(environment))}")
+    if wait and (latest := environment.get("latest")):
+        final = await follow_build(client, latest["id"], _reporter(session))
+        environment = await client.environment(environment["id"])
+        session.result(environment, environment["id"])
+        _raise_for_build(final)
+        return
+    session.result(environment, environment["id"])
+
+
+def _page(thing: Json) -> str:
+    return str((thing.get("links") or {}).get("page") or "")
+
+
+def _raise_for_build(build: Json) -> None:
+    if build["state"] == "built":
+        return
+    if build["state"] == "cancelled":
+        raise Failure("The build was cancelled.", CANCELLED, code="cancelled")
+    reason = build.get("reason") or {}
+    raise Failure(reason.get("message") or "The build failed.", code=reason.get("code", "failed"))
+
+
+def _reporter(session: Session) -> Reporter:
+    return Reporter() if session.as_json else reporter_for(session.err)
+
+
+async def _list(session: Session, client: BinderClient, search: str, everyone: bool) -> None:
+    found = await client.environments(search=search, owner="*" if everyone else None)
+    if session.as_json:
+        session.result(found, "")
+    elif not session.out.is_terminal:
+        for item in found:
+            fields = (item["id"], item["name"], item["state"], item["repo_url"], item["ref"])
+            click.echo("\t".join(plain(text).replace("\t", " ") for text in fields))
+    elif not found:
+        session.say("No environment yet. Make one: jupyterhub-binder build URL --wait")
+    else:
+        session.out.print(_table(found), soft_wrap=False)
+
+
+_STYLES = {"ready": "green", "failed": "red", "queued": "yellow", "building": "yellow"}
+
+
+def _table(found: list[Json]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("Name", "State", "Repository", "Ref", "Used", "Id"):
+        table.add_column(title, overflow="ellipsis", no_wrap=title in ("State", "Used", "Id"))
+    for item in found:
+        state = plain(item["state"])
+        table.add_row(
+            Text(plain(item["name"])),
+            Text(state, style=_STYLES.get(state, "")),
+            Text(plain(item["label"])),
+            Text(plain(item["ref"])),
+            Text(ago(item.get("launched")) or "never"),
+            Text(plain(item["id"]), style="dim"),
+        )
+    return table
+
+
+async def _launch(
+    session: Session, client: BinderClient, name: str, no_wait: bool, options: Json
+) -> None:
+    environment = await find_environment(client, name)
+    fields = {key: value for key, value in options.items() if value}
+    started = await client.launch(environment["id"], fields)
+    if not no_wait:
+        started = await follow_launch(client, started, _reporter(session))
+    url = client.page_url(started["url"]) if started.get("url") else ""
+    session.result(started, url or started["id"])
+    if started["state"] == "failed":
+        raise Failure((started.get("reason") or {}).get("message") or "The server did not start.")
+    if started["state"] == "cancelled":
+        raise Failure("The launch was cancelled.", CANCELLED, code="cancelled")
+
+
+async def _logs(
+    session: Session, client: BinderClient, name: str, follow: bool, after: int
+) -> None:
+    build_id = await find_build(client, name)
+    reporter = LogPrinter(as_json=session.as_json)
+    if follow:
+        _raise_for_build(await follow_build(client, build_id, reporter, after=after))
+        return
+    until = (await client.build(build_id))["lines"]
+    if until > after:
+        await follow_build(client, build_id, reporter, after=after, until=until)
+
+
+async def _cancel(session: Session, client: BinderClient, name: str) -> None:
+    build = await client.cancel_build(await find_build(client, name))
+    left = "" if build["state"] == "cancelled" else " Somebody else still waits for it."
+    session.result(build, f"Cancelled.{left}" if left or build["state"] == "cancelled" else "")
+
+
+if __name__ == "__main__":
+    main()
