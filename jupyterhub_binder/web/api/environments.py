@@ -1,0 +1,149 @@
+"""Routes of environments: the list, one of them, its builds, and which build counts."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+from jupyterhub_binder.errors import InvalidInput
+from jupyterhub_binder.model import ContentMode
+from jupyterhub_binder.web.api.common import (
+    LINK_KEYS,
+    PAGE_LIMIT,
+    Handler,
+    builds_of,
+    read_link,
+)
+from jupyterhub_binder.web.parse import (
+    Fields,
+    json_object,
+    query_choice,
+    query_integer,
+    query_text,
+)
+from jupyterhub_binder.web.render import render_launch_spec
+
+_CREATE_KEYS = LINK_KEYS | {"name", "content", "options", "build"}
+_UPDATE_KEYS = frozenset({"name", "path", "content"})
+_NAME_LENGTH = 100
+
+
+class Environments(Handler):
+    """A person's environments."""
+
+    async def get(self) -> None:
+        """Answer with a page of the list."""
+        order = query_choice(self, "order", ("recent", "name"))
+        page = await self.services.environments.list(
+            self.me,
+            search=query_text(self, "search", most=200),
+            owner=query_text(self, "owner", most=255) or None,
+            order=cast('Literal["recent", "name"]', order),
+            offset=query_integer(self, "offset", default=0),
+            limit=query_integer(self, "limit", default=50, least=1, most=PAGE_LIMIT),
+        )
+        renderer = await self.renderer(builds_of(page.items))
+        self.finish_json(renderer.environments(page))
+
+    async def post(self) -> None:
+        """Create an environment, and build it unless told not to."""
+        fields = json_object(self.request, _CREATE_KEYS)
+        environment = await self.services.environments.create(
+            self.me,
+            link=read_link(fields, self.services.providers),
+            name=_name(fields),
+            content=fields.choice("content", ContentMode) or ContentMode.COPY,
+            options=fields.mapping("options"),
+            build=fields.boolean("build", default=True),
+        )
+        await self.answer_environment(environment, status=201)
+
+
+class OneEnvironment(Handler):
+    """One environment."""
+
+    async def get(self, environment_id: str) -> None:
+        """Answer with it."""
+        await self.answer_environment(
+            await self.services.environments.get(self.me, environment_id)
+        )
+
+    async def patch(self, environment_id: str) -> None:
+        """Change its name, what it opens, or what happens to its files."""
+        fields = json_object(self.request, _UPDATE_KEYS)
+        changes: dict[str, Any] = {
+            "name": _name(fields),
+            "path": fields.path("path"),
+            "content": fields.choice("content", ContentMode),
+        }
+        environment = await self.services.environments.update(self.me, environment_id, **changes)
+        await self.answer_environment(environment)
+
+    async def delete(self, environment_id: str) -> None:
+        """Delete it; `restore` undoes that for a while."""
+        await self.answer_environment(
+            await self.services.environments.delete(self.me, environment_id)
+        )
+
+
+class Restore(Handler):
+    """The undoing of a delete."""
+
+    async def post(self, environment_id: str) -> None:
+        """Bring a deleted environment back."""
+        json_object(self.request, ())
+        await self.answer_environment(
+            await self.services.environments.restore(self.me, environment_id)
+        )
+
+
+class EnvironmentBuilds(Handler):
+    """The builds of an environment, newest first."""
+
+    async def get(self, environment_id: str) -> None:
+        """Answer with a page of them."""
+        page = await self.services.environments.history(
+            self.me,
+            environment_id,
+            offset=query_integer(self, "offset", default=0),
+            limit=query_integer(self, "limit", default=50, least=1, most=PAGE_LIMIT),
+        )
+        renderer = await self.renderer(request.build for request in page.items)
+        self.finish_json(renderer.requests(page))
+
+    async def post(self, environment_id: str) -> None:
+        """Build again: at another ref, or the same from scratch."""
+        fields = json_object(self.request, {"ref", "force"})
+        environment = await self.services.environments.build(
+            self.me,
+            environment_id,
+            ref=fields.text("ref", most=300) or None,
+            force=fields.boolean("force", default=False),
+        )
+        await self.answer_environment(environment, status=201)
+
+
+class Current(Handler):
+    """The build that a server starts from."""
+
+    async def put(self, environment_id: str) -> None:
+        """Choose an earlier build, or a later one again."""
+        fields = json_object(self.request, {"number"})
+        number = fields.integer("number", least=1)
+        environment = await self.services.environments.choose(self.me, environment_id, number)
+        await self.answer_environment(environment)
+
+
+class LaunchSpec(Handler):
+    """What the hub needs to start a server in an environment."""
+
+    async def get(self, environment_id: str) -> None:
+        """Answer to the hub, which asks in the person's name."""
+        spec = await self.services.environments.launch_spec(self.me, environment_id)
+        self.finish_json(render_launch_spec(spec))
+
+
+def _name(fields: Fields) -> str | None:
+    name = fields.text("name", most=_NAME_LENGTH)
+    if name == "":
+        raise InvalidInput("'name' must not be empty.", detail={"field": "name"})
+    return name

@@ -1,0 +1,76 @@
+"""Puts routes, pages and the hub's login together into one tornado application."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler
+from tornado.web import Application, RequestHandler
+
+from jupyterhub_binder.web.api import ROUTES, UNKNOWN, Route
+from jupyterhub_binder.web.base import BaseHandler, UnknownRoute
+from jupyterhub_binder.web.context import Services
+
+log = logging.getLogger("jupyterhub_binder.web")
+
+
+class OAuthCallback(HubOAuthCallbackHandler):
+    """Where the hub sends a browser back to after the login."""
+
+    @property
+    def hub_auth(self) -> HubOAuth:
+        """The hub, as far as signing in goes."""
+        return self.settings["services"].hub_auth
+
+    async def prepare(self) -> None:
+        """Ask who is signed in without blocking; `get` may want to know."""
+        self._hub_auth_user_cache = await self.hub_auth.get_user(self, sync=False)
+
+
+def make_application(
+    services: Services,
+    *,
+    cookie_secret: bytes,
+    page_handlers: Sequence[Route] = (),
+    settings: dict[str, Any] | None = None,
+) -> Application:
+    """Return the application; `page_handlers` are patterns below the prefix, as `ROUTES` are."""
+    prefix = services.base_url
+    routes: list[Route] = [
+        *ROUTES,
+        UNKNOWN,
+        (r"oauth_callback", OAuthCallback),
+        *page_handlers,
+    ]
+    return Application(
+        [(f"{prefix}{pattern}", handler) for pattern, handler in routes],
+        services=services,
+        cookie_secret=cookie_secret,
+        # Cookies are checked in `BaseHandler.prepare`, by the hub's rules.
+        xsrf_cookies=False,
+        default_handler_class=UnknownRoute,
+        log_function=log_request,
+        **(settings or {}),
+    )
+
+
+def log_request(handler: RequestHandler) -> None:
+    """Log one request: its id, its path without the query, its status and milliseconds."""
+    status = handler.get_status()
+    level = logging.WARNING if status >= 500 else logging.INFO
+    request = handler.request
+    if status < 400 and (request.path.endswith("/health") or "/static/" in request.path):
+        level = logging.DEBUG
+    user = handler.user.name if isinstance(handler, BaseHandler) and handler.user else "-"
+    log.log(
+        level,
+        "%d %s %s user=%s ms=%.1f request=%s",
+        status,
+        request.method,
+        request.path,
+        user,
+        1000 * request.request_time(),
+        getattr(handler, "request_id", "-"),
+    )
