@@ -36,6 +36,9 @@ from jupyterhub_binder.errors import (
 SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 """A full commit id, SHA-1 or SHA-256."""
 
+_BAD_REF = re.compile(
+    r"[\x00-\x20\x7f-\xa0\u2028\u2029~^:?*\[\\]|\.\.|@\{|//|/\.|^[-/.]|[/.]$|\.lock(/|$)"
+)
 _HARDENED = Path(__file__).with_name("hardened.gitconfig")
 _HOST = re.compile(
     r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*"
@@ -90,6 +93,14 @@ def parse_remote(url: str) -> Remote:
     if parts.scheme == "file" and parts.netloc:
         raise NotUnderstood("A file:// address has no host: write file:///folder.")
     return Remote(parts.scheme, host, port or _PORTS[parts.scheme], parts.path)
+
+
+def check_ref(ref: str) -> str:
+    """Return a ref as typed, ``HEAD`` for none; raises NotUnderstood if git takes no such name."""
+    ref = ref.strip() or "HEAD"
+    if _BAD_REF.search(ref) or len(ref) > 250:
+        raise NotUnderstood("That cannot be the name of a branch, a tag or a commit.")
+    return ref
 
 
 def _canonical_host(host: str) -> str:
@@ -247,6 +258,32 @@ class Git(LoggingConfigurable):
                     "ls-remote", *options, "--", url, *patterns, url=url, cwd=Path(empty)
                 )
         return _parse_refs(out)
+
+    async def find_commit(self, url: str, short: str, *, most_bytes: int = 2**28) -> str | None:
+        """Return the one commit whose sha begins so, if a branch or tag leads to it.
+
+        No question of git's protocol asks this: the history is fetched, without any file.
+        """
+        url = str(self.check(url))
+        with tempfile.TemporaryDirectory(prefix="jupyterhub-binder-") as folder:
+            cwd = Path(folder)
+            await self.run("init", "--quiet", "--bare", cwd=cwd)
+            async with self._slots:
+                await self.run(
+                    *("fetch", "--quiet", "--no-tags", "--filter=tree:0", "--", url),
+                    *("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"),
+                    url=url,
+                    cwd=cwd,
+                    timeout_seconds=2 * self.answer_seconds,
+                    most_file_bytes=most_bytes,
+                )
+            try:
+                found = await self.run(
+                    "rev-parse", "--verify", "--quiet", f"{short}^{{commit}}", cwd=cwd
+                )
+            except process.ProcessFailed:
+                return None
+        return found.strip()
 
     async def run(
         self,

@@ -39,6 +39,12 @@ class Link:
     spec: Spec
     path: str = ""
     """The file or folder to open, relative to the repository's root; empty for its root."""
+    tail: str = ""
+    """Ref and path as one text, where only the repository knows which part is which.
+
+    ``a/b/c`` out of ``…/tree/a/b/c``; `spec` and `path` are then a first guess, which
+    `Providers.resolve_link` settles. Empty once settled.
+    """
 
 
 class RefKind(StrEnum):
@@ -214,8 +220,10 @@ class Build:
     """One attempt of one backend to make the image of a repository at a resolved_ref."""
 
     id: str
-    key: str
+    base_key: str
     """What two people share: same key, one build (`slugs.content_key`)."""
+    generation: int
+    """How often the same content was built anew on request; every image has a name of its own."""
     spec: Spec
     resolved_ref: str
     label: str
@@ -237,6 +245,11 @@ class Build:
     """What the backend last said it would need to take this build up again or clean up."""
     attempts: int = 0
     """How often a backend has begun it: more than one after a restart of the service."""
+
+    @property
+    def key(self) -> str:
+        """Return what names the image: the shared key, and the generation after the first."""
+        return f"{self.base_key}-{self.generation}" if self.generation else self.base_key
 
 
 # --- Environments -----------------------------------------------------------------------------

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
+from traitlets import Instance
 from traitlets.config import LoggingConfigurable
 
+from jupyterhub_binder.errors import UnresolvableRef
+from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Link, Resolved, Spec
 
 
 class RepoProvider(LoggingConfigurable):
-    """Knows one kind of host. Only `fetch_resolved` goes out; all else is pure."""
+    """Knows one kind of host. Only what is named `fetch_` goes out; all else is pure."""
+
+    git = Instance(Git, help="The git commands that a provider asks hosts with.")
 
     prefix: ClassVar[str]
     """BinderHub's: ``gh``, ``gl``, ``gist``, ``git``."""
@@ -42,3 +48,17 @@ class RepoProvider(LoggingConfigurable):
 
         Raises UnresolvableRef, RepositoryNotFound, NotAllowed or UpstreamUnavailable.
         """
+
+    async def fetch_first(self, specs: Sequence[Spec]) -> Resolved:
+        """Ask for the first of several specs of one repository that exists.
+
+        Raises as `fetch_resolved`, for the last one. Providers that learn all refs with one
+        question do better than this.
+        """
+        *others, last = specs
+        for spec in others:
+            try:
+                return await self.fetch_resolved(spec)
+            except UnresolvableRef:
+                continue
+        return await self.fetch_resolved(last)
