@@ -9,7 +9,7 @@ this file's own text (`spawner`), so an image need not have it.
 """
 
 # It runs under any image's Python, and before every start: os.path is there already.
-# ruff: noqa: PTH100, PTH101, PTH102, PTH103, PTH104, PTH105, PTH108, PTH110, PTH111, PTH112
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH105, PTH108, PTH110, PTH111, PTH112
 # ruff: noqa: PTH115, PTH118, PTH119, PTH123, PTH208, PTH211, UP017, UP031
 
 from __future__ import annotations

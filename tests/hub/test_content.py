@@ -58,8 +58,10 @@ def start(
 ) -> tuple[dict[str, str], str]:
     """Run the script as a spawner does; return the command's environment and the log."""
     done = subprocess.run(
-        [*wrapper, sys.executable, "-I", SCRIPT, "--from", str(source), "--to", to]
-        + ["--origin", origin, "--mode", mode, "--path", path, "--", sys.executable, "-c", SHOW],  # noqa: RUF005
+        [
+            *(*wrapper, sys.executable, "-I", SCRIPT, "--from", str(source), "--to", to),
+            *("--origin", origin, "--mode", mode, "--path", path, "--", sys.executable, "-c", SHOW),
+        ],
         env={"HOME": str(home), "PATH": os.environ["PATH"], **(env or {})},
         capture_output=True,
         text=True,
@@ -199,8 +201,10 @@ def test_a_copy_killed_in_the_middle_leaves_no_folder_of_that_name(
     (source / "big").write_bytes(b"")
     os.truncate(source / "big", 2**31)
     child = subprocess.Popen(
-        [sys.executable, "-I", "-c", Path(SCRIPT).read_text(), "--from", str(source), "--to"]
-        + ["repo", "--origin", ORIGIN, "--", "true"],  # noqa: RUF005
+        [
+            *(sys.executable, "-I", "-c", Path(SCRIPT).read_text(), "--from", str(source)),
+            *("--to", "repo", "--origin", ORIGIN, "--", "true"),
+        ],
         env={"HOME": str(home), "PATH": os.environ["PATH"]},
     )
     deadline = time.monotonic() + 30
