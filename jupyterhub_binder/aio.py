@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
@@ -11,31 +12,37 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
 
+class Lagged(Exception):
+    """A reader fell so far behind that the items it wants are no longer kept."""
+
+
 class Broadcast(Generic[T]):
     """A list that grows, and any number of readers, each at its own pace.
 
     A reader is a position in the one shared list, so a hundred readers cost no more memory
-    than one, and a slow reader holds nobody up. Not for threads.
+    than one, and a slow reader holds nobody up. Only the newest `keep` items are kept: a
+    reader behind those gets `Lagged`, and finds the rest where the items came from.
+    Not for threads.
     """
 
-    def __init__(self) -> None:
-        self._items: list[T] = []
+    def __init__(self, *, keep: int = 256) -> None:
+        self._items: deque[T] = deque(maxlen=keep)
         self._closed = False
         self._changed = asyncio.Event()
+        self.end = 0
+        """The position after the newest item."""
 
     @property
     def closed(self) -> bool:
         """Say whether the last item has been published."""
         return self._closed
 
-    def __len__(self) -> int:
-        return len(self._items)
-
     def publish(self, item: T) -> None:
         """Append an item and wake every reader. Raises RuntimeError once closed."""
         if self._closed:
             raise RuntimeError("published to a closed broadcast")
         self._items.append(item)
+        self.end += 1
         self._wake()
 
     def close(self) -> None:
@@ -48,10 +55,16 @@ class Broadcast(Generic[T]):
         self._changed = asyncio.Event()
 
     async def read(self, position: int = 0) -> AsyncIterator[T]:
-        """Yield the items from a position on, then each as it comes, until closed."""
+        """Yield the items from a position on, then each as it comes, until closed.
+
+        Raises Lagged when the item at the position is no longer kept.
+        """
         while True:
-            while position < len(self._items):
-                yield self._items[position]
+            while position < self.end:
+                index = position - self.end + len(self._items)
+                if index < 0:
+                    raise Lagged
+                yield self._items[index]
                 position += 1
             if self._closed:
                 return

@@ -97,6 +97,13 @@ class HubError(UpstreamUnavailable):
     code = "hub_error"
 
 
+class StoreUnavailable(BinderError):
+    """The database cannot be read or written at the moment; a full disk is the usual cause."""
+
+    code = "store_unavailable"
+    status = 503
+
+
 class FetchFailed(BinderError):
     """The repository's files could not be brought here."""
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from traitlets.config import LoggingConfigurable
 
+from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
 
 
@@ -40,6 +41,19 @@ class BuildBackend(LoggingConfigurable):
 
         Versions and settings, as one short text; part of the content key.
         """
+
+    def clean_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a person's options as they enter the content key.
+
+        Raises InvalidInput that names an option which is not known, or its bad value. A backend
+        without options needs no code for this.
+        """
+        if options:
+            raise InvalidInput(
+                f"This hub's builds take no option {sorted(map(str, options))[0]!r}.",
+                detail={"options": []},
+            )
+        return {}
 
     @abstractmethod
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:

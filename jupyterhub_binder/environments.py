@@ -1,0 +1,455 @@
+"""Environments: what a person keeps, and what they may do with it.
+
+Owns permissions (mine, or I am an admin; all else does not exist), names, folders, quotas,
+undo, and which build a server starts from. Queues and runs no build itself: `builds` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from traitlets import Float, Integer
+from traitlets.config import LoggingConfigurable
+
+from jupyterhub_binder.aio import TaskSet
+from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.builds import Builds
+from jupyterhub_binder.clock import utc_now
+from jupyterhub_binder.errors import Conflict, InvalidInput, LimitReached, NotAllowed, NotFound
+from jupyterhub_binder.fetch import Fetcher
+from jupyterhub_binder.model import (
+    Assessment,
+    Build,
+    BuildRequest,
+    BuildState,
+    Commit,
+    ContentMode,
+    Environment,
+    Finding,
+    LaunchSpec,
+    Link,
+    Order,
+    Page,
+    Recipe,
+    Resolved,
+    User,
+)
+from jupyterhub_binder.providers import Providers
+from jupyterhub_binder.recipe import read_recipe
+from jupyterhub_binder.slugs import is_id, new_id, repository_key, safe_name
+from jupyterhub_binder.store import Store
+
+MOST_NAME_CHARACTERS = 200
+MOST_PATH_CHARACTERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would be built of a link, found out without building anything."""
+
+    link: Link
+    resolved: Resolved
+    commit: Commit | None
+    recipe: Recipe
+    assessment: Assessment
+    findings: tuple[Finding, ...]
+    """Of the recipe and of the backend, together."""
+    built: bool
+    """Whether the image is there already."""
+    expected_seconds: float | None
+    earlier_builds: int
+    """How many earlier builds of the repository the expectation rests on."""
+    suggested_name: str
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A quota and how much of it is used."""
+
+    limit: int | None
+    used: int
+
+
+class Environments(LoggingConfigurable):
+    """All environments of the service. Every method checks what its user may."""
+
+    max_per_user = Integer(
+        100,
+        min=1,
+        help="""How many environments one person may keep.
+
+        Environments of the same content share one image, so the disk grows with the number of
+        different ones. Lower it where disk is short.
+        """,
+    ).tag(config=True)
+
+    undo_seconds = Float(
+        600,
+        min=0,
+        help="Seconds for which a deleted environment can be restored; then it is gone.",
+    ).tag(config=True)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        providers: Providers,
+        fetcher: Fetcher,
+        backend: BuildBackend,
+        builds: Builds,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.store = store
+        self.providers = providers
+        self.fetcher = fetcher
+        self.backend = backend
+        self.builds = builds
+        self._tasks = TaskSet(self.log)
+
+    async def start(self) -> None:
+        """Begin to purge what was deleted."""
+        self._tasks.spawn(self._keep_purging(), name="purge of environments")
+
+    async def stop(self) -> None:
+        """Stop purging; may be called twice."""
+        await self._tasks.close()
+
+    # --- Looking ----------------------------------------------------------------------------
+
+    async def preview(self, user: User, link: Link) -> Preview:
+        """Find out what would be built of a link. Raises what providers and fetch raise."""
+        link, resolved = await self.providers.resolve_link(link)
+        commit, recipe = None, Recipe()
+        if self.backend.needs_checkout:
+            async with self.fetcher.peek(resolved) as peek:
+                commit = peek.commit
+                recipe = await asyncio.to_thread(read_recipe, peek.path)
+        assessment = self.backend.assess(recipe, {})
+        repository = repository_key(resolved.spec)
+        return Preview(
+            link=link,
+            resolved=resolved,
+            commit=commit,
+            recipe=recipe,
+            assessment=assessment,
+            findings=_distinct(recipe.findings + assessment.findings),
+            built=await self.builds.is_built(resolved, {}),
+            expected_seconds=await self.builds.expected_seconds(repository),
+            earlier_builds=len(await self.builds.earlier_durations(repository)),
+            suggested_name=resolved.default_name,
+            directory=await self._free_directory(user.name, resolved),
+        )
+
+    async def list(
+        self,
+        user: User,
+        *,
+        search: str = "",
+        owner: str | None = None,
+        order: Order = "recent",
+        offset: int = 0,
+        limit: int = 50,
+    ) -> Page[Environment]:
+        """Return a page of one's own environments; an admin may ask for another's, or ``*``."""
+        owner = owner or user.name
+        if owner != user.name and not user.admin:
+            raise NotAllowed("Only administrators may list other people's environments.")
+        return await self.store.list_environments(
+            owner=None if owner == "*" else owner,
+            search=search,
+            order=order,
+            offset=offset,
+            limit=limit,
+        )
+
+    async def get(self, user: User, environment_id: str) -> Environment:
+        """Return an environment. Raises NotFound also for one that is somebody else's."""
+        environment = await self._get_kept_or_deleted(user, environment_id)
+        if environment.deleted is not None:
+            raise _no_such_environment()
+        return environment
+
+    async def _get_kept_or_deleted(self, user: User, environment_id: str) -> Environment:
+        found = (
+            await self.store.fetch_environment(environment_id) if is_id(environment_id) else None
+        )
+        if found is None or not _may_see(user, found):
+            raise _no_such_environment()
+        return found
+
+    async def history(
+        self, user: User, environment_id: str, *, offset: int = 0, limit: int = 50
+    ) -> Page[BuildRequest]:
+        """Return an environment's requests for builds, newest first."""
+        environment = await self.get(user, environment_id)
+        return await self.store.list_requests(environment.id, offset=offset, limit=limit)
+
+    async def request_of(
+        self, user: User, build_id: str
+    ) -> tuple[Build, Environment | None, BuildRequest | None]:
+        """Return a build, with the environment of this person that wants it.
+
+        An admin sees every build, with no environment if none of theirs wants it.
+        Raises NotFound.
+        """
+        no_such_build = NotFound("There is no such build, or none that you may see.")
+        if not is_id(build_id):
+            raise no_such_build
+        request = await self.store.find_environment_of(build_id, user.name)
+        if request is None and not user.admin:
+            raise no_such_build
+        build = await self.builds.fetch_build(build_id)
+        if request is None:
+            return build, None, None
+        environment = await self.store.fetch_environment(request.environment_id)
+        return build, environment, request
+
+    async def limits(self, user: User) -> Mapping[str, Limit]:
+        """Return a person's quotas: environments kept, builds waiting or running."""
+        return {
+            "environments": Limit(
+                self.max_per_user, await self.store.count_environments(user.name)
+            ),
+            "builds": Limit(self.builds.max_active_per_user, self.builds.count_active(user.name)),
+        }
+
+    # --- Making and changing ----------------------------------------------------------------
+
+    async def create(
+        self,
+        user: User,
+        *,
+        link: Link,
+        name: str | None = None,
+        content: ContentMode = ContentMode.COPY,
+        options: Mapping[str, Any] | None = None,
+        build: bool = True,
+    ) -> Environment:
+        """Keep a new environment of a link, and ask for its build unless told not to.
+
+        Raises NotAllowed, LimitReached, InvalidInput and what providers raise.
+        """
+        _require_can_build(user)
+        chosen = self.backend.clean_options(options or {})
+        await self._check_limit(user)
+        link, resolved = await self.providers.resolve_link(link)
+        now = utc_now()
+        environment = Environment(
+            id=new_id(),
+            owner=user.name,
+            name=clean_name(resolved.default_name if name is None else name),
+            spec=resolved.spec,
+            label=resolved.label,
+            repo_url=resolved.repo_url,
+            path=clean_path(link.path),
+            content=content,
+            directory=await self._free_directory(user.name, resolved),
+            options=chosen,
+            created=now,
+            updated=now,
+        )
+        wish = await self.builds.prepare(resolved, chosen, user=user) if build else None
+        kept, request = await self.store.insert_environment(environment, wish)
+        if request is not None:
+            self.builds.accept(request.build)
+        return kept
+
+    async def update(
+        self,
+        user: User,
+        environment_id: str,
+        *,
+        name: str | None = None,
+        path: str | None = None,
+        content: ContentMode | None = None,
+    ) -> Environment:
+        """Change what a person may change; None leaves a thing as it is. Raises InvalidInput."""
+        environment = await self.get(user, environment_id)
+        changes: dict[str, Any] = {}
+        if name is not None:
+            changes["name"] = clean_name(name)
+        if path is not None:
+            changes["path"] = clean_path(path)
+        if content is not None:
+            changes["content"] = content
+        return await self._change(environment, changes) if changes else environment
+
+    async def delete(self, user: User, environment_id: str) -> Environment:
+        """Delete an environment; `restore` undoes it for `undo_seconds`.
+
+        Its images and its folder in the home stay. Deleting twice is success.
+        """
+        environment = await self._get_kept_or_deleted(user, environment_id)
+        if environment.deleted is not None:
+            return environment
+        return await self._change(environment, {"deleted": utc_now()})
+
+    async def restore(self, user: User, environment_id: str) -> Environment:
+        """Undo a delete. Raises NotFound once it is too late."""
+        environment = await self._get_kept_or_deleted(user, environment_id)
+        if environment.deleted is None:
+            return environment
+        return await self._change(environment, {"deleted": None})
+
+    async def mark_launched(self, environment_id: str) -> None:
+        """Note that a server was started from an environment; one that is gone is success."""
+        await self.store.update_environment(environment_id, {"launched": utc_now()}, at=utc_now())
+
+    async def _change(self, environment: Environment, changes: Mapping[str, Any]) -> Environment:
+        changed = await self.store.update_environment(environment.id, changes, at=utc_now())
+        if changed is None:
+            raise _no_such_environment()
+        return changed
+
+    async def _check_limit(self, user: User) -> None:
+        used = await self.store.count_environments(user.name)
+        if used >= self.max_per_user:
+            raise LimitReached(
+                f"You keep {used} environments, and may keep {self.max_per_user}. "
+                "Delete one that you no longer need.",
+                detail={"limit": self.max_per_user, "used": used},
+            )
+
+    async def _free_directory(self, owner: str, resolved: Resolved) -> str:
+        """Return the folder for a repository's files: one a repository, whatever the ref."""
+        taken = await self.store.list_directories(owner)
+        key = repository_key(resolved.spec)
+        for directory, repository in taken.items():
+            if repository == key:
+                return directory
+        plain = safe_name(resolved.default_name)
+        in_full = safe_name(resolved.label.partition("/")[2] or resolved.label)
+        numbered = (f"{plain}-{number}" for number in range(2, len(taken) + 3))
+        return next(name for name in (plain, in_full, *numbered) if name not in taken)
+
+    # --- Builds of an environment -------------------------------------------------------------
+
+    async def build(
+        self, user: User, environment_id: str, *, ref: str | None = None, force: bool = False
+    ) -> Environment:
+        """Ask for a build of what the ref is now.
+
+        `ref` changes what the environment follows; `force` makes the image anew even if it is
+        there. Raises NotAllowed, LimitReached and what providers raise.
+        """
+        _require_can_build(user)
+        environment = await self.get(user, environment_id)
+        spec = environment.spec if ref is None else self._at_ref(environment, ref)
+        resolved = await self.providers.resolve(spec, fresh=True)
+        wish = await self.builds.prepare(resolved, environment.options, user=user, force=force)
+        environment, request = await self.store.request_build(environment.id, wish)
+        self.builds.accept(request.build)
+        return environment
+
+    def _at_ref(self, environment: Environment, ref: str) -> Any:
+        provider = self.providers[environment.spec.provider]
+        return provider.parse_spec(provider.format_spec(replace(environment.spec, ref=ref)))
+
+    async def choose(self, user: User, environment_id: str, number: int) -> Environment:
+        """Start servers from build `number` from now on. Raises Conflict if it has no image."""
+        environment = await self.get(user, environment_id)
+        request = await self.store.fetch_request(environment.id, number)
+        if request is None:
+            raise NotFound(f"“{environment.name}” has no build {number}.")
+        build = request.build
+        there = build.state is BuildState.BUILT and await self.backend.find_image(build.key)
+        chosen = there and await self.store.choose_build(environment.id, number, at=utc_now())
+        if not chosen:
+            raise Conflict(
+                f"Build {number} has no image to start from. Choose one that succeeded, or "
+                "build again.",
+                code="not_built",
+            )
+        return chosen
+
+    async def launch_spec(self, user: User, environment_id: str) -> LaunchSpec:
+        """Say what the hub needs to start a server in an environment."""
+        environment = await self.get(user, environment_id)
+        current, latest = environment.current, environment.latest
+        shown = current or latest
+        return LaunchSpec(
+            environment_id=environment.id,
+            environment_name=environment.name,
+            state=environment.state,
+            build_id=latest.build.id if latest else None,
+            image=current.build.image if current else None,
+            content=environment.content,
+            directory=environment.directory,
+            path=environment.path,
+            repo_url=environment.repo_url,
+            resolved_ref=shown.build.resolved_ref if shown else "",
+            ref=environment.spec.ref,
+        )
+
+    # --- Purging --------------------------------------------------------------------------------
+
+    async def _keep_purging(self) -> None:
+        while True:
+            before = utc_now() - timedelta(seconds=self.undo_seconds)
+            purged = await self.store.purge_environments(deleted_before=before)
+            if purged:
+                self.log.info("Purged %d deleted environments", purged)
+            await asyncio.sleep(max(self.undo_seconds / 4, 5))
+
+
+# --- What a person may write ----------------------------------------------------------------------
+
+
+def clean_name(name: str) -> str:
+    """Return a name fit to keep: one line, no control characters, 1 to 200 characters."""
+    text = "".join(c if _is_printable(c) else " " for c in name)
+    text = " ".join(text.split())
+    if not text:
+        raise InvalidInput("Give the environment a name.", detail={"field": "name"})
+    if len(text) > MOST_NAME_CHARACTERS:
+        raise InvalidInput(
+            f"The name has {len(text)} characters; {MOST_NAME_CHARACTERS} are the most.",
+            detail={"field": "name"},
+        )
+    return text
+
+
+def _is_printable(character: str) -> bool:
+    """Say whether a character may stand in a name: no control, no surrogate, no bidi override."""
+    return unicodedata.category(character) not in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") and not (
+        "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+    )
+
+
+def clean_path(path: str) -> str:
+    """Return a path inside a repository: relative, forward slashes, no way out of it."""
+    parts = [part for part in path.strip().split("/") if part not in ("", ".")]
+    bad = any(part == ".." or not all(map(_is_printable, part)) for part in parts)
+    if bad or "\\" in path or len(path) > MOST_PATH_CHARACTERS:
+        raise InvalidInput(
+            "The path to open must be one inside the repository, such as notebooks/intro.ipynb.",
+            detail={"field": "path"},
+        )
+    return "/".join(parts)
+
+
+def _may_see(user: User, environment: Environment) -> bool:
+    return user.admin or environment.owner == user.name
+
+
+def _require_can_build(user: User) -> None:
+    if not user.can_build:
+        raise NotAllowed(
+            "You may not build environments on this hub. Ask its administrators for the "
+            "permission custom:binder:build."
+        )
+
+
+def _no_such_environment() -> NotFound:
+    return NotFound("There is no such environment, or none that you may see.")
+
+
+def _distinct(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    return tuple(dict.fromkeys(findings))

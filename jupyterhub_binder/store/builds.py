@@ -1,0 +1,289 @@
+"""Queries over builds and their logs; each runs in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from jupyterhub_binder.model import Build, BuildEvent, BuildState, Phase, Reason
+from jupyterhub_binder.slugs import new_id, repository_key
+from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.tables import (
+    ACTIVE,
+    build_events,
+    build_requests,
+    build_row,
+    builds,
+    environments,
+    read_build,
+    read_event,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildWish:
+    """A build that somebody wants, and what may stand in for it."""
+
+    build: Build
+    """As it would begin; its id and generation are settled by `find_or_insert`."""
+    by: str
+    at: datetime
+    reuse: str | None = None
+    """The id of a finished build of the same content whose image is there."""
+    force: bool = False
+    """Make the image anew even if it is there."""
+
+
+def find_or_insert(connection: sa.Connection, wish: BuildWish) -> Build:
+    """Return the build under way for the same content, the one to reuse, or a new one."""
+    if (active := _fetch_active(connection, wish.build.base_key)) is not None:
+        return active
+    if not wish.force and (reused := _fetch_reusable(connection, wish)) is not None:
+        return reused
+    build = replace(wish.build, id=new_id(), generation=_next_generation(connection, wish))
+    connection.execute(builds.insert(), build_row(build, repository_key(build.spec)))
+    return build
+
+
+def _fetch_active(connection: sa.Connection, base_key: str) -> Build | None:
+    query = builds.select().where(builds.c.base_key == base_key, ACTIVE).limit(1)
+    return _first(connection, query)
+
+
+def _fetch_reusable(connection: sa.Connection, wish: BuildWish) -> Build | None:
+    """Return the build known to be there, or one that ended since the wish was made."""
+    built = [builds.c.base_key == wish.build.base_key, builds.c.state == BuildState.BUILT]
+    there = sa.or_(builds.c.id == wish.reuse, builds.c.finished >= wish.at)
+    query = builds.select().where(*built, there).order_by(builds.c.finished.desc()).limit(1)
+    return _first(connection, query)
+
+
+def _next_generation(connection: sa.Connection, wish: BuildWish) -> int:
+    """Count on from the newest image: an image that was made is never made over."""
+    newest = connection.scalar(
+        sa.select(sa.func.max(builds.c.generation)).where(
+            builds.c.base_key == wish.build.base_key, builds.c.image.is_not(None)
+        )
+    )
+    return wish.build.generation if newest is None else newest + 1
+
+
+def _fetch(connection: sa.Connection, build_id: str) -> Build | None:
+    return _first(connection, builds.select().where(builds.c.id == build_id))
+
+
+def _first(connection: sa.Connection, query: sa.Select[Any]) -> Build | None:
+    row = connection.execute(query).mappings().first()
+    return None if row is None else read_build(row)
+
+
+class BuildQueries:
+    """The part of the store that knows builds."""
+
+    _database: Database
+
+    async def fetch_build(self, build_id: str) -> Build | None:
+        """Return a build, or None."""
+        return await self._database.run(_fetch, build_id)
+
+    async def find_built(self, base_key: str) -> Build | None:
+        """Return the newest successful build of a content key, or None."""
+        query = (
+            builds.select()
+            .where(builds.c.base_key == base_key, builds.c.state == BuildState.BUILT)
+            .order_by(builds.c.generation.desc(), builds.c.finished.desc())
+            .limit(1)
+        )
+        return await self._database.run(_first, query)
+
+    async def list_active_builds(self) -> tuple[Build, ...]:
+        """Return the builds that are pending or running, oldest first."""
+        query = builds.select().where(ACTIVE).order_by(builds.c.created, builds.c.id)
+        return await self._database.run(_read_all, query)
+
+    async def update_build(self, build_id: str, changes: Mapping[str, Any]) -> Build:
+        """Set columns of a build (state, phase, started, attempts, checkpoint)."""
+        return await self._database.run(_update, build_id, changes)
+
+    async def append_events(self, build_id: str, events: Sequence[BuildEvent]) -> None:
+        """Keep lines of a log; kept when this returns."""
+        await self._database.run(_append, build_id, events)
+
+    async def fetch_events(
+        self, build_id: str, *, after: int = 0, limit: int = 5000
+    ) -> tuple[BuildEvent, ...]:
+        """Return the lines after a sequence number, at most `limit`."""
+        return await self._database.run(_events, build_id, after, limit)
+
+    async def finish_build(
+        self,
+        build_id: str,
+        events: Sequence[BuildEvent],
+        *,
+        state: BuildState,
+        at: datetime,
+        image: str | None = None,
+        size_bytes: int | None = None,
+        reason: Reason | None = None,
+    ) -> Build | None:
+        """End a build and give its image to every environment that waits for it.
+
+        Returns None when it had ended before; then nothing is changed.
+        """
+        changes = {
+            "state": state,
+            "phase": Phase.BUILT if state is BuildState.BUILT else Phase.FAILED,
+            "finished": at,
+            "image": image,
+            "size_bytes": size_bytes,
+            "reason_code": reason.code if reason else None,
+            "reason_message": reason.message if reason else None,
+            "reason_seq": reason.seq if reason else None,
+            "checkpoint": {},
+        }
+        return await self._database.run(_finish, build_id, events, changes)
+
+    async def withdraw_requests(self, build_id: str, *, owner: str, at: datetime) -> int:
+        """Take back an owner's requests for a build; return how many people still want it."""
+        return await self._database.run(_withdraw, build_id, owner, at)
+
+    async def count_people(self, build_id: str) -> int:
+        """Count the people whose environments want a build."""
+        return await self._database.run(_count_people, build_id)
+
+    async def list_durations(self, repository: str | None, *, backend: str) -> tuple[float, ...]:
+        """Return the seconds that the newest successful builds took; of all if no repository."""
+        return await self._database.run(_durations, repository, backend)
+
+
+def _read_all(connection: sa.Connection, query: sa.Select[Any]) -> tuple[Build, ...]:
+    return tuple(read_build(row) for row in connection.execute(query).mappings())
+
+
+def _set(connection: sa.Connection, build_id: str, changes: Mapping[str, Any]) -> None:
+    connection.execute(builds.update().where(builds.c.id == build_id).values(**changes))
+
+
+def _update(connection: sa.Connection, build_id: str, changes: Mapping[str, Any]) -> Build:
+    _set(connection, build_id, changes)
+    build = _fetch(connection, build_id)
+    if build is None:
+        raise LookupError(build_id)
+    return build
+
+
+def _append(connection: sa.Connection, build_id: str, events: Sequence[BuildEvent]) -> None:
+    if not events:
+        return
+    rows = [
+        {"build_id": build_id, "seq": e.seq, "time": e.time, "phase": e.phase, "message": e.message}
+        for e in events
+    ]
+    connection.execute(build_events.insert(), rows)
+    _set(connection, build_id, {"lines": events[-1].seq, "phase": events[-1].phase})
+
+
+_EVENTS = sa.select(
+    build_events.c.seq, build_events.c.time, build_events.c.phase, build_events.c.message
+)
+
+
+def _events(
+    connection: sa.Connection, build_id: str, after: int, limit: int
+) -> tuple[BuildEvent, ...]:
+    query = (
+        _EVENTS.where(build_events.c.build_id == build_id, build_events.c.seq > after)
+        .order_by(build_events.c.seq)
+        .limit(limit)
+    )
+    return tuple(read_event(row) for row in connection.execute(query))
+
+
+def _finish(
+    connection: sa.Connection,
+    build_id: str,
+    events: Sequence[BuildEvent],
+    changes: Mapping[str, Any],
+) -> Build | None:
+    build = _fetch(connection, build_id)
+    if build is None or build.state.finished:
+        return None
+    _append(connection, build_id, events)
+    _set(connection, build_id, changes)
+    if changes["state"] is BuildState.BUILT:
+        _give_image(connection, build_id)
+    return _fetch(connection, build_id)
+
+
+def _give_image(connection: sa.Connection, build_id: str) -> None:
+    """Make a build current wherever it was asked for after the one that is current now."""
+    asked = sa.select(build_requests.c.environment_id, build_requests.c.number).where(
+        build_requests.c.build_id == build_id, build_requests.c.withdrawn.is_(None)
+    )
+    for environment_id, number in connection.execute(asked).all():
+        connection.execute(
+            environments.update()
+            .where(
+                environments.c.id == environment_id,
+                sa.func.coalesce(environments.c.current_number, 0) < number,
+            )
+            .values(current_number=number)
+        )
+
+
+def _wanted(build_id: str) -> list[sa.ColumnElement[bool]]:
+    return [
+        build_requests.c.build_id == build_id,
+        build_requests.c.withdrawn.is_(None),
+        environments.c.deleted.is_(None),
+    ]
+
+
+def _count_people(connection: sa.Connection, build_id: str) -> int:
+    query = (
+        sa.select(sa.func.count(sa.distinct(environments.c.owner)))
+        .join_from(build_requests, environments)
+        .where(*_wanted(build_id))
+    )
+    return connection.scalar(query) or 0
+
+
+def _withdraw(connection: sa.Connection, build_id: str, owner: str, at: datetime) -> int:
+    theirs = sa.select(environments.c.id).where(environments.c.owner == owner)
+    connection.execute(
+        build_requests.update()
+        .where(
+            build_requests.c.build_id == build_id,
+            build_requests.c.withdrawn.is_(None),
+            build_requests.c.environment_id.in_(theirs),
+        )
+        .values(withdrawn=at)
+    )
+    return _count_people(connection, build_id)
+
+
+_MOST_DURATIONS = 9
+
+
+def _durations(
+    connection: sa.Connection, repository: str | None, backend: str
+) -> tuple[float, ...]:
+    kept = [
+        builds.c.state == BuildState.BUILT,
+        builds.c.started.is_not(None),
+        builds.c.backend == backend,
+    ]
+    if repository is not None:
+        kept.append(builds.c.repository_key == repository)
+    query = (
+        sa.select(builds.c.started, builds.c.finished)
+        .where(*kept)
+        .order_by(builds.c.finished.desc())
+        .limit(_MOST_DURATIONS)
+    )
+    rows = connection.execute(query).all()
+    return tuple((finished - started).total_seconds() for started, finished in rows)

@@ -1,0 +1,200 @@
+"""One database, one worker thread: opens it, migrates it, runs one function a transaction.
+
+SQLite (WAL) or PostgreSQL by URL. One process owns the database: a second one is refused.
+What the functions ask for is the business of the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any, Concatenate, ParamSpec, Self, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+
+from jupyterhub_binder.errors import ConfigurationError, StoreUnavailable
+from jupyterhub_binder.store import migrations
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# The worker's first four letters in ASCII, "jhbd": names our lock among a server's others.
+_POSTGRES_LOCK = 0x6A686264
+
+
+class Database:
+    """An open database. `run` is the one way in."""
+
+    def __init__(self, url: str) -> None:
+        self._url = _parse_url(url)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._engine: sa.Engine | None = None
+        self._connection: sa.Connection | None = None
+        self._lock: _FileLock | None = None
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Open the database, creating or upgrading its tables.
+
+        Raises ConfigurationError when the URL makes no sense, the server does not answer,
+        another process has the database, or a newer version has written it.
+        """
+        database = cls(url)
+        try:
+            await database._in_worker(database._open)
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def close(self) -> None:
+        """Finish the work under way and let go; closing twice is harmless."""
+        try:
+            await self._in_worker(self._close)
+        except RuntimeError:
+            return  # the worker has ended: closed before
+        self._worker.shutdown(wait=False)
+
+    async def run(
+        self,
+        work: Callable[Concatenate[sa.Connection, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Run a function of a connection in one transaction, committed before this returns.
+
+        A caller that is cancelled leaves the transaction to finish by itself.
+        Raises StoreUnavailable when the database does not answer or cannot be written.
+        """
+        return await self._in_worker(self._transaction, work, args, kwargs)
+
+    def _in_worker(self, work: Callable[..., R], *args: Any) -> asyncio.Future[R]:
+        return asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
+
+    def _transaction(self, work: Callable[..., R], args: Any, kwargs: Any) -> R:
+        if self._connection is None:
+            raise RuntimeError("the database is closed")
+        try:
+            with self._connection.begin():
+                return work(self._connection, *args, **kwargs)
+        except exc.OperationalError as error:
+            if error.connection_invalidated and self._engine is not None:
+                self._connection = self._engine.connect()
+            raise StoreUnavailable(
+                "The service cannot use its database at the moment; try again soon. If this "
+                "stays, an administrator should look at the database and the free disk space."
+            ) from error
+
+    def _open(self) -> None:
+        sqlite = self._url.get_backend_name() == "sqlite"
+        if sqlite:
+            self._lock = _lock_file(self._url)
+        self._engine = _make_engine(self._url)
+        try:
+            self._connection = self._engine.connect()
+            if not sqlite:
+                _lock_postgres(self._connection)
+            migrations.upgrade(self._connection, _file_of(self._url))
+        except exc.OperationalError as error:
+            raise ConfigurationError(
+                f"JupyterHubBinder.database_url: {self._url.render_as_string()} cannot be "
+                f"opened: {error.orig}"
+            ) from error
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _parse_url(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except exc.ArgumentError as error:
+        raise ConfigurationError(
+            "JupyterHubBinder.database_url is no database URL; write sqlite:////absolute/path "
+            "or postgresql://user@host/name"
+        ) from error
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def _make_engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        try:
+            return sa.create_engine(url, pool_pre_ping=True)
+        except ImportError as error:
+            raise ConfigurationError(
+                "JupyterHubBinder.database_url names a server whose driver is not installed; "
+                "for PostgreSQL: pip install 'jupyterhub-binder[postgresql]'"
+            ) from error
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False, "timeout": 30})
+
+    # sqlite3 begins transactions by rules of its own; take them over, and write from the start.
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _file_of(url: sa.URL) -> Path | None:
+    """Return the file of an SQLite database; None for one in memory or on a server."""
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(url.database)
+
+
+class _FileLock:
+    """A lock that ends with the process, however it ends."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _lock_file(url: sa.URL) -> _FileLock | None:
+    path = _file_of(url)
+    if path is None:
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.with_name(path.name + ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise _in_use() from error
+    return _FileLock(file)
+
+
+def _lock_postgres(connection: sa.Connection) -> None:
+    locked = connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_POSTGRES_LOCK)))
+    connection.commit()
+    if not locked:
+        raise _in_use()
+
+
+def _in_use() -> ConfigurationError:
+    return ConfigurationError(
+        "Another jupyterhub-binder service is using this database. One service owns a "
+        "database: stop the other one, or give this one its own JupyterHubBinder.database_url."
+    )

@@ -1,0 +1,315 @@
+"""Queries over environments and their requests for builds; each runs in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from jupyterhub_binder.model import Build, BuildRequest, BuildState, Environment, Order, Page
+from jupyterhub_binder.store import builds as build_queries
+from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.tables import (
+    build_requests,
+    builds,
+    environment_row,
+    environments,
+    read_environment,
+    read_request,
+)
+
+
+def _labelled(table: sa.FromClause, prefix: str) -> list[sa.ColumnElement[Any]]:
+    return [column.label(prefix + column.name) for column in table.c]
+
+
+_current = build_requests.alias("current_request")
+_current_build = builds.alias("current_build")
+_latest = build_requests.alias("latest_request")
+_latest_build = builds.alias("latest_build")
+
+
+def _joined(source: sa.FromClause) -> sa.FromClause:
+    """Join both requests and their builds to a selection of environments."""
+    for request, build, number in (
+        (_current, _current_build, "current_number"),
+        (_latest, _latest_build, "latest_number"),
+    ):
+        source = source.outerjoin(
+            request,
+            sa.and_(
+                request.c.environment_id == environments.c.id,
+                request.c.number == environments.c[number],
+            ),
+        ).outerjoin(build, build.c.id == request.c.build_id)
+    return source
+
+
+_SELECT = sa.select(
+    *environments.c,
+    *_labelled(_current, "cr_"),
+    *_labelled(_current_build, "cb_"),
+    *_labelled(_latest, "lr_"),
+    *_labelled(_latest_build, "lb_"),
+).select_from(_joined(environments))
+
+
+def _read(row: sa.RowMapping) -> Environment:
+    return read_environment(
+        row,
+        current=read_request(row, "cr_", "cb_"),
+        latest=read_request(row, "lr_", "lb_"),
+    )
+
+
+def _fetch(connection: sa.Connection, environment_id: str) -> Environment | None:
+    row = connection.execute(_SELECT.where(environments.c.id == environment_id)).mappings().first()
+    return None if row is None else _read(row)
+
+
+class EnvironmentQueries:
+    """The part of the store that knows environments."""
+
+    _database: Database
+
+    async def insert_environment(
+        self, environment: Environment, wish: build_queries.BuildWish | None = None
+    ) -> tuple[Environment, BuildRequest | None]:
+        """Keep a new environment, and its first request for a build with it."""
+        return await self._database.run(_insert, environment, wish)
+
+    async def fetch_environment(self, environment_id: str) -> Environment | None:
+        """Return an environment, deleted ones included; None if there is none."""
+        return await self._database.run(_fetch, environment_id)
+
+    async def list_environments(
+        self,
+        *,
+        owner: str | None,
+        search: str = "",
+        order: Order = "recent",
+        offset: int = 0,
+        limit: int = 50,
+    ) -> Page[Environment]:
+        """Return a page of the owner's environments, or of everybody's; no deleted ones."""
+        return await self._database.run(_list, owner, search, order, offset, limit)
+
+    async def count_environments(self, owner: str) -> int:
+        """Count an owner's environments, without deleted ones."""
+        return await self._database.run(_count, owner)
+
+    async def update_environment(
+        self, environment_id: str, changes: Mapping[str, Any], *, at: datetime
+    ) -> Environment | None:
+        """Set columns of an environment (name, path, content, launched, deleted, ref)."""
+        return await self._database.run(_update, environment_id, changes, at)
+
+    async def choose_build(
+        self, environment_id: str, number: int, *, at: datetime
+    ) -> Environment | None:
+        """Make a built request the current one; None if it is not there or not built."""
+        return await self._database.run(_choose, environment_id, number, at)
+
+    async def request_build(
+        self, environment_id: str, wish: build_queries.BuildWish
+    ) -> tuple[Environment, BuildRequest]:
+        """Ask for a build of an environment: joins, reuses or begins one.
+
+        Raises LookupError when there is no such environment.
+        """
+        return await self._database.run(_request, environment_id, wish)
+
+    async def fetch_request(self, environment_id: str, number: int) -> BuildRequest | None:
+        """Return one request of an environment."""
+        page = await self._database.run(_history, environment_id, 0, 1, number)
+        return page.items[0] if page.items else None
+
+    async def list_requests(
+        self, environment_id: str, *, offset: int = 0, limit: int = 50
+    ) -> Page[BuildRequest]:
+        """Return an environment's requests, newest first."""
+        return await self._database.run(_history, environment_id, offset, limit)
+
+    async def find_environment_of(self, build_id: str, owner: str) -> BuildRequest | None:
+        """Return the newest request for a build among an owner's environments."""
+        return await self._database.run(_find_request, build_id, owner)
+
+    async def list_directories(self, owner: str) -> dict[str, str]:
+        """Return which repository each folder of the owner's home takes: folder to key."""
+        return await self._database.run(_directories, owner)
+
+    async def purge_environments(self, *, deleted_before: datetime) -> int:
+        """Remove environments whose time for an undo is over; return how many."""
+        return await self._database.run(_purge, deleted_before)
+
+
+def _insert(
+    connection: sa.Connection, environment: Environment, wish: build_queries.BuildWish | None
+) -> tuple[Environment, BuildRequest | None]:
+    row = environment_row(environment)
+    if wish is None:
+        connection.execute(environments.insert(), row)
+        return environment, None
+    build = build_queries.find_or_insert(connection, wish)
+    current = 1 if build.state is BuildState.BUILT else None
+    connection.execute(
+        environments.insert(), {**row, "latest_number": 1, "current_number": current}
+    )
+    request = _insert_request(connection, environment.id, 1, build, wish)
+    return replace(environment, latest=request, current=request if current else None), request
+
+
+def _insert_request(
+    connection: sa.Connection,
+    environment_id: str,
+    number: int,
+    build: Build,
+    wish: build_queries.BuildWish,
+) -> BuildRequest:
+    request = BuildRequest(environment_id, number, build, wish.at, wish.by)
+    connection.execute(
+        build_requests.insert(),
+        {
+            "environment_id": environment_id,
+            "number": number,
+            "build_id": build.id,
+            "requested": wish.at,
+            "requested_by": wish.by,
+        },
+    )
+    return request
+
+
+def _request(
+    connection: sa.Connection, environment_id: str, wish: build_queries.BuildWish
+) -> tuple[Environment, BuildRequest]:
+    environment = _fetch(connection, environment_id)
+    if environment is None:
+        raise LookupError(environment_id)
+    build = build_queries.find_or_insert(connection, wish)
+    latest = environment.latest
+    if latest is not None and latest.build.id == build.id and latest.withdrawn is None:
+        request = latest  # asked twice: nothing new to count
+    else:
+        number = latest.number + 1 if latest else 1
+        request = _insert_request(connection, environment_id, number, build, wish)
+    changes: dict[str, Any] = {
+        "latest_number": request.number,
+        "ref": wish.build.spec.ref,
+        "updated": wish.at,
+        "touched": wish.at,
+    }
+    if build.state is BuildState.BUILT:
+        changes["current_number"] = request.number
+    _set(connection, environment_id, changes)
+    changed = _fetch(connection, environment_id)
+    assert changed is not None
+    return changed, request
+
+
+def _list(
+    connection: sa.Connection, owner: str | None, search: str, order: Order, offset: int, limit: int
+) -> Page[Environment]:
+    kept: list[sa.ColumnElement[bool]] = [environments.c.deleted.is_(None)]
+    if owner is not None:
+        kept.append(environments.c.owner == owner)
+    kept += [
+        sa.or_(
+            environments.c.name.icontains(word, autoescape=True),
+            environments.c.label.icontains(word, autoescape=True),
+        )
+        for word in search.split()[:8]
+    ]
+    total = connection.scalar(sa.select(sa.func.count()).select_from(environments).where(*kept))
+    by = (
+        [sa.func.lower(environments.c.name), environments.c.id]
+        if order == "name"
+        else [environments.c.touched.desc(), environments.c.id]
+    )
+    rows = connection.execute(_SELECT.where(*kept).order_by(*by).offset(offset).limit(limit))
+    return Page(tuple(_read(row) for row in rows.mappings()), total or 0, offset, limit)
+
+
+def _count(connection: sa.Connection, owner: str) -> int:
+    query = sa.select(sa.func.count()).where(
+        environments.c.owner == owner, environments.c.deleted.is_(None)
+    )
+    return connection.scalar(query) or 0
+
+
+def _set(connection: sa.Connection, environment_id: str, changes: Mapping[str, Any]) -> None:
+    connection.execute(
+        environments.update().where(environments.c.id == environment_id).values(**changes)
+    )
+
+
+def _update(
+    connection: sa.Connection, environment_id: str, changes: Mapping[str, Any], at: datetime
+) -> Environment | None:
+    touched = {"touched": at}
+    if not changes.keys() <= {"launched"}:
+        touched["updated"] = at
+    _set(connection, environment_id, {**changes, **touched})
+    return _fetch(connection, environment_id)
+
+
+def _choose(
+    connection: sa.Connection, environment_id: str, number: int, at: datetime
+) -> Environment | None:
+    page = _history(connection, environment_id, 0, 1, number)
+    if not page.items or page.items[0].build.state is not BuildState.BUILT:
+        return None
+    return _update(connection, environment_id, {"current_number": number}, at)
+
+
+def _history(
+    connection: sa.Connection,
+    environment_id: str,
+    offset: int,
+    limit: int,
+    number: int | None = None,
+) -> Page[BuildRequest]:
+    kept = [build_requests.c.environment_id == environment_id]
+    if number is not None:
+        kept.append(build_requests.c.number == number)
+    total = connection.scalar(sa.select(sa.func.count()).select_from(build_requests).where(*kept))
+    query = (
+        _REQUESTS.where(*kept).order_by(build_requests.c.number.desc()).offset(offset).limit(limit)
+    )
+    return Page(_read_requests(connection, query), total or 0, offset, limit)
+
+
+_REQUESTS = sa.select(*_labelled(build_requests, "r_"), *_labelled(builds, "b_")).join_from(
+    build_requests, builds
+)
+
+
+def _read_requests(connection: sa.Connection, query: sa.Select[Any]) -> tuple[BuildRequest, ...]:
+    found = (read_request(row, "r_", "b_") for row in connection.execute(query).mappings())
+    return tuple(request for request in found if request is not None)
+
+
+def _find_request(connection: sa.Connection, build_id: str, owner: str) -> BuildRequest | None:
+    query = (
+        _REQUESTS.join(environments, environments.c.id == build_requests.c.environment_id)
+        .where(build_requests.c.build_id == build_id, environments.c.owner == owner)
+        .order_by(environments.c.deleted.is_not(None), build_requests.c.requested.desc())
+        .limit(1)
+    )
+    return next(iter(_read_requests(connection, query)), None)
+
+
+def _directories(connection: sa.Connection, owner: str) -> dict[str, str]:
+    columns = (environments.c.directory, environments.c.provider, environments.c.repo)
+    rows: Sequence[Any] = connection.execute(
+        sa.select(*columns).where(environments.c.owner == owner)
+    ).all()
+    return {directory: f"{provider}:{repo}".lower() for directory, provider, repo in rows}
+
+
+def _purge(connection: sa.Connection, deleted_before: datetime) -> int:
+    gone = environments.c.deleted < deleted_before
+    return connection.execute(environments.delete().where(gone)).rowcount

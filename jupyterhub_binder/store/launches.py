@@ -1,0 +1,61 @@
+"""Queries over launches; each runs in one transaction."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from jupyterhub_binder.model import Launch, LaunchState
+from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.tables import launch_row, launches, read_launch
+
+_UNFINISHED = launches.c.state.in_((LaunchState.PENDING, LaunchState.STARTING))
+
+
+class LaunchQueries:
+    """The part of the store that knows launches."""
+
+    _database: Database
+
+    async def insert_launch(self, launch: Launch) -> None:
+        """Keep a new launch."""
+        await self._database.run(_insert, launch)
+
+    async def update_launch(self, launch: Launch) -> None:
+        """Keep a launch as it is now."""
+        await self._database.run(_update, launch)
+
+    async def fetch_launch(self, launch_id: str) -> Launch | None:
+        """Return a launch, or None."""
+        query = launches.select().where(launches.c.id == launch_id)
+        return next(iter(await self._database.run(_read, query)), None)
+
+    async def list_launches(
+        self,
+        *,
+        user: str | None = None,
+        environment_id: str | None = None,
+        unfinished: bool = False,
+        limit: int = 50,
+    ) -> tuple[Launch, ...]:
+        """Return launches, newest first."""
+        query = launches.select().order_by(launches.c.created.desc(), launches.c.id).limit(limit)
+        if user is not None:
+            query = query.where(launches.c.user == user)
+        if environment_id is not None:
+            query = query.where(launches.c.environment_id == environment_id)
+        if unfinished:
+            query = query.where(_UNFINISHED)
+        return await self._database.run(_read, query)
+
+
+def _insert(connection: sa.Connection, launch: Launch) -> None:
+    connection.execute(launches.insert(), launch_row(launch))
+
+
+def _update(connection: sa.Connection, launch: Launch) -> None:
+    row = launch_row(launch)
+    connection.execute(launches.update().where(launches.c.id == launch.id).values(**row))
+
+
+def _read(connection: sa.Connection, query: sa.Select[tuple[object, ...]]) -> tuple[Launch, ...]:
+    return tuple(read_launch(row) for row in connection.execute(query).mappings())

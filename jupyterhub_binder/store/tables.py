@@ -1,0 +1,308 @@
+"""The tables, and how their rows become the model's frozen objects.
+
+Times are whole microseconds since 1970, UTC, so that every database orders and returns them
+alike. The tables' history is in `migrations`; this is what it leads to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from jupyterhub_binder.model import (
+    Build,
+    BuildEvent,
+    BuildRequest,
+    BuildState,
+    ContentMode,
+    Environment,
+    Launch,
+    LaunchState,
+    Phase,
+    Reason,
+    Spec,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+type_of_state = sa.String(16)
+
+
+class UTCTime(sa.types.TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as whole microseconds since 1970."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        """Turn a datetime into microseconds."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
+        """Turn microseconds into an aware datetime."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+def _spec_columns() -> tuple[sa.Column[Any], ...]:
+    return (
+        sa.Column("provider", sa.String(32), nullable=False),
+        sa.Column("repo", sa.Text, nullable=False),
+        sa.Column("ref", sa.Text, nullable=False),
+        sa.Column("label", sa.Text, nullable=False),
+        sa.Column("repo_url", sa.Text, nullable=False),
+        sa.Column("options", sa.JSON, nullable=False),
+    )
+
+
+builds = sa.Table(
+    "builds",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("base_key", sa.String(64), nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    *_spec_columns(),
+    sa.Column("repository_key", sa.Text, nullable=False),
+    sa.Column("resolved_ref", sa.Text, nullable=False),
+    sa.Column("clone_url", sa.Text, nullable=False),
+    sa.Column("backend", sa.String(32), nullable=False),
+    sa.Column("state", type_of_state, nullable=False),
+    sa.Column("phase", type_of_state, nullable=False),
+    sa.Column("created", UTCTime, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("started", UTCTime),
+    sa.Column("finished", UTCTime),
+    sa.Column("image", sa.Text),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("lines", sa.Integer, nullable=False),
+    sa.Column("reason_code", sa.String(64)),
+    sa.Column("reason_message", sa.Text),
+    sa.Column("reason_seq", sa.Integer),
+    sa.Column("checkpoint", sa.JSON, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Index("ix_builds_base_key", "base_key", "generation"),
+    sa.Index("ix_builds_repository_key", "repository_key", "finished"),
+    sa.Index("ix_builds_state", "state", "finished"),
+)
+
+ACTIVE = builds.c.state.in_((BuildState.PENDING, BuildState.RUNNING))
+
+# One build a content key: the database itself refuses a second one.
+active_build = sa.Index(
+    "ux_builds_active",
+    builds.c.base_key,
+    builds.c.generation,
+    unique=True,
+    sqlite_where=sa.text("state in ('pending', 'running')"),
+    postgresql_where=sa.text("state in ('pending', 'running')"),
+)
+
+build_events = sa.Table(
+    "build_events",
+    metadata,
+    sa.Column("build_id", sa.String(16), sa.ForeignKey("builds.id", ondelete="CASCADE")),
+    sa.Column("seq", sa.Integer),
+    sa.Column("time", UTCTime, nullable=False),
+    sa.Column("phase", type_of_state, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("build_id", "seq"),
+    sqlite_with_rowid=False,
+)
+
+environments = sa.Table(
+    "environments",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    *_spec_columns(),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("content", sa.String(16), nullable=False),
+    sa.Column("directory", sa.Text, nullable=False),
+    sa.Column("created", UTCTime, nullable=False),
+    sa.Column("updated", UTCTime, nullable=False),
+    sa.Column("touched", UTCTime, nullable=False),
+    sa.Column("launched", UTCTime),
+    sa.Column("deleted", UTCTime),
+    sa.Column("current_number", sa.Integer),
+    sa.Column("latest_number", sa.Integer),
+    sa.Index("ix_environments_owner", "owner", "touched"),
+    sa.Index("ix_environments_touched", "touched"),
+)
+
+build_requests = sa.Table(
+    "build_requests",
+    metadata,
+    sa.Column(
+        "environment_id", sa.String(16), sa.ForeignKey("environments.id", ondelete="CASCADE")
+    ),
+    sa.Column("number", sa.Integer),
+    sa.Column("build_id", sa.String(16), sa.ForeignKey("builds.id"), nullable=False),
+    sa.Column("requested", UTCTime, nullable=False),
+    sa.Column("requested_by", sa.Text, nullable=False),
+    sa.Column("withdrawn", UTCTime),
+    sa.PrimaryKeyConstraint("environment_id", "number"),
+    sa.Index("ix_build_requests_build_id", "build_id"),
+)
+
+launches = sa.Table(
+    "launches",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column(
+        "environment_id",
+        sa.String(16),
+        sa.ForeignKey("environments.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("server_name", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("state", type_of_state, nullable=False),
+    sa.Column("created", UTCTime, nullable=False),
+    sa.Column("build_id", sa.String(16)),
+    sa.Column("progress", sa.Integer, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("url", sa.Text),
+    sa.Column("finished", UTCTime),
+    sa.Column("reason_code", sa.String(64)),
+    sa.Column("reason_message", sa.Text),
+    sa.Index("ix_launches_user", "user", "created"),
+    sa.Index("ix_launches_environment_id", "environment_id"),
+    sa.Index("ix_launches_state", "state"),
+)
+
+Row = sa.RowMapping
+
+
+# --- Rows to objects, objects to rows -----------------------------------------------------------
+
+
+def build_row(build: Build, repository_key: str) -> dict[str, Any]:
+    """Return the columns of a build."""
+    reason = build.reason
+    return {
+        **{name: getattr(build, name) for name in _SAME_IN_BUILD},
+        **_spec_row(build.spec),
+        "repository_key": repository_key,
+        "options": dict(build.options),
+        "checkpoint": dict(build.checkpoint),
+        "reason_code": reason.code if reason else None,
+        "reason_message": reason.message if reason else None,
+        "reason_seq": reason.seq if reason else None,
+    }
+
+
+_SAME_IN_BUILD = (
+    "id", "base_key", "generation", "resolved_ref", "label", "repo_url", "clone_url", "backend",
+    "state", "phase", "created", "created_by", "started", "finished", "image", "size_bytes",
+    "lines", "attempts",
+)  # fmt: skip
+
+
+def read_build(row: Row, prefix: str = "") -> Build:
+    """Make a Build of a row whose columns may carry a prefix."""
+    return Build(
+        **{name: row[prefix + name] for name in _SAME_IN_BUILD if name not in ("state", "phase")},
+        spec=_read_spec(row, prefix),
+        state=BuildState(row[prefix + "state"]),
+        phase=Phase(row[prefix + "phase"]),
+        options=row[prefix + "options"],
+        checkpoint=row[prefix + "checkpoint"],
+        reason=_read_reason(row, prefix, row[prefix + "reason_seq"]),
+    )
+
+
+def _spec_row(spec: Spec) -> dict[str, str]:
+    return {"provider": spec.provider, "repo": spec.repo, "ref": spec.ref}
+
+
+def _read_spec(row: Row, prefix: str = "") -> Spec:
+    return Spec(row[prefix + "provider"], row[prefix + "repo"], row[prefix + "ref"])
+
+
+def _read_reason(row: Row, prefix: str = "", seq: int | None = None) -> Reason | None:
+    code = row[prefix + "reason_code"]
+    return None if code is None else Reason(code, row[prefix + "reason_message"] or "", seq)
+
+
+def read_event(row: Sequence[Any]) -> BuildEvent:
+    """Make a BuildEvent of the columns seq, time, phase, message, in this order."""
+    return BuildEvent(row[0], row[1], Phase(row[2]), row[3])
+
+
+def read_request(row: Row, request: str, build: str) -> BuildRequest | None:
+    """Make a BuildRequest of prefixed columns; None where an outer join found none."""
+    if row[request + "number"] is None:
+        return None
+    return BuildRequest(
+        environment_id=row[request + "environment_id"],
+        number=row[request + "number"],
+        build=read_build(row, build),
+        requested=row[request + "requested"],
+        requested_by=row[request + "requested_by"],
+        withdrawn=row[request + "withdrawn"],
+    )
+
+
+_SAME_IN_ENVIRONMENT = (
+    "id", "owner", "name", "label", "repo_url", "path", "content", "directory", "options",
+    "created", "updated", "launched", "deleted",
+)  # fmt: skip
+
+
+def environment_row(environment: Environment) -> dict[str, Any]:
+    """Return the columns of an environment that has no builds yet."""
+    return {
+        **{name: getattr(environment, name) for name in _SAME_IN_ENVIRONMENT},
+        **_spec_row(environment.spec),
+        "options": dict(environment.options),
+        "touched": environment.created,
+    }
+
+
+def read_environment(
+    row: Row, *, current: BuildRequest | None, latest: BuildRequest | None
+) -> Environment:
+    """Make an Environment of its row and its two requests."""
+    same = {name: row[name] for name in _SAME_IN_ENVIRONMENT if name != "content"}
+    return Environment(
+        **same,
+        spec=_read_spec(row),
+        content=ContentMode(row["content"]),
+        current=current,
+        latest=latest,
+    )
+
+
+_SAME_IN_LAUNCH = (
+    "id", "environment_id", "user", "server_name", "path", "state", "created", "build_id",
+    "progress", "message", "url", "finished",
+)  # fmt: skip
+
+
+def launch_row(launch: Launch) -> dict[str, Any]:
+    """Return the columns of a launch."""
+    return {
+        **{name: getattr(launch, name) for name in _SAME_IN_LAUNCH},
+        "reason_code": launch.reason.code if launch.reason else None,
+        "reason_message": launch.reason.message if launch.reason else None,
+    }
+
+
+def read_launch(row: Row) -> Launch:
+    """Make a Launch of its row."""
+    same = {name: row[name] for name in _SAME_IN_LAUNCH if name != "state"}
+    return Launch(**same, state=LaunchState(row["state"]), reason=_read_reason(row))
