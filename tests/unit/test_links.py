@@ -1,0 +1,246 @@
+"""Any pasted text to a link, and BinderHub's specs there and back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyterhub_binder.errors import NotUnderstood
+from jupyterhub_binder.git import Git, check_ref, is_public, parse_remote
+from jupyterhub_binder.model import Link, Spec
+from jupyterhub_binder.providers import Providers
+from jupyterhub_binder.providers.links import candidates
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+providers = Providers(git=Git())
+
+
+def link(provider: str, repo: str, ref: str = "HEAD", path: str = "", tail: str = "") -> Link:
+    return Link(Spec(provider, repo, ref), path, tail)
+
+
+NB = link("gh", "org/repo", "main", "a/b.ipynb", "main/a/b.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("org/repo", link("gh", "org/repo")),
+        ("  org/repo.git \n", link("gh", "org/repo")),
+        ("git/git", link("gh", "git/git")),
+        ("gh/org/repo/a/b", link("gh", "org/repo", "a/b")),
+        ("https://github.com/org/repo", link("gh", "org/repo")),
+        ("https://github.com/org/repo/", link("gh", "org/repo")),
+        ("<https://www.github.com/org/repo.git>", link("gh", "org/repo")),
+        ("github.com/org/repo?tab=readme-ov-file#install", link("gh", "org/repo")),
+        ("http://GitHub.com/org/repo", None),
+        ("https://GitHub.com/org/repo", link("gh", "org/repo")),
+        ("git@github.com:org/repo.git", link("gh", "org/repo")),
+        ("ssh://git@github.com/org/repo.git", link("gh", "org/repo")),
+        ("git://github.com/org/repo.git", link("gh", "org/repo")),
+        ("git+https://github.com/org/repo.git", link("gh", "org/repo")),
+        ("git clone --depth 1 https://github.com/org/repo.git here", link("gh", "org/repo")),
+        ("https://github.com/org/repo/tree/main", link("gh", "org/repo", "main")),
+        ("https://github.com/org/repo/blob/main/a/b.ipynb", NB),
+        ("https://github.com/org/repo/blob/main/a/b.ipynb?plain=1#L3", NB),
+        ("https://github.com/org/repo/raw/refs/heads/main/a/b.ipynb", NB),
+        ("https://raw.githubusercontent.com/org/repo/main/a/b.ipynb", NB),
+        (f"https://github.com/org/repo/blob/{SHA}/a%20b.md", link("gh", "org/repo", SHA, "a b.md")),
+        (f"https://github.com/org/repo/commit/{SHA}", link("gh", "org/repo", SHA)),
+        ("https://github.com/org/repo/releases/tag/v1.0", link("gh", "org/repo", "v1.0")),
+        ("https://github.com/org/repo/pull/7/files", link("gh", "org/repo", "refs/pull/7/head")),
+        ("https://github.com/org/repo/issues/7", link("gh", "org/repo")),
+        ("https://gitlab.com/group/repo", link("gl", "group/repo")),
+        ("https://gitlab.com/a/b/c/repo.git", link("gl", "a/b/c/repo")),
+        ("git@gitlab.com:a/b/repo.git", link("gl", "a/b/repo")),
+        ("https://gitlab.com/a/b/repo/-/tree/main?ref_type=heads", link("gl", "a/b/repo", "main")),
+        (
+            "https://gitlab.com/a/repo/-/blob/x/y/z.py",
+            link("gl", "a/repo", "x", "y/z.py", "x/y/z.py"),
+        ),
+        ("https://gitlab.com/a/repo/tree/main", link("gl", "a/repo", "main")),
+        (
+            "https://gitlab.com/a/repo/-/merge_requests/3/diffs",
+            link("gl", "a/repo", "refs/merge-requests/3/head"),
+        ),
+        ("https://gitlab.com/a/repo/-/tags/v1", link("gl", "a/repo", "v1")),
+        ("https://gist.github.com/ada/abc123", link("gist", "ada/abc123")),
+        ("https://gist.github.com/ada/abc123.git", link("gist", "ada/abc123")),
+        (f"https://gist.github.com/ada/abc123/{SHA}", link("gist", "ada/abc123", SHA)),
+        ("https://gist.github.com/abc123", link("git", "https://gist.github.com/abc123")),
+        ("https://example.org/x/y.git", link("git", "https://example.org/x/y.git")),
+        ("https://example.org:8443/y", link("git", "https://example.org:8443/y")),
+        ("git@example.org:x/y.git", link("git", "https://example.org/x/y.git")),
+        (
+            "https://git.example.org/a/b/-/tree/main/docs",
+            link("git", "https://git.example.org/a/b.git", "main", "docs", "main/docs"),
+        ),
+        (
+            "https://codeberg.org/a/b/src/branch/main",
+            link("git", "https://codeberg.org/a/b", "main"),
+        ),
+        ("file:///srv/repos/x", link("git", "file:///srv/repos/x")),
+    ],
+)
+def test_a_pasted_text_becomes_a_link(text: str, expected: Link | None):
+    if expected is None:  # another protocol is still that host's page
+        expected = link("gh", "org/repo")
+    assert providers.understand(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "   ",
+        "hello",
+        "what is this",
+        "https://github.com",
+        "https://github.com/org",
+        "https://gitlab.com/alone",
+        "https://example.org",
+        "https://user:secret@github.com/org/repo",
+        "https://token@example.org/x.git",
+        "--upload-pack=touch /tmp/x",
+        "-x/y",
+        "ext::sh -c touch% /tmp/x",
+        "https://github.com/org/repo/tree/--upload-pack=x",
+        "https://github.com/../..",
+        "https://github.com/org/repo/blob/main/../../etc/passwd",
+        "https://github.com/org/re\x00po",
+        "https://exa mple.org/x",
+        "https://example.org\\@evil.org/x",
+        "https://[::1/x",
+        "https://host:99999/x",
+        "ftp://example.org/x",
+        "javascript://example.org/%0aalert(1)",
+        "https://127.1/x",
+        "https://0x7f000001/x",
+        "https://2130706433/x",
+        "file://host/x",
+        "x" * 3000,
+    ],
+)
+def test_what_is_no_repository_is_refused_in_words(text: str):
+    with pytest.raises(NotUnderstood) as caught:
+        providers.understand(text)
+    assert caught.value.message
+    assert "secret" not in caught.value.message
+
+
+@given(st.text())
+def test_any_text_is_understood_or_refused(text: str):
+    try:
+        understood = providers.understand(text)
+    except NotUnderstood:
+        return
+    provider = providers[understood.spec.provider]
+    assert provider.parse_spec(provider.format_spec(understood.spec)) == understood.spec
+
+
+name = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True)
+ref = st.from_regex(r"[A-Za-z0-9#%+é][A-Za-z0-9._/%+#&=é-]{0,30}", fullmatch=True).filter(
+    lambda text: _is_ref(text)
+)
+
+
+def _is_ref(text: str) -> bool:
+    try:
+        return check_ref(text) == text
+    except NotUnderstood:
+        return False
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> Spec:
+    prefix = draw(st.sampled_from(["gh", "gl", "gist", "git"]))
+    names = draw(st.lists(name, min_size=2, max_size=5 if prefix == "gl" else 2))
+    repo = "/".join(names)
+    if prefix == "git":
+        repo = f"https://{draw(st.sampled_from(['example.org', 'example.org:8443']))}/{repo}.git"
+    return Spec(prefix, repo, draw(ref))
+
+
+@given(specs())
+def test_specs_go_there_and_back(spec: Spec):
+    provider = providers[spec.provider]
+    text = provider.format_spec(spec)
+    assert provider.parse_spec(text) == spec
+    assert providers.parse_spec(spec.provider, text.replace("%2F", "%2f")) == spec
+
+
+@given(specs(), st.lists(name, max_size=3))
+def test_tree_urls_have_the_right_reading_among_their_candidates(spec: Spec, path: list[str]):
+    from urllib.parse import quote
+
+    if spec.provider not in ("gh", "gl") or "%" in spec.ref:
+        return
+    middle = "tree" if spec.provider == "gh" else "-/tree"
+    host = "github.com" if spec.provider == "gh" else "gitlab.com"
+    tail = quote("/".join([spec.ref, *path]))
+    understood = providers.understand(f"https://{host}/{spec.repo}/{middle}/{tail}")
+    readings = candidates(understood) if understood.tail else [understood]
+    assert Link(spec, "/".join(path)) in readings
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text", "spec"),
+    [
+        ("gh", "org/repo/feature/a", Spec("gh", "org/repo", "feature/a")),
+        ("gh", "org/repo/feature%2Fa", Spec("gh", "org/repo", "feature/a")),
+        ("gh", "org/repo.git/main", Spec("gh", "org/repo", "main")),
+        ("gl", "a%2Fb%2Frepo/feature/a", Spec("gl", "a/b/repo", "feature/a")),
+        ("gist", "ada/abc", Spec("gist", "ada/abc", "HEAD")),
+        ("gist", "ada/abc/master", Spec("gist", "ada/abc", "master")),
+        (
+            "git",
+            "https%3A%2F%2Fexample.org%2Fx.git/a/b",
+            Spec("git", "https://example.org/x.git", "a/b"),
+        ),
+    ],
+)
+def test_binderhubs_specs_are_read(prefix: str, text: str, spec: Spec):
+    assert providers.parse_spec(prefix, text) == spec
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text"),
+    [
+        ("gh", "org"),
+        ("gl", "a/repo/main"),
+        ("git", "https://example.org/x.git/main"),
+        ("git", "--upload-pack%3Dx%2Fy/main"),
+        ("git", "ext%3A%3Ash%20-c%20x%2Fy/main"),
+        ("nope", "org/repo/main"),
+        ("gh", "org/repo/--upload-pack=x"),
+        ("gh", "org/repo/a..b"),
+        ("gh", "org/re%00po/main"),
+    ],
+)
+def test_specs_of_another_form_are_refused(prefix: str, text: str):
+    with pytest.raises(NotUnderstood):
+        providers.parse_spec(prefix, text)
+
+
+def test_remotes_have_one_spelling():
+    for url in ("https://EXAMPLE.org:443/x", "https://[2001:DB8::1]/x", "https://bücher.example/x"):
+        once = str(parse_remote(url))
+        assert str(parse_remote(once)) == once
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"),
+        *("0.0.0.0", "255.255.255.255", "224.0.0.1", "168.63.129.16", "192.0.2.1"),
+        *("::1", "::", "fe80::1", "fe80::1%eth0", "fd00:ec2::254", "ff02::1"),
+        *("::ffff:127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1"),
+    ],
+)
+def test_addresses_that_are_not_of_the_internet_are_known(address: str):
+    assert not is_public(address)
+
+
+def test_addresses_of_the_internet_are_public():
+    assert all(map(is_public, ["140.82.121.4", "2606:50c0:8000::154", "::ffff:140.82.121.4"]))
