@@ -1,0 +1,246 @@
+"""What the pages show of environments, builds and launches, decided without effects.
+
+Pure: each view wraps model objects and answers the questions that a template asks.
+Fetching them is the business of `pages`, putting them into words of `templates`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from jupyterhub_binder.model import (
+    Build,
+    BuildRequest,
+    BuildState,
+    Environment,
+    EnvironmentState,
+    Launch,
+    LaunchState,
+    Phase,
+)
+
+
+class StandingLike(Protocol):
+    """How far an unfinished build is; `builds.Standing` is one."""
+
+    queue_position: int | None
+    expected_seconds: float | None
+    elapsed_seconds: float | None
+    people: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pill:
+    """A state as a person sees it: a word, and the kind that chooses sign and colour."""
+
+    kind: str
+    label: str
+
+
+_PILLS = {
+    EnvironmentState.UNBUILT: Pill("idle", "Not built yet"),
+    EnvironmentState.QUEUED: Pill("busy", "Queued"),
+    EnvironmentState.BUILDING: Pill("busy", "Building"),
+    EnvironmentState.READY: Pill("good", "Ready"),
+    EnvironmentState.FAILED: Pill("bad", "Failed"),
+    EnvironmentState.CANCELLED: Pill("idle", "Cancelled"),
+}
+_BUILD_PILLS = {
+    BuildState.PENDING: _PILLS[EnvironmentState.QUEUED],
+    BuildState.RUNNING: _PILLS[EnvironmentState.BUILDING],
+    BuildState.BUILT: Pill("good", "Built"),
+    BuildState.FAILED: _PILLS[EnvironmentState.FAILED],
+    BuildState.CANCELLED: _PILLS[EnvironmentState.CANCELLED],
+}
+_LAUNCH_PILLS = {
+    LaunchState.PENDING: Pill("busy", "Waiting for the build"),
+    LaunchState.STARTING: Pill("busy", "Starting"),
+    LaunchState.READY: Pill("good", "Running"),
+    LaunchState.FAILED: Pill("bad", "Failed"),
+    LaunchState.CANCELLED: Pill("idle", "Cancelled"),
+}
+PHASE_WORDS = {
+    Phase.WAITING: "waiting in the queue",
+    Phase.FETCHING: "fetching the repository",
+    Phase.BUILDING: "installing packages",
+    Phase.PUSHING: "storing the result",
+    Phase.BUILT: "built",
+    Phase.FAILED: "failed",
+}
+_STEPS = (
+    (Phase.WAITING, "Queued"),
+    (Phase.FETCHING, "Fetching"),
+    (Phase.BUILDING, "Building"),
+    (Phase.PUSHING, "Storing"),
+    (Phase.BUILT, "Ready"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildView:
+    """One build, as this person's environment asked for it."""
+
+    build: Build
+    standing: StandingLike | None = None
+    environment: Environment | None = None
+    request: BuildRequest | None = None
+
+    @property
+    def state(self) -> BuildState:
+        """Return the state for this person: a withdrawn request reads as cancelled."""
+        if self.request is not None and self.request.withdrawn is not None:
+            return BuildState.CANCELLED
+        return self.build.state
+
+    @property
+    def finished(self) -> bool:
+        """Say whether there is nothing more to wait for."""
+        return self.state.finished
+
+    @property
+    def pill(self) -> Pill:
+        """Return the state's word and kind."""
+        return _BUILD_PILLS[self.state]
+
+    @property
+    def title(self) -> str:
+        """Return ``Build 7``, or ``Build`` where it is of no environment of the person's."""
+        return f"Build {self.request.number}" if self.request else "Build"
+
+    @property
+    def words(self) -> str:
+        """Say what the build does now: ``third in the queue``, ``installing packages``."""
+        if self.build.state is BuildState.PENDING:
+            position = self.standing.queue_position if self.standing else None
+            return queue_words(position)
+        return PHASE_WORDS[self.build.phase]
+
+    @property
+    def elapsed(self) -> float | None:
+        """Return the seconds since the start, or those it took."""
+        if self.build.started and self.build.finished:
+            return (self.build.finished - self.build.started).total_seconds()
+        return self.standing.elapsed_seconds if self.standing else None
+
+    @property
+    def expected(self) -> float | None:
+        """Return the seconds that it is expected to take in all."""
+        return self.standing.expected_seconds if self.standing else None
+
+    @property
+    def others(self) -> int:
+        """Return how many more people wait for this build."""
+        return max(0, self.standing.people - 1) if self.standing else 0
+
+    @property
+    def steps(self) -> list[dict[str, str]]:
+        """Return the phases in order, each ``done``, ``now`` or ``later`` (``bad``, ``off``)."""
+        order = [phase for phase, _ in _STEPS]
+        phase = self.build.phase
+        if self.state is BuildState.BUILT:
+            reached = len(order)
+        else:
+            reached = order.index(phase) if phase in order else order.index(Phase.BUILDING)
+        current = {BuildState.FAILED: "bad", BuildState.CANCELLED: "off"}.get(self.state, "now")
+        status = ["done"] * reached + [current] + ["later"] * len(order)
+        return [
+            {"key": key.value, "label": label, "status": status[index]}
+            for index, (key, label) in enumerate(_STEPS)
+        ]
+
+
+def queue_words(position: int | None) -> str:
+    """Say a place in the queue, which counts from 1."""
+    if position is None:
+        return PHASE_WORDS[Phase.WAITING]
+    return "next in the queue" if position <= 1 else f"number {position} in the queue"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentView:
+    """One environment of a list or of its own page."""
+
+    environment: Environment
+    standing: StandingLike | None = None
+    server: Any = None
+    """The person's running server of this environment, if there is one."""
+
+    @property
+    def id(self) -> str:
+        """Return the environment's id."""
+        return self.environment.id
+
+    @property
+    def state(self) -> EnvironmentState:
+        """Return the environment's state."""
+        return self.environment.state
+
+    @property
+    def pill(self) -> Pill:
+        """Return the state's word and kind."""
+        return _PILLS[self.state]
+
+    @property
+    def unfinished(self) -> bool:
+        """Say whether the state will change by itself."""
+        return self.state in (EnvironmentState.QUEUED, EnvironmentState.BUILDING)
+
+    @property
+    def build(self) -> BuildView | None:
+        """Return the newest build."""
+        latest = self.environment.latest
+        if latest is None:
+            return None
+        return BuildView(latest.build, self.standing, self.environment, latest)
+
+    @property
+    def earlier(self) -> BuildRequest | None:
+        """Return the build that still starts although the newest one did not succeed."""
+        current = self.environment.current
+        return None if self.state is EnvironmentState.READY else current
+
+    @property
+    def shown(self) -> BuildRequest | None:
+        """Return the build whose commit and size are shown."""
+        return self.environment.latest or self.environment.current
+
+    @property
+    def launch_label(self) -> str:
+        """Say what the one button does."""
+        if self.state is EnvironmentState.READY:
+            return "Launch"
+        if self.unfinished:
+            return "Launch when ready"
+        return "Launch earlier" if self.environment.current else "Build and launch"
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchView:
+    """One launch, with what it waits for."""
+
+    launch: Launch
+    environment: Environment | None = None
+    build: BuildView | None = None
+
+    @property
+    def pill(self) -> Pill:
+        """Return the state's word and kind."""
+        return _LAUNCH_PILLS[self.launch.state]
+
+    @property
+    def words(self) -> str:
+        """Say what happens now."""
+        launch = self.launch
+        if launch.message:
+            return launch.message
+        if launch.state is LaunchState.PENDING:
+            return self.build.words if self.build else "waiting for the build"
+        return "asking the hub for a server" if launch.state is LaunchState.STARTING else ""
+
+
+def server_path(url: str | None) -> str | None:
+    """Return a server's address if it stays on this site, else None."""
+    if not url or not url.startswith("/") or url[1:2] in ("/", "\\") or "\\" in url[:3]:
+        return None
+    return None if any(ord(character) < 32 for character in url) else url
