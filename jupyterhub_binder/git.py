@@ -14,7 +14,8 @@ import re
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -317,7 +318,7 @@ class Git(LoggingConfigurable):
 
     async def stream(
         self, *args: str, cwd: Path, url: str = "", most_file_bytes: int | None = None
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Run one git command; yield what it says, standard error included, line by line.
 
         Raises ProcessFailed; closing the generator ends the command.
@@ -328,8 +329,9 @@ class Git(LoggingConfigurable):
             cwd=cwd,
             limits=self._limits(most_file_bytes),
         )
-        async for line in lines:
-            yield line
+        async with aclosing(lines):
+            async for line in lines:
+                yield line
 
     async def _command(self, url: str, args: Sequence[str]) -> list[str]:
         pin: list[str] = []

@@ -12,7 +12,7 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +104,7 @@ async def stream(
     limits: Limits | None = None,
     started: Callable[[int], None] | None = None,
     grace_seconds: float = 5,
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """Run a command; yield its output, standard error included, line by line.
 
     The environment is exactly `env`; standard input is empty. `started` is told the process
