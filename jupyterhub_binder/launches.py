@@ -21,7 +21,14 @@ from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.aio import TaskSet
 from jupyterhub_binder.clock import utc_now
-from jupyterhub_binder.errors import BinderError, Conflict, HubError, NotAllowed, NotFound
+from jupyterhub_binder.errors import (
+    BinderError,
+    BuildFailed,
+    Conflict,
+    HubError,
+    NotAllowed,
+    NotFound,
+)
 from jupyterhub_binder.model import (
     Build,
     BuildState,
@@ -149,6 +156,8 @@ class Launches(LoggingConfigurable):
             if job is not None and not restart and job.launch.environment_id == environment_id:
                 return self._resume(job, token)
             server = await self._hub.fetch_server(token, user.name, server_name)
+            if server is not None and server.pending == "stop":
+                restart = True  # what ends anyway is waited for
             if not restart:
                 await self._refuse_if_taken(user, environment_id, job, server)
             elif job is not None:
@@ -323,7 +332,6 @@ class Launches(LoggingConfigurable):
             await self._fail(
                 job, "error", "The launch failed. An administrator finds why in the log."
             )
-            raise
         finally:
             if job.launch.state.finished:
                 self._jobs.pop(job.launch.id, None)
@@ -355,7 +363,7 @@ class Launches(LoggingConfigurable):
         build = await self._builds.fetch_build(build_id)
         if build.state is not BuildState.BUILT:
             reason = build.reason
-            raise BinderError(
+            raise BuildFailed(
                 reason.message if reason else "The build was cancelled.",
                 code=f"build_{build.state}",
             )
