@@ -121,7 +121,7 @@ def _exit_code(error: Failure | BinderError) -> int:
 
 def _read_token(path: str | None) -> str:
     if path == "-":
-        return click.get_text_stream("stdin").readline().strip()
+        return sys.stdin.readline().strip()
     if path:
         return _read_token_file(Path(path))
     names = ("JUPYTERHUB_BINDER_TOKEN", "JUPYTERHUB_API_TOKEN")

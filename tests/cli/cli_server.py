@@ -1,0 +1,206 @@
+"""A small real server that answers as the service does, for the command line's tests.
+
+It holds one person's environments; builds end as their repository's name says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aiohttp import web
+
+TOKEN = "correct-horse"
+PREFIX = "/base/services/binder"
+
+
+def make_build(build_id: str, state: str = "running", **kw: Any) -> dict[str, Any]:
+    reason = {"code": "packages_not_found", "message": "There is no package nosuch.", "seq": 3}
+    return {
+        "id": build_id,
+        "state": state,
+        "phase": {"built": "built", "failed": "failed"}.get(state, "building"),
+        "lines": 3,
+        "reason": reason if state == "failed" else None,
+        "queue_position": None,
+        "elapsed_seconds": 3,
+        "expected_seconds": 10,
+        **kw,
+    }
+
+
+class Service:
+    """The state of the small server, for a test to prepare and to look at."""
+
+    def __init__(self) -> None:
+        self.environments: dict[str, dict[str, Any]] = {}
+        self.outcome: dict[str, str] = {}
+        self.lines = ["Installing \x1b[32mastral\x1b[0m", " 50 %\r", "\x1b]0;owned\x07done\x1b[2J"]
+        self.requests: list[tuple[str, str]] = []
+        self.drop_after: int | None = None
+        self.last_event_ids: list[str | None] = []
+        self.launch_state = "ready"
+        self.url = ""
+
+    def add(self, environment_id: str, name: str, build_id: str | None, state: str) -> None:
+        latest = make_build(build_id, state) if build_id else None
+        if build_id:
+            self.outcome[build_id] = state
+        self.environments[environment_id] = {
+            "id": environment_id,
+            "name": name,
+            "label": f"example.org/{name}",
+            "repo_url": f"https://example.org/{name}",
+            "ref": "main",
+            "state": "ready" if state == "built" else state,
+            "launched": None,
+            "latest": latest,
+            "links": {"page": f"{PREFIX}/environments/{environment_id}"},
+        }
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[self._authorize])
+        api = PREFIX + "/api/v1"
+        app.add_routes(
+            [
+                web.get("/base/hub/api/", self._hub),
+                web.get(api + "/", self._info),
+                web.get(api + "/environments", self._list),
+                web.post(api + "/environments", self._create),
+                web.get(api + "/environments/{id}", self._environment),
+                web.post(api + "/environments/{id}/launches", self._launch),
+                web.get(api + "/builds/{id}", self._build),
+                web.get(api + "/builds/{id}/events", self._events),
+                web.post(api + "/builds/{id}/cancel", self._cancel),
+                web.get(api + "/launches/{id}/events", self._launch_events),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _authorize(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.requests.append((request.method, request.path))
+        known = request.headers.get("Authorization") == f"Bearer {TOKEN}"
+        if not known and "/services/" in request.path:
+            return _error(403, "not_allowed", "The token is not one of this hub.")
+        return await handler(request)
+
+    async def _hub(self, request: web.Request) -> web.Response:
+        return web.json_response({"version": "6.1.1"})
+
+    async def _info(self, request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "version": "0.1.0",
+                "user": {"name": "ada"},
+                "permissions": {"build": True, "admin": False},
+                "backend": {"name": "venv", "health": None},
+            }
+        )
+
+    async def _list(self, request: web.Request) -> web.Response:
+        search = request.query.get("search", "")
+        items = [e for e in self.environments.values() if search in e["name"]]
+        return web.json_response({"items": items, "total": len(items), "offset": 0, "limit": 200})
+
+    async def _create(self, request: web.Request) -> web.Response:
+        url = (await request.json())["url"]
+        if " " in url:
+            return _error(400, "not_understood", "That is no repository.")
+        name = url.rpartition("/")[2]
+        build_id = f"bbbb{len(self.environments):06}".replace("0", "2").replace("1", "3")
+        self.add("eeeeeeeee2", name, build_id, "building")
+        self.outcome[build_id] = {"broken": "failed", "stopped": "cancelled"}.get(name, "built")
+        return web.json_response(self.environments["eeeeeeeee2"], status=201)
+
+    async def _environment(self, request: web.Request) -> web.Response:
+        found = self.environments.get(request.match_info["id"])
+        return web.json_response(found) if found else _error(404, "not_found", "No such thing.")
+
+    async def _build(self, request: web.Request) -> web.Response:
+        build_id = request.match_info["id"]
+        if build_id not in self.outcome:
+            return _error(404, "not_found", "No such build.")
+        return web.json_response(make_build(build_id, self.outcome[build_id]))
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        return web.json_response(make_build(request.match_info["id"], "cancelled"))
+
+    async def _launch(self, request: web.Request) -> web.Response:
+        return web.json_response(self._launch_json("starting"), status=201)
+
+    def _launch_json(self, state: str) -> dict[str, Any]:
+        ready = state == "ready"
+        return {
+            "id": "llllllllll",
+            "state": state,
+            "progress": 100 if ready else 10,
+            "message": "Starting",
+            "url": "/base/user/ada/lab/tree/x.ipynb" if ready else None,
+            "reason": {"code": "x", "message": "The server fell over."} if not ready else None,
+        }
+
+    async def _launch_events(self, request: web.Request) -> web.StreamResponse:
+        response = await _stream(request)
+        for state in ("starting", self.launch_state):
+            await response.write(_sse(self._launch_json(state), event="launch"))
+        return response
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        build_id = request.match_info["id"]
+        last = request.headers.get("Last-Event-ID")
+        self.last_event_ids.append(last)
+        response = await _stream(request)
+        await response.write(b": hello\n\n" + _sse(make_build(build_id), event="build"))
+        drop, self.drop_after = self.drop_after, None
+        for seq, line in enumerate(self.lines, 1):
+            if seq <= int(last or request.query.get("after", 0)):
+                continue
+            data = {"seq": seq, "time": "2026-01-01T00:00:00Z", "phase": "building"}
+            await response.write(_sse(data | {"message": line}, event_id=seq))
+            if seq == drop:
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+        await response.write(_sse(make_build(build_id, self.outcome[build_id]), event="end"))
+        return response
+
+
+def _error(status: int, code: str, message: str) -> web.Response:
+    error = {"code": code, "message": message, "detail": {}}
+    return web.json_response({"error": error}, status=status)
+
+
+async def _stream(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    return response
+
+
+def _sse(data: Any, *, event: str = "", event_id: int | None = None) -> bytes:
+    head = f"event: {event}\n" if event else ""
+    head += f"id: {event_id}\n" if event_id else ""
+    return f"{head}data: {json.dumps(data)}\n\n".encode()
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[str]:
+    """Serve on a free port from a thread of its own; give the hub's URL."""
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(service.application(), shutdown_timeout=1)
+    loop.run_until_complete(runner.setup())
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    loop.run_until_complete(site.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/base/"
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -1,0 +1,229 @@
+"""The command line against a small real server: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_server import TOKEN, Service, serving
+from click.testing import CliRunner, Result
+
+from jupyterhub_binder.cli import main
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    service = Service()
+    with serving(service) as url:
+        service.url = url
+        yield service
+
+
+@pytest.fixture
+def run(service: Service, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JUPYTERHUB_BINDER_HUB", service.url)
+    monkeypatch.setenv("JUPYTERHUB_BINDER_TOKEN", TOKEN)
+
+    def run(*args: str, **kw) -> Result:
+        return CliRunner().invoke(main, args, **kw)
+
+    return run
+
+
+def test_build_prints_the_new_environments_id_alone_on_standard_output(run) -> None:
+    done = run("build", "https://example.org/daylight", "--wait")
+    assert done.exit_code == 0
+    assert done.stdout == "eeeeeeeee2\n"
+    assert "Installing astral" in done.stderr
+
+
+def test_failed_build_exits_with_1_and_the_reason(run) -> None:
+    done = run("build", "https://example.org/broken", "--wait")
+    assert done.exit_code == 1
+    assert "There is no package nosuch." in done.stderr
+
+
+def test_cancelled_build_exits_with_6(run) -> None:
+    assert run("build", "https://example.org/stopped", "--wait").exit_code == 6
+
+
+def test_refused_link_exits_with_1_and_the_services_sentence(run) -> None:
+    done = run("build", "no repository")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "That is no repository." in done.stderr
+
+
+def test_errors_are_json_where_json_was_asked_for(run) -> None:
+    done = run("build", "no repository", "--json")
+    assert json.loads(done.stderr)["error"]["code"] == "not_understood"
+
+
+def test_log_keeps_colours_out_of_pipes_and_escape_sequences_out_of_everything(
+    run, service: Service
+) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    done = run("logs", "daylight")
+    assert done.stdout == "Installing astral\ndone\n"
+
+
+def test_log_goes_on_after_a_dropped_connection_without_losing_or_repeating_a_line(
+    run, service: Service
+) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    service.lines = [f"line {n}" for n in range(1, 6)]
+    service.drop_after = 2
+    done = run("logs", "-f", "bbbbbbbbb3")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == service.lines
+    assert service.last_event_ids == [None, "2"]
+
+
+def test_followed_log_exits_as_the_build_does(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "failed")
+    assert run("logs", "-f", "daylight").exit_code == 1
+    assert run("logs", "daylight").exit_code == 0
+
+
+def test_log_as_json_is_an_object_a_line(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    lines = [json.loads(line) for line in run("logs", "daylight", "--json").stdout.splitlines()]
+    assert [line["seq"] for line in lines] == [1, 2, 3]
+
+
+def test_list_into_a_pipe_is_tab_separated_and_harmless(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "day\x1b[31m\tlight\u202e", None, "unbuilt")
+    done = run("list")
+    fields = ["eeeeeeeee3", "daylight", "unbuilt", "https://example.org/daylight", "main"]
+    assert [f.replace(" ", "") for f in done.stdout.rstrip("\n").split("\t")] == fields
+
+
+def test_list_as_json_is_what_the_service_said(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", None, "unbuilt")
+    assert json.loads(run("list", "--json").stdout)[0]["id"] == "eeeeeeeee3"
+
+
+def test_launch_prints_the_servers_address(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    done = run("launch", "daylight")
+    assert done.exit_code == 0
+    assert done.stdout.strip() == f"{service.url}user/ada/lab/tree/x.ipynb"
+
+
+def test_failed_launch_exits_with_1_and_the_reason(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    service.launch_state = "failed"
+    done = run("launch", "daylight")
+    assert done.exit_code == 1
+    assert "The server fell over." in done.stderr
+
+
+def test_unknown_environment_exits_with_5(run) -> None:
+    assert run("launch", "nothing").exit_code == 5
+    assert run("cancel", "eeeeeeeee9").exit_code == 5
+
+
+def test_name_that_two_environments_have_is_refused_with_their_ids(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", None, "unbuilt")
+    service.add("eeeeeeeee4", "daylight", None, "unbuilt")
+    done = run("launch", "daylight")
+    assert done.exit_code == 2
+    assert "eeeeeeeee3" in done.stderr
+    assert "eeeeeeeee4" in done.stderr
+
+
+def test_cancel_says_so(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "building")
+    assert run("cancel", "daylight").stdout == "Cancelled.\n"
+
+
+def test_wrong_token_exits_with_4(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTERHUB_BINDER_TOKEN", "wrong")
+    assert run("list").exit_code == 4
+
+
+def test_hub_that_is_not_there_exits_with_3(run) -> None:
+    done = run("list", "--hub", "http://127.0.0.1:9/")
+    assert done.exit_code == 3
+    assert "cannot be reached" in done.stderr
+
+
+def test_missing_token_exits_with_2_and_says_where_to_get_one(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JUPYTERHUB_BINDER_TOKEN")
+    monkeypatch.delenv("JUPYTERHUB_API_TOKEN", raising=False)
+    done = run("list")
+    assert done.exit_code == 2
+    assert "page Token" in done.stderr
+
+
+def test_token_comes_from_a_file_and_one_that_others_may_read_is_told(
+    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("JUPYTERHUB_BINDER_TOKEN")
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    file.chmod(0o644)
+    done = run("list", "--token-file", str(file))
+    assert done.exit_code == 0
+    assert "chmod 600" in done.stderr
+    assert run("list", "--token-file", "-", input=TOKEN + "\n").exit_code == 0
+
+
+def test_doctor_reports_machine_and_hub(run, service: Service, tmp_path: Path) -> None:
+    done = run("doctor", "--state", str(tmp_path), "--json")
+    found = {item["what"]: item["level"] for item in json.loads(done.stdout)}
+    assert {"uv", "git", "state", "hub", "service", "token", "backend"} <= found.keys()
+    assert found["token"] == "ok"
+
+
+def test_doctor_fails_and_advises_where_something_is_wrong(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = run("doctor")
+    assert done.exit_code == 1
+    assert "apt install git" in done.stdout
+
+
+def test_every_command_teaches_by_help() -> None:
+    for name, command in main.commands.items():
+        assert command.help, name
+        if name != "serve":
+            assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
+
+
+def test_terminal_shows_colours_and_the_log(service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    env = {**os.environ, "JUPYTERHUB_BINDER_TOKEN": TOKEN, "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "jupyterhub_binder.cli"]
+    command += ["build", "https://example.org/daylight", "--wait", "--hub", service.url]
+    shown = _on_terminal(command, env)
+    assert "\x1b[32mastral" in shown
+    assert "owned" not in shown
+    assert "\x1b[2J" not in re.sub(r"\x1b\[2K", "", shown)
+
+
+def _on_terminal(command: list[str], env: dict[str, str]) -> str:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    parts = []
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        parts.append(part)
+    os.close(ours)
+    assert process.wait(30) == 0
+    return b"".join(parts).decode()
