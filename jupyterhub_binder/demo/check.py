@@ -1,0 +1,139 @@
+"""The whole job without a person: from the example's address to an edit that survives.
+
+Goes through the service's public REST API and the hub, as a stranger's script would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import secrets
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import click
+
+from jupyterhub_binder.client import BinderClient, Json
+from jupyterhub_binder.demo.hub import DemoHub
+from jupyterhub_binder.demo.person import Person
+from jupyterhub_binder.demo.state import CHECKER, DemoError, DemoState
+from jupyterhub_binder.errors import BinderError
+from jupyterhub_binder.follow import Reporter, follow_build, follow_launch
+
+T = TypeVar("T")
+
+PACKAGE = "astral"
+"""What the example's environment has, and the hub's own has not."""
+
+FILE = "cities.csv"
+NOTEBOOK = "daylight.ipynb"
+STEP_SECONDS = 1200
+
+_CELL = f"""
+import json, pathlib, sys, {PACKAGE}
+print(json.dumps({{"prefix": sys.prefix, "found": pathlib.Path("{FILE}").exists()}}))
+"""
+
+
+async def check_all(state: DemoState, hub: DemoHub) -> None:
+    """Do the whole job; print a line a step. Raises DemoError where a step fails."""
+    async with Person(hub.url, CHECKER, state.password) as person:
+        token = await _step("log in and make a token", person.make_token("check"))
+        async with BinderClient(hub.url, token) as client:
+            await _Check(state, client, person).run()
+        await person.revoke_token()
+
+
+async def _step(what: str, work: Awaitable[T]) -> T:
+    """Do one step; print it with its seconds. Raises DemoError with the reason."""
+    begun = time.monotonic()
+    try:
+        async with asyncio.timeout(STEP_SECONDS):
+            result = await work
+    except TimeoutError:
+        raise DemoError(f"Failed to {what}: no end after {STEP_SECONDS} s.") from None
+    except (DemoError, BinderError) as error:
+        click.echo(f"FAILED  {time.monotonic() - begun:6.1f} s  {what}")
+        raise DemoError(f"Failed to {what}: {error}") from error
+    click.echo(f"ok      {time.monotonic() - begun:6.1f} s  {what}")
+    return result
+
+
+class _Check:
+    def __init__(self, state: DemoState, client: BinderClient, person: Person) -> None:
+        self._state = state
+        self._client = client
+        self._person = person
+        self._mark = f"Nowhere {secrets.token_hex(4)},Nowhere,0.0,0.0\n"
+
+    async def run(self) -> None:
+        await _step("tidy up after an earlier check", self._tidy())
+        environment = await _step("create an environment from the example", self._create())
+        await _step("build it", self._build(environment))
+        await _step("launch a server in it", self._launch(environment))
+        await _step(f"import {PACKAGE} in a kernel, which the hub has not", self._cell(environment))
+        file = f"{environment['directory']}/{FILE}"
+        await _step("find the repository's file in the home, and edit it", self._edit(file))
+        await _step("stop the server", self._stop())
+        await _step("launch it again", self._launch(environment))
+        await _step("see the edit still there", self._see(file))
+        await _step("stop the server, delete the environment", self._tidy())
+
+    async def _tidy(self) -> None:
+        if await self._person.server_is_running():
+            await self._stop()
+        for environment in await self._client.environments():
+            await self._client.delete(environment["id"])
+
+    async def _create(self) -> Json:
+        return await self._client.create({"url": self._state.example_url, "path": NOTEBOOK})
+
+    async def _build(self, environment: Json) -> None:
+        reporter = _Lines()
+        build = await follow_build(self._client, environment["latest"]["id"], reporter)
+        if build["state"] != "built":
+            reason = (build.get("reason") or {}).get("message") or build["state"]
+            raise DemoError("\n".join([reason, "The end of its log:", *reporter.lines[-20:]]))
+
+    async def _launch(self, environment: Json) -> None:
+        launch = await self._client.launch(environment["id"], {})
+        launch = await follow_launch(self._client, launch, Reporter())
+        if launch["state"] != "ready":
+            raise DemoError((launch.get("reason") or {}).get("message") or launch["state"])
+
+    async def _cell(self, environment: Json) -> None:
+        if importlib.util.find_spec(PACKAGE):
+            raise DemoError(f"the hub's own Python has {PACKAGE} too, so this would show nothing")
+        printed = await self._person.run_cell(_CELL, folder=environment["directory"])
+        seen = json.loads(printed)
+        if not seen["prefix"].startswith(str(self._state.service)):
+            raise DemoError(f"the kernel runs in {seen['prefix']}, which is no environment's")
+        if not seen["found"]:
+            raise DemoError(f"the kernel does not see {FILE} beside the notebook")
+
+    async def _edit(self, file: str) -> None:
+        text = await self._person.read_file(file)
+        if not text.startswith("city,"):
+            raise DemoError(f"{file} has not the repository's content")
+        await self._person.write_file(file, text + self._mark)
+
+    async def _see(self, file: str) -> None:
+        if self._mark not in await self._person.read_file(file):
+            raise DemoError(f"{file} has lost the edit")
+
+    async def _stop(self) -> None:
+        await self._person.stop_server()
+        while await self._person.server_is_running():  # noqa: ASYNC110 - a hub far away
+            await asyncio.sleep(0.1)
+
+
+class _Lines(Reporter):
+    """Keeps the log, for the moment at which it explains a failure."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, event: Json) -> None:
+        self.lines.append(event["message"])

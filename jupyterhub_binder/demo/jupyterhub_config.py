@@ -1,0 +1,64 @@
+"""The configuration that the demonstration's hub runs with.
+
+A site needs little of it: what binder asks for is the call of `configure` at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from jupyterhub_binder.demo.hub import MARK
+from jupyterhub_binder.demo.state import ADMIN, DemoState
+from jupyterhub_binder.hubconfig import configure
+
+c = get_config()  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
+
+state = DemoState.load(Path(os.environ[MARK]))
+port, hub_port, proxy_port, service_port = os.environ[f"{MARK}_PORTS"].split(",")
+
+
+def _end_with_the_demonstration() -> None:
+    """Wait for the pipe from the demonstration to break, however that ended."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+threading.Thread(target=_end_with_the_demonstration, daemon=True).start()
+
+# --- The hub, on this machine alone -------------------------------------------------------------
+
+c.JupyterHub.bind_url = f"http://127.0.0.1:{port}/"
+c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{hub_port}/"
+c.JupyterHub.db_url = f"sqlite:///{state.hub / 'jupyterhub.sqlite'}"
+c.JupyterHub.cookie_secret_file = str(state.hub / "cookie_secret")
+c.JupyterHub.allow_named_servers = True
+c.JupyterHub.cleanup_servers = True
+
+# --- A proxy that needs no Node.js --------------------------------------------------------------
+
+c.JupyterHub.proxy_class = "traefik_file"
+c.TraefikProxy.traefik_api_url = f"http://127.0.0.1:{proxy_port}"
+c.TraefikProxy.traefik_api_username = "hub"
+c.TraefikProxy.traefik_api_password = secrets.token_urlsafe(24)
+c.TraefikFileProviderProxy.static_config_file = str(state.hub / "traefik.toml")
+c.TraefikFileProviderProxy.dynamic_config_file = str(state.hub / "traefik-rules.toml")
+
+# --- People: any name, one password --------------------------------------------------------------
+
+c.JupyterHub.authenticator_class = "dummy"
+c.DummyAuthenticator.password = state.password
+c.Authenticator.allow_all = True
+c.Authenticator.admin_users = {ADMIN}
+
+# --- Servers: processes of whoever runs the demonstration ----------------------------------------
+
+c.SimpleLocalProcessSpawner.home_dir_template = str(state.homes / "{username}")
+c.Spawner.environment = {MARK: str(state.folder)}
+c.Spawner.args = ["--allow-root"] if os.getuid() == 0 else []
+
+# --- Binder ---------------------------------------------------------------------------------------
