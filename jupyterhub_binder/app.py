@@ -13,8 +13,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from importlib.metadata import entry_points
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from os import environ
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 
 import platformdirs
 from jupyterhub.services.auth import HubOAuth
-from sqlalchemy.exc import SQLAlchemyError
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from traitlets import Bool, Dict, Int, List, TraitError, Unicode, default, validate
@@ -32,7 +31,7 @@ from jupyterhub_binder._version import __version__
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.environments import Environments
-from jupyterhub_binder.errors import ConfigurationError
+from jupyterhub_binder.errors import ConfigurationError, StoreUnavailable
 from jupyterhub_binder.fetch import Fetcher
 from jupyterhub_binder.git import Git
 from jupyterhub_binder.hub import HubClient
@@ -42,7 +41,7 @@ from jupyterhub_binder.store import Store
 from jupyterhub_binder.web.application import make_application
 from jupyterhub_binder.web.context import Services
 from jupyterhub_binder.web.events import Streams
-from jupyterhub_binder.web.pages import page_handlers
+from jupyterhub_binder.web.pages import make_page_settings
 
 BACKENDS = "jupyterhub_binder.backends"
 """The group of entry points by which a site adds a backend of its own."""
@@ -150,6 +149,15 @@ class JupyterHubBinder(Application):
         Unicode(),
         help="Folders of templates that come before ours and the hub's, to change a page's look.",
     ).tag(config=True)
+    template_vars = Dict(
+        help="More variables for the templates, as the hub's option of the same name."
+    ).tag(config=True)
+    example_url = Unicode(
+        help="A repository's URL that the pages propose to somebody who has no environment yet."
+    ).tag(config=True)
+    example_name = Unicode(help="What the pages call `example_url`; default: the URL.").tag(
+        config=True
+    )
     tornado_settings = Dict(help="Settings for tornado's Application.").tag(config=True)
 
     @default("ip")
@@ -200,7 +208,7 @@ class JupyterHubBinder(Application):
     @catch_config_error
     def initialize(self, argv: list[str] | None = None) -> None:
         """Read the command line and the configuration file; the command line wins."""
-        self.classes = [*_configurables(), *_backend_classes().values()]
+        self.classes = [*_configurables(), *_loadable_backends()]
         self.parse_command_line(argv)
         if self.generate_config:
             return
@@ -319,12 +327,17 @@ class JupyterHubBinder(Application):
         return hub_auth
 
     def _make_backend(self) -> BuildBackend:
-        classes = _backend_classes()
-        if self.backend not in classes:
+        points = _backend_points()
+        if self.backend not in points:
             raise ConfigurationError(
-                f"JupyterHubBinder.backend is {self.backend!r}; there are {', '.join(classes)}."
+                f"JupyterHubBinder.backend is {self.backend!r}; there are {', '.join(points)}."
             )
-        return classes[self.backend](parent=self)
+        try:
+            return points[self.backend].load()(parent=self)
+        except ImportError as error:
+            raise ConfigurationError(
+                f"JupyterHubBinder.backend: {self.backend} cannot be loaded: {error}"
+            ) from error
 
     def _make_builds(self) -> Builds:
         builds = Builds(
@@ -353,8 +366,13 @@ class JupyterHubBinder(Application):
         application = make_application(
             services,
             cookie_secret=_derive(self.hub_auth.api_token, "cookies"),
-            page_handlers=page_handlers,
-            settings={"template_paths": self.template_paths, **self.tornado_settings},
+            pages=make_page_settings(
+                template_paths=self.template_paths,
+                example_url=self.example_url,
+                example_name=self.example_name,
+                extra=self.template_vars,
+            ),
+            settings=self.tornado_settings,
         )
         server = HTTPServer(application, max_body_size=_BODY_BYTES, xheaders=True)
         try:
@@ -388,9 +406,8 @@ class JupyterHubBinder(Application):
                 await self.store.list_active_builds()
         except TimeoutError:
             return "The database does not answer."
-        except (SQLAlchemyError, RuntimeError) as error:
-            self.log.error("The database failed: %s", error)  # noqa: TRY400
-            return "The database failed; the service's log says why."
+        except StoreUnavailable as error:
+            return error.message
         return None
 
     async def _backend_health(self) -> str | None:
@@ -431,8 +448,15 @@ def _configurables() -> list[type[Any]]:
     return [Builds, Environments, Launches, Providers, Git, Fetcher, HubClient, HubOAuth]
 
 
-def _backend_classes() -> dict[str, type[BuildBackend]]:
-    return {point.name: point.load() for point in entry_points(group=BACKENDS)}
+def _backend_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=BACKENDS)}
+
+
+def _loadable_backends() -> Iterator[type[BuildBackend]]:
+    """Yield the backends whose options can be shown; another's trouble is not everybody's."""
+    for point in _backend_points().values():
+        with contextlib.suppress(ImportError):
+            yield point.load()
 
 
 def _derive(secret: str, purpose: str) -> bytes:

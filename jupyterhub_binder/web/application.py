@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, RequestHandler, URLSpec
 
 from jupyterhub_binder.web.api import ROUTES, UNKNOWN, Route
 from jupyterhub_binder.web.base import BaseHandler, UnknownRoute
 from jupyterhub_binder.web.context import Services
+from jupyterhub_binder.web.pages import PageSettings, page_handlers
 
 log = logging.getLogger("jupyterhub_binder.web")
 
@@ -33,26 +34,25 @@ def make_application(
     services: Services,
     *,
     cookie_secret: bytes,
-    page_handlers: Sequence[Route] = (),
-    settings: dict[str, Any] | None = None,
+    pages: PageSettings,
+    settings: Mapping[str, Any],
 ) -> Application:
-    """Return the application; `page_handlers` are patterns below the prefix, as `ROUTES` are."""
+    """Return the application of all routes below the service's prefix."""
     prefix = services.base_url
-    routes: list[Route] = [
-        *ROUTES,
-        UNKNOWN,
-        (r"oauth_callback", OAuthCallback),
-        *page_handlers,
-    ]
+    routes: list[Route] = [*ROUTES, UNKNOWN, (r"oauth_callback", OAuthCallback)]
     return Application(
-        [(f"{prefix}{pattern}", handler) for pattern, handler in routes],
+        [
+            *(URLSpec(f"{prefix}{pattern}", handler) for pattern, handler in routes),
+            *page_handlers(prefix, pages),
+        ],
         services=services,
+        pages=pages,
         cookie_secret=cookie_secret,
         # Cookies are checked in `BaseHandler.prepare`, by the hub's rules.
         xsrf_cookies=False,
         default_handler_class=UnknownRoute,
         log_function=log_request,
-        **(settings or {}),
+        **settings,
     )
 
 

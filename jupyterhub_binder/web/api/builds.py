@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from jupyterhub_binder.buildlog import EventBatch
-from jupyterhub_binder.model import Build, BuildEvent, Environment, BuildRequest
+from jupyterhub_binder.model import Build, BuildEvent, BuildRequest, Environment
 from jupyterhub_binder.web.api.common import Handler
 from jupyterhub_binder.web.events import EventsHandler, encode_events, encode_named
 from jupyterhub_binder.web.parse import json_object

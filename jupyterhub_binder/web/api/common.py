@@ -32,9 +32,7 @@ class Handler(APIHandler):
         """Write a spec as BinderHub's text."""
         return format_spec(self.services.providers, spec)
 
-    async def answer_environment(
-        self, environment: Environment, *, status: int = 200
-    ) -> None:
+    async def answer_environment(self, environment: Environment, *, status: int = 200) -> None:
         """Answer with one environment."""
         renderer = await self.renderer(builds_of([environment]))
         rendered = renderer.environment(environment)
@@ -74,7 +72,7 @@ def read_link(fields: Fields, providers: Providers) -> Link:
             "Say which repository: give 'url', or 'provider' and 'spec'.", detail={"field": "url"}
         )
     if ref:
-        link = replace(link, spec=_at_ref(link.spec, ref, providers))
+        link = replace(link, spec=_at_ref(link.spec, ref, providers), tail="")
     return link if path is None else replace(link, path=path)
 
 

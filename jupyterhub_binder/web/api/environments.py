@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
+from jupyterhub_binder.environments import MOST_NAME_CHARACTERS
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import ContentMode
 from jupyterhub_binder.web.api.common import (
@@ -24,7 +25,6 @@ from jupyterhub_binder.web.render import render_launch_spec
 
 _CREATE_KEYS = LINK_KEYS | {"name", "content", "options", "build"}
 _UPDATE_KEYS = frozenset({"name", "path", "content"})
-_NAME_LENGTH = 100
 
 
 class Environments(Handler):
@@ -63,9 +63,7 @@ class OneEnvironment(Handler):
 
     async def get(self, environment_id: str) -> None:
         """Answer with it."""
-        await self.answer_environment(
-            await self.services.environments.get(self.me, environment_id)
-        )
+        await self.answer_environment(await self.services.environments.get(self.me, environment_id))
 
     async def patch(self, environment_id: str) -> None:
         """Change its name, what it opens, or what happens to its files."""
@@ -143,7 +141,7 @@ class LaunchSpec(Handler):
 
 
 def _name(fields: Fields) -> str | None:
-    name = fields.text("name", most=_NAME_LENGTH)
+    name = fields.text("name", most=MOST_NAME_CHARACTERS)
     if name == "":
         raise InvalidInput("'name' must not be empty.", detail={"field": "name"})
     return name

@@ -47,10 +47,11 @@ class Info(Handler):
 class OpenAPI(APIHandler):
     """The description of this API."""
 
-    signed_in_only = False
+    async def prepare(self) -> None:
+        """Ask the hub nothing: nothing in it is anybody's."""
 
     def get(self) -> None:
-        """Answer with the OpenAPI document; nothing in it is anybody's."""
+        """Answer with the OpenAPI document."""
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.set_header("Cache-Control", "no-cache")
         self.finish(description_json(self.services.base_url))
@@ -70,8 +71,6 @@ class Resolve(Handler):
 class Health(APIHandler):
     """Whether the service works, for probes and people."""
 
-    signed_in_only = False
-
     async def prepare(self) -> None:
         """Ask the hub nothing: a probe must work without it."""
 
@@ -88,8 +87,6 @@ class Health(APIHandler):
 
 class Versions(APIHandler):
     """Which versions are running."""
-
-    signed_in_only = False
 
     async def prepare(self) -> None:
         """Ask the hub nothing."""

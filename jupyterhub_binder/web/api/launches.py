@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from jupyterhub_binder.errors import NotFound
+from jupyterhub_binder.launches import Server
 from jupyterhub_binder.model import Launch
 from jupyterhub_binder.web.api.common import Handler
 from jupyterhub_binder.web.events import EventsHandler, encode_named
@@ -14,8 +16,14 @@ class _LaunchHandler(Handler):
 
     async def render(self, launch: Launch) -> JSON:
         """Return the launch's JSON."""
-        environment = await self.services.environments.get(self.me, launch.environment_id)
-        return (await self.renderer()).launch(launch, environment.name)
+        return (await self.renderer()).launch(launch, await self.environment_name(launch))
+
+    async def environment_name(self, launch: Launch) -> str:
+        """Return the name of a launch's environment; empty if it was deleted since."""
+        try:
+            return (await self.services.environments.get(self.me, launch.environment_id)).name
+        except NotFound:
+            return ""
 
 
 class EnvironmentLaunches(_LaunchHandler):
@@ -52,12 +60,12 @@ class LaunchEvents(EventsHandler, _LaunchHandler):
     async def get(self, launch_id: str) -> None:
         """Stream the launch at each change, until it has ended."""
         launch = await self.services.launches.get(self.me, launch_id, token=self.token)
-        environment = await self.services.environments.get(self.me, launch.environment_id)
+        environment_name = await self.environment_name(launch)
         renderer = await self.renderer()
 
         async def encode(launch: Launch) -> bytes:
             name = "end" if launch.state.finished else "launch"
-            return encode_named(name, renderer.launch(launch, environment.name))
+            return encode_named(name, renderer.launch(launch, environment_name))
 
         await self.send_events(self.services.launches.watch(self.me, launch_id), encode)
 
@@ -78,15 +86,21 @@ class Servers(Handler):
     async def get(self) -> None:
         """Answer with each server and the environment it runs."""
         servers = await self.services.launches.servers(self.me, self.token)
-        items = [
-            {
-                "name": server.name,
-                "display_name": server.display_name,
-                "ready": server.ready,
-                "url": server.url,
-                "environment": None,
-                "started": iso_time(server.started),
-            }
-            for server in servers
-        ]
-        self.finish_json({"items": items})
+        self.finish_json({"items": [_render_server(server) for server in servers]})
+
+
+def _render_server(server: Server) -> JSON:
+    return {
+        "name": server.name,
+        "display_name": server.display_name,
+        "ready": server.ready,
+        "url": server.url,
+        "environment": _environment_of(server),
+        "started": iso_time(server.started),
+    }
+
+
+def _environment_of(server: Server) -> JSON | None:
+    if server.environment_id is None or server.environment_name is None:
+        return None
+    return {"id": server.environment_id, "name": server.environment_name}
