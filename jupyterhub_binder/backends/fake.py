@@ -167,6 +167,14 @@ class FakeBackend(BuildBackend):
         """Return a constant: a script is part of the options or does not matter."""
         return "fake 1"
 
+    def clean_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options; `fake` is the one there is. Raises InvalidInput."""
+        unknown = sorted(options.keys() - {"fake"})
+        if unknown:
+            raise InvalidInput(f"A fake build takes no option {unknown[0]!r}.")
+        Script.parse(_option(options))
+        return dict(options)
+
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
         """Say that every file is read and nothing done with it, and the script's problem."""
         actions = tuple(

@@ -1,0 +1,152 @@
+"""The one way out of the sandbox: an HTTP proxy on a Unix socket that lets allowed hosts through.
+
+The sandbox has no network at all, so that a build reaches neither the hub's API on the host's
+loopback nor a cloud's metadata service. A step that must download gets this socket. It speaks
+CONNECT only, to port 443 only, and only to hosts that an admin named; it looks addresses up
+by itself. With ``*`` among the hosts, any host will do whose addresses are all public.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import AsyncGenerator, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jupyterhub_binder.aio import TaskSet
+from jupyterhub_binder.backends import egress_inside
+from jupyterhub_binder.backends.sandbox import Mount
+
+_PORT = 3128
+_SOCKET = Path("/run/egress/socket")
+_HELPER = Path("/run/egress-helper.py")
+_CHUNK = 65_536
+_CONNECT_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class WayOut:
+    """What a sandboxed command needs to use the way out."""
+
+    mounts: tuple[Mount, ...]
+    env: dict[str, str]
+
+    def wrap(self, python: Path, args: Sequence[str | Path]) -> list[str | Path]:
+        """Return the command that has a proxy beside it."""
+        return [python, "-I", "-S", _HELPER, _SOCKET, str(_PORT), *args]
+
+
+class Egress:
+    """Opens ways out."""
+
+    def __init__(
+        self, hosts: Collection[str], log: logging.Logger | logging.LoggerAdapter[Any]
+    ) -> None:
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._log = log
+
+    @contextlib.asynccontextmanager
+    async def open(self, folder: Path) -> AsyncGenerator[WayOut, None]:
+        """Serve one command's way out; `folder` is made, and holds the socket."""
+        server = await asyncio.to_thread(_listen, folder)
+        tasks = TaskSet(self._log)
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tasks.spawn(self._serve(reader, writer), name="egress")
+
+        listening = await asyncio.start_unix_server(accept, sock=server)
+        proxy = f"http://127.0.0.1:{_PORT}"
+        names = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
+        helper = Path(egress_inside.__file__)
+        try:
+            yield WayOut(
+                (Mount(folder, _SOCKET.parent), Mount(helper, _HELPER)),
+                dict.fromkeys(names, proxy),
+            )
+        finally:
+            listening.close()
+            await tasks.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            try:
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    far = await self._connect(await reader.readuntil(b"\r\n\r\n"))
+            except (_Refused, OSError, TimeoutError) as error:
+                writer.write(
+                    f"HTTP/1.1 403 {error or 'Timeout'}\r\nContent-Length: 0\r\n\r\n".encode()
+                )
+                await writer.drain()
+            else:
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await _relay((reader, writer), far)
+        writer.close()
+
+    async def _connect(self, head: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = _target(head)
+        if port != 443:
+            raise _Refused("Only port 443 may be reached")
+        if host not in self._hosts and "*" not in self._hosts:
+            raise _Refused(f"{host} may not be reached from a build")
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [str(address[4][0]) for address in found]
+        if host not in self._hosts and not all(map(_is_public, addresses)):
+            raise _Refused(f"{host} is not a public address")
+        return await asyncio.open_connection(addresses[0], port)
+
+
+class _Refused(Exception):
+    """A request that is not let through; the text is plain ASCII without line ends."""
+
+
+def _listen(folder: Path) -> socket.socket:
+    """Make a socket; the folder's descriptor gives a short name to a path that is too long."""
+    folder.mkdir(exist_ok=True)
+    (folder / "socket").unlink(missing_ok=True)
+    server = socket.socket(socket.AF_UNIX)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        server.bind(f"/proc/self/fd/{opened}/socket")
+    finally:
+        os.close(opened)
+    return server
+
+
+def _target(head: bytes) -> tuple[str, int]:
+    method, _, rest = head.split(b"\r\n", 1)[0].decode("ascii", "replace").partition(" ")
+    host, colon, port = rest.partition(" ")[0].rpartition(":")
+    if method != "CONNECT" or not colon or not port.isdigit():
+        raise _Refused("Only https addresses may be reached")
+    if not host or not all(c.isalnum() or c in ".-" for c in host) or not host.isascii():
+        raise _Refused("The name of the host is not one")
+    return host.lower().rstrip("."), int(port)
+
+
+def _is_public(address: str) -> bool:
+    plain = ipaddress.ip_address(address.partition("%")[0])
+    return plain.is_global and not plain.is_multicast
+
+
+async def _relay(
+    near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+) -> None:
+    try:
+        await asyncio.gather(_copy(near[0], far[1]), _copy(far[0], near[1]))
+    finally:
+        far[1].close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()

@@ -1,0 +1,149 @@
+"""Command lines that hold a repository's code inside bubblewrap; starts nothing but a probe.
+
+What runs inside sees: the system's programs, read-only; the mounts that it is given; a /proc,
+/dev and process list of its own; no capability, no other user's files, none of our variables.
+
+It has **no network**, not even the host's loopback: with bubblewrap the choice is all or
+nothing, and all would let a build talk to the hub's API or to a cloud's metadata service.
+Steps that must download go through `egress`, a socket that lets allowed hosts through.
+
+What it does not do: bound the number of processes, or memory in all rather than for each
+process; an admin who needs that runs the service in a cgroup (systemd: MemoryMax, TasksMax).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jupyterhub_binder.process import ProcessFailed, run
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
+_ETC = (
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/fonts",
+)
+_USERS = "root:x:0:0:root:/root:/bin/sh\nbuilder:x:1000:1000:builder:{home}:/bin/bash\n"
+_UID = "1000"
+
+MISSING = (
+    "bubblewrap is not installed, so nothing of a repository's own code can run in a build: "
+    "install it (Debian and Ubuntu: bubblewrap)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file or folder of the host that is seen inside, by default where it is outside."""
+
+    source: Path
+    target: Path
+    writable: bool = False
+
+    @classmethod
+    def same(cls, path: Path, *, writable: bool = False) -> Mount:
+        """Return a mount that is inside where it is outside."""
+        return cls(path, path, writable)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """bubblewrap as it is on this machine."""
+
+    bwrap: Path
+    flags: tuple[str, ...] = ("--disable-userns",)
+    """Further flags, for what older versions do not know."""
+
+    @classmethod
+    async def find(cls) -> tuple[Sandbox | None, str | None]:
+        """Return a sandbox that works here, or None and a sentence that says what to do."""
+        found = shutil.which("bwrap")
+        if found is None:
+            return None, MISSING
+        why = ""
+        for flags in (("--disable-userns",), ()):
+            sandbox = cls(Path(found), flags)
+            try:
+                await sandbox._probe()
+            except (ProcessFailed, TimeoutError, OSError) as error:
+                why = str(getattr(error, "output", "") or error).strip().splitlines()[-1]
+            else:
+                return sandbox, None
+        return None, (
+            f"bubblewrap cannot make a sandbox on this machine ({why}): "
+            "unprivileged user namespaces may be switched off."
+        )
+
+    async def _probe(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            command = self.command(
+                ["/bin/sh", "-c", "exit 0"], home=Path(folder), mounts=[], env={}, cwd=Path("/")
+            )
+            await run(command, env={}, cwd=Path(folder), timeout_seconds=20)
+
+    def command(
+        self,
+        args: Sequence[str | Path],
+        *,
+        home: Path,
+        mounts: Sequence[Mount],
+        env: Mapping[str, str],
+        cwd: Path,
+    ) -> list[str]:
+        """Return the command line that runs `args` inside.
+
+        `home` is an empty folder of the host for what the command writes outside its mounts:
+        its /tmp, its home folder and its /dev/shm, so that disk and not memory fills. `env` is
+        all of the command's environment besides HOME, TMPDIR and a plain PATH. Later mounts
+        lie over earlier ones.
+        """
+        inside = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", **env}
+        inside |= {"HOME": "/home/builder", "TMPDIR": "/tmp"}  # noqa: S108
+        return [
+            str(self.bwrap),
+            *("--unshare-all", "--unshare-user", *self.flags, "--cap-drop", "ALL"),
+            *("--uid", _UID, "--gid", _UID, "--hostname", "build"),
+            *("--die-with-parent", "--new-session", "--clearenv"),
+            *(part for path in _SYSTEM for part in _system(Path(path))),
+            *(part for path in _ETC for part in ("--ro-bind-try", path, path)),
+            *("--proc", "/proc", "--dev", "/dev"),
+            *_scratch(home),
+            *(part for mount in mounts for part in _bind(mount)),
+            *("--remount-ro", "/", "--chdir", str(cwd)),
+            *(part for name, value in inside.items() for part in ("--setenv", name, value)),
+            "--",
+            *map(str, args),
+        ]
+
+
+def _system(path: Path) -> tuple[str, ...]:
+    """Show a folder of the system as it is: a symbolic link stays one."""
+    if path.is_symlink():
+        return "--symlink", str(path.readlink()), str(path)
+    return "--ro-bind-try", str(path), str(path)
+
+
+def _scratch(home: Path) -> list[str]:
+    parts = []
+    for name, target in (("tmp", "/tmp"), ("home", "/home/builder"), ("shm", "/dev/shm")):  # noqa: S108
+        folder = home / name
+        folder.mkdir(parents=True, exist_ok=True)
+        parts += ["--bind", str(folder), target]
+    passwd = home / "passwd"
+    passwd.write_text(_USERS.format(home="/home/builder"))
+    return [*parts, "--ro-bind", str(passwd), "/etc/passwd"]
+
+
+def _bind(mount: Mount) -> tuple[str, str, str]:
+    kind = "--bind" if mount.writable else "--ro-bind"
+    return kind, str(mount.source), str(mount.target)

@@ -1,0 +1,479 @@
+"""One build of the venv backend, from a checkout to a finished environment, step by step.
+
+Two kinds of steps, never mixed. *Trusted* ones are uv alone, on the host, with the network and
+the shared cache; they run nothing that came with a repository or a package. *Untrusted* ones
+(source distributions, postBuild, the smoke test) run inside the sandbox, see the environment
+under its final name, and neither the cache nor any other environment. Once an untrusted step
+or an installation has been there, no program of the environment is run outside the sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any, TypeVar
+
+from jupyterhub_binder.backends.egress import Egress
+from jupyterhub_binder.backends.sandbox import Mount, Sandbox
+from jupyterhub_binder.backends.venv_image import (
+    MARKER,
+    PREFIX,
+    Folders,
+    end_processes,
+    measure,
+    name_final_place,
+)
+from jupyterhub_binder.backends.venv_plan import Offer, Plan, make_plan
+from jupyterhub_binder.backends.venv_requirements import inside_checkout
+from jupyterhub_binder.backends.venv_uv import Uv, explain, lacks_wheels, redact, without_secrets
+from jupyterhub_binder.errors import BuildFailed
+from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image, Line, Phase
+from jupyterhub_binder.process import Limits, ProcessFailed, signal_group, stream
+
+T = TypeVar("T")
+Say = Callable[[BackendOutput], Awaitable[None]]
+
+_KEPT_LINES = 300
+_WATCH_SECONDS = 2.0
+_MOST_INCLUDED_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python of this machine."""
+
+    program: Path
+    version: str
+    """In full: ``3.11.7``."""
+    prefix: Path
+    """The folder that holds all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an admin chose, as one build needs it."""
+
+    uv: Path
+    uv_environment: Mapping[str, str]
+    interpreters: Mapping[str, Interpreter]
+    offer: Offer
+    sandbox: Sandbox | None
+    base_packages: Sequence[str]
+    constraints: Sequence[str]
+    smoke_test: Sequence[str]
+    link_mode: str
+    egress: Egress
+    build_network: bool
+    max_image_bytes: int
+    max_memory_bytes: int
+
+
+class Making:
+    """The making of one environment."""
+
+    def __init__(self, job: BuildJob, folders: Folders, settings: Settings) -> None:
+        self._build = job.build
+        self._recipe = job.recipe
+        if job.checkout is None:
+            raise ValueError("the venv backend needs a checkout")
+        self._checkout = job.checkout
+        self._folders = folders
+        self._settings = settings
+        self._workspace = folders.workspace(job.build.key, job.build.id)
+        self._say: Say = _say_nothing
+        self._output: list[str] = []
+        self._too_big = False
+
+    def outputs(self) -> AsyncGenerator[BackendOutput, None]:
+        """Make it, and tell what happens."""
+        return _spool(self._run)
+
+    async def _run(self, say: Say) -> None:
+        self._say = say
+        left = self._build.checkpoint.get("workspace")
+        if isinstance(left, str) and left == Path(left).name and left.startswith(self._build.key):
+            await _in_thread(self._folders.clear, self._folders.building / left)
+        await say(Checkpoint({"workspace": self._workspace.path.name}))
+        try:
+            image = await self._make()
+        finally:
+            await _in_thread(self._folders.clear, self._workspace.path)
+        await say(image)
+
+    async def _make(self) -> Image:
+        begun = time.monotonic()
+        plan = await _in_thread(self._plan)
+        interpreter = self._settings.interpreters[plan.python]
+        await _in_thread(self._workspace.begin, self._checkout)
+        await self._create(interpreter)
+        await self._install(plan, interpreter)
+        if plan.post_build:
+            await self._post_build(plan.post_build, interpreter)
+        await self._compile(interpreter)
+        await self._smoke_test(interpreter)
+        return await self._finish(plan, interpreter, begun)
+
+    def _plan(self) -> Plan:
+        plan, assessment = make_plan(self._recipe, self._settings.offer, load=self._load)
+        for problem in assessment.problems:
+            raise BuildFailed(problem.message, code=problem.code)
+        return plan
+
+    def _load(self, path: str) -> str | None:
+        """Return a file of the checkout; no link leads out of it."""
+        place = inside_checkout(path, "")
+        root = self._checkout.resolve()
+        target = (root / (place or "")).resolve()
+        if not place or not target.is_relative_to(root) or not target.is_file():
+            return None
+        with target.open("rb") as file:
+            return file.read(_MOST_INCLUDED_BYTES).decode("utf-8", "replace")
+
+    # --- The steps ---
+
+    async def _create(self, interpreter: Interpreter) -> None:
+        await self._tell(f"Making an environment with Python {interpreter.version}")
+        uv = Uv(self._settings.uv, self._workspace.environment)
+        await self._trusted(uv.venv(str(interpreter.program), prompt=self._workspace.final.name))
+        await _in_thread(self._workspace.place_checkout)
+
+    async def _install(self, plan: Plan, interpreter: Interpreter) -> None:
+        wanted = plan.requirements
+        asked = [*self._settings.base_packages, *wanted.packages]
+        asked += [_placed(text, self._seen / "repo") for text in wanted.sources]
+        limits = [*self._settings.constraints, *wanted.constraints]
+        await _in_thread(self._workspace.write_requirements, _lines(asked), _lines(limits))
+        if not asked:
+            (self._workspace.work / "lock.txt").touch()
+            return
+        if not wanted.sources and await self._install_wheels(plan):
+            return
+        await self._tell("Some packages come as source: building them in the sandbox")
+        await self._install_sources(plan, interpreter)
+
+    async def _install_wheels(self, plan: Plan) -> bool:
+        """Install ready-made packages; say False where some would have to be built."""
+        uv = Uv(self._settings.uv, self._workspace.environment)
+        await self._tell("Choosing versions of all packages")
+        try:
+            await self._trusted(self._resolve(uv, plan, build=False))
+        except ProcessFailed as error:
+            if lacks_wheels(self._output) and self._settings.offer.runs_code:
+                return False
+            raise self._unresolvable() from error
+        await self._tell("Installing them")
+        lock = self._workspace.work / "lock.txt"
+        try:
+            await self._trusted(
+                uv.install(
+                    plan.requirements, lock=lock, link_mode=self._settings.link_mode, build=False
+                )
+            )
+        except ProcessFailed as error:
+            raise BuildFailed(
+                f"uv could not install the packages: {explain(self._output)}"
+            ) from error
+        return True
+
+    async def _install_sources(self, plan: Plan, interpreter: Interpreter) -> None:
+        uv = Uv(self._settings.uv, self._seen)
+        # A cache of its own: what a build writes there, nobody else ever reads.
+        cache = {"UV_CACHE_DIR": str(self._temporary / "uv-cache"), "UV_NO_CONFIG": "1"}
+        env = without_secrets(self._settings.uv_environment) | cache
+        lock = self._workspace.work / "lock.txt"
+        install = uv.install(plan.requirements, lock=lock, link_mode="copy", build=True)
+        try:
+            await self._untrusted(
+                self._resolve(uv, plan, build=True), interpreter, env=env, network=True
+            )
+            await self._untrusted(install, interpreter, env=env, network=True)
+        except ProcessFailed as error:
+            raise self._unresolvable() from error
+
+    def _resolve(self, uv: Uv, plan: Plan, *, build: bool) -> list[str]:
+        work = self._workspace.work
+        return uv.resolve(
+            plan.requirements,
+            given=work / "requirements.in",
+            limits=work / "constraints.txt",
+            lock=work / "lock.txt",
+            build=build,
+        )
+
+    def _unresolvable(self) -> BuildFailed:
+        why = explain(self._output)
+        more = ""
+        if lacks_wheels(self._output):
+            more = (
+                " This hub installs ready-made packages (wheels); choose versions that have one "
+                f"for its Python. {self._settings.offer.why_not}"
+            )
+        elif any(name in why for name in map(_bare, self._settings.base_packages)):
+            more = " Every environment also has what its server needs: " + ", ".join(
+                self._settings.base_packages
+            )
+        return BuildFailed(f"The packages cannot be installed: {why}{more}".strip())
+
+    async def _post_build(self, path: str, interpreter: Interpreter) -> None:
+        network = self._settings.build_network
+        await self._tell(f"Running {path}" + ("" if network else ", without network"))
+        script = self._seen / "repo" / path
+        env = {
+            "PATH": f"{self._seen}/bin:/usr/local/bin:/usr/bin:/bin",
+            "VIRTUAL_ENV": str(self._seen),
+            "REPO_DIR": str(self._seen / "repo"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        run = ["/bin/sh", "-c", 'chmod +x -- "$0" && exec "$0"', script]
+        try:
+            await self._untrusted(
+                run, interpreter, env=env, cwd=self._seen / "repo", network=network
+            )
+        except ProcessFailed as error:
+            said = next((line for line in reversed(self._output) if line.strip()), "")
+            tail = f" Its last line: {said[:300]}" if said else ""
+            raise BuildFailed(
+                f"{path} failed ({_status(error)}).{tail}", code="post_build_failed"
+            ) from error
+
+    async def _compile(self, interpreter: Interpreter) -> None:
+        """Compile to bytecode, with the base interpreter: the environment's own runs its .pth."""
+        await self._tell("Compiling to bytecode, so that servers start fast")
+        folder = self._workspace.environment / "lib"
+        run = [interpreter.program, "-I", "-S", "-m", "compileall", "-qq", "-j", "0", folder]
+        if self._settings.sandbox:
+            run[-1] = self._seen / "lib"
+            work = self._untrusted(run, interpreter, env={}, cwd=self._seen)
+        else:
+            work = self._trusted(list(map(str, run)))
+        # Packages may hold files for other versions of Python: those stay as they are.
+        with contextlib.suppress(ProcessFailed):
+            await work
+
+    async def _smoke_test(self, interpreter: Interpreter) -> None:
+        if not (self._settings.smoke_test and self._settings.offer.runs_code):
+            return
+        program, *rest = self._settings.smoke_test
+        try:
+            await self._untrusted(
+                [self._seen / "bin" / program, *rest], interpreter, env={}, cwd=self._seen
+            )
+        except ProcessFailed as error:
+            raise BuildFailed(
+                f"{program} does not start in the new environment ({_status(error)}); a package "
+                "of the repository may break it. The log has the error.",
+                code="smoke_test_failed",
+            ) from error
+
+    async def _finish(self, plan: Plan, interpreter: Interpreter, begun: float) -> Image:
+        if not self._settings.sandbox:
+            await _in_thread(name_final_place, self._workspace.environment, self._workspace.final)
+        try:
+            lock = await _in_thread(self._workspace.read_lock)
+        except OSError as error:
+            raise BuildFailed("The build damaged its own list of packages.") from error
+        await self._check_size()
+        image = PREFIX + self._build.key
+        note = self._note(plan, interpreter, image, lock)
+        usage = await _in_thread(self._folders.finish, self._workspace, note, lock)
+        await self._tell(
+            f"Built in {time.monotonic() - begun:.0f} s: {note['packages']} packages, "
+            f"{usage.files} files, {usage.size_bytes / 2**20:.0f} MiB"
+        )
+        return Image(image, usage.size_bytes)
+
+    def _note(self, plan: Plan, interpreter: Interpreter, image: str, lock: str) -> dict[str, Any]:
+        build = self._build
+        return {
+            "version": 1,
+            "image": image,
+            "build": build.id,
+            "repository": build.label,
+            "repo_url": build.repo_url,
+            "resolved_ref": build.resolved_ref,
+            "requested_by": build.created_by,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "python": interpreter.version,
+            "packages": sum(
+                "==" in line and line[0] not in "# " for line in lock.splitlines() if line
+            ),
+            "base_packages": list(self._settings.base_packages),
+            "post_build": plan.post_build,
+        }
+
+    # --- How they run ---
+
+    @property
+    def _seen(self) -> Path:
+        """Return the environment's path as untrusted steps see it."""
+        return self._workspace.final if self._settings.sandbox else self._workspace.environment
+
+    @property
+    def _temporary(self) -> Path:
+        return Path("/tmp") if self._settings.sandbox else self._workspace.home / "tmp"  # noqa: S108
+
+    async def _tell(self, text: str) -> None:
+        await self._say(Line(Phase.BUILDING, text))
+
+    async def _trusted(self, args: Sequence[str]) -> None:
+        await self._stream(args, self._settings.uv_environment, self._workspace.path)
+
+    async def _untrusted(
+        self,
+        args: Sequence[str | Path],
+        interpreter: Interpreter,
+        *,
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        network: bool = False,
+    ) -> None:
+        sandbox = self._settings.sandbox
+        if sandbox is None:
+            await self._unsandboxed(args, env, cwd)
+            return
+        mounts = [
+            Mount.same(interpreter.prefix),
+            Mount.same(self._settings.uv),
+            Mount.same(self._workspace.work, writable=True),
+            Mount(self._workspace.environment, self._workspace.final, writable=True),
+        ]
+        async with contextlib.AsyncExitStack() as stack:
+            if network:
+                way = await stack.enter_async_context(
+                    self._settings.egress.open(self._workspace.path / "egress")
+                )
+                mounts += way.mounts
+                env = {**env, **way.env}
+                args = way.wrap(interpreter.program, args)
+            command = sandbox.command(
+                args,
+                home=self._workspace.home,
+                mounts=mounts,
+                env=env,
+                cwd=cwd or self._workspace.work,
+            )
+            await self._stream(command, {"PATH": os.defpath}, self._workspace.path)
+
+    async def _unsandboxed(
+        self, args: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None
+    ) -> None:
+        home = self._workspace.home
+        (home / "tmp").mkdir(exist_ok=True)
+        own = {"PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home / "tmp"), **env}
+        await self._stream(args, own, cwd or self._workspace.work)
+        # One that left the process group is found by its environment.
+        await _in_thread(end_processes, self._workspace.path)
+
+    async def _stream(self, args: Sequence[str | Path], env: Mapping[str, str], cwd: Path) -> None:
+        """Run a command of the build; its lines go to the log, the last are kept."""
+        self._output.clear()
+        watch: list[asyncio.Task[None]] = []
+        limits = Limits(
+            memory_bytes=self._settings.max_memory_bytes or None,
+            file_bytes=self._settings.max_image_bytes or None,
+        )
+        lines = stream(
+            args,
+            env={**env, MARKER: str(self._workspace.path)},
+            cwd=cwd,
+            limits=limits,
+            started=lambda pgid: watch.append(asyncio.create_task(self._watch_size(pgid))),
+        )
+        try:
+            async with contextlib.aclosing(lines):
+                async for line in lines:
+                    plain = redact(line)
+                    self._output.append(plain)
+                    del self._output[:-_KEPT_LINES]
+                    await self._say(Line(Phase.BUILDING, plain))
+        except ProcessFailed as error:
+            if self._too_big:
+                raise self._oversize() from error
+            raise
+        finally:
+            for task in watch:
+                task.cancel()
+
+    async def _watch_size(self, pgid: int) -> None:
+        """End a step that fills the disk."""
+        while self._settings.max_image_bytes:
+            await asyncio.sleep(_WATCH_SECONDS)
+            usage = await asyncio.to_thread(measure, self._workspace.path)
+            if usage.size_bytes > 2 * self._settings.max_image_bytes:
+                self._too_big = True
+                signal_group(pgid, SIGKILL)
+                return
+
+    async def _check_size(self) -> None:
+        usage = await _in_thread(measure, self._workspace.environment)
+        if self._settings.max_image_bytes and usage.size_bytes > self._settings.max_image_bytes:
+            raise self._oversize()
+
+    def _oversize(self) -> BuildFailed:
+        most = self._settings.max_image_bytes / 2**20
+        return BuildFailed(
+            f"The environment takes more than the {most:.0f} MiB that this hub allows. "
+            "Name fewer or smaller packages.",
+            code="too_big",
+        )
+
+
+def _placed(text: str, repo: Path) -> str:
+    """Return a source of the checkout with its whole path."""
+    flag, text = ("-e ", text[3:]) if text.startswith("-e ") else ("", text)
+    return f"{flag}{repo}{text[1:]}" if text.startswith(".") else f"{flag}{text}"
+
+
+def _lines(texts: Sequence[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)
+
+
+def _bare(requirement: str) -> str:
+    return requirement.partition("=")[0].partition(">")[0].partition("<")[0].strip()
+
+
+def _status(error: ProcessFailed) -> str:
+    return f"exit status {error.returncode}" if error.returncode > 0 else error.message
+
+
+async def _say_nothing(_: BackendOutput) -> None:
+    return
+
+
+async def _in_thread(work: Callable[..., T], *args: Any) -> T:
+    """Run in a thread; a cancel waits for its end, so that nobody works behind our back."""
+    future = asyncio.ensure_future(asyncio.to_thread(work, *args))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait({future})
+        raise
+
+
+async def _spool(work: Callable[[Say], Awaitable[None]]) -> AsyncGenerator[BackendOutput, None]:
+    """Yield what `work` says. Closing this ends the work, and waits until it has ended."""
+    queue: asyncio.Queue[BackendOutput | None] = asyncio.Queue(256)
+
+    async def fill() -> None:
+        try:
+            await work(queue.put)
+        except Exception:
+            await queue.put(None)
+            raise
+        await queue.put(None)
+
+    task = asyncio.create_task(fill())
+    try:
+        while (item := await queue.get()) is not None:
+            yield item
+        await task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

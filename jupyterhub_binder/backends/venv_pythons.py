@@ -1,0 +1,66 @@
+"""Finds the Python interpreters of this machine and asks them who they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from jupyterhub_binder.backends.venv_build import Interpreter
+from jupyterhub_binder.errors import ConfigurationError
+from jupyterhub_binder.process import ProcessFailed, run
+
+_NEWEST = 20
+_ASK = (
+    "import os, platform, sys;"
+    "print(platform.python_version(), sys.base_prefix,"
+    " os.path.realpath(getattr(sys, '_base_executable', sys.executable)), sep='\\n')"
+)
+
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The minor version of the service's own interpreter."""
+
+
+async def find_pythons(configured: Mapping[str, str]) -> dict[str, Interpreter]:
+    """Return interpreters by minor version: those configured, else all that answer on PATH.
+
+    Raises ConfigurationError for a configured one that does not work.
+    """
+    if configured:
+        found = {minor: await _ask(program) for minor, program in configured.items()}
+        for minor, interpreter in found.items():
+            if interpreter is None or not interpreter.version.startswith(f"{minor}."):
+                raise ConfigurationError(
+                    f"VenvBackend.pythons: {configured[minor]} is no working Python {minor}."
+                )
+    else:
+        names = {f"3.{minor}": shutil.which(f"python3.{minor}") for minor in range(9, _NEWEST)}
+        names[OWN] = sys.executable
+        found = {minor: await _ask(program) for minor, program in names.items() if program}
+    return {minor: one for minor, one in found.items() if one is not None}
+
+
+async def _ask(program: str) -> Interpreter | None:
+    try:
+        # Isolated: neither the folder it is asked in nor our own variables answer for it.
+        said = await run(
+            [program, "-I", "-c", _ASK],
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+            cwd=Path("/"),
+            timeout_seconds=20,
+        )
+        version, prefix, real = said.split("\n")[:3]
+    except (ProcessFailed, OSError, TimeoutError, ValueError):
+        return None
+    return Interpreter(Path(real), version, Path(prefix))
+
+
+def closed_folder(path: Path) -> Path | None:
+    """Return the first folder above a path that other users cannot enter, None where there is none."""
+    for folder in reversed(path.parents):
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            return folder
+    return None
