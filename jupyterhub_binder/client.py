@@ -10,7 +10,6 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -18,6 +17,7 @@ import aiohttp
 
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.errors import BinderError, InvalidInput
+from jupyterhub_binder.sse import EventParser, ServerEvent
 
 Json = dict[str, Any]
 
@@ -61,47 +61,6 @@ def find_service_url(url: str, *, service: str = "binder") -> str:
             root = root.partition(marker)[0]
     base = f"{root.rstrip('/')}/services/{service}/"
     return urlunsplit((parts.scheme, parts.netloc, base, "", ""))
-
-
-@dataclass
-class ServerEvent:
-    """One event of a stream, as the standard of server-sent events reads it."""
-
-    event: str = "message"
-    data: str = ""
-    id: str | None = None
-
-    def json(self) -> Json:
-        """Return the data as JSON."""
-        return json.loads(self.data)
-
-
-@dataclass
-class EventParser:
-    """Turns a stream's lines into events; knows nothing of HTTP."""
-
-    _event: str = "message"
-    _data: list[str] = field(default_factory=list)
-    _id: str | None = None
-
-    def feed(self, line: str) -> ServerEvent | None:
-        """Take one line without its newline; return the event that it ends, if it ends one."""
-        if not line:
-            return self._dispatch()
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if name == "event":
-            self._event = value
-        elif name == "data":
-            self._data.append(value)
-        elif name == "id":
-            self._id = value
-        return None
-
-    def _dispatch(self) -> ServerEvent | None:
-        data, event = self._data, self._event
-        self._data, self._event = [], "message"
-        return ServerEvent(event, "\n".join(data), self._id) if data else None
 
 
 class BinderClient:
@@ -295,8 +254,8 @@ class BinderClient:
             if response.status != 200:
                 self._read(response, await response.text(errors="replace"))
             parser = EventParser()
-            async for line in _lines(response.content):
-                if event := parser.feed(line):
+            async for chunk in response.content.iter_any():
+                for event in parser.feed(chunk):
                     yield event
 
 
@@ -304,12 +263,3 @@ def _is_last(event: ServerEvent) -> bool:
     if event.event == "launch":
         return event.json().get("state") in ("ready", "failed", "cancelled")
     return event.event == "end"
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[str]:
-    """Yield a stream's lines, of any length, without what ends them."""
-    rest = b""
-    async for chunk in content.iter_any():
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.removesuffix(b"\r").decode("utf-8", "replace")

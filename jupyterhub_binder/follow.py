@@ -13,8 +13,9 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from jupyterhub_binder.client import ApiError, BinderClient, Json, ServerEvent
+from jupyterhub_binder.client import ApiError, BinderClient, Json
 from jupyterhub_binder.slugs import is_id
+from jupyterhub_binder.sse import ServerEvent
 from jupyterhub_binder.terminal import coloured, duration, plain
 
 FAILED, USAGE, UNREACHABLE, NOT_ALLOWED, NOT_FOUND, CANCELLED, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130

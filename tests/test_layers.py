@@ -12,9 +12,18 @@ import jupyterhub_binder
 
 PACKAGE = Path(jupyterhub_binder.__file__).parent
 LAYERS = {
-    0: {"model", "errors", "slugs", "aio", "process", "clock", "git", "_version"},
+    0: {"model", "errors", "slugs", "aio", "process", "clock", "sse", "git", "_version"},
     1: {"providers", "fetch", "recipe", "backends", "registry", "hub", "store"},
-    2: {"environments", "builds", "buildlog", "buildqueue", "launches", "content", "analytics"},
+    2: {
+        "environments",
+        "builds",
+        "buildlog",
+        "buildqueue",
+        "buildrun",
+        "launches",
+        "content",
+        "analytics",
+    },
     3: {"web"},
     4: {"app", "cli", "demo", "client", "doctor", "terminal", "follow", "__main__"},
 }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyterhub_binder.client import EventParser, find_service_url
+from jupyterhub_binder.client import find_service_url
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.terminal import ago, coloured, duration, plain, size
 
@@ -61,16 +61,6 @@ def test_any_page_of_a_hub_leads_to_the_service(pasted: str, service: str) -> No
 def test_what_is_no_address_is_refused() -> None:
     with pytest.raises(InvalidInput):
         find_service_url("ftp://x.org")
-
-
-def test_events_are_read_as_the_standard_says() -> None:
-    parser = EventParser()
-    lines = [": hello", "", "id: 7", "data: {", "data:}", "", "event: end", "data: x", ""]
-    events = [event for line in lines if (event := parser.feed(line))]
-    assert [(e.event, e.data, e.id) for e in events] == [
-        ("message", "{\n}", "7"),
-        ("end", "x", "7"),
-    ]
 
 
 def test_durations_times_and_sizes_read_as_people_say_them() -> None:
