@@ -336,6 +336,12 @@ class Builds(LoggingConfigurable):
             await run.cancel(f"Cancelled by {user.name}.")
         return await self.fetch_build(build_id)
 
+    async def release(self, build_id: str) -> None:
+        """End a build if nobody wants it any more."""
+        run = self._find_run(build_id)
+        if run is not None and await self.store.count_people(build_id) == 0:
+            await run.cancel("Nobody wants this build any more.")
+
     # --- The queue --------------------------------------------------------------------------
 
     def _dispatch(self) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from traitlets import Float, Integer
@@ -163,7 +163,7 @@ class Environments(LoggingConfigurable):
             raise NotAllowed("Only administrators may list other people's environments.")
         return await self.store.list_environments(
             owner=None if owner == "*" else owner,
-            search=search,
+            search=_plain(search),
             order=order,
             offset=offset,
             limit=limit,
@@ -392,11 +392,14 @@ class Environments(LoggingConfigurable):
 
     async def _keep_purging(self) -> None:
         while True:
-            before = utc_now() - timedelta(seconds=self.undo_seconds)
-            purged = await self.store.purge_environments(deleted_before=before)
-            if purged:
-                self.log.info("Purged %d deleted environments", purged)
+            await self.purge(deleted_before=utc_now() - timedelta(seconds=self.undo_seconds))
             await asyncio.sleep(max(self.undo_seconds / 4, 5))
+
+    async def purge(self, *, deleted_before: datetime) -> None:
+        """Remove what was deleted before a time, and end the builds that only it wanted."""
+        purged = await self.store.purge_environments(deleted_before=deleted_before)
+        for build_id in purged:
+            await self.builds.release(build_id)
 
 
 # --- What a person may write ----------------------------------------------------------------------
@@ -404,8 +407,7 @@ class Environments(LoggingConfigurable):
 
 def clean_name(name: str) -> str:
     """Return a name fit to keep: one line, no control characters, 1 to 200 characters."""
-    text = "".join(c if _is_printable(c) else " " for c in name)
-    text = " ".join(text.split())
+    text = _plain(name)
     if not text:
         raise InvalidInput("Give the environment a name.", detail={"field": "name"})
     if len(text) > MOST_NAME_CHARACTERS:
@@ -414,6 +416,11 @@ def clean_name(name: str) -> str:
             detail={"field": "name"},
         )
     return text
+
+
+def _plain(text: str) -> str:
+    """Return a text on one line, with a space for whatever does not show."""
+    return " ".join("".join(c if _is_printable(c) else " " for c in text).split())
 
 
 def _is_printable(character: str) -> bool:

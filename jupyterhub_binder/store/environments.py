@@ -13,6 +13,7 @@ from jupyterhub_binder.model import Build, BuildRequest, BuildState, Environment
 from jupyterhub_binder.store import builds as build_queries
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.tables import (
+    ACTIVE,
     build_requests,
     builds,
     environment_row,
@@ -141,8 +142,8 @@ class EnvironmentQueries:
         """Return which repository each folder of the owner's home takes: folder to key."""
         return await self._database.run(_directories, owner)
 
-    async def purge_environments(self, *, deleted_before: datetime) -> int:
-        """Remove environments whose time for an undo is over; return how many."""
+    async def purge_environments(self, *, deleted_before: datetime) -> tuple[str, ...]:
+        """Remove environments deleted before a time; return the ids of builds they waited for."""
         return await self._database.run(_purge, deleted_before)
 
 
@@ -310,6 +311,15 @@ def _directories(connection: sa.Connection, owner: str) -> dict[str, str]:
     return {directory: f"{provider}:{repo}".lower() for directory, provider, repo in rows}
 
 
-def _purge(connection: sa.Connection, deleted_before: datetime) -> int:
+def _purge(connection: sa.Connection, deleted_before: datetime) -> tuple[str, ...]:
     gone = environments.c.deleted < deleted_before
-    return connection.execute(environments.delete().where(gone)).rowcount
+    waited_for = (
+        sa.select(builds.c.id)
+        .distinct()
+        .join_from(builds, build_requests)
+        .join(environments, environments.c.id == build_requests.c.environment_id)
+        .where(gone, ACTIVE)
+    )
+    build_ids = tuple(connection.scalars(waited_for))
+    connection.execute(environments.delete().where(gone))
+    return build_ids

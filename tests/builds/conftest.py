@@ -1,0 +1,169 @@
+"""A service without its web: a store, the fake backend, builds and environments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub_binder.backends.fake import FakeBackend
+from jupyterhub_binder.builds import Builds
+from jupyterhub_binder.clock import utc_now
+from jupyterhub_binder.environments import Environments
+from jupyterhub_binder.model import (
+    Build,
+    BuildEvent,
+    Environment,
+    Link,
+    RefKind,
+    Resolved,
+    Spec,
+    User,
+)
+from jupyterhub_binder.providers import Providers
+from jupyterhub_binder.store import Store
+
+ALICE, BOB, ADMIN = User("alice"), User("bob"), User("root", admin=True)
+
+
+class KnownProviders(Providers):
+    """Providers whose every ref resolves to its own text, without asking anybody."""
+
+    async def resolve(self, spec: Spec, *, fresh: bool = False) -> Resolved:
+        """Answer at once."""
+        url = f"https://github.com/{spec.repo}"
+        return Resolved(
+            spec=spec,
+            resolved_ref=spec.ref.ljust(40, "0"),
+            ref_kind=RefKind.BRANCH,
+            label=f"github.com/{spec.repo}",
+            repo_url=url,
+            clone_url=url,
+            default_name=spec.repo.rpartition("/")[2],
+        )
+
+    async def resolve_link(self, link: Link, *, fresh: bool = False) -> tuple[Link, Resolved]:
+        """Answer at once."""
+        return link, await self.resolve(link.spec)
+
+
+@dataclass
+class Service:
+    """The parts under test, over one database file."""
+
+    store: Store
+    backend: FakeBackend
+    builds: Builds
+    environments: Environments
+
+    async def create(
+        self, user: User = ALICE, repo: str = "org/repo", ref: str = "main", **kwargs: Any
+    ) -> Environment:
+        """Keep an environment; `fake` is the script of its build."""
+        fake = kwargs.pop("fake", None)
+        options = {"fake": fake} if fake else {}
+        link = Link(Spec("gh", repo, ref))
+        return await self.environments.create(user, link=link, options=options, **kwargs)
+
+    async def finished(self, build_id: str) -> Build:
+        """Wait until a build has ended."""
+        last: Build | None = None
+        async for item in self.builds.watch(build_id):
+            last = item if isinstance(item, Build) else last
+        assert last is not None
+        return last
+
+    async def lines(self, build_id: str, after: int = 0) -> list[BuildEvent]:
+        """Return all lines that a watcher gets."""
+        return [
+            event
+            async for item in self.builds.watch(build_id, after=after)
+            if not isinstance(item, Build)
+            for event in item.events
+        ]
+
+    async def stop(self) -> None:
+        """Stop as a service stops."""
+        await self.environments.stop()
+        await self.builds.stop()
+        await self.store.close()
+
+
+async def open_service(folder: Path, **traits: Any) -> Service:
+    """Start the parts over the database of a folder."""
+    store = await Store.open(f"sqlite:///{folder}/binder.sqlite")
+    backend = FakeBackend(images_dir=str(folder / "images"))
+    builds = Builds(
+        store=store,
+        backend=backend,
+        fetcher=None,  # type: ignore[arg-type] # the fake backend needs no checkout
+        work_dir=str(folder / "work"),
+        **traits,
+    )
+    environments = Environments(
+        store=store,
+        providers=KnownProviders(git=None),  # type: ignore[arg-type] # asks nobody
+        fetcher=None,  # type: ignore[arg-type]
+        backend=backend,
+        builds=builds,
+    )
+    await builds.start()
+    return Service(store, backend, builds, environments)
+
+
+MakeService = Callable[..., Awaitable[Service]]
+
+
+@pytest.fixture
+async def make_service(tmp_path: Path) -> AsyncIterator[MakeService]:
+    """Return a function that starts a service over this test's folder; all are stopped after."""
+    started: list[Service] = []
+
+    async def make(**traits: Any) -> Service:
+        service = await open_service(tmp_path, **traits)
+        started.append(service)
+        return service
+
+    yield make
+    for service in started:
+        await service.stop()
+
+
+@pytest.fixture
+async def service(make_service: MakeService) -> Service:
+    """A running service."""
+    return await make_service()
+
+
+async def until(condition: Callable[[], Any], *, seconds: float = 10) -> None:
+    """Wait until a condition holds, which others bring about."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def build_named(name: str, by: str = "alice", **changes: Any) -> Build:
+    """Return a build for pure functions: its id, key and creation follow from its name."""
+    from jupyterhub_binder.model import BuildState, Phase
+
+    build = Build(
+        id=name,
+        base_key=name,
+        generation=0,
+        spec=Spec("gh", "org/repo"),
+        resolved_ref="0" * 40,
+        label="github.com/org/repo",
+        repo_url="https://github.com/org/repo",
+        clone_url="https://github.com/org/repo",
+        options={},
+        backend="fake",
+        state=BuildState.PENDING,
+        phase=Phase.WAITING,
+        created=utc_now(),
+        created_by=by,
+    )
+    return replace(build, **changes)

@@ -1,0 +1,186 @@
+from datetime import timedelta
+
+import pytest
+
+from jupyterhub_binder.clock import utc_now
+from jupyterhub_binder.environments import clean_name, clean_path
+from jupyterhub_binder.errors import Conflict, InvalidInput, LimitReached, NotAllowed, NotFound
+from jupyterhub_binder.model import BuildState, ContentMode, User
+from tests.builds.conftest import ADMIN, ALICE, BOB
+
+
+async def test_others_do_not_see_it_and_an_admin_does(service):
+    environment = await service.create()
+    for look in (
+        service.environments.get,
+        service.environments.delete,
+        service.environments.restore,
+        service.environments.build,
+        service.environments.history,
+        service.environments.launch_spec,
+    ):
+        with pytest.raises(NotFound):
+            await look(BOB, environment.id)
+    with pytest.raises(NotFound):
+        await service.environments.choose(BOB, environment.id, 1)
+    with pytest.raises(NotFound):
+        await service.environments.update(BOB, environment.id, name="mine")
+    assert (await service.environments.get(ADMIN, environment.id)).owner == "alice"
+
+
+async def test_a_build_is_seen_by_those_whose_environments_want_it(service):
+    environment = await service.create()
+    build_id = environment.latest.build.id
+    _, theirs, request = await service.environments.request_of(ALICE, build_id)
+    assert (theirs.id, request.number) == (environment.id, 1)
+    with pytest.raises(NotFound):
+        await service.environments.request_of(BOB, build_id)
+    build, none, _ = await service.environments.request_of(ADMIN, build_id)
+    assert (build.id, none) == (build_id, None)
+
+
+async def test_a_list_is_ones_own_searched_paged_and_ordered(service):
+    for name in ("Climate", "survey", "Climate 2"):
+        await service.create(name=name, build=False)
+    await service.create(BOB, name="Climate of bob", build=False)
+    names = [e.name for e in (await service.environments.list(ALICE)).items]
+    assert names == ["Climate 2", "survey", "Climate"]
+    by_name = await service.environments.list(ALICE, order="name", limit=2, offset=1)
+    assert ([e.name for e in by_name.items], by_name.total) == (["Climate 2", "survey"], 3)
+    found = await service.environments.list(ALICE, search="CLIM 2")
+    assert [e.name for e in found.items] == ["Climate 2"]
+    with pytest.raises(NotAllowed):
+        await service.environments.list(ALICE, owner="bob")
+    assert (await service.environments.list(ADMIN, owner="*")).total == 4
+
+
+@pytest.mark.parametrize("search", ["%", "_", "\\", "'; drop table environments; --"])
+async def test_a_search_for_special_characters_finds_only_those(service, search):
+    await service.create(name="plain", build=False)
+    assert (await service.environments.list(ALICE, search=search)).total == 0
+
+
+@pytest.mark.parametrize("search", ["pl\x00ain", "\ud800", "\x00"])
+async def test_a_search_for_what_does_not_show_is_no_error(service, search):
+    await service.create(name="pl ain", build=False)
+    assert (await service.environments.list(ALICE, search=search)).total == 1
+
+
+async def test_delete_can_be_undone(service):
+    environment = await service.create()
+    await service.environments.delete(ALICE, environment.id)
+    await service.environments.delete(ALICE, environment.id)
+    with pytest.raises(NotFound):
+        await service.environments.get(ALICE, environment.id)
+    assert (await service.environments.list(ALICE)).total == 0
+    restored = await service.environments.restore(ALICE, environment.id)
+    assert restored.deleted is None
+    assert (await service.environments.list(ALICE)).total == 1
+
+
+async def test_a_purge_takes_only_what_was_deleted(service):
+    gone, kept = await service.create(), await service.create()
+    deleted = (await service.environments.delete(ALICE, gone.id)).deleted
+    await service.environments.purge(deleted_before=deleted)
+    assert (await service.environments.restore(ALICE, gone.id)).id == gone.id
+    deleted = (await service.environments.delete(ALICE, gone.id)).deleted
+    await service.environments.purge(deleted_before=deleted + timedelta(seconds=1))
+    with pytest.raises(NotFound):
+        await service.environments.restore(ALICE, gone.id)
+    assert (await service.environments.get(ALICE, kept.id)).id == kept.id
+
+
+async def test_a_purge_ends_the_builds_that_nobody_wants_any_more(service):
+    gone = await service.create(repo="org/gone", fake={"hang_at": "building"})
+    shared = await service.create(repo="org/shared", fake={"gate": "g"})
+    await service.create(BOB, repo="org/shared", fake={"gate": "g"})
+    for environment in (gone, shared):
+        await service.environments.delete(ALICE, environment.id)
+    await service.environments.purge(deleted_before=utc_now() + timedelta(seconds=1))
+    assert (await service.builds.fetch_build(gone.latest.build.id)).state is BuildState.CANCELLED
+    service.backend.gate("g").open()
+    assert (await service.finished(shared.latest.build.id)).state is BuildState.BUILT
+
+
+async def test_who_may_not_build_may_not_create(service):
+    with pytest.raises(NotAllowed, match="custom:binder:build"):
+        await service.create(User("carol", can_build=False))
+
+
+async def test_a_quota_is_told_in_words(service):
+    service.environments.max_per_user = 1
+    await service.create(build=False)
+    with pytest.raises(LimitReached, match="may keep 1"):
+        await service.create(build=False)
+    assert (await service.environments.limits(ALICE))["environments"].used == 1
+
+
+async def test_folders_are_one_a_repository(service):
+    first = await service.create(repo="org/data", build=False)
+    same = await service.create(repo="org/data", ref="v2", build=False)
+    other = await service.create(repo="else/data", build=False)
+    assert first.directory == same.directory == "data"
+    assert other.directory == "else-data"
+
+
+async def test_changes_are_kept(service):
+    environment = await service.create(build=False)
+    changed = await service.environments.update(
+        ALICE, environment.id, name=" New\nname ", path="/a//b.ipynb", content=ContentMode.LEAVE
+    )
+    assert (changed.name, changed.path, changed.content) == ("New name", "a/b.ipynb", "leave")
+    assert (await service.environments.get(ALICE, environment.id)) == changed
+
+
+async def test_a_build_without_an_image_cannot_be_chosen(service):
+    environment = await service.create(fake={"fail_at": "building"})
+    await service.finished(environment.latest.build.id)
+    with pytest.raises(Conflict):
+        await service.environments.choose(ALICE, environment.id, 1)
+    with pytest.raises(NotFound):
+        await service.environments.choose(ALICE, environment.id, 7)
+
+
+async def test_a_launch_spec_names_the_current_image(service):
+    environment = await service.create()
+    await service.finished(environment.latest.build.id)
+    spec = await service.environments.launch_spec(ALICE, environment.id)
+    assert spec.image.startswith("fake:")
+    assert (spec.state, spec.directory) == ("ready", "repo")
+
+
+async def test_history_is_newest_first(service):
+    environment = await service.create()
+    await service.finished(environment.latest.build.id)
+    await service.environments.build(ALICE, environment.id, force=True)
+    history = await service.environments.history(ALICE, environment.id)
+    assert [request.number for request in history.items] == [2, 1]
+
+
+async def test_asking_again_for_the_same_adds_nothing(service):
+    environment = await service.create()
+    await service.finished(environment.latest.build.id)
+    again = await service.environments.build(ALICE, environment.id)
+    assert again.latest.number == 1
+
+
+@pytest.mark.parametrize("name", ["", " \n\t", "\u202e", "x" * 201])
+def test_bad_names_are_refused(name):
+    with pytest.raises(InvalidInput):
+        clean_name(name)
+
+
+def test_names_lose_what_would_mislead():
+    assert clean_name("a\x00b\u202ec\ud800d") == "a b c d"
+    assert clean_name("Überblick 📊") == "Überblick 📊"
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../b", "a\\b", "a/\x00", "x" * 1001])
+def test_paths_out_of_the_repository_are_refused(path):
+    with pytest.raises(InvalidInput):
+        clean_path(path)
+
+
+def test_paths_are_made_plain():
+    assert clean_path("./a//b/") == "a/b"
+    assert clean_path("/") == ""
