@@ -22,7 +22,7 @@ from jupyterhub_binder.client import BinderClient, Json
 from jupyterhub_binder.demo.check import check_all
 from jupyterhub_binder.demo.hub import DemoHub
 from jupyterhub_binder.demo.person import Person
-from jupyterhub_binder.demo.state import PERSON, DemoError, DemoState
+from jupyterhub_binder.demo.state import ADMIN, PERSON, DemoError, DemoState
 from jupyterhub_binder.errors import BinderError
 from jupyterhub_binder.follow import follow_build, reporter_for
 
@@ -127,8 +127,9 @@ def _welcome(state: DemoState, hub: DemoHub) -> str:
 JupyterHub with binder is running.
 
   Open       {bold(hub.url + "services/binder/")}
-  User name  {bold(PERSON)}   (any other name makes another person; admin is an admin)
+  User name  {bold(PERSON)}   (any other name is another person)
   Password   {bold(state.password)}
+  Admin      {ADMIN}, whose password is in {state.folder / "admin-password"}
 
   Example    {state.example_url}
   State      {state.folder}   (remove it to begin anew)

@@ -108,7 +108,7 @@ class _Check:
             raise DemoError(f"the hub's own Python has {PACKAGE} too, so this would show nothing")
         printed = await self._person.run_cell(_CELL, folder=environment["directory"])
         seen = json.loads(printed)
-        if not seen["prefix"].startswith(str(self._state.service)):
+        if not seen["prefix"].startswith(str(self._state.environments)):
             raise DemoError(f"the kernel runs in {seen['prefix']}, which is no environment's")
         if not seen["found"]:
             raise DemoError(f"the kernel does not see {FILE} beside the notebook")

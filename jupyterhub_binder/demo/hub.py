@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -85,7 +86,7 @@ class DemoHub:
             async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as session:
                 while not all([await _answers(session, self.url + page) for page in pages]):
                     if self._process is None or self._process.returncode is not None:
-                        raise DemoError(f"The hub did not start: {_last_line(self.log_file)}")
+                        raise DemoError(f"The hub did not start: {_why(self.log_file)}")
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
             raise DemoError(f"The hub gave no answer in {START_SECONDS} s.") from None
@@ -116,9 +117,11 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-def _last_line(log_file: Path) -> str:
+def _why(log_file: Path) -> str:
+    """Return the line of a log that says most about why the hub ended."""
     lines = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
+    telling = [line for line in lines if re.match(r"\[[CE] |\w*(Error|Exception): ", line)]
+    return (telling or lines or ["it said nothing"])[-1].strip()
 
 
 # --- Whose processes ----------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -24,7 +23,8 @@ port, hub_port, proxy_port, service_port = os.environ[f"{MARK}_PORTS"].split(","
 
 def _end_with_the_demonstration() -> None:
     """Wait for the pipe from the demonstration to break, however that ended."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -50,8 +50,9 @@ c.TraefikFileProviderProxy.dynamic_config_file = str(state.hub / "traefik-rules.
 
 # --- People: any name, one password --------------------------------------------------------------
 
-c.JupyterHub.authenticator_class = "dummy"
-c.DummyAuthenticator.password = state.password
+c.JupyterHub.authenticator_class = "shared-password"
+c.SharedPasswordAuthenticator.user_password = state.password
+c.SharedPasswordAuthenticator.admin_password = state.admin_password
 c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {ADMIN}
 
@@ -62,3 +63,15 @@ c.Spawner.environment = {MARK: str(state.folder)}
 c.Spawner.args = ["--allow-root"] if os.getuid() == 0 else []
 
 # --- Binder ---------------------------------------------------------------------------------------
+
+configure(
+    c,
+    state_dir=state.service,
+    environments_root=state.environments,
+    spawner_class="simple",
+    port=int(service_port),
+    service_config={
+        # The example lies on this machine; other repositories come by https, as anywhere.
+        "Git": {"protocols": ["https", "file"], "file_roots": [str(state.repositories)]},
+    },
+)

@@ -36,11 +36,13 @@ class DemoState:
 
     folder: Path
     password: str
+    admin_password: str
 
     @classmethod
     def load(cls, folder: Path) -> DemoState:
         """Return the state of a folder that `open` has prepared; for the hub's side."""
-        return cls(folder, (folder / "password").read_text(encoding="utf-8").strip())
+        names = ("password", "admin-password")
+        return cls(folder, *((folder / name).read_text("utf-8").strip() for name in names))
 
     @classmethod
     @contextmanager
@@ -53,7 +55,8 @@ class DemoState:
         except OSError as error:
             raise DemoError(f"The folder {folder} cannot be used: {error}") from error
         with _lock(folder / "lock"):
-            _keep_password(folder / "password")
+            _keep_password(folder / "password", groups=3)
+            _keep_password(folder / "admin-password", groups=7)  # the hub wants a long one
             state = cls.load(folder)
             for part in (state.logs, state.homes, state.hub, state.service):
                 part.mkdir(exist_ok=True)
@@ -77,8 +80,13 @@ class DemoState:
 
     @property
     def service(self) -> Path:
-        """Return where the binder service keeps its database and environments."""
+        """Return where the binder service keeps its database and its work."""
         return self.folder / "service"
+
+    @property
+    def environments(self) -> Path:
+        """Return where the environments are that servers run in."""
+        return self.folder / "environments"
 
     @property
     def repositories(self) -> Path:
@@ -132,10 +140,10 @@ def _git(folder: Path, *args: str) -> None:
         raise DemoError(f"git {args[0]}: {error.stderr.strip()}") from error
 
 
-def _keep_password(path: Path) -> None:
+def _keep_password(path: Path, *, groups: int) -> None:
     if not path.exists():
         password = "-".join(
-            "".join(secrets.choice(_PASSWORD_LETTERS) for _ in range(5)) for _ in range(3)
+            "".join(secrets.choice(_PASSWORD_LETTERS) for _ in range(5)) for _ in range(groups)
         )
         descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
