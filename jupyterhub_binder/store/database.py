@@ -22,7 +22,9 @@ from jupyterhub_binder.store import migrations
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# The worker's first four letters in ASCII, "jhbd": names our lock among a server's others.
+_DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
+
+# "jhbd" in ASCII: names our lock among a server's others.
 _POSTGRES_LOCK = 0x6A686264
 
 
@@ -120,14 +122,14 @@ class Database:
 def _parse_url(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
-    except exc.ArgumentError as error:
+    except exc.ArgumentError:
+        parsed = None
+    if parsed is None or parsed.drivername not in _DRIVERS:
         raise ConfigurationError(
-            "JupyterHubBinder.database_url is no database URL; write sqlite:////absolute/path "
-            "or postgresql://user@host/name"
-        ) from error
-    if parsed.drivername == "postgresql":
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    return parsed
+            "JupyterHubBinder.database_url is not a URL of SQLite or PostgreSQL; write "
+            "sqlite:////absolute/path or postgresql://user@host/name"
+        )
+    return parsed.set(drivername=_DRIVERS[parsed.drivername])
 
 
 def _make_engine(url: sa.URL) -> sa.Engine:
@@ -176,8 +178,13 @@ def _lock_file(url: sa.URL) -> _FileLock | None:
     path = _file_of(url)
     if path is None:
         return None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.with_name(path.name + ".lock").open("w")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(path.name + ".lock").open("w")
+    except OSError as error:
+        raise ConfigurationError(
+            f"JupyterHubBinder.database_url: {path} cannot be made: {error.strerror}"
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

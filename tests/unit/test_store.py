@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from jupyterhub_binder.errors import ConfigurationError, StoreUnavailable
+from jupyterhub_binder.store import Store, migrations
+from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.tables import metadata
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/binder.sqlite"
+
+
+async def test_a_new_database_has_the_newest_tables(url):
+    store = await Store.open(url)
+    await store.close()
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        assert migrations.current_revision(connection) == migrations.HEAD
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_head_is_the_newest_migration():
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    assert ScriptDirectory.from_config(config).get_current_head() == migrations.HEAD
+
+
+async def test_a_second_service_is_refused_in_words(url):
+    store = await Store.open(url)
+    with pytest.raises(ConfigurationError, match="One service owns a database"):
+        await Store.open(url)
+    await store.close()
+    again = await Store.open(url)
+    await again.close()
+    await again.close()
+
+
+async def test_a_database_of_a_newer_version_is_refused_and_left_alone(url):
+    await (await Store.open(url)).close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("update alembic_version set version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(ConfigurationError, match="newer"):
+        await Store.open(url)
+
+
+async def test_a_copy_is_kept_before_an_upgrade(url, tmp_path, monkeypatch):
+    await (await Store.open(url)).close()
+    monkeypatch.setattr(migrations, "HEAD", "0002")
+    monkeypatch.setattr(migrations, "_run_alembic", lambda connection, revision: None)
+    await (await Store.open(url)).close()
+    copy = sa.create_engine(f"sqlite:///{tmp_path}/binder.sqlite.0001.bak")
+    with copy.connect() as connection:
+        assert migrations.current_revision(connection) == "0001"
+    copy.dispose()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["nonsense", "sqlite:////proc/nowhere/binder.sqlite", "oracle://x/y", "mysql+nothing://x"],
+)
+async def test_a_url_that_cannot_work_names_the_trait(url):
+    with pytest.raises(ConfigurationError, match="database_url"):
+        await Store.open(url)
+
+
+async def test_a_database_that_cannot_be_written_is_unavailable_and_recovers(url):
+    database = await Database.open(url)
+    await database.run(lambda connection: connection.execute(sa.text("create table t (x)")))
+    await database.run(lambda connection: connection.execute(sa.text("pragma max_page_count = 1")))
+
+    def fill(connection):
+        connection.execute(sa.text("insert into t values (zeroblob(1000000))"))
+
+    with pytest.raises(StoreUnavailable, match="disk space"):
+        await database.run(fill)
+    await database.run(
+        lambda connection: connection.execute(sa.text("pragma max_page_count = 1000000"))
+    )
+    await database.run(fill)
+    assert await database.run(lambda c: c.scalar(sa.text("select count(*) from t"))) == 1
+    await database.close()
+
+
+async def test_a_failed_transaction_leaves_nothing(url):
+    database = await Database.open(url)
+    await database.run(lambda connection: connection.execute(sa.text("create table t (x)")))
+
+    def half(connection):
+        connection.execute(sa.text("insert into t values (1)"))
+        raise KeyError("half way")
+
+    with pytest.raises(KeyError):
+        await database.run(half)
+    assert await database.run(lambda c: c.scalar(sa.text("select count(*) from t"))) == 0
+    await database.close()
