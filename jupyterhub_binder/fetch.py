@@ -117,7 +117,7 @@ class Fetcher(LoggingConfigurable):
         Links that lead out of the tree are left out. Raises FetchFailed, NotAllowed,
         RepositoryNotFound or UpstreamUnavailable; nothing is left of a failed fetch.
         """
-        work = _Work(self.git, resolved, into, self.most_bytes, on_line)
+        work = _Work(self.git, resolved, into, self.most_bytes, self.most_files, on_line)
         await asyncio.to_thread(into.mkdir, parents=True)
         try:
             return await self._guard(work, work.checkout, self.fetch_seconds)
@@ -135,7 +135,9 @@ class Fetcher(LoggingConfigurable):
         root = self.temporary_root or None
         folder = Path(tempfile.mkdtemp(prefix="jupyterhub-binder-peek-", dir=root))
         try:
-            work = _Work(self.git, resolved, folder, self.peek_most_bytes, _no_line)
+            work = _Work(
+                self.git, resolved, folder, self.peek_most_bytes, self.most_files, _no_line
+            )
             commit = await self._guard(work, work.peek, self.peek_seconds)
             yield Peek(folder, commit)
         finally:
@@ -182,10 +184,7 @@ class Fetcher(LoggingConfigurable):
         if size > work.most_bytes:
             raise work.too_large()
         if files > self.most_files:
-            raise FetchFailed(
-                f"{work.resolved.label} has more than {self.most_files} files.",
-                code="repository_too_large",
-            )
+            raise work.too_many()
 
 
 @dataclass(slots=True)
@@ -196,6 +195,7 @@ class _Work:
     resolved: Resolved
     folder: Path
     most_bytes: int
+    most_files: int
     on_line: Callable[[str], None]
 
     async def checkout(self) -> Commit:
@@ -204,6 +204,7 @@ class _Work:
         into = [f"+{sha}:refs/remotes/origin/{ref}"] if ref else [sha]
         if not await self._fetch(url, "--depth=1", "--", "origin", *into):
             await self._fetch_around(url)
+        await self._check_tree("-l")
         where = ["-B", ref, "--track", f"origin/{ref}"] if ref and self._has(ref) else []
         await self._local("checkout", "--quiet", *(where or ["--detach", sha]), "--")
         for path in await asyncio.to_thread(drop_leading_links, self.folder):
@@ -216,6 +217,7 @@ class _Work:
         sha = self.resolved.resolved_ref
         if not await self._fetch(url, "--depth=1", "--filter=blob:none", "--", "origin", sha):
             await self._fetch_around(url)
+        await self._check_tree()
         # The blobs that a partial clone lacks are asked for here, all at once.
         await self._local(
             *("-c", "core.sparseCheckout=true", "checkout", "--quiet", "--detach", sha), url=url
@@ -282,6 +284,22 @@ class _Work:
             raise self.git.explain(url, output) from None
         return True
 
+    async def _check_tree(self, *options: str) -> None:
+        """Count the tree's files, with ``-l`` their bytes too, before any of them is written."""
+        size = files = 0
+        lines = self.git.stream(
+            "ls-tree", "-r", *options, self.resolved.resolved_ref, cwd=self.folder
+        )
+        async with aclosing(lines):
+            async for line in lines:
+                last = line.partition("\t")[0].rpartition(" ")[2]
+                size += int(last) if options and last.isdecimal() else 0
+                files += 1
+                if size > self.most_bytes:
+                    raise self.too_large()
+                if files > self.most_files:
+                    raise self.too_many()
+
     async def _local(self, *args: str, url: str = "") -> str:
         return await self.git.run(
             *args,
@@ -299,6 +317,13 @@ class _Work:
     def too_large(self) -> FetchFailed:
         return FetchFailed(
             f"{self.resolved.label} is larger than the {self.most_bytes // 2**20} MiB "
+            "that this hub fetches.",
+            code="repository_too_large",
+        )
+
+    def too_many(self) -> FetchFailed:
+        return FetchFailed(
+            f"{self.resolved.label} has more than the {self.most_files} files "
             "that this hub fetches.",
             code="repository_too_large",
         )
@@ -323,30 +348,31 @@ def drop_leading_links(folder: Path) -> list[str]:
     A link to a link counts by where it ends. Returns their paths, relative to the folder.
     """
     home = folder.resolve()
-    dropped = []
+    leading = []
     for root, folders, names in os.walk(folder):
         if ".git" in folders and Path(root) == folder:
             folders.remove(".git")
-        for path in (Path(root, name) for name in [*folders, *names]):
-            if path.is_symlink() and not stays_inside(path, home):
-                path.unlink()
-                dropped.append(path.relative_to(folder).as_posix())
-    return sorted(dropped)
+        links = (path for name in [*folders, *names] if (path := Path(root, name)).is_symlink())
+        leading += [path for path in links if not stays_inside(path, home)]
+    for path in leading:
+        path.unlink()
+    return sorted(path.relative_to(folder).as_posix() for path in leading)
 
 
-def stays_inside(path: Path, home: Path) -> bool:
+def stays_inside(link: Path, home: Path) -> bool:
     """Say whether a link ends inside of a resolved folder, wherever that folder is moved to.
 
     Its ``.git`` counts as outside.
     """
     try:
-        target = path.readlink()
-        end = path.resolve()
-        aim = Path(os.path.normpath(path.parent.resolve() / target))
-    except (OSError, RuntimeError):  # a loop of links
+        target, end = link.readlink(), link.resolve()
+        depth = len(link.parent.resolve().relative_to(home).parts)
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or one that left already
         return False
-    if target.is_absolute() or not aim.is_relative_to(home):
-        return False
+    for part in target.parts:
+        depth += -1 if part == ".." else 1
+        if depth < 0 or target.is_absolute():
+            return False
     return end.is_relative_to(home) and not end.is_relative_to(home / ".git")
 
 
