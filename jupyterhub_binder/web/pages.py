@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from tornado.web import Finish, StaticFileHandler, URLSpec
+from tornado.routing import URLSpec
+from tornado.web import Finish, RequestHandler, StaticFileHandler
 
 from jupyterhub_binder.errors import BinderError, Conflict, HubError, InvalidInput, NotFound
-from jupyterhub_binder.model import Build, ContentMode, Environment, Link, Severity
+from jupyterhub_binder.model import Build, ContentMode, Environment, Link, Page, Severity
 from jupyterhub_binder.slugs import server_name as safe_server_name
 from jupyterhub_binder.web.base import BaseHandler
 from jupyterhub_binder.web.errors import Problem
@@ -45,7 +46,7 @@ _SERVERS_TIMEOUT_SECONDS = 3.0
 
 _HINTS = {
     "not_understood": "Copy the address of the repository, or of a file in it, from your browser.",
-    "ref_not_found": "Look at the repository’s branches and tags; upper and lower case count.",
+    "ref_not_found": "Look at the repository's branches and tags; upper and lower case count.",
     "repository_not_found": "Check the spelling. Private repositories cannot be built here yet.",
     "upstream_unavailable": "The host may be busy. Try again in a minute.",
 }
@@ -55,7 +56,7 @@ _HEADLINES = {401: "Signed out", 403: "Not allowed", 404: "Not found", 429: "Too
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """What the pages need beside the services; `handler.settings["pages"]`."""
+    """What the pages need beside the services; `handler.pages`."""
 
     templates: jinja2.Environment
     static_folder: Path
@@ -128,7 +129,7 @@ class PageHandler(BaseHandler):
             "login_url": f"{hub_url}login",
             "no_spawner_check": True,
             "static_url": lambda path, **_: f"{hub_url}static/{path}",
-            "xsrf_token": self.xsrf_token.decode("ascii") if self.user else "",
+            "xsrf_token": (self.xsrf_token or b"").decode("ascii") if self.user else "",
             "csp_nonce": self.csp_nonce,
             "page_title": "Environments",
             "example_url": self.pages.example_url,
@@ -227,7 +228,7 @@ class EnvironmentsPage(PageHandler):
         items = await self.fetch_views(page.items)
         self.render_page(
             "environments.html",
-            page={"items": items, "total": page.total, "offset": page.offset, "limit": page.limit},
+            page=Page(tuple(items), page.total, page.offset, page.limit),
             search=search,
             searching=bool(search),
             order=order,
@@ -552,7 +553,9 @@ def _conflict(error: Conflict, server_name: str) -> dict[str, str]:
     running = detail.get("environment")
     return {
         "server_name": str(detail.get("server_name") or server_name),
-        "environment": str((running.get("name") if isinstance(running, Mapping) else running) or ""),
+        "environment": str(
+            (running.get("name") if isinstance(running, Mapping) else running) or ""
+        ),
         "url": server_path(detail.get("url")) or "",
     }
 
@@ -641,7 +644,8 @@ _ACTIONS = "settings|build|choose|delete|restore"
 
 def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
     """Return the pages' routes below the service's prefix, which ends in a slash."""
-    routes: list[tuple[str, type, dict[str, Any]]] = [
+    files = {"path": str(settings.static_folder)}
+    routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
         (r"", EnvironmentsPage, {}),
         (r"new", NewPage, {}),
         (rf"environments/{_ID}", EnvironmentPage, {}),
@@ -651,6 +655,6 @@ def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
         (rf"builds/{_ID}/cancel", BuildCancel, {}),
         (rf"launch/{_ID}", LaunchPage, {}),
         (rf"launch/{_ID}/cancel", LaunchCancel, {}),
-        (r"static/(.+)", StaticFiles, {"path": str(settings.static_folder)}),
+        (r"static/(.+)", StaticFiles, files),
     ]
     return [URLSpec(base_url + path, handler, kwargs) for path, handler, kwargs in routes]

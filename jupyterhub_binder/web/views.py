@@ -124,6 +124,13 @@ class BuildView:
         return self.standing.elapsed_seconds if self.standing else None
 
     @property
+    def waited(self) -> float | None:
+        """Return the seconds between the wish and the start."""
+        if self.build.started is None:
+            return None
+        return (self.build.started - self.build.created).total_seconds()
+
+    @property
     def expected(self) -> float | None:
         """Return the seconds that it is expected to take in all."""
         return self.standing.expected_seconds if self.standing else None

@@ -1,0 +1,100 @@
+/**
+ * Talks to the service: the REST API, and its own pages as fragments. Shows nothing.
+ * @module
+ */
+
+/**
+ * What the server told the page about itself.
+ * @typedef {{prefix: string, api: string, static: string, xsrf: string}} Settings
+ */
+
+/** @returns {HTMLElement} the element that holds the page */
+export function root() {
+  return /** @type {HTMLElement} */ (document.getElementById("binder"));
+}
+
+/** @returns {Settings} */
+export function settings() {
+  const { prefix, api, static: files, xsrf } = root().dataset;
+  return { prefix: prefix ?? "/", api: api ?? "", static: files ?? "", xsrf: xsrf ?? "" };
+}
+
+/** An answer of the service that is not a success; its message is for people. */
+export class ServiceError extends Error {
+  /**
+   * @param {string} message
+   * @param {number} status
+   * @param {string} code
+   */
+  constructor(message, status, code) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/**
+ * Call the REST API.
+ * @param {string} method
+ * @param {string} path below the API's root
+ * @param {unknown} [body] sent as JSON
+ * @returns {Promise<any>} the answer's JSON, null where there is none
+ */
+export async function call(method, path, body) {
+  const { api, xsrf } = settings();
+  const headers = /** @type {Record<string, string>} */ ({ "X-XSRFToken": xsrf });
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let answer;
+  try {
+    answer = await fetch(api + path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch {
+    throw new ServiceError("The hub cannot be reached. Check your connection.", 0, "offline");
+  }
+  const text = await answer.text();
+  const value = parse(text);
+  if (!answer.ok) {
+    const error = value?.error ?? {};
+    const words = error.message ?? `The hub answered with ${answer.status}. Reload the page.`;
+    throw new ServiceError(words, answer.status, error.code ?? "");
+  }
+  return value;
+}
+
+/** @param {string} text */
+function parse(text) {
+  try {
+    return text ? JSON.parse(text) : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Fetch one of our pages again, to take parts out of it. Nothing in it runs.
+ * @param {string} url
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Document>}
+ */
+export async function fetchPage(url, signal) {
+  const answer = await fetch(url, { headers: { "X-XSRFToken": settings().xsrf }, signal });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (!page.getElementById("binder")) {
+    throw new ServiceError("You were signed out. Reload the page.", answer.status, "signed_out");
+  }
+  return page;
+}
+
+/**
+ * Open an event stream of the API.
+ * @param {string} path
+ * @param {Record<string, string>} [query]
+ * @returns {EventSource}
+ */
+export function openEvents(path, query = {}) {
+  const { api, xsrf } = settings();
+  return new EventSource(`${api}${path}?${new URLSearchParams({ ...query, _xsrf: xsrf })}`);
+}

@@ -1,0 +1,186 @@
+/**
+ * A build's page: its log as it comes, its phases and their times, and how it ended.
+ * @module
+ */
+import { fetchPage, openEvents, settings } from "./api.js";
+import { byId, poll, renew } from "./dom.js";
+import { Finder } from "./find.js";
+import { LogView } from "./log.js";
+import { onKeys, reveal } from "./page.js";
+import { clock, tick } from "./times.js";
+
+const build = /** @type {HTMLElement} */ (byId("build"));
+const id = build.dataset.id ?? "";
+const log = new LogView(/** @type {HTMLElement} */ (byId("lines")));
+const logState = /** @type {HTMLElement} */ (byId("logstate"));
+
+/** When each phase was first and last heard of. @type {Map<string, [number, number]>} */
+const phases = new Map();
+
+// --- The stream --------------------------------------------------------------------------------
+
+/** @type {EventSource | undefined} */
+let stream;
+let ended = false;
+let failures = 0;
+let known = "";
+
+function connect() {
+  stream?.close();
+  stream = openEvents(`builds/${id}/events`, { after: String(log.last) });
+  stream.addEventListener("open", () => {
+    failures = 0;
+    logState.textContent = "";
+  });
+  stream.addEventListener("message", (message) => takeLine(JSON.parse(message.data)));
+  stream.addEventListener("build", (message) => takeState(JSON.parse(message.data)));
+  stream.addEventListener("end", (message) => finish(JSON.parse(message.data)));
+  stream.addEventListener("error", () => {
+    if (ended) return;
+    logState.textContent = "connection lost, trying again…";
+    // The browser tries again by itself, unless the answer was no stream at all.
+    if (stream?.readyState !== EventSource.CLOSED) return;
+    failures += 1;
+    setTimeout(connect, Math.min(30, 2 ** failures) * 1000);
+  });
+}
+
+/** @param {import("./log.js").LogEvent} event */
+function takeLine(event) {
+  log.add(event);
+  const at = Date.parse(event.time);
+  const span = phases.get(event.phase);
+  if (span) span[1] = at;
+  else {
+    phases.set(event.phase, [at, at]);
+    showPhaseTimes();
+  }
+}
+
+/** @param {{state: string, phase: string, queue_position: number | null}} now */
+function takeState(now) {
+  const text = `${now.state} ${now.phase} ${now.queue_position}`;
+  if (known && text !== known) wake();
+  known = text;
+}
+
+/** @param {{state: string, reason: {seq: number | null} | null}} last */
+async function finish(last) {
+  ended = true;
+  stream?.close();
+  logState.textContent = "complete";
+  follow.hidden = true;
+  await refresh().catch(() => {});
+  showPhaseTimes();
+  if (last.reason?.seq) log.point(last.reason.seq, 0);
+  if (startedHere) announce();
+}
+
+// --- The head of the page: rendered by the server, renewed in place --------------------------
+
+const startedHere = ["pending", "running"].includes(build.dataset.state ?? "");
+
+async function refresh() {
+  const page = await fetchPage(location.href.split("#")[0]);
+  const fresh = page.getElementById("top");
+  const top = byId("top");
+  if (!fresh || !top) return;
+  renew(top, fresh);
+  build.dataset.state = page.getElementById("build")?.dataset.state ?? "";
+  document.title = page.title.trim();
+  const icon = page.querySelector("link[rel=icon]")?.getAttribute("href");
+  if (icon) document.querySelector("link[rel=icon]")?.setAttribute("href", icon);
+  reveal();
+  revealNotify();
+  tick();
+  showPhaseTimes();
+}
+
+const wake = poll(async () => {
+  await refresh();
+  return !ended && ["pending", "running"].includes(build.dataset.state ?? "");
+}, 10);
+
+/** Say how long each finished phase took; the log's own times tell. */
+function showPhaseTimes() {
+  const order = [...phases.keys()];
+  for (const step of document.querySelectorAll(".b-step.b-done")) {
+    const phase = step instanceof HTMLElement ? (step.dataset.phase ?? "") : "";
+    const span = phases.get(phase);
+    const next = phases.get(order[order.indexOf(phase) + 1] ?? "");
+    const text = step.querySelector(".b-steptime");
+    if (!span || !text || phase === "built") continue;
+    text.textContent = clock(((next ?? [span[1]])[0] - span[0]) / 1000);
+  }
+}
+
+// --- The log's own bar -----------------------------------------------------------------------
+
+const follow = /** @type {HTMLButtonElement} */ (byId("follow"));
+const wrap = /** @type {HTMLButtonElement} */ (byId("wrap"));
+
+log.onFollow = (following) => {
+  follow.setAttribute("aria-pressed", String(following));
+  follow.textContent = following ? "following" : "paused: go to the end ↓";
+};
+follow.addEventListener("click", () => log.follow(true));
+follow.hidden = !startedHere;
+
+/** @param {boolean} wanted */
+function setWrap(wanted) {
+  wrap.setAttribute("aria-pressed", String(wanted));
+  log.wrap(wanted);
+}
+wrap.hidden = false;
+wrap.addEventListener("click", () => setWrap(wrap.getAttribute("aria-pressed") !== "true"));
+
+const finder = new Finder(log, {
+  form: /** @type {HTMLFormElement} */ (byId("find")),
+  input: /** @type {HTMLInputElement} */ (byId("findtext")),
+  output: /** @type {HTMLElement} */ (byId("found")),
+  previous: /** @type {HTMLElement} */ (byId("findprev")),
+});
+
+/** @returns {number} the line that the address names, or 0 */
+function lineOfAddress() {
+  const match = /^#L(\d{1,9})$/.exec(location.hash);
+  return match ? Number(match[1]) : 0;
+}
+
+window.addEventListener("hashchange", () => log.show(lineOfAddress()));
+onKeys({
+  "/": () => finder.focus(),
+  f: () => log.follow(true),
+  w: () => wrap.click(),
+});
+
+// --- Notify me --------------------------------------------------------------------------------
+
+let notify = false;
+
+function revealNotify() {
+  const button = document.querySelector("[data-notify]");
+  if (!(button instanceof HTMLElement) || !("Notification" in window)) return;
+  button.hidden = notify || Notification.permission === "denied";
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target instanceof Element ? event.target.closest("[data-notify]") : null;
+  if (!button) return;
+  notify = (await Notification.requestPermission()) === "granted";
+  revealNotify();
+});
+
+function announce() {
+  if (!notify || !document.hidden) return;
+  const words = build.dataset.state === "built" ? "is ready" : "was not built";
+  const icon = `${settings().static}state-${build.dataset.state === "built" ? "good" : "bad"}.svg`;
+  new Notification(`${build.dataset.name} ${words}`, { icon });
+}
+
+log.point(Number(build.dataset.mark) || 0, lineOfAddress());
+if (!startedHere && !lineOfAddress()) log.point(Number(build.dataset.mark) || 0, Number(build.dataset.mark) || 0);
+if (!startedHere && build.dataset.state === "built" && !lineOfAddress()) log.follow(false);
+revealNotify();
+connect();
+if (startedHere) wake();

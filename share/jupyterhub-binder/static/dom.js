@@ -1,0 +1,170 @@
+/**
+ * Small helpers for the page's elements. Text always goes in as text, never as markup.
+ * @module
+ */
+
+/**
+ * Make an element.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {string} [className]
+ * @param {string} [text]
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function make(tag, className = "", text = "") {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text) element.textContent = text;
+  return element;
+}
+
+/**
+ * @param {string} id
+ * @returns {HTMLElement | null}
+ */
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+/**
+ * Put a freshly fetched part in the place of the shown one, touching what changed alone:
+ * focus, open menus and scroll positions stay.
+ * @param {Element} shown
+ * @param {Element} fresh
+ */
+export function renew(shown, fresh) {
+  if (sameMarkup(shown, fresh)) return;
+  if (shown.tagName !== fresh.tagName) {
+    shown.replaceWith(document.adoptNode(fresh));
+    return;
+  }
+  renewAttributes(shown, fresh);
+  if (shown.children.length === 0 || fresh.children.length === 0 || hasText(shown) || hasText(fresh)) {
+    shown.replaceChildren(...fresh.childNodes);
+    return;
+  }
+  renewChildren(shown, fresh);
+}
+
+/**
+ * @param {Element} shown
+ * @param {Element} fresh
+ */
+function sameMarkup(shown, fresh) {
+  return shown.outerHTML === fresh.outerHTML;
+}
+
+/** @param {Element} element */
+function hasText(element) {
+  return [...element.childNodes].some(
+    (node) => node.nodeType === Node.TEXT_NODE && node.textContent?.trim(),
+  );
+}
+
+/** What scripts set, and a fresh page does not have. */
+const KEPT = new Set(["open", "data-active", "aria-busy"]);
+
+/**
+ * @param {Element} shown
+ * @param {Element} fresh
+ */
+function renewAttributes(shown, fresh) {
+  for (const { name } of [...shown.attributes]) {
+    if (!fresh.hasAttribute(name) && !KEPT.has(name)) shown.removeAttribute(name);
+  }
+  for (const { name, value } of [...fresh.attributes]) {
+    if (shown.getAttribute(name) !== value && !KEPT.has(name)) shown.setAttribute(name, value);
+  }
+}
+
+/**
+ * @param {Element} shown
+ * @param {Element} fresh
+ */
+function renewChildren(shown, fresh) {
+  const old = new Map([...shown.children].filter((each) => each.id).map((each) => [each.id, each]));
+  let place = shown.firstElementChild;
+  for (const child of [...fresh.children]) {
+    const match = child.id ? old.get(child.id) : place && !place.id ? place : undefined;
+    if (!match) {
+      shown.insertBefore(document.adoptNode(child), place);
+      continue;
+    }
+    if (match !== place) shown.insertBefore(match, place);
+    else place = place.nextElementSibling;
+    renew(match, child);
+  }
+  while (place) {
+    const next = place.nextElementSibling;
+    place.remove();
+    place = next;
+  }
+}
+
+/**
+ * Show a message for some seconds; one with an action stays longer.
+ * @param {string} text
+ * @param {{action?: string, onAction?: () => void, wrong?: boolean, seconds?: number}} [options]
+ * @returns {() => void} takes it away
+ */
+export function toast(text, { action, onAction, wrong = false, seconds } = {}) {
+  const element = make("div", wrong ? "b-toast b-wrong" : "b-toast");
+  element.append(make("span", "", text));
+  const remove = () => element.remove();
+  if (action) {
+    const button = make("button", "", action);
+    button.type = "button";
+    button.addEventListener("click", () => {
+      remove();
+      onAction?.();
+    });
+    element.append(button);
+  }
+  byId("toasts")?.append(element);
+  let timer = setTimeout(remove, (seconds ?? (action ? 10 : 5)) * 1000);
+  element.addEventListener("pointerenter", () => clearTimeout(timer));
+  element.addEventListener("pointerleave", () => (timer = setTimeout(remove, 3000)));
+  return remove;
+}
+
+/**
+ * Say that something failed, in its own words.
+ * @param {unknown} error
+ */
+export function complain(error) {
+  toast(error instanceof Error ? error.message : String(error), { wrong: true, seconds: 8 });
+}
+
+/**
+ * Do something again and again, while it is wanted and the page can be seen.
+ * @param {() => Promise<boolean>} work says whether there is more to wait for
+ * @param {number} seconds between two times
+ * @returns {() => void} wakes it up: at once, even where it had ended
+ */
+export function poll(work, seconds) {
+  let timer = 0;
+  let running = false;
+  let wanted = false;
+  const run = async () => {
+    clearTimeout(timer);
+    if (running) return;
+    if (document.hidden) {
+      wanted = true;
+      return;
+    }
+    running = true;
+    wanted = false;
+    let more = true;
+    try {
+      more = await work();
+    } catch {
+      // The next time may go better.
+    }
+    running = false;
+    if (more) timer = setTimeout(run, seconds * 1000);
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && wanted) run();
+  });
+  return run;
+}

@@ -1,0 +1,68 @@
+/**
+ * An environment's page: live states in place, and the title that is renamed where it stands.
+ * @module
+ */
+import { call, fetchPage } from "./api.js";
+import { byId, complain, poll, renew, toast } from "./dom.js";
+import { onKeys, reveal } from "./page.js";
+import { tick } from "./times.js";
+
+const id = byId("environment")?.dataset.id ?? "";
+const rename = /** @type {HTMLDetailsElement} */ (byId("rename"));
+const form = /** @type {HTMLFormElement} */ (byId("renameform"));
+const field = /** @type {HTMLInputElement} */ (form.elements.namedItem("name"));
+
+function isUnfinished() {
+  return byId("live")?.dataset.unfinished === "true";
+}
+
+async function refresh() {
+  const page = await fetchPage(location.href);
+  for (const part of ["title", "live"]) {
+    const shown = byId(part);
+    const fresh = page.getElementById(part);
+    if (shown && fresh) renew(shown, fresh);
+  }
+  document.title = page.title.trim();
+  const icon = page.querySelector("link[rel=icon]")?.getAttribute("href");
+  if (icon) document.querySelector("link[rel=icon]")?.setAttribute("href", icon);
+  reveal();
+  tick();
+}
+
+const wake = poll(async () => {
+  await refresh();
+  return isUnfinished();
+}, 2.5);
+
+rename.addEventListener("toggle", () => {
+  if (rename.open) field.select();
+});
+field.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  rename.open = false;
+  rename.querySelector("summary")?.focus();
+});
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = form.querySelector("button");
+  try {
+    await call("PATCH", `environments/${id}`, { name: field.value });
+    rename.open = false;
+    await refresh();
+    toast("Renamed", { seconds: 2 });
+  } catch (error) {
+    complain(error);
+  }
+  button?.removeAttribute("aria-busy");
+});
+
+onKeys({
+  r: () => (rename.open = true),
+  l: () => {
+    const button = document.querySelector("[data-launch]");
+    if (button instanceof HTMLElement) button.click();
+  },
+});
+
+if (isUnfinished()) setTimeout(wake, 1500);

@@ -1,0 +1,98 @@
+/**
+ * A launch's page: what is being waited for, and then the server itself.
+ * @module
+ */
+import { fetchPage, openEvents } from "./api.js";
+import { plainText } from "./ansi.js";
+import { byId, renew } from "./dom.js";
+import { reveal } from "./page.js";
+import { tick } from "./times.js";
+
+const launch = /** @type {HTMLElement} */ (byId("launch"));
+const id = launch.dataset.id ?? "";
+const TAIL = 9;
+
+let ended = !isUnfinished();
+let failures = 0;
+
+function isUnfinished() {
+  return ["pending", "starting"].includes(launch.dataset.state ?? "");
+}
+
+/** Keep the page as the server would show it now. */
+async function refresh() {
+  const page = await fetchPage(location.href);
+  const fresh = page.getElementById("top");
+  const top = byId("top");
+  if (fresh && top) renew(top, fresh);
+  launch.dataset.state = page.getElementById("launch")?.dataset.state ?? "";
+  document.title = page.title.trim();
+  const icon = page.querySelector("link[rel=icon]")?.getAttribute("href");
+  if (icon) document.querySelector("link[rel=icon]")?.setAttribute("href", icon);
+  reveal();
+  tick();
+}
+
+/** Go to the server, in the place of this page: Back leads to where one came from. */
+function enter() {
+  const link = byId("go");
+  if (link instanceof HTMLAnchorElement && link.origin === location.origin) {
+    location.replace(link.href);
+  }
+}
+
+/** The newest lines of the build that is waited for. */
+function showTail() {
+  const tail = byId("tail");
+  const build = launch.dataset.build;
+  if (!tail || !build) return;
+  /** @type {string[]} */
+  const lines = [];
+  let provisional = false;
+  const stream = openEvents(`builds/${build}/events`);
+  stream.addEventListener("message", (message) => {
+    const { message: text } = JSON.parse(message.data);
+    if (provisional) lines.pop();
+    provisional = text.endsWith("\r");
+    lines.push(plainText(text).replace(/\r/g, "").slice(0, 300));
+    if (lines.length > TAIL) lines.shift();
+    tail.hidden = false;
+    tail.textContent = lines.join("\n");
+  });
+  stream.addEventListener("end", () => {
+    stream.close();
+    tail.hidden = true;
+  });
+}
+
+let refreshing = Promise.resolve();
+
+function connect() {
+  const stream = openEvents(`launches/${id}/events`);
+  stream.addEventListener("launch", (message) => {
+    failures = 0;
+    const now = JSON.parse(message.data);
+    const finished = !["pending", "starting"].includes(now.state);
+    refreshing = refreshing.then(() => refresh()).catch(() => {});
+    if (!finished) return;
+    ended = true;
+    stream.close();
+    refreshing.then(() => {
+      const tail = byId("tail");
+      if (tail) tail.hidden = true;
+      if (now.state === "ready") enter();
+    });
+  });
+  stream.addEventListener("error", () => {
+    if (ended || stream.readyState !== EventSource.CLOSED) return;
+    failures += 1;
+    setTimeout(connect, Math.min(30, 2 ** failures) * 1000);
+  });
+}
+
+if (!ended) {
+  connect();
+  showTail();
+} else if (launch.dataset.fresh === "true" && launch.dataset.state === "ready") {
+  enter();
+}

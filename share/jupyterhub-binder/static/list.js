@@ -1,0 +1,158 @@
+/**
+ * My environments: live states in place, search, keys, and a delete that can be undone.
+ * @module
+ */
+import { call, fetchPage, settings } from "./api.js";
+import { byId, complain, poll, renew, toast } from "./dom.js";
+import { onKeys, reveal } from "./page.js";
+import { tick } from "./times.js";
+
+const search = /** @type {HTMLInputElement | null} */ (byId("search"));
+
+/** @returns {boolean} whether anything shown will still change */
+function isUnfinished() {
+  return byId("list")?.dataset.unfinished === "true";
+}
+
+/** Show the list as it is now. @param {AbortSignal} [signal] */
+async function refresh(signal) {
+  const page = await fetchPage(location.href, signal);
+  for (const id of ["list", "count"]) {
+    const shown = byId(id);
+    const fresh = page.getElementById(id);
+    if (shown && fresh) renew(shown, fresh);
+  }
+  reveal();
+  tick();
+  mark();
+}
+
+const wake = poll(async () => {
+  await refresh();
+  return isUnfinished();
+}, 2.5);
+
+// --- Search: the list answers while one types --------------------------------------------
+
+let typing = 0;
+/** @type {AbortController | undefined} */
+let asking;
+
+function searchSoon() {
+  clearTimeout(typing);
+  typing = setTimeout(async () => {
+    const url = new URL(location.href);
+    url.searchParams.delete("offset");
+    url.searchParams.delete("deleted");
+    if (search?.value) url.searchParams.set("search", search.value);
+    else url.searchParams.delete("search");
+    history.replaceState(null, "", url);
+    asking?.abort();
+    asking = new AbortController();
+    try {
+      await refresh(asking.signal);
+    } catch (error) {
+      if (!(error instanceof DOMException)) complain(error);
+    }
+  }, 200);
+}
+
+search?.addEventListener("input", searchSoon);
+search?.addEventListener("keydown", (event) => {
+  if (event.key === "ArrowDown") {
+    event.preventDefault();
+    search.blur();
+    move(1);
+  }
+});
+search?.form?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  searchSoon();
+});
+
+// --- Keys: one environment is the active one ----------------------------------------------
+
+let active = "";
+
+/** @returns {HTMLElement[]} */
+function items() {
+  return [...document.querySelectorAll(".b-item")].filter((each) => each instanceof HTMLElement);
+}
+
+function mark() {
+  for (const item of items()) item.toggleAttribute("data-active", item.dataset.id === active);
+}
+
+/** @param {number} by */
+function move(by) {
+  const all = items();
+  if (!all.length) return;
+  const at = all.findIndex((item) => item.dataset.id === active);
+  const to = at < 0 ? (by > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, at + by));
+  active = all[to].dataset.id ?? "";
+  mark();
+  const link = all[to].querySelector(".b-name a");
+  if (link instanceof HTMLElement) link.focus({ preventScroll: true });
+  all[to].scrollIntoView({ block: "nearest" });
+}
+
+document.addEventListener("focusin", (event) => {
+  const item = event.target instanceof Element ? event.target.closest(".b-item") : null;
+  if (item instanceof HTMLElement) {
+    active = item.dataset.id ?? "";
+    mark();
+  }
+});
+
+onKeys({
+  "/": () => search?.select(),
+  ArrowDown: () => move(1),
+  ArrowUp: () => move(-1),
+  j: () => move(1),
+  k: () => move(-1),
+  l: () => {
+    const button = document.querySelector(".b-item[data-active] [data-launch]");
+    if (button instanceof HTMLElement) button.click();
+  },
+});
+
+// --- Delete, and undo -----------------------------------------------------------------------
+
+/** @param {string} id */
+async function restore(id) {
+  try {
+    await call("POST", `environments/${id}/restore`);
+    if (new URL(location.href).searchParams.has("deleted")) location.assign(settings().prefix);
+    else await refresh();
+    byId(`env-${id}`)?.querySelector("a")?.focus();
+  } catch (error) {
+    complain(error);
+  }
+}
+
+/** @param {HTMLElement} item */
+async function remove(item) {
+  const id = item.dataset.id ?? "";
+  const next = item.nextElementSibling ?? item.previousElementSibling;
+  item.setAttribute("aria-busy", "true");
+  try {
+    await call("DELETE", `environments/${id}`);
+    item.remove();
+    next?.querySelector("a")?.focus({ preventScroll: true });
+    toast(`Deleted “${item.dataset.name ?? ""}”.`, { action: "Undo", onAction: () => restore(id) });
+    await refresh();
+  } catch (error) {
+    item.removeAttribute("aria-busy");
+    complain(error);
+  }
+}
+
+document.addEventListener("submit", (event) => {
+  const button = event.submitter;
+  const item = button instanceof HTMLElement ? button.closest(".b-item") : null;
+  if (!button?.hasAttribute("data-delete") || !(item instanceof HTMLElement)) return;
+  event.preventDefault();
+  remove(item);
+});
+
+if (isUnfinished()) setTimeout(wake, 1500);

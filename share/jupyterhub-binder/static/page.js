@@ -1,0 +1,104 @@
+/**
+ * What every page has: true times, copy buttons, menus that close, forms that are sent once,
+ * and the keys that lead from page to page.
+ * @module
+ */
+import { settings } from "./api.js";
+import { byId, toast } from "./dom.js";
+import { startClock } from "./times.js";
+
+/**
+ * Say whether a key press is meant for something that takes text, or for the browser.
+ * @param {KeyboardEvent} event
+ * @returns {boolean}
+ */
+function isTaken(event) {
+  const target = event.target;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return true;
+  if (document.querySelector("dialog[open]")) return true;
+  return (
+    target instanceof HTMLElement &&
+    (target.isContentEditable || /^(input|textarea|select)$/i.test(target.tagName))
+  );
+}
+
+/**
+ * Listen to single keys, unless the person types into something.
+ * @param {Record<string, (event: KeyboardEvent) => void>} keys
+ */
+export function onKeys(keys) {
+  document.addEventListener("keydown", (event) => {
+    const act = Object.hasOwn(keys, event.key) ? keys[event.key] : undefined;
+    if (!act || isTaken(event)) return;
+    event.preventDefault();
+    act(event);
+  });
+}
+
+function showHelp() {
+  const help = byId("help");
+  if (help instanceof HTMLDialogElement && !help.open) help.showModal();
+}
+
+/** Show what only works with scripts. */
+export function reveal(/** @type {ParentNode} */ part = document) {
+  const parts = "[data-copy],[data-help],[data-change]";
+  for (const element of part.querySelectorAll(parts)) element.removeAttribute("hidden");
+}
+
+/** @param {HTMLElement} button */
+async function copy(button) {
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy ?? "");
+    toast("Copied", { seconds: 2 });
+  } catch {
+    toast("The browser did not let this be copied.", { wrong: true });
+  }
+}
+
+/** @param {Element | null} except */
+function closeMenus(except = null) {
+  for (const menu of document.querySelectorAll("details.b-menu[open]")) {
+    if (menu !== except) menu.removeAttribute("open");
+  }
+}
+
+/** A form is sent once, and its button shows that it works. @param {SubmitEvent} event */
+function guard(event) {
+  const button = event.submitter;
+  if (event.defaultPrevented || !(button instanceof HTMLButtonElement)) return;
+  if (button.getAttribute("aria-busy") === "true") {
+    event.preventDefault();
+    return;
+  }
+  if (event.target instanceof HTMLFormElement && event.target.method === "post") {
+    button.setAttribute("aria-busy", "true");
+  }
+}
+
+document.addEventListener("submit", guard);
+document.addEventListener("click", (event) => {
+  const target = event.target instanceof Element ? event.target : null;
+  const button = target?.closest("[data-copy],[data-help]");
+  if (button instanceof HTMLElement) button.dataset.copy ? copy(button) : showHelp();
+  closeMenus(target?.closest("details.b-menu") ?? null);
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const menu = document.querySelector("details.b-menu[open] > summary");
+  closeMenus();
+  if (menu instanceof HTMLElement) menu.focus();
+});
+// A page that comes back out of the history is not busy any more.
+window.addEventListener("pageshow", () => {
+  for (const button of document.querySelectorAll("[aria-busy='true']")) {
+    button.removeAttribute("aria-busy");
+  }
+});
+onKeys({
+  "?": showHelp,
+  n: () => location.assign(`${settings().prefix}new`),
+  e: () => location.assign(settings().prefix),
+});
+reveal();
+startClock();

@@ -1,0 +1,423 @@
+"""The pages over things that were made up: every state at once, without a hub or a build.
+
+For screenshots, and for work on templates and styles: `python tests/browser/canned.py` serves
+them at http://127.0.0.1:8899/services/binder/. What is tested of behaviour has the real service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler, StaticFileHandler
+
+from jupyterhub_binder.errors import NotFound, RepositoryNotFound
+from jupyterhub_binder.model import (
+    Assessment,
+    Build,
+    BuildEvent,
+    BuildRequest,
+    BuildState,
+    Commit,
+    ContentMode,
+    Environment,
+    Finding,
+    Launch,
+    LaunchState,
+    Link,
+    Page,
+    Phase,
+    Reason,
+    Recipe,
+    RecipeAction,
+    RecipeFile,
+    RefKind,
+    Resolved,
+    Severity,
+    Spec,
+)
+from jupyterhub_binder.web.pages import make_page_settings, page_handlers
+from jupyterhub_binder.web.templates import hub_template_folders
+
+PREFIX = "/services/binder/"
+SHA = "4f2c91a7be0d5c1f83aa2f8d9915e6d1b7c05a3e"
+NOW = datetime.now(UTC)
+HOSTILE = '<img src=x onerror="document.title=1">\u202egpj.exe'
+
+
+@dataclass(frozen=True)
+class Standing:
+    queue_position: int | None = None
+    expected_seconds: float | None = None
+    elapsed_seconds: float | None = None
+    people: int = 1
+
+
+def make_build(number: int, state: BuildState, phase: Phase, **changes: Any) -> Build:
+    finished = NOW - timedelta(hours=3) if state.finished else None
+    build = Build(
+        id=f"b{number:09}",
+        base_key=f"key{number}",
+        generation=0,
+        spec=Spec("gh", "ecmwf/climate-101", "main"),
+        resolved_ref=SHA,
+        label="github.com/ecmwf/climate-101",
+        repo_url="https://github.com/ecmwf/climate-101",
+        clone_url="https://github.com/ecmwf/climate-101",
+        options={},
+        backend="venv",
+        state=state,
+        phase=phase,
+        created=NOW - timedelta(hours=4),
+        created_by="alice",
+        started=NOW - timedelta(hours=3, seconds=124)
+        if finished
+        else NOW - timedelta(seconds=84),
+        finished=finished,
+        size_bytes=1_204_000_000 if state is BuildState.BUILT else None,
+        lines=127,
+    )
+    return replace(build, **changes)
+
+
+def make_environment(
+    number: int, name: str, build: Build | None, current: Build | None = None, **changes: Any
+) -> Environment:
+    def ask(build: Build | None, count: int) -> BuildRequest | None:
+        if build is None:
+            return None
+        return BuildRequest(f"e{number:09}", count, build, build.created, "alice")
+
+    spec = build.spec if build else Spec("gh", "ecmwf/climate-101", "main")
+    latest = ask(build, 2 if current else 1)
+    built = latest if build and build.state is BuildState.BUILT else ask(current, 1)
+    environment = Environment(
+        id=f"e{number:09}",
+        owner="alice",
+        name=name,
+        spec=spec,
+        label=build.label if build else "github.com/ecmwf/climate-101",
+        repo_url=build.repo_url if build else "https://github.com/ecmwf/climate-101",
+        path="",
+        content=ContentMode.COPY,
+        directory="climate-101",
+        options={},
+        created=NOW - timedelta(days=3),
+        updated=NOW,
+        current=built,
+        latest=latest,
+        launched=NOW - timedelta(hours=2) if built else None,
+    )
+    return replace(environment, **changes)
+
+
+def all_states() -> tuple[Environment, ...]:
+    built = make_build(1, BuildState.BUILT, Phase.BUILT)
+    running = make_build(
+        2,
+        BuildState.RUNNING,
+        Phase.BUILDING,
+        spec=Spec("git", "git.gesis.org/methods/survey", "v2.1"),
+        label="git.gesis.org/methods/survey",
+        resolved_ref="90ab3de" + SHA[7:],
+    )
+    queued = make_build(3, BuildState.PENDING, Phase.WAITING, started=None)
+    failed = make_build(
+        4,
+        BuildState.FAILED,
+        Phase.FAILED,
+        label="gitlab.com/folding/workshop",
+        reason=Reason(
+            "build_failed",
+            "numpy 1.19 has no build for Python 3.12. Pin python=3.9 in environment.yml, "
+            "or raise numpy.",
+            212,
+        ),
+    )
+    cancelled = make_build(5, BuildState.CANCELLED, Phase.BUILDING)
+    hostile = make_build(
+        6,
+        BuildState.FAILED,
+        Phase.FAILED,
+        label=f"github.com/{'very-long-organisation' * 6}/{'name' * 20}",
+        spec=Spec("gh", "x/y", "feature/" + "long-" * 30),
+        reason=Reason("build_failed", HOSTILE + " " + "word" * 60, 3),
+    )
+    return (
+        make_environment(1, "Climate indices, spring course", built),
+        make_environment(2, "Survey methods", running),
+        make_environment(3, "Digital editions", queued),
+        make_environment(4, "Protein folding workshop", failed, current=built),
+        make_environment(5, "Only an idea", None, launched=None),
+        make_environment(6, "Stopped half way", cancelled),
+        make_environment(7, HOSTILE, hostile),
+        make_environment(8, "An environment whose name never ends " * 5, built),
+    )
+
+
+def log_lines(build: Build) -> tuple[BuildEvent, ...]:
+    texts = (
+        ["Fetching \x1b[36mhttps://github.com/ecmwf/climate-101\x1b[0m"]
+        + [f"\x1b[34m#14 [ {n}/12]\x1b[0m RUN step {n} of the recipe" for n in range(1, 100)]
+        + ["Resolved \x1b[1m142 packages\x1b[0m in 1.21s"]
+        + [f"Downloading pandas {'━' * n}{' ' * (20 - n)} {n * 5}%\r" for n in range(1, 20)]
+        + [
+            "Downloading pandas ━━━━━━━━━━━━━━━━━━━━ 100%",
+            "\x1b[32mPrepared 142 packages in 22.41s\x1b[0m",
+            "\x1b[33mwarning: `kernelspec` of R is installed by postBuild\x1b[0m",
+            "\x1b[31;1merror:\x1b[0m no matching distribution found for numpy==1.19",
+            "\x1b[38;2;255;150;80mtrue colour\x1b[0m \x1b[48;5;25mindexed\x1b[0m \x1b[7mswapped\x1b[0m",
+            "<b>not bold</b> \u202egnp.exe\u202c \x00 " + "long " * 60,
+            "Building jupyterlab assets",
+        ]
+    )
+    start = build.started or NOW
+    return tuple(
+        BuildEvent(n, start + timedelta(seconds=n), Phase.FETCHING if n < 3 else Phase.BUILDING, t)
+        for n, t in enumerate(texts, 1)
+    )
+
+
+class Everything:
+    """Stands for the environments, builds and launches of the service."""
+
+    def __init__(self, environments: tuple[Environment, ...]) -> None:
+        self.all = {each.id: each for each in environments}
+        self.conflict = False
+
+    # Environments
+    async def list(self, user: Any, *, search: str, order: str, offset: int, limit: int) -> Any:
+        found = [e for e in self.all.values() if search.lower() in e.name.lower()]
+        return Page(tuple(found[offset : offset + limit]), len(found), offset, limit)
+
+    async def get(self, user: Any, environment_id: str, **_: Any) -> Any:
+        if environment_id.startswith("x"):
+            return self._launch(environment_id)
+        try:
+            return self.all[environment_id]
+        except KeyError:
+            raise NotFound("There is no such environment.") from None
+
+    async def history(self, user: Any, environment_id: str, **_: Any) -> Page[BuildRequest]:
+        env = self.all[environment_id]
+        older = [
+            BuildRequest(env.id, n, make_build(90 + n, s, Phase.BUILT), NOW - timedelta(days=n), "a")
+            for n, s in ((2, BuildState.BUILT), (1, BuildState.CANCELLED))
+        ]
+        newest = [env.latest] if env.latest is env.current else [env.latest, env.current]
+        items = [r for r in newest if r] + older
+        return Page(tuple(items), len(items), 0, 50)
+
+    async def limits(self, user: Any) -> dict[str, Any]:
+        return {"builds": SimpleNamespace(limit=2, used=0)}
+
+    async def preview(self, user: Any, link: Link) -> Any:
+        if "missing" in link.spec.repo:
+            raise RepositoryNotFound("github.com/ecmwf/missing does not exist, or is private.")
+        await asyncio.sleep(0.3 if "slow" in link.spec.repo else 0)
+        bad = "julia" in link.spec.repo
+        files = (
+            RecipeFile("binder/environment.yml", "environment.yml", True),
+            RecipeFile("binder/postBuild", "postBuild", True),
+            RecipeFile("requirements.txt", "requirements.txt", False),
+        )
+        findings = [
+            Finding(
+                Severity.WARNING, "unpinned", "5 packages have no version: a later build may differ."
+            )
+        ]
+        if bad:
+            findings.insert(
+                0,
+                Finding(
+                    Severity.PROBLEM, "julia", "This hub cannot install Julia.", "Project.toml"
+                ),
+            )
+        return SimpleNamespace(
+            link=Link(link.spec, "notebooks/intro.ipynb"),
+            resolved=Resolved(
+                link.spec,
+                SHA,
+                RefKind.BRANCH,
+                f"github.com/{link.spec.repo}",
+                "https://github.com/ecmwf/climate-101",
+                "",
+                "climate-101",
+            ),
+            commit=Commit(SHA, "Fix plots of the <b>second</b> notebook", NOW - timedelta(days=2)),
+            recipe=Recipe("binder", "conda", files, "3.11", ("a",) * 14, ("numpy", "pandas>2")),
+            assessment=Assessment(
+                (
+                    RecipeAction("binder/environment.yml", True, "Python 3.11, 14 packages"),
+                    RecipeAction("binder/postBuild", True, "Runs at the end of the build"),
+                )
+            ),
+            findings=tuple(findings),
+            built="built" in link.spec.repo,
+            expected_seconds=124.0,
+            earlier_builds=3,
+            suggested_name="climate-101",
+            directory="climate-101",
+        )
+
+    async def request_of(self, user: Any, build_id: str) -> tuple[Any, Any, Any]:
+        for env in self.all.values():
+            for request in (env.latest, env.current):
+                if request and request.build.id == build_id:
+                    return request.build, env, request
+        raise NotFound("There is no such build.")
+
+    # Builds
+    async def fetch_build(self, build_id: str) -> Build:
+        return (await self.request_of(None, build_id))[0]
+
+    async def standing(self, build: Build) -> Standing:
+        if build.state is BuildState.PENDING:
+            return Standing(3, 130.0, None, 2)
+        return Standing(None, 130.0, 84.0, 2)
+
+    async def fetch_log(self, build_id: str, **_: Any) -> tuple[BuildEvent, ...]:
+        return log_lines(await self.fetch_build(build_id))
+
+    # Launches
+    def _launch(self, launch_id: str) -> Launch:
+        state = list(LaunchState)[int(launch_id[1:]) % 5]
+        return Launch(
+            launch_id,
+            "e000000002",
+            "alice",
+            "",
+            "",
+            state,
+            NOW,
+            "b000000002",
+            40 if state is LaunchState.STARTING else 0,
+            "Server requested" if state is LaunchState.STARTING else "",
+            "/user/alice/lab" if state is LaunchState.READY else None,
+            NOW - timedelta(minutes=5) if state.finished else None,
+            Reason("hub_error", "The server did not answer within 60 seconds.")
+            if state is LaunchState.FAILED
+            else None,
+        )
+
+    async def servers(self, user: Any, token: str) -> tuple[Any, ...]:
+        return ()
+
+
+class HubAuth:
+    """Lets everybody in as alice."""
+
+    access_scopes = frozenset({"access"})
+    login_url = "/hub/login"
+    hub_prefix = "/hub/"
+    hub_host = ""
+    base_url = PREFIX
+
+    async def get_user(self, handler: Any, sync: bool = True) -> dict[str, Any]:
+        return {"name": "alice", "kind": "user", "admin": False, "groups": [], "scopes": ["access"]}
+
+    def check_scopes(self, scopes: Any, model: Any) -> bool:
+        return True
+
+    def get_token(self, handler: Any, in_cookie: bool = True) -> str:
+        return "token"
+
+    def _get_xsrf_token_id(self, handler: Any) -> bytes:
+        return b"canned"
+
+
+class Providers:
+    def __init__(self) -> None:
+        self.all = [
+            SimpleNamespace(prefix="gh", display_name="GitHub", placeholder="owner/name"),
+            SimpleNamespace(
+                prefix="git", display_name="Any git server", placeholder="https://host/repository"
+            ),
+        ]
+
+    def __iter__(self) -> Any:
+        return iter(self.all)
+
+    def __getitem__(self, prefix: str) -> Any:
+        return self.all[0]
+
+    def understand(self, text: str) -> Link:
+        return Link(Spec("gh", text.rstrip("/").split("github.com/")[-1], "spring/2026"))
+
+
+class Events(RequestHandler):
+    """A log that is sent at once, and goes on if its build does."""
+
+    async def get(self, build_id: str) -> None:
+        from jupyterhub_binder.web.events import encode_events, encode_named
+
+        everything = self.settings["services"].builds
+        build = await everything.fetch_build(build_id)
+        self.set_header("Content-Type", "text/event-stream")
+        self.write(encode_events(log_lines(build)))
+        if build.state.finished:
+            reason = {"seq": build.reason.seq} if build.reason else None
+            self.write(encode_named("end", {"state": build.state, "reason": reason}))
+            return
+        await self.flush()
+        await asyncio.sleep(60)
+
+
+class Logo(RequestHandler):
+    def get(self) -> None:
+        folder = hub_template_folders()[0].parent / "static" / "images"
+        self.set_header("Content-Type", "image/png")
+        self.finish((folder / "jupyterhub-80.png").read_bytes())
+
+
+def make_app(environments: tuple[Environment, ...], **settings: Any) -> Application:
+    everything = Everything(environments)
+    pages = make_page_settings(
+        example_url="https://github.com/binder-examples/requirements",
+        example_name="a small example",
+    )
+    services = SimpleNamespace(
+        hub_auth=HubAuth(),
+        providers=Providers(),
+        builds=everything,
+        environments=everything,
+        launches=everything,
+        base_url=PREFIX,
+        hub_url="/hub/",
+        named_servers=True,
+    )
+    static = hub_template_folders()[0].parent / "static"
+    return Application(
+        [
+            *page_handlers(PREFIX, pages),
+            (rf"{PREFIX}api/v1/builds/([^/]+)/events", Events),
+            (r"/hub/static/(.*)", StaticFileHandler, {"path": str(static)}),
+            (r"/hub/logo", Logo),
+        ],
+        services=services,
+        pages=pages,
+        cookie_secret="canned",
+        **settings,
+    )
+
+
+def serve(environments: tuple[Environment, ...], port: int = 0) -> tuple[HTTPServer, int]:
+    server = HTTPServer(make_app(environments))
+    sockets = bind_sockets(port, "127.0.0.1")
+    server.add_sockets(sockets)
+    return server, sockets[0].getsockname()[1]
+
+
+async def main() -> None:
+    serve(all_states(), int(sys.argv[1]) if len(sys.argv) > 1 else 8899)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
