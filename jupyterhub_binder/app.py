@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import json
 import logging
 import signal
 import sys
@@ -25,7 +26,7 @@ from jupyterhub.services.auth import HubOAuth
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from traitlets import Bool, Dict, Int, List, TraitError, Unicode, default, validate
-from traitlets.config import Application, catch_config_error
+from traitlets.config import Application, Config, catch_config_error
 
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.backends.base import BuildBackend
@@ -45,6 +46,9 @@ from jupyterhub_binder.web.pages import make_page_settings
 
 BACKENDS = "jupyterhub_binder.backends"
 """The group of entry points by which a site adds a backend of its own."""
+
+CONFIG_VARIABLE = "JUPYTERHUB_BINDER_CONFIG"
+"""The environment variable by which the hub's configuration sets ours: JSON, class to traits."""
 
 _BODY_BYTES = 1024 * 1024
 _DRAIN_SECONDS = 5.0
@@ -67,7 +71,8 @@ class JupyterHubBinder(Application):
         from jupyterhub_binder.hubconfig import configure
         configure(c)
 
-    Everything else is set in jupyterhub_binder_config.py, or here by --Class.trait=value.
+    Everything else is set in that call, in jupyterhub_binder_config.py, or here by
+    --Class.trait=value.
     """
     examples = """
     jupyterhub-binder serve --generate-config        write a file of all options, explained
@@ -212,11 +217,21 @@ class JupyterHubBinder(Application):
         self.parse_command_line(argv)
         if self.generate_config:
             return
+        self._load_hub_config()
         path = Path(self.config_file).absolute()
         if path.is_file():
             self.load_config_file(path.name, path=str(path.parent))
         elif "config_file" in self.config.JupyterHubBinder:
             self.exit_with(f"There is no configuration file {path}.")
+
+    def _load_hub_config(self) -> None:
+        """Take what `hubconfig.configure` was given; a file and the command line come after."""
+        try:
+            given = json.loads(environ.get(CONFIG_VARIABLE) or "{}")
+        except ValueError:
+            self.exit_with(f"{CONFIG_VARIABLE} is no JSON.")
+        self.update_config(Config(given))
+        self.update_config(self.cli_config)
 
     def start(self) -> None:
         """Serve until SIGTERM or SIGINT; exit with status 1 and a sentence if that fails."""
