@@ -23,11 +23,12 @@ from jupyterhub_binder.backends import venv_plan
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.backends.egress import Egress
 from jupyterhub_binder.backends.sandbox import MISSING, Sandbox
-from jupyterhub_binder.backends.venv_build import Interpreter, Making, Settings
+from jupyterhub_binder.backends.venv_build import Making
 from jupyterhub_binder.backends.venv_image import PREFIX, Folders
 from jupyterhub_binder.backends.venv_plan import Offer
 from jupyterhub_binder.backends.venv_pythons import OWN, closed_folder, find_pythons
 from jupyterhub_binder.backends.venv_requirements import Policy
+from jupyterhub_binder.backends.venv_steps import Interpreter, Settings
 from jupyterhub_binder.backends.venv_uv import PASSED, uv_environment
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError
 from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe

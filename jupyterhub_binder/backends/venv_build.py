@@ -11,68 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from signal import SIGKILL
-from typing import Any, TypeVar
+from typing import Any
 
-from jupyterhub_binder.backends.egress import Egress
-from jupyterhub_binder.backends.sandbox import Mount, Sandbox
 from jupyterhub_binder.backends.venv_image import (
-    MARKER,
     PREFIX,
     Folders,
-    end_processes,
-    measure,
     name_final_place,
 )
-from jupyterhub_binder.backends.venv_plan import Offer, Plan, make_plan
+from jupyterhub_binder.backends.venv_plan import Plan, make_plan
 from jupyterhub_binder.backends.venv_requirements import inside_checkout
-from jupyterhub_binder.backends.venv_uv import Uv, explain, lacks_wheels, redact, without_secrets
+from jupyterhub_binder.backends.venv_steps import Interpreter, Say, Settings, Steps, in_thread
+from jupyterhub_binder.backends.venv_uv import Uv, explain, lacks_wheels, without_secrets
 from jupyterhub_binder.errors import BuildFailed
-from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image, Line, Phase
-from jupyterhub_binder.process import Limits, ProcessFailed, signal_group, stream
+from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image
+from jupyterhub_binder.process import ProcessFailed
 
-T = TypeVar("T")
-Say = Callable[[BackendOutput], Awaitable[None]]
-
-_KEPT_LINES = 300
-_WATCH_SECONDS = 2.0
 _MOST_INCLUDED_BYTES = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Interpreter:
-    """A Python of this machine."""
-
-    program: Path
-    version: str
-    """In full: ``3.11.7``."""
-    prefix: Path
-    """The folder that holds all of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What an admin chose, as one build needs it."""
-
-    uv: Path
-    uv_environment: Mapping[str, str]
-    interpreters: Mapping[str, Interpreter]
-    offer: Offer
-    sandbox: Sandbox | None
-    base_packages: Sequence[str]
-    constraints: Sequence[str]
-    smoke_test: Sequence[str]
-    link_mode: str
-    egress: Egress
-    build_network: bool
-    max_image_bytes: int
-    max_memory_bytes: int
 
 
 class Making:
@@ -87,31 +45,29 @@ class Making:
         self._folders = folders
         self._settings = settings
         self._workspace = folders.workspace(job.build.key, job.build.id)
-        self._say: Say = _say_nothing
-        self._output: list[str] = []
-        self._too_big = False
+        self._steps = Steps(self._workspace, settings)
 
     def outputs(self) -> AsyncGenerator[BackendOutput, None]:
         """Make it, and tell what happens."""
         return _spool(self._run)
 
     async def _run(self, say: Say) -> None:
-        self._say = say
+        self._steps.say = say
         left = self._build.checkpoint.get("workspace")
         if isinstance(left, str) and left == Path(left).name and left.startswith(self._build.key):
-            await _in_thread(self._folders.clear, self._folders.building / left)
+            await in_thread(self._folders.clear, self._folders.building / left)
         await say(Checkpoint({"workspace": self._workspace.path.name}))
         try:
             image = await self._make()
         finally:
-            await _in_thread(self._folders.clear, self._workspace.path)
+            await in_thread(self._folders.clear, self._workspace.path)
         await say(image)
 
     async def _make(self) -> Image:
         begun = time.monotonic()
-        plan = await _in_thread(self._plan)
+        plan = await in_thread(self._plan)
         interpreter = self._settings.interpreters[plan.python]
-        await _in_thread(self._workspace.begin, self._checkout)
+        await in_thread(self._workspace.begin, self._checkout)
         await self._create(interpreter)
         await self._install(plan, interpreter)
         if plan.post_build:
@@ -139,61 +95,63 @@ class Making:
     # --- The steps ---
 
     async def _create(self, interpreter: Interpreter) -> None:
-        await self._tell(f"Making an environment with Python {interpreter.version}")
+        await self._steps.tell(f"Making an environment with Python {interpreter.version}")
         uv = Uv(self._settings.uv, self._workspace.environment)
-        await self._trusted(uv.venv(str(interpreter.program), prompt=self._workspace.final.name))
-        await _in_thread(self._workspace.place_checkout)
+        await self._steps.trusted(
+            uv.venv(str(interpreter.program), prompt=self._workspace.final.name)
+        )
+        await in_thread(self._workspace.place_checkout)
 
     async def _install(self, plan: Plan, interpreter: Interpreter) -> None:
         wanted = plan.requirements
         asked = [*self._settings.base_packages, *wanted.packages]
-        asked += [_placed(text, self._seen / "repo") for text in wanted.sources]
+        asked += [_placed(text, self._steps.seen / "repo") for text in wanted.sources]
         limits = [*self._settings.constraints, *wanted.constraints]
-        await _in_thread(self._workspace.write_requirements, _lines(asked), _lines(limits))
+        await in_thread(self._workspace.write_requirements, _lines(asked), _lines(limits))
         if not asked:
             (self._workspace.work / "lock.txt").touch()
             return
         if not wanted.sources and await self._install_wheels(plan):
             return
-        await self._tell("Some packages come as source: building them in the sandbox")
+        await self._steps.tell("Some packages come as source: building them in the sandbox")
         await self._install_sources(plan, interpreter)
 
     async def _install_wheels(self, plan: Plan) -> bool:
         """Install ready-made packages; say False where some would have to be built."""
         uv = Uv(self._settings.uv, self._workspace.environment)
-        await self._tell("Choosing versions of all packages")
+        await self._steps.tell("Choosing versions of all packages")
         try:
-            await self._trusted(self._resolve(uv, plan, build=False))
+            await self._steps.trusted(self._resolve(uv, plan, build=False))
         except ProcessFailed as error:
-            if lacks_wheels(self._output) and self._settings.offer.runs_code:
+            if lacks_wheels(self._steps.output) and self._settings.offer.runs_code:
                 return False
             raise self._unresolvable() from error
-        await self._tell("Installing them")
+        await self._steps.tell("Installing them")
         lock = self._workspace.work / "lock.txt"
         try:
-            await self._trusted(
+            await self._steps.trusted(
                 uv.install(
                     plan.requirements, lock=lock, link_mode=self._settings.link_mode, build=False
                 )
             )
         except ProcessFailed as error:
             raise BuildFailed(
-                f"uv could not install the packages: {explain(self._output)}"
+                f"uv could not install the packages: {explain(self._steps.output)}"
             ) from error
         return True
 
     async def _install_sources(self, plan: Plan, interpreter: Interpreter) -> None:
-        uv = Uv(self._settings.uv, self._seen)
+        uv = Uv(self._settings.uv, self._steps.seen)
         # A cache of its own: what a build writes there, nobody else ever reads.
-        cache = {"UV_CACHE_DIR": str(self._temporary / "uv-cache"), "UV_NO_CONFIG": "1"}
+        cache = {"UV_CACHE_DIR": str(self._steps.temporary / "uv-cache"), "UV_NO_CONFIG": "1"}
         env = without_secrets(self._settings.uv_environment) | cache
         lock = self._workspace.work / "lock.txt"
         install = uv.install(plan.requirements, lock=lock, link_mode="copy", build=True)
         try:
-            await self._untrusted(
+            await self._steps.untrusted(
                 self._resolve(uv, plan, build=True), interpreter, env=env, network=True
             )
-            await self._untrusted(install, interpreter, env=env, network=True)
+            await self._steps.untrusted(install, interpreter, env=env, network=True)
         except ProcessFailed as error:
             raise self._unresolvable() from error
 
@@ -208,9 +166,9 @@ class Making:
         )
 
     def _unresolvable(self) -> BuildFailed:
-        why = explain(self._output)
+        why = explain(self._steps.output)
         more = ""
-        if lacks_wheels(self._output):
+        if lacks_wheels(self._steps.output):
             more = (
                 " This hub installs ready-made packages (wheels); choose versions that have one "
                 f"for its Python. {self._settings.offer.why_not}"
@@ -223,21 +181,21 @@ class Making:
 
     async def _post_build(self, path: str, interpreter: Interpreter) -> None:
         network = self._settings.build_network
-        await self._tell(f"Running {path}" + ("" if network else ", without network"))
-        script = self._seen / "repo" / path
+        await self._steps.tell(f"Running {path}" + ("" if network else ", without network"))
+        script = self._steps.seen / "repo" / path
         env = {
-            "PATH": f"{self._seen}/bin:/usr/local/bin:/usr/bin:/bin",
-            "VIRTUAL_ENV": str(self._seen),
-            "REPO_DIR": str(self._seen / "repo"),
+            "PATH": f"{self._steps.seen}/bin:/usr/local/bin:/usr/bin:/bin",
+            "VIRTUAL_ENV": str(self._steps.seen),
+            "REPO_DIR": str(self._steps.seen / "repo"),
             "PYTHONUNBUFFERED": "1",
         }
         run = ["/bin/sh", "-c", 'chmod +x -- "$0" && exec "$0"', script]
         try:
-            await self._untrusted(
-                run, interpreter, env=env, cwd=self._seen / "repo", network=network
+            await self._steps.untrusted(
+                run, interpreter, env=env, cwd=self._steps.seen / "repo", network=network
             )
         except ProcessFailed as error:
-            said = next((line for line in reversed(self._output) if line.strip()), "")
+            said = next((line for line in reversed(self._steps.output) if line.strip()), "")
             tail = f" Its last line: {said[:300]}" if said else ""
             raise BuildFailed(
                 f"{path} failed ({_status(error)}).{tail}", code="post_build_failed"
@@ -245,14 +203,14 @@ class Making:
 
     async def _compile(self, interpreter: Interpreter) -> None:
         """Compile to bytecode, with the base interpreter: the environment's own runs its .pth."""
-        await self._tell("Compiling to bytecode, so that servers start fast")
+        await self._steps.tell("Compiling to bytecode, so that servers start fast")
         folder = self._workspace.environment / "lib"
         run = [interpreter.program, "-I", "-S", "-m", "compileall", "-qq", "-j", "0", folder]
         if self._settings.sandbox:
-            run[-1] = self._seen / "lib"
-            work = self._untrusted(run, interpreter, env={}, cwd=self._seen)
+            run[-1] = self._steps.seen / "lib"
+            work = self._steps.untrusted(run, interpreter, env={}, cwd=self._steps.seen)
         else:
-            work = self._trusted(list(map(str, run)))
+            work = self._steps.trusted(list(map(str, run)))
         # Packages may hold files for other versions of Python: those stay as they are.
         with contextlib.suppress(ProcessFailed):
             await work
@@ -262,8 +220,11 @@ class Making:
             return
         program, *rest = self._settings.smoke_test
         try:
-            await self._untrusted(
-                [self._seen / "bin" / program, *rest], interpreter, env={}, cwd=self._seen
+            await self._steps.untrusted(
+                [self._steps.seen / "bin" / program, *rest],
+                interpreter,
+                env={},
+                cwd=self._steps.seen,
             )
         except ProcessFailed as error:
             raise BuildFailed(
@@ -274,16 +235,16 @@ class Making:
 
     async def _finish(self, plan: Plan, interpreter: Interpreter, begun: float) -> Image:
         if not self._settings.sandbox:
-            await _in_thread(name_final_place, self._workspace.environment, self._workspace.final)
+            await in_thread(name_final_place, self._workspace.environment, self._workspace.final)
         try:
-            lock = await _in_thread(self._workspace.read_lock)
+            lock = await in_thread(self._workspace.read_lock)
         except OSError as error:
             raise BuildFailed("The build damaged its own list of packages.") from error
-        await self._check_size()
+        await self._steps.check_size()
         image = PREFIX + self._build.key
         note = self._note(plan, interpreter, image, lock)
-        usage = await _in_thread(self._folders.finish, self._workspace, note, lock)
-        await self._tell(
+        usage = await in_thread(self._folders.finish, self._workspace, note, lock)
+        await self._steps.tell(
             f"Built in {time.monotonic() - begun:.0f} s: {note['packages']} packages, "
             f"{usage.files} files, {usage.size_bytes / 2**20:.0f} MiB"
         )
@@ -308,122 +269,6 @@ class Making:
             "post_build": plan.post_build,
         }
 
-    # --- How they run ---
-
-    @property
-    def _seen(self) -> Path:
-        """Return the environment's path as untrusted steps see it."""
-        return self._workspace.final if self._settings.sandbox else self._workspace.environment
-
-    @property
-    def _temporary(self) -> Path:
-        return Path("/tmp") if self._settings.sandbox else self._workspace.home / "tmp"  # noqa: S108
-
-    async def _tell(self, text: str) -> None:
-        await self._say(Line(Phase.BUILDING, text))
-
-    async def _trusted(self, args: Sequence[str]) -> None:
-        await self._stream(args, self._settings.uv_environment, self._workspace.path)
-
-    async def _untrusted(
-        self,
-        args: Sequence[str | Path],
-        interpreter: Interpreter,
-        *,
-        env: Mapping[str, str],
-        cwd: Path | None = None,
-        network: bool = False,
-    ) -> None:
-        sandbox = self._settings.sandbox
-        if sandbox is None:
-            await self._unsandboxed(args, env, cwd)
-            return
-        mounts = [
-            Mount.same(interpreter.prefix),
-            Mount.same(self._settings.uv),
-            Mount.same(self._workspace.work, writable=True),
-            Mount(self._workspace.environment, self._workspace.final, writable=True),
-        ]
-        async with contextlib.AsyncExitStack() as stack:
-            if network:
-                way = await stack.enter_async_context(
-                    self._settings.egress.open(self._workspace.path / "egress")
-                )
-                mounts += way.mounts
-                env = {**env, **way.env}
-                args = way.wrap(interpreter.program, args)
-            command = sandbox.command(
-                args,
-                home=self._workspace.home,
-                mounts=mounts,
-                env=env,
-                cwd=cwd or self._workspace.work,
-            )
-            await self._stream(command, {"PATH": os.defpath}, self._workspace.path)
-
-    async def _unsandboxed(
-        self, args: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None
-    ) -> None:
-        home = self._workspace.home
-        (home / "tmp").mkdir(exist_ok=True)
-        own = {"PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home / "tmp"), **env}
-        await self._stream(args, own, cwd or self._workspace.work)
-        # One that left the process group is found by its environment.
-        await _in_thread(end_processes, self._workspace.path)
-
-    async def _stream(self, args: Sequence[str | Path], env: Mapping[str, str], cwd: Path) -> None:
-        """Run a command of the build; its lines go to the log, the last are kept."""
-        self._output.clear()
-        watch: list[asyncio.Task[None]] = []
-        limits = Limits(
-            memory_bytes=self._settings.max_memory_bytes or None,
-            file_bytes=self._settings.max_image_bytes or None,
-        )
-        lines = stream(
-            args,
-            env={**env, MARKER: str(self._workspace.path)},
-            cwd=cwd,
-            limits=limits,
-            started=lambda pgid: watch.append(asyncio.create_task(self._watch_size(pgid))),
-        )
-        try:
-            async with contextlib.aclosing(lines):
-                async for line in lines:
-                    plain = redact(line)
-                    self._output.append(plain)
-                    del self._output[:-_KEPT_LINES]
-                    await self._say(Line(Phase.BUILDING, plain))
-        except ProcessFailed as error:
-            if self._too_big:
-                raise self._oversize() from error
-            raise
-        finally:
-            for task in watch:
-                task.cancel()
-
-    async def _watch_size(self, pgid: int) -> None:
-        """End a step that fills the disk."""
-        while self._settings.max_image_bytes:
-            await asyncio.sleep(_WATCH_SECONDS)
-            usage = await asyncio.to_thread(measure, self._workspace.path)
-            if usage.size_bytes > 2 * self._settings.max_image_bytes:
-                self._too_big = True
-                signal_group(pgid, SIGKILL)
-                return
-
-    async def _check_size(self) -> None:
-        usage = await _in_thread(measure, self._workspace.environment)
-        if self._settings.max_image_bytes and usage.size_bytes > self._settings.max_image_bytes:
-            raise self._oversize()
-
-    def _oversize(self) -> BuildFailed:
-        most = self._settings.max_image_bytes / 2**20
-        return BuildFailed(
-            f"The environment takes more than the {most:.0f} MiB that this hub allows. "
-            "Name fewer or smaller packages.",
-            code="too_big",
-        )
-
 
 def _placed(text: str, repo: Path) -> str:
     """Return a source of the checkout with its whole path."""
@@ -441,20 +286,6 @@ def _bare(requirement: str) -> str:
 
 def _status(error: ProcessFailed) -> str:
     return f"exit status {error.returncode}" if error.returncode > 0 else error.message
-
-
-async def _say_nothing(_: BackendOutput) -> None:
-    return
-
-
-async def _in_thread(work: Callable[..., T], *args: Any) -> T:
-    """Run in a thread; a cancel waits for its end, so that nobody works behind our back."""
-    future = asyncio.ensure_future(asyncio.to_thread(work, *args))
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait({future})
-        raise
 
 
 async def _spool(work: Callable[[Say], Awaitable[None]]) -> AsyncGenerator[BackendOutput, None]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from jupyterhub_binder.backends.venv_build import Interpreter
+from jupyterhub_binder.backends.venv_steps import Interpreter
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.process import ProcessFailed, run
 

@@ -19,6 +19,7 @@ from jupyterhub_binder.model import (
     Line,
     Phase,
     Recipe,
+    RecipeFile,
     Spec,
 )
 from jupyterhub_binder.slugs import content_key, new_id
@@ -86,3 +87,49 @@ def checkpoints(outputs: list[BackendOutput]) -> list[Checkpoint]:
 def image_of(outputs: list[BackendOutput]) -> Image:
     assert isinstance(outputs[-1], Image)
     return outputs[-1]
+
+
+def make_checkout(folder: Path, files: Mapping[str, str | bytes]) -> Path:
+    """A folder of files; a `postBuild` may be run."""
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def recipe_of(checkout: Path) -> Recipe:
+    """The files at the root of a checkout, each of them used."""
+    files = sorted(path for path in checkout.iterdir() if path.is_file())
+    return Recipe(
+        files=tuple(
+            RecipeFile(path.name, path.name, used=True, text=path.read_text(errors="replace"))
+            for path in files
+            if path.name in KINDS
+        )
+    )
+
+
+KINDS = frozenset(
+    {
+        "requirements.txt",
+        "environment.yml",
+        "postBuild",
+        "setup.py",
+        "apt.txt",
+        "runtime.txt",
+        "install.R",
+        "Dockerfile",
+        "start",
+    }
+)
+
+
+def job_of(
+    folder: Path, files: Mapping[str, str | bytes], *, python: str = "", **more: Any
+) -> BuildJob:
+    """A job that builds these files."""
+    checkout = make_checkout(folder, files)
+    recipe = replace(recipe_of(checkout), python=python)
+    return make_job(recipe=recipe, checkout=checkout, **more)

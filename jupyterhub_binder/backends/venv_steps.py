@@ -1,0 +1,212 @@
+"""How the steps of a venv build run: where, with which limits, what they may see and reach.
+
+Their lines go to the build's log, with credentials hidden; the last of them are kept for
+whoever must explain a failure. What the steps are is `venv_build`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any, TypeVar
+
+from jupyterhub_binder.backends.egress import Egress
+from jupyterhub_binder.backends.sandbox import Mount, Sandbox
+from jupyterhub_binder.backends.venv_image import MARKER, Workspace, end_processes, measure
+from jupyterhub_binder.backends.venv_plan import Offer
+from jupyterhub_binder.backends.venv_uv import redact
+from jupyterhub_binder.errors import BuildFailed
+from jupyterhub_binder.model import BackendOutput, Line, Phase
+from jupyterhub_binder.process import Limits, ProcessFailed, signal_group, stream
+
+T = TypeVar("T")
+Say = Callable[[BackendOutput], Awaitable[None]]
+
+_KEPT_LINES = 300
+_WATCH_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python of this machine."""
+
+    program: Path
+    version: str
+    """In full: ``3.11.7``."""
+    prefix: Path
+    """The folder that holds all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an admin chose, as one build needs it."""
+
+    uv: Path
+    uv_environment: Mapping[str, str]
+    interpreters: Mapping[str, Interpreter]
+    offer: Offer
+    sandbox: Sandbox | None
+    base_packages: Sequence[str]
+    constraints: Sequence[str]
+    smoke_test: Sequence[str]
+    link_mode: str
+    egress: Egress
+    build_network: bool
+    max_image_bytes: int
+    max_memory_bytes: int
+
+
+class Steps:
+    """Runs the steps of one build."""
+
+    def __init__(self, workspace: Workspace, settings: Settings) -> None:
+        self._workspace = workspace
+        self._settings = settings
+        self._too_big = False
+        self.say: Say = _say_nothing
+        """Takes what the build tells."""
+        self.output: list[str] = []
+        """The last lines of the last step."""
+
+    @property
+    def seen(self) -> Path:
+        """Return the environment's path as untrusted steps see it."""
+        return self._workspace.final if self._settings.sandbox else self._workspace.environment
+
+    @property
+    def temporary(self) -> Path:
+        """Return the folder that untrusted steps take for /tmp."""
+        return Path("/tmp") if self._settings.sandbox else self._workspace.home / "tmp"  # noqa: S108
+
+    async def tell(self, text: str) -> None:
+        """Put a line of our own into the log."""
+        await self.say(Line(Phase.BUILDING, text))
+
+    async def trusted(self, args: Sequence[str]) -> None:
+        """Run what runs nothing of a stranger's, on the host. Raises ProcessFailed."""
+        await self._stream(args, self._settings.uv_environment, self._workspace.path)
+
+    async def untrusted(
+        self,
+        args: Sequence[str | Path],
+        interpreter: Interpreter,
+        *,
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        network: bool = False,
+    ) -> None:
+        """Run a stranger's code, in the sandbox if there is one. Raises ProcessFailed.
+
+        It sees the environment under its final name, and can write to it. `network` gives it
+        the way out to allowed hosts. Where an admin allows it without a sandbox, it runs as
+        the service's user with the service's network.
+        """
+        sandbox = self._settings.sandbox
+        if sandbox is None:
+            await self._unsandboxed(args, env, cwd)
+            return
+        mounts = [
+            Mount.same(interpreter.prefix),
+            Mount.same(self._settings.uv),
+            Mount.same(self._workspace.work, writable=True),
+            Mount(self._workspace.environment, self._workspace.final, writable=True),
+        ]
+        async with contextlib.AsyncExitStack() as stack:
+            if network:
+                way = await stack.enter_async_context(
+                    self._settings.egress.open(self._workspace.path / "egress")
+                )
+                mounts += way.mounts
+                env = {**env, **way.env}
+                args = way.wrap(interpreter.program, args)
+            command = sandbox.command(
+                args,
+                home=self._workspace.home,
+                mounts=mounts,
+                env=env,
+                cwd=cwd or self._workspace.work,
+            )
+            await self._stream(command, {"PATH": os.defpath}, self._workspace.path)
+
+    async def _unsandboxed(
+        self, args: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None
+    ) -> None:
+        home = self._workspace.home
+        (home / "tmp").mkdir(exist_ok=True)
+        own = {"PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home / "tmp"), **env}
+        await self._stream(args, own, cwd or self._workspace.work)
+        # One that left the process group is found by its environment.
+        await in_thread(end_processes, self._workspace.path)
+
+    async def _stream(self, args: Sequence[str | Path], env: Mapping[str, str], cwd: Path) -> None:
+        """Run a command of the build; its lines go to the log, the last are kept."""
+        self.output.clear()
+        watch: list[asyncio.Task[None]] = []
+        limits = Limits(
+            memory_bytes=self._settings.max_memory_bytes or None,
+            file_bytes=self._settings.max_image_bytes or None,
+        )
+        lines = stream(
+            args,
+            env={**env, MARKER: str(self._workspace.path)},
+            cwd=cwd,
+            limits=limits,
+            started=lambda pgid: watch.append(asyncio.create_task(self._watch_size(pgid))),
+        )
+        try:
+            async with contextlib.aclosing(lines):
+                async for line in lines:
+                    plain = redact(line)
+                    self.output.append(plain)
+                    del self.output[:-_KEPT_LINES]
+                    await self.say(Line(Phase.BUILDING, plain))
+        except ProcessFailed as error:
+            if self._too_big:
+                raise self._oversize() from error
+            raise
+        finally:
+            for task in watch:
+                task.cancel()
+
+    async def _watch_size(self, pgid: int) -> None:
+        """End a step that fills the disk."""
+        while self._settings.max_image_bytes:
+            await asyncio.sleep(_WATCH_SECONDS)
+            usage = await asyncio.to_thread(measure, self._workspace.path)
+            if usage.size_bytes > 2 * self._settings.max_image_bytes:
+                self._too_big = True
+                signal_group(pgid, SIGKILL)
+                return
+
+    async def check_size(self) -> None:
+        """Raise BuildFailed if the environment is too big."""
+        usage = await in_thread(measure, self._workspace.environment)
+        if self._settings.max_image_bytes and usage.size_bytes > self._settings.max_image_bytes:
+            raise self._oversize()
+
+    def _oversize(self) -> BuildFailed:
+        most = self._settings.max_image_bytes / 2**20
+        return BuildFailed(
+            f"The environment takes more than the {most:.0f} MiB that this hub allows. "
+            "Name fewer or smaller packages.",
+            code="too_big",
+        )
+
+
+async def _say_nothing(_: BackendOutput) -> None:
+    return
+
+
+async def in_thread(work: Callable[..., T], *args: Any) -> T:
+    """Run in a thread; a cancel waits for its end, so that nobody works behind our back."""
+    future = asyncio.ensure_future(asyncio.to_thread(work, *args))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait({future})
+        raise
