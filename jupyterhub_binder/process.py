@@ -215,6 +215,12 @@ async def _end_group(process: asyncio.subprocess.Process, grace_seconds: float) 
         pass
     signal_group(process.pid, signal.SIGKILL)
     await process.wait()
+    # What nobody read keeps the pipe open, and so may a grandchild that left the group.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            for pipe in (process.stdout, process.stderr):
+                while pipe is not None and await pipe.read(_CHUNK):
+                    pass
 
 
 def signal_group(pgid: int, number: signal.Signals) -> bool:
