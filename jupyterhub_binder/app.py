@@ -363,7 +363,7 @@ class JupyterHubBinder(Application):
         return builds
 
     def _listen(self, stack: contextlib.AsyncExitStack) -> None:
-        streams = Streams()
+        self.streams = streams = Streams()
         services = Services(
             hub_auth=self.hub_auth,
             hub=self.hub,

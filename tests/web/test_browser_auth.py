@@ -1,0 +1,103 @@
+"""A browser's way in: the hub's login, the cookie, and the XSRF token that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from jupyterhub_binder.app import JupyterHubBinder
+from tests.git_server import GitRepo
+from tests.web.api_client import Answer, check_answer
+from tests.web.fake_hub import FakeHub
+
+FETCH = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"}
+NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none"}
+
+
+class Browser:
+    """A session with cookies; `xsrf` is the token of the service's own cookie."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self.session = session
+        self.url = url
+
+    @property
+    def xsrf(self) -> str:
+        return self.session.cookie_jar.filter_cookies(self.url)["_xsrf"].value  # type: ignore[arg-type]
+
+    async def __call__(self, method: str, path: str, headers=FETCH, **kwargs) -> Answer:
+        async with self.session.request(
+            method, f"{self.url}{path}", headers=headers, allow_redirects=False, **kwargs
+        ) as response:
+            answer = Answer(response.status, response.headers, await response.text())
+        check_answer(method, "/" + path.partition("?")[0], answer)
+        return answer
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(hub: FakeHub, service: JupyterHubBinder, service_url: str) -> AsyncIterator[Browser]:
+    """A browser in which ada has logged in."""
+    hub.visitor = "ada"
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        async with session.get(service_url, headers=NAVIGATE) as response:
+            assert response.status == 200, await response.text()
+        yield Browser(session, service_url)
+
+
+async def test_a_stranger_is_sent_to_the_hub(hub: FakeHub, service_url: str, session) -> None:
+    async with session.get(service_url, headers=NAVIGATE, allow_redirects=False) as response:
+        assert response.status == 302
+        assert response.headers["Location"].startswith(f"{hub.url}/hub/api/oauth2/authorize")
+
+
+async def test_after_the_login_the_api_knows_who_i_am(browser: Browser) -> None:
+    answer = await browser("GET", "api/v1/", headers={**FETCH, "X-XSRFToken": browser.xsrf})
+    assert answer.json["user"]["name"] == "ada"
+
+
+async def test_a_cookie_alone_writes_nothing(browser: Browser, git_repo: GitRepo) -> None:
+    body = {"url": git_repo.url, "build": False}
+    for headers in (FETCH, {}, NAVIGATE, {**FETCH, "X-XSRFToken": "made-up"}):
+        answer = await browser("POST", "api/v1/environments", headers=headers, json=body)
+        assert (answer.status, answer.code) == (403, "xsrf")
+    headers = {**FETCH, "X-XSRFToken": browser.xsrf}
+    answer = await browser("POST", "api/v1/environments", headers=headers, json=body)
+    assert answer.status == 201
+
+
+async def test_a_script_of_another_page_reads_nothing(browser: Browser) -> None:
+    answer = await browser("GET", "api/v1/environments")
+    assert (answer.status, answer.code) == (403, "xsrf")
+
+
+async def test_an_event_source_has_its_token_in_the_query(browser: Browser) -> None:
+    answer = await browser("GET", f"api/v1/builds/23456789ab/events?_xsrf={browser.xsrf}")
+    assert answer.status == 404
+    assert (await browser("GET", "api/v1/builds/23456789ab/events")).status == 403
+
+
+async def test_a_token_needs_no_xsrf_token(browser: Browser, git_repo: GitRepo) -> None:
+    headers = {**FETCH, "Authorization": "token bob-token"}
+    body = {"url": git_repo.url, "build": False}
+    answer = await browser("POST", "api/v1/environments", headers=headers, json=body)
+    assert (answer.status, answer.json["owner"]) == (201, "bob")
+
+
+async def test_a_forged_cookie_is_nobody(service_url: str) -> None:
+    cookies = {"service-binder": "2|1:0|10:1700000000|14:service-binder|12:YWRh|abcdef"}
+    async with aiohttp.ClientSession(cookies=cookies) as session:
+        async with session.get(f"{service_url}api/v1/", headers=NAVIGATE) as response:
+            assert response.status == 401
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example/", "/\\evil.example"])
+async def test_nothing_redirects_to_another_site(browser: Browser, target: str) -> None:
+    async with browser.session.get(
+        f"{browser.url}?next={target}", headers=NAVIGATE, allow_redirects=False
+    ) as response:
+        location = response.headers.get("Location", "")
+        assert urlsplit(location).netloc in ("", urlsplit(browser.url).netloc)

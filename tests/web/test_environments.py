@@ -1,0 +1,121 @@
+"""Environments through the API, as a program uses it."""
+
+from __future__ import annotations
+
+import pytest
+
+from jupyterhub_binder.app import JupyterHubBinder
+from tests.git_server import GitRepo
+from tests.web.api_client import Api
+from tests.web.conftest import Person, wait_for_build
+
+
+async def test_a_link_is_resolved_before_anything_is_kept(ada: Api, git_repo: GitRepo) -> None:
+    before = (await ada("GET", "api/v1/environments")).json["total"]
+    answer = await ada("POST", "api/v1/resolve", {"url": git_repo.url})
+    assert answer.status == 200, answer.text
+    assert answer.json["resolved_ref"] == git_repo.head
+    assert answer.json["provider"] == "git"
+    assert (await ada("GET", "api/v1/environments")).json["total"] == before
+
+
+async def test_an_environment_is_created_built_and_read(ada: Api, new_environment) -> None:
+    made = await new_environment(name="Course, week 1", content="leave", path="./a//b.ipynb")
+    assert (made["name"], made["content"], made["path"]) == ("Course, week 1", "leave", "a/b.ipynb")
+    build = await wait_for_build(ada, made["latest"]["id"])
+    assert (build["state"], build["number"], build["environment"]["id"]) == ("built", 1, made["id"])
+    read = (await ada("GET", f"api/v1/environments/{made['id']}")).json
+    assert read["state"] == "ready"
+    assert read["current"]["id"] == build["id"]
+
+
+async def test_what_is_answered_can_be_sent_back(ada: Api, new_environment) -> None:
+    made = await new_environment(build=False)
+    body = {key: made[key] for key in ("provider", "spec", "ref", "path", "name")}
+    answer = await ada("POST", "api/v1/environments", {**body, "build": False})
+    assert answer.status == 201, answer.text
+    assert answer.json["repo"] == made["repo"]
+    assert answer.headers["Location"] == answer.json["links"]["self"]
+
+
+async def test_a_ref_of_its_own_wins_over_the_link(ada: Api, git_repo: GitRepo) -> None:
+    sha = git_repo.branch("topic/slashes")
+    answer = await ada("POST", "api/v1/resolve", {"url": git_repo.url, "ref": "topic/slashes"})
+    assert answer.status == 200, answer.text
+    assert (answer.json["ref"], answer.json["resolved_ref"]) == ("topic/slashes", sha)
+
+
+async def test_a_ref_that_is_not_there_is_422(ada: Api, git_repo: GitRepo) -> None:
+    answer = await ada("POST", "api/v1/resolve", {"url": git_repo.url, "ref": "nowhere"})
+    assert (answer.status, answer.code) == (422, "ref_not_found")
+
+
+async def test_lists_are_paged_searched_and_ordered(person: Person, git_repo: GitRepo) -> None:
+    bob = person("bob")
+    for name in ("cherry", "apple", "banana"):
+        body = {"url": git_repo.url, "name": name, "build": False}
+        assert (await bob("POST", "api/v1/environments", body)).status == 201
+    listed = (await bob("GET", "api/v1/environments?order=name&limit=2&offset=1")).json
+    assert [item["name"] for item in listed["items"]] == ["banana", "cherry"]
+    assert (listed["total"], listed["offset"], listed["limit"]) == (3, 1, 2)
+    found = (await bob("GET", "api/v1/environments?search=pp")).json
+    assert [item["name"] for item in found["items"]] == ["apple"]
+
+
+async def test_a_deleted_environment_comes_back(ada: Api, new_environment) -> None:
+    path = f"api/v1/environments/{(await new_environment(build=False))['id']}"
+    assert (await ada("DELETE", path)).json["deleted"] is not None
+    assert (await ada("GET", path)).status == 404
+    assert (await ada("POST", f"{path}/restore")).json["deleted"] is None
+    assert (await ada("GET", path)).status == 200
+
+
+async def test_a_build_that_fails_says_why_and_where(ada: Api, new_environment) -> None:
+    made = await new_environment(options={"fake": {"fail_at": "building", "reason": "No disk."}})
+    build = await wait_for_build(ada, made["latest"]["id"])
+    assert build["state"] == "failed"
+    assert "No disk." in build["reason"]["message"]
+    path = f"api/v1/environments/{made['id']}/current"
+    assert (await ada("PUT", path, {"number": 1})).code == "not_built"
+
+
+async def test_a_build_is_cancelled_by_who_wants_it(
+    ada: Api, service: JupyterHubBinder, new_environment
+) -> None:
+    made = await new_environment(options={"fake": {"gate": "cancel"}})
+    await service.build_backend.gate("cancel").reached.wait()
+    build = (await ada("POST", f"api/v1/builds/{made['latest']['id']}/cancel")).json
+    assert build["state"] == "cancelled"
+    assert (await ada("GET", f"api/v1/environments/{made['id']}")).json["state"] == "cancelled"
+
+
+async def test_the_log_is_text_without_escapes_or_overwritten_lines(
+    ada: Api, new_environment
+) -> None:
+    made = await new_environment(options={"fake": {"progress": True, "lines": 20, "hostile": True}})
+    await wait_for_build(ada, made["latest"]["id"])
+    answer = await ada("GET", f"api/v1/builds/{made['latest']['id']}/log?download")
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert not any(character in answer.text for character in "\x1b\x00\r\x07")
+    assert "100 %" in answer.text
+    assert " 50 %" not in answer.text
+
+
+async def test_a_server_is_launched_and_listed(ada: Api, hub, new_environment) -> None:
+    made = await new_environment(name="To launch")
+    await wait_for_build(ada, made["latest"]["id"])
+    path = f"api/v1/environments/{made['id']}/launches"
+    launch = (await ada("POST", path, {"server_name": "launched"})).json
+    async with ada.events(f"api/v1/launches/{launch['id']}/events") as events:
+        seen = [event async for event in events]
+    assert seen[-1].event == "end"
+    assert seen[-1].json()["state"] == "ready", seen[-1].data
+    assert hub.servers["ada"]["launched"]["user_options"] == {"environment": made["id"]}
+    servers = (await ada("GET", "api/v1/servers")).json["items"]
+    assert {"id": made["id"], "name": "To launch"} in [each["environment"] for each in servers]
+
+
+@pytest.mark.parametrize("missing", ["23456789ab", "zzzz", "0"])
+async def test_things_that_are_not_there_are_404(ada: Api, missing: str) -> None:
+    for path in ("environments/{}", "builds/{}", "builds/{}/events", "launches/{}"):
+        assert (await ada("GET", f"api/v1/{path.format(missing)}")).status == 404
