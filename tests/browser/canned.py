@@ -76,9 +76,7 @@ def make_build(number: int, state: BuildState, phase: Phase, **changes: Any) -> 
         phase=phase,
         created=NOW - timedelta(hours=4),
         created_by="alice",
-        started=NOW - timedelta(hours=3, seconds=124)
-        if finished
-        else NOW - timedelta(seconds=84),
+        started=NOW - timedelta(hours=3, seconds=124) if finished else NOW - timedelta(seconds=84),
         finished=finished,
         size_bytes=1_204_000_000 if state is BuildState.BUILT else None,
         lines=127,
@@ -137,7 +135,7 @@ def all_states() -> tuple[Environment, ...]:
             "build_failed",
             "numpy 1.19 has no build for Python 3.12. Pin python=3.9 in environment.yml, "
             "or raise numpy.",
-            212,
+            124,
         ),
     )
     cancelled = make_build(5, BuildState.CANCELLED, Phase.BUILDING)
@@ -207,7 +205,9 @@ class Everything:
     async def history(self, user: Any, environment_id: str, **_: Any) -> Page[BuildRequest]:
         env = self.all[environment_id]
         older = [
-            BuildRequest(env.id, n, make_build(90 + n, s, Phase.BUILT), NOW - timedelta(days=n), "a")
+            BuildRequest(
+                env.id, n, make_build(90 + n, s, Phase.BUILT), NOW - timedelta(days=n), "a"
+            )
             for n, s in ((2, BuildState.BUILT), (1, BuildState.CANCELLED))
         ]
         newest = [env.latest] if env.latest is env.current else [env.latest, env.current]
@@ -229,7 +229,9 @@ class Everything:
         )
         findings = [
             Finding(
-                Severity.WARNING, "unpinned", "5 packages have no version: a later build may differ."
+                Severity.WARNING,
+                "unpinned",
+                "5 packages have no version: a later build may differ.",
             )
         ]
         if bad:

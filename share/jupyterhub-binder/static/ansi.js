@@ -71,6 +71,11 @@ export function plainText(line) {
   return line.replace(CODES, "");
 }
 
+/** Characters that nobody sees, or that turn the reading direction. */
+export const UNSEEN =
+  // eslint-disable-next-line no-control-regex
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
+
 /**
  * @param {Style} style
  * @param {string} parameters of a "select graphic rendition" sequence

@@ -72,7 +72,8 @@ async function finish(last) {
   follow.hidden = true;
   await refresh().catch(() => {});
   showPhaseTimes();
-  if (last.reason?.seq) log.point(last.reason.seq, 0);
+  if (last.reason?.seq && !log.marked) log.point(last.reason.seq, 0);
+  log.settle();
   if (startedHere) announce();
 }
 
@@ -178,9 +179,10 @@ function announce() {
   new Notification(`${build.dataset.name} ${words}`, { icon });
 }
 
-log.point(Number(build.dataset.mark) || 0, lineOfAddress());
-if (!startedHere && !lineOfAddress()) log.point(Number(build.dataset.mark) || 0, Number(build.dataset.mark) || 0);
-if (!startedHere && build.dataset.state === "built" && !lineOfAddress()) log.follow(false);
+// An ended build opens at the line that decided it, or at its beginning; a running one at its end.
+const mark = Number(build.dataset.mark) || 0;
+if (!startedHere) log.follow(false);
+log.point(mark, lineOfAddress() || (startedHere ? 0 : mark));
 revealNotify();
 connect();
 if (startedHere) wake();

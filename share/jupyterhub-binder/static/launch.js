@@ -3,7 +3,7 @@
  * @module
  */
 import { fetchPage, openEvents } from "./api.js";
-import { plainText } from "./ansi.js";
+import { UNSEEN, plainText } from "./ansi.js";
 import { byId, renew } from "./dom.js";
 import { reveal } from "./page.js";
 import { tick } from "./times.js";
@@ -11,6 +11,7 @@ import { tick } from "./times.js";
 const launch = /** @type {HTMLElement} */ (byId("launch"));
 const id = launch.dataset.id ?? "";
 const TAIL = 9;
+const HARMFUL = new RegExp(UNSEEN, "g");
 
 let ended = !isUnfinished();
 let failures = 0;
@@ -54,7 +55,7 @@ function showTail() {
     const { message: text } = JSON.parse(message.data);
     if (provisional) lines.pop();
     provisional = text.endsWith("\r");
-    lines.push(plainText(text).replace(/\r/g, "").slice(0, 300));
+    lines.push(plainText(text).slice(0, 300).replace(HARMFUL, ""));
     if (lines.length > TAIL) lines.shift();
     tail.hidden = false;
     tail.textContent = lines.join("\n");

@@ -3,7 +3,7 @@
  * other, and an end that is followed while one is there. Knows nothing of where lines come from.
  * @module
  */
-import { PLAIN, parseLine, plainText } from "./ansi.js";
+import { PLAIN, UNSEEN, parseLine, plainText } from "./ansi.js";
 import { make } from "./dom.js";
 
 /**
@@ -13,7 +13,6 @@ import { make } from "./dom.js";
 const CHUNK = 200;
 /** Lines longer than this are cut on the page; the plain text has them whole. */
 const LONGEST = 20000;
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/;
 
 /** A growing log in a scrolling element. */
 export class LogView {
@@ -144,6 +143,15 @@ export class LogView {
     if (target) this.follow(false);
     this.find(marked)?.element.classList.add("b-mark");
     if (target && this.last >= target) this.show(target);
+  }
+
+  /** No more lines come: go where the address wanted to, or as near as there is. */
+  settle() {
+    if (!this.frame) {
+      if (this.target) this.show(Math.min(this.target, this.last));
+    } else {
+      this.soon(() => this.settle());
+    }
   }
 
   /** @param {number} seq the line, or the one that took its place */
