@@ -213,7 +213,7 @@ class JupyterHubBinder(Application):
     @catch_config_error
     def initialize(self, argv: list[str] | None = None) -> None:
         """Read the command line and the configuration file; the command line wins."""
-        self.classes = [*_configurables(), *_loadable_backends()]
+        self.classes = [type(self), *_configurables(), *_loadable_backends()]
         self.parse_command_line(argv)
         if self.generate_config:
             return
@@ -229,9 +229,9 @@ class JupyterHubBinder(Application):
         try:
             given = json.loads(environ.get(CONFIG_VARIABLE) or "{}")
         except ValueError:
-            self.exit_with(f"{CONFIG_VARIABLE} is no JSON.")
+            return self.exit_with(f"{CONFIG_VARIABLE} is no JSON.")
         self.update_config(Config(given))
-        self.update_config(self.cli_config)
+        return self.update_config(self.cli_config)
 
     def start(self) -> None:
         """Serve until SIGTERM or SIGINT; exit with status 1 and a sentence if that fails."""
