@@ -7,8 +7,10 @@ spawner know is written in their own help.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,21 @@ CUSTOM_SCOPES = {
     "custom:binder:build": {"description": "Build environments from repositories."},
     "custom:binder:admin": {"description": "See and manage everybody's environments and builds."},
 }
+
+PASSED = (
+    "SSL_CERT_*",
+    "GIT_SSL_CAINFO",
+    "REQUESTS_CA_BUNDLE",
+    "UV_*",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+)
+"""What of the hub's own environment the service gets as well: certificates, proxies, indexes.
+
+Names in any case. Without them a service behind a company's proxy builds nothing.
+"""
 
 _SHARE = "share/jupyterhub-binder"
 
@@ -133,7 +150,15 @@ def _managed(port: int, config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "url": f"http://127.0.0.1:{port}",
         "command": [sys.executable, "-m", "jupyterhub_binder.app"],
-        "environment": {CONFIG_VARIABLE: _json(config)},
+        "environment": {**_passed_environment(), CONFIG_VARIABLE: _json(config)},
+    }
+
+
+def _passed_environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if any(fnmatchcase(name.lower(), pattern.lower()) for pattern in PASSED)
     }
 
 
