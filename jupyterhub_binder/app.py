@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from os import environ
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -40,7 +40,7 @@ from jupyterhub_binder.launches import Launches
 from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.web.application import make_application
-from jupyterhub_binder.web.context import Services
+from jupyterhub_binder.web.context import Services, Traffic
 from jupyterhub_binder.web.events import Streams
 from jupyterhub_binder.web.pages import make_page_settings
 
@@ -82,8 +82,9 @@ class JupyterHubBinder(Application):
     """
     raise_config_file_errors = True
 
-    aliases: ClassVar = {
-        ("f", "config"): "JupyterHubBinder.config_file",
+    aliases = {
+        "f": "JupyterHubBinder.config_file",
+        "config": "JupyterHubBinder.config_file",
         "ip": "JupyterHubBinder.ip",
         "port": "JupyterHubBinder.port",
         "backend": "JupyterHubBinder.backend",
@@ -91,7 +92,7 @@ class JupyterHubBinder(Application):
         "database": "JupyterHubBinder.database_url",
         "log-level": "Application.log_level",
     }
-    flags: ClassVar = {
+    flags = {
         "debug": ({"Application": {"log_level": logging.DEBUG}}, "Log everything."),
         "generate-config": (
             {"JupyterHubBinder": {"generate_config": True}},
@@ -364,6 +365,7 @@ class JupyterHubBinder(Application):
 
     def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         self.streams = streams = Streams()
+        traffic = Traffic()
         services = Services(
             hub_auth=self.hub_auth,
             hub=self.hub,
@@ -373,6 +375,7 @@ class JupyterHubBinder(Application):
             environments=self.environments,
             launches=self.launches,
             streams=streams,
+            traffic=traffic,
             health=self.health,
             base_url=self.base_url,
             hub_url=self.hub_auth.hub_host + self.hub_auth.hub_prefix,
@@ -398,7 +401,7 @@ class JupyterHubBinder(Application):
             ) from error
         server.add_sockets(sockets)
         self.port = sockets[0].getsockname()[1]
-        stack.push_async_callback(_stop_listening, server, streams)
+        stack.push_async_callback(_stop_listening, server, streams, traffic)
 
     # --- Health -----------------------------------------------------------------------------
 
@@ -440,13 +443,14 @@ async def _started(stack: contextlib.AsyncExitStack, part: Any) -> Any:
     return part
 
 
-async def _stop_listening(server: HTTPServer, streams: Streams) -> None:
+async def _stop_listening(server: HTTPServer, streams: Streams, traffic: Traffic) -> None:
     """Take no more requests, end the streams, and let what is being answered finish."""
     server.stop()
     await streams.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_SECONDS):
-            await server.close_all_connections()
+            await traffic.wait_idle()
+    await server.close_all_connections()
 
 
 async def _close_hub_client() -> None:

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler
-from tornado.web import Application, RequestHandler, URLSpec
+from jupyterhub.services.auth import HubOAuthCallbackHandler
+from tornado.routing import URLSpec
+from tornado.web import Application, RequestHandler
 
 from jupyterhub_binder.web.api import ROUTES, UNKNOWN, Route
 from jupyterhub_binder.web.base import BaseHandler, UnknownRoute
@@ -20,10 +21,9 @@ log = logging.getLogger("jupyterhub_binder.web")
 class OAuthCallback(HubOAuthCallbackHandler):
     """Where the hub sends a browser back to after the login."""
 
-    @property
-    def hub_auth(self) -> HubOAuth:
-        """The hub, as far as signing in goes."""
-        return self.settings["services"].hub_auth
+    def initialize(self) -> None:
+        """Use the service's way to the hub, and no global one."""
+        self.hub_auth = self.settings["services"].hub_auth
 
     async def prepare(self) -> None:
         """Ask who is signed in without blocking; `get` may want to know."""

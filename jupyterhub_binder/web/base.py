@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from jupyterhub.services.auth import HubOAuth, HubOAuthenticated
-from tornado.web import HTTPError, RequestHandler
+from jupyterhub.services.auth import HubOAuthenticated
+from tornado.httputil import HTTPServerRequest
+from tornado.web import Application, HTTPError, RequestHandler
 
 from jupyterhub_binder.errors import BinderError, HubError, NotAllowed
 from jupyterhub_binder.model import User
@@ -46,7 +47,7 @@ def user_of(model: Mapping[str, Any]) -> User:
     )
 
 
-class BaseHandler(HubOAuthenticated, RequestHandler):
+class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportIncompatibleMethodOverride]
     """A request of somebody the hub knows, or of nobody; subclasses say which they serve.
 
     After `prepare` there are `user` (None for nobody), `token` (the user's own, for calls to
@@ -59,15 +60,15 @@ class BaseHandler(HubOAuthenticated, RequestHandler):
     user: User | None = None
     token: str = ""
 
-    @property
-    def services(self) -> Services:
-        """The parts of the running service."""
-        return self.settings["services"]
+    def __init__(self, application: Application, request: HTTPServerRequest, **kwargs: Any) -> None:
+        self.services: Services = application.settings["services"]
+        self._hub_auth = self.services.hub_auth
+        self.services.traffic.enter()
+        super().__init__(application, request, **kwargs)
 
-    @property
-    def hub_auth(self) -> HubOAuth:
-        """The hub, as far as signing in goes."""
-        return self.services.hub_auth
+    def on_finish(self) -> None:
+        """Count the request out."""
+        self.services.traffic.leave()
 
     @cached_property
     def request_id(self) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,30 @@ if TYPE_CHECKING:
     from jupyterhub_binder.web.events import Streams
 
 
+class Traffic:
+    """Counts the requests that are being answered, so that a stop can wait for them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def enter(self) -> None:
+        """Count a request in."""
+        self._count += 1
+        self._idle.clear()
+
+    def leave(self) -> None:
+        """Count a request out."""
+        self._count -= 1
+        if self._count == 0:
+            self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until no request is being answered."""
+        await self._idle.wait()
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts that routes and pages call."""
@@ -33,6 +58,7 @@ class Services:
     environments: Environments
     launches: Launches
     streams: Streams
+    traffic: Traffic
     health: Callable[[], Awaitable[Mapping[str, str | None]]]
     """Each part's name to None where it works, else to a sentence that says what is wrong."""
     base_url: str

@@ -18,7 +18,10 @@ from jupyterhub_binder.web.openapi import describe
 
 DESCRIPTION = describe("/services/binder/")
 _REGISTRY = Registry().with_resource(
-    "urn:api", Resource.from_contents({"$schema": "https://json-schema.org/draft/2020-12/schema", **DESCRIPTION})
+    "urn:api",
+    Resource.from_contents(
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", **DESCRIPTION}
+    ),
 )
 
 
@@ -101,7 +104,7 @@ def check_answer(method: str, path: str, answer: Answer) -> None:
     assert described, f"{method} {path} answered {answer.status}, not described: {answer.text}"
     if "$ref" in described:
         described = DESCRIPTION["components"]["responses"][described["$ref"].rpartition("/")[2]]
-    (media, content), = described["content"].items()
+    ((media, content),) = described["content"].items()
     assert answer.headers["Content-Type"].partition(";")[0] == media, answer.text
     if media == "application/json":
         check_schema(content["schema"]["$ref"].rpartition("/")[2], answer.json)

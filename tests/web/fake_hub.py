@@ -34,6 +34,8 @@ class FakeHub:
 
     def __init__(self) -> None:
         self.url = ""
+        self.service_origin = ""
+        """Where a browser is sent back to; a real hub has it in the service's own URL."""
         self.visitor = "ada"
         """Who the next browser that comes to log in turns out to be."""
         self.down = False
@@ -78,8 +80,9 @@ class Root(Base):
 
 class Authorize(Base):
     def get(self) -> None:
+        path = self.get_argument("redirect_uri")
         query = {"code": self.hub.visitor, "state": self.get_argument("state")}
-        self.redirect(f"{self.get_argument('redirect_uri')}?{urlencode(query)}")
+        self.redirect(f"{self.hub.service_origin}{path}?{urlencode(query)}")
 
 
 class Token(Base):

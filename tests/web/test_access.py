@@ -44,7 +44,15 @@ TABLE = [
     Row("POST", f"{ENVIRONMENT}/builds", 201, 404, 201, 403, {}),
     Row("PUT", f"{ENVIRONMENT}/current", 200, 404, 200, 404, {"number": 1}),
     Row("GET", f"{ENVIRONMENT}/launch-spec", 200, 404, 200, 404),
-    Row("POST", f"{ENVIRONMENT}/launches", 201, 404, 201, 404, {"server_name": "one", "restart": True}),
+    Row(
+        "POST",
+        f"{ENVIRONMENT}/launches",
+        201,
+        404,
+        201,
+        404,
+        {"server_name": "one", "restart": True},
+    ),
     Row("GET", BUILD, 200, 404, 200, 404),
     Row("GET", f"{BUILD}/events", 200, 404, 200, 404),
     Row("GET", f"{BUILD}/log", 200, 404, 200, 404),
@@ -66,7 +74,9 @@ def urls() -> dict[str, str]:
     return {}
 
 
-async def fill(row: Row, urls: dict[str, str], person: Person, git_repo: GitRepo) -> tuple[str, Any]:
+async def fill(
+    row: Row, urls: dict[str, str], person: Person, git_repo: GitRepo
+) -> tuple[str, Any]:
     """Return a row's real path and body."""
     if not urls:
         api = person("ada")
@@ -82,9 +92,7 @@ async def fill(row: Row, urls: dict[str, str], person: Person, git_repo: GitRepo
 
 
 def test_every_described_operation_has_a_row() -> None:
-    described = {
-        (method, path) for path, item in DESCRIPTION["paths"].items() for method in item
-    }
+    described = {(method, path) for path, item in DESCRIPTION["paths"].items() for method in item}
     assert described == {(row.method.lower(), row.path) for row in TABLE} | set(OPEN)
 
 

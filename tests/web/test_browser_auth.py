@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 import pytest_asyncio
+from yarl import URL
 
 from jupyterhub_binder.app import JupyterHubBinder
 from tests.git_server import GitRepo
@@ -27,7 +28,7 @@ class Browser:
 
     @property
     def xsrf(self) -> str:
-        return self.session.cookie_jar.filter_cookies(self.url)["_xsrf"].value  # type: ignore[arg-type]
+        return self.session.cookie_jar.filter_cookies(URL(self.url))["_xsrf"].value
 
     async def __call__(self, method: str, path: str, headers=FETCH, **kwargs) -> Answer:
         async with self.session.request(
@@ -39,9 +40,12 @@ class Browser:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def browser(hub: FakeHub, service: JupyterHubBinder, service_url: str) -> AsyncIterator[Browser]:
+async def browser(
+    hub: FakeHub, service: JupyterHubBinder, service_url: str
+) -> AsyncIterator[Browser]:
     """A browser in which ada has logged in."""
     hub.visitor = "ada"
+    hub.service_origin = f"http://127.0.0.1:{service.port}"
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
         async with session.get(service_url, headers=NAVIGATE) as response:
             assert response.status == 200, await response.text()
@@ -89,9 +93,11 @@ async def test_a_token_needs_no_xsrf_token(browser: Browser, git_repo: GitRepo) 
 
 async def test_a_forged_cookie_is_nobody(service_url: str) -> None:
     cookies = {"service-binder": "2|1:0|10:1700000000|14:service-binder|12:YWRh|abcdef"}
-    async with aiohttp.ClientSession(cookies=cookies) as session:
-        async with session.get(f"{service_url}api/v1/", headers=NAVIGATE) as response:
-            assert response.status == 401
+    async with (
+        aiohttp.ClientSession(cookies=cookies) as session,
+        session.get(f"{service_url}api/v1/", headers=NAVIGATE) as response,
+    ):
+        assert response.status == 401
 
 
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example/", "/\\evil.example"])

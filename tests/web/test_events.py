@@ -32,7 +32,9 @@ def lines(seen: list) -> list[int]:
 
 
 async def test_a_finished_build_is_told_in_full(ada: Api, new_environment) -> None:
-    build_id = (await new_environment(options={"fake": {"lines": 30, "hostile": True}}))["latest"]["id"]
+    build_id = (await new_environment(options={"fake": {"lines": 30, "hostile": True}}))["latest"][
+        "id"
+    ]
     await wait_for_build(ada, build_id)
     seen = await read_all(ada, build_id)
     assert seen[0].event == "build"
@@ -46,8 +48,11 @@ async def test_a_finished_build_is_told_in_full(ada: Api, new_environment) -> No
 
 @pytest.mark.parametrize(
     "resume",
-    [{"headers": {"Last-Event-ID": "7"}}, {"query": "?after=7"}]
-    + [{"query": "?after=3", "headers": {"Last-Event-ID": "7"}}],
+    [
+        {"headers": {"Last-Event-ID": "7"}},
+        {"query": "?after=7"},
+        {"query": "?after=3", "headers": {"Last-Event-ID": "7"}},
+    ],
 )
 async def test_a_dropped_stream_is_taken_up_again(ada: Api, new_environment, resume) -> None:
     build_id = (await new_environment(options={"fake": {"lines": 30}}))["latest"]["id"]

@@ -23,7 +23,11 @@ def test_every_route_is_described_and_nothing_else() -> None:
     for pattern, handler in ROUTES:
         path = "/" + pattern.replace(ID, "{}").replace(r"\.", ".")
         for method in METHODS:
-            if any(method in base.__dict__ for base in handler.__mro__ if "jupyterhub_binder" in base.__module__):
+            if any(
+                method in base.__dict__
+                for base in handler.__mro__
+                if "jupyterhub_binder" in base.__module__
+            ):
                 routed.add((method, path))
     described = {
         (method, re.sub(r"\{\w+\}", "{}", path))

@@ -28,7 +28,7 @@ class _BuildHandler(Handler):
         """Return a build with the person's environment. Raises NotFound."""
         return await self.services.environments.request_of(self.me, build_id)
 
-    async def render(
+    async def as_json(
         self, build: Build, environment: Environment | None, request: BuildRequest | None
     ) -> JSON:
         """Return the build's JSON as it stands now."""
@@ -42,7 +42,7 @@ class OneBuild(_BuildHandler):
 
     async def get(self, build_id: str) -> None:
         """Answer with it."""
-        self.finish_json(await self.render(*await self.find(build_id)))
+        self.finish_json(await self.as_json(*await self.find(build_id)))
 
 
 class BuildEvents(EventsHandler, _BuildHandler):
@@ -56,7 +56,7 @@ class BuildEvents(EventsHandler, _BuildHandler):
             if isinstance(item, EventBatch):
                 return item.encoded(encode_events)
             name, build = ("end", item.build) if isinstance(item, _End) else ("build", item)
-            return encode_named(name, await self.render(build, environment, request))
+            return encode_named(name, await self.as_json(build, environment, request))
 
         watching = self.services.builds.watch(build_id, after=self.last_event_id())
         await self.send_events(_until_end(watching), encode)
@@ -116,4 +116,4 @@ class CancelBuild(_BuildHandler):
         json_object(self.request, ())
         await self.find(build_id)
         await self.services.builds.cancel(build_id, user=self.me)
-        self.finish_json(await self.render(*await self.find(build_id)))
+        self.finish_json(await self.as_json(*await self.find(build_id)))

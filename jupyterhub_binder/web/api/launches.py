@@ -14,7 +14,7 @@ from jupyterhub_binder.web.render import JSON, iso_time
 class _LaunchHandler(Handler):
     """A route that answers with a launch."""
 
-    async def render(self, launch: Launch) -> JSON:
+    async def as_json(self, launch: Launch) -> JSON:
         """Return the launch's JSON."""
         return (await self.renderer()).launch(launch, await self.environment_name(launch))
 
@@ -40,7 +40,7 @@ class EnvironmentLaunches(_LaunchHandler):
             path=fields.path("path"),
             restart=fields.boolean("restart", default=False),
         )
-        rendered = await self.render(launch)
+        rendered = await self.as_json(launch)
         self.set_header("Location", rendered["links"]["self"])
         self.finish_json(rendered, status=201)
 
@@ -51,7 +51,7 @@ class OneLaunch(_LaunchHandler):
     async def get(self, launch_id: str) -> None:
         """Answer with it."""
         launch = await self.services.launches.get(self.me, launch_id, token=self.token)
-        self.finish_json(await self.render(launch))
+        self.finish_json(await self.as_json(launch))
 
 
 class LaunchEvents(EventsHandler, _LaunchHandler):
@@ -77,7 +77,7 @@ class CancelLaunch(_LaunchHandler):
         """Stop waiting, and stop the server that is starting."""
         json_object(self.request, ())
         launch = await self.services.launches.cancel(self.me, launch_id, self.token)
-        self.finish_json(await self.render(launch))
+        self.finish_json(await self.as_json(launch))
 
 
 class Servers(Handler):
