@@ -29,7 +29,7 @@ from jupyterhub_binder.backends.venv_plan import Offer
 from jupyterhub_binder.backends.venv_pythons import OWN, closed_folder, find_pythons
 from jupyterhub_binder.backends.venv_requirements import Policy
 from jupyterhub_binder.backends.venv_steps import Interpreter, Settings
-from jupyterhub_binder.backends.venv_uv import PASSED, uv_environment
+from jupyterhub_binder.backends.venv_uv import PASSED, index_hosts, uv_environment
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError
 from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
 
@@ -104,10 +104,19 @@ class VenvBackend(BuildBackend):
 
     build_hosts = List(
         Unicode(),
-        ["pypi.org", "files.pythonhosted.org", "github.com", "gitlab.com"],
-        help="""Hosts that sandboxed steps may reach over https. `*` stands for every host with
-        public addresses only; neither loopback nor the local network, save by name. Default: the
-        Python Package Index, GitHub and GitLab.""",
+        [
+            "pypi.org",
+            "files.pythonhosted.org",
+            "github.com",
+            "codeload.github.com",
+            "objects.githubusercontent.com",
+            "release-assets.githubusercontent.com",
+            "gitlab.com",
+        ],
+        help="""Hosts that sandboxed steps may reach over https, besides those of the package
+        indexes that the service itself is configured with. `*` stands for every host with
+        public addresses only; the local network is reached only by a host's own name. Default:
+        the Python Package Index, GitHub and GitLab.""",
     ).tag(config=True)
 
     allowed_indexes = List(
@@ -269,7 +278,7 @@ class VenvBackend(BuildBackend):
             constraints=tuple(self.constraints),
             smoke_test=tuple(self.smoke_test),
             link_mode=self.link_mode,
-            egress=Egress(self.build_hosts, self.log),
+            egress=Egress([*self.build_hosts, *index_hosts(passed)], self.log),
             build_network=self.build_network,
             max_image_bytes=self.max_image_bytes,
             max_memory_bytes=self.max_memory_bytes,

@@ -130,7 +130,7 @@ class _Planner:
 
     def check_code(self) -> None:
         """Refuse what runs a repository's code where nothing can hold it."""
-        self._sources += [f"{text} is built from its source" for text in self.wanted.sources]
+        self._sources += [f"“{text}” is not from a package index" for text in self.wanted.sources]
         if self._sources and not self.offer.runs_code:
             self._problem("no_sandbox", f"{self._sources[0]}. {self.offer.why_not}")
 

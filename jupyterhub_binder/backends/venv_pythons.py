@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import stat
@@ -30,7 +31,7 @@ async def find_pythons(configured: Mapping[str, str]) -> dict[str, Interpreter]:
     Raises ConfigurationError for a configured one that does not work.
     """
     if configured:
-        found = {minor: await _ask(program) for minor, program in configured.items()}
+        found = await _ask_all(configured)
         for minor, interpreter in found.items():
             if interpreter is None or not interpreter.version.startswith(f"{minor}."):
                 raise ConfigurationError(
@@ -38,9 +39,15 @@ async def find_pythons(configured: Mapping[str, str]) -> dict[str, Interpreter]:
                 )
     else:
         names = {f"3.{minor}": shutil.which(f"python3.{minor}") for minor in range(9, _NEWEST)}
-        names[OWN] = sys.executable
-        found = {minor: await _ask(program) for minor, program in names.items() if program}
+        found = await _ask_all(
+            {minor: program for minor, program in names.items() if program} | {OWN: sys.executable}
+        )
     return {minor: one for minor, one in found.items() if one is not None}
+
+
+async def _ask_all(programs: Mapping[str, str]) -> dict[str, Interpreter | None]:
+    answers = await asyncio.gather(*map(_ask, programs.values()))
+    return dict(zip(programs, answers, strict=True))
 
 
 async def _ask(program: str) -> Interpreter | None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 
 Load = Callable[[str], str | None]
 """Gives the text of a file of the checkout by its path there, None where there is none."""
@@ -48,11 +47,14 @@ class Refused:
 
 @dataclass(slots=True)
 class Requirements:
-    """What was asked for: lines for uv, and lines that must be built from source."""
+    """What was asked for: packages of an index, and what comes from elsewhere."""
 
     packages: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
-    """Folders of the checkout (``.``, ``-e ./tools``) and git repositories."""
+    """Folders of the checkout (``.``, ``-e ./tools``) and addresses: for the sandbox only.
+
+    Even a wheel from an address is: its metadata may name any further address.
+    """
     constraints: list[str] = field(default_factory=list)
     indexes: list[str] = field(default_factory=list)
     prereleases: bool = False
@@ -142,20 +144,19 @@ class _Reader:
             self.found.packages.append(str(asked))
         elif why := self._why_not(asked.url):
             self._refuse(path, line, why)
-        elif _is_wheel(asked.url):
-            self.found.packages.append(str(asked))
         else:
             self.found.sources.append(str(asked))
 
     def _source(self, value: str, path: str, line: str, *, editable: bool) -> None:
         """Take a line that names a place instead of a package."""
+        if " " in value:
+            self._refuse(path, line, "options and markers after an address are not supported")
+            return
         if "://" in value and not value.startswith("file:"):
-            why = self._why_not(value)
-            if why:
+            if why := self._why_not(value):
                 self._refuse(path, line, why)
             else:
-                wheel = _is_wheel(value)
-                (self.found.packages if wheel else self.found.sources).append(value)
+                self.found.sources.append(value)
             return
         # Relative to where pip would run: the checkout's root.
         place, bracket, extras = value.removeprefix("file:").partition("[")
@@ -180,14 +181,6 @@ class _Reader:
         if parts.hostname not in self._policy.url_hosts:
             return f"this hub does not fetch packages from {parts.hostname}"
         return None
-
-
-def package_name(requirement: str) -> str:
-    """Return the normalised name of a requirement, empty where it has none."""
-    try:
-        return canonicalize_name(Requirement(requirement).name)
-    except InvalidRequirement:
-        return ""
 
 
 def inside_checkout(place: str, folder: str) -> str | None:
@@ -223,10 +216,6 @@ def _is_location(line: str) -> bool:
     if re.match(r"[A-Za-z0-9._-]+(\[[^]]*\])?\s*@", line):
         return False
     return first.startswith((".", "/", "~", "file:")) or "/" in first or "://" in first
-
-
-def _is_wheel(url: str) -> bool:
-    return urlsplit(url).path.endswith(".whl")
 
 
 def _begins(url: str, known: str) -> bool:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from jupyterhub_binder.backends.venv_requirements import Requirements
 
@@ -119,6 +120,14 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if (name in plain or name.startswith(kept)) and "@" not in value
     }
+
+
+def index_hosts(environment: Mapping[str, str]) -> list[str]:
+    """Return the hosts of the package indexes that an environment names."""
+    names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INDEX")
+    texts = " ".join(environment.get(name, "") for name in names).split()
+    hosts = (urlsplit(text.rpartition("=")[2]).hostname for text in texts)
+    return [host for host in hosts if host]
 
 
 def redact(line: str) -> str:
