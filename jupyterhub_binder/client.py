@@ -231,7 +231,7 @@ class BinderClient:
                     failures = 0
                     last = event.id or last
                     yield event
-                    if _is_last(event):
+                    if event.event == "end":
                         return
             except (aiohttp.ClientError, TimeoutError) as error:
                 failure = error
@@ -257,9 +257,3 @@ class BinderClient:
             async for chunk in response.content.iter_any():
                 for event in parser.feed(chunk):
                     yield event
-
-
-def _is_last(event: ServerEvent) -> bool:
-    if event.event == "launch":
-        return event.json().get("state") in ("ready", "failed", "cancelled")
-    return event.event == "end"

@@ -111,7 +111,7 @@ async def follow_launch(client: BinderClient, launch: Json, reporter: Reporter) 
     if launch["state"] in ("ready", "failed", "cancelled"):
         return launch
     async for event in _closing(client.watch_launch(launch["id"]), reporter):
-        if event.event == "launch":
+        if event.event in ("launch", "end"):
             launch = event.json()
             reporter.launch(launch)
     return launch

@@ -146,8 +146,8 @@ class Service:
 
     async def _launch_events(self, request: web.Request) -> web.StreamResponse:
         response = await _stream(request)
-        for state in ("starting", self.launch_state):
-            await response.write(_sse(self._launch_json(state), event="launch"))
+        await response.write(_sse(self._launch_json("starting"), event="launch"))
+        await response.write(_sse(self._launch_json(self.launch_state), event="end"))
         return response
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
