@@ -18,7 +18,7 @@ from jupyterhub_binder.recipe.packages import (
     read_requirements,
     short_version,
 )
-from jupyterhub_binder.recipe.packs import Pack, Runtime, choose_pack, counts, read_runtime
+from jupyterhub_binder.recipe.packs import Pack, Runtime, choose_pack, counts
 
 __all__ = ["read_recipe"]
 
@@ -26,8 +26,7 @@ __all__ = ["read_recipe"]
 def read_recipe(checkout: Path) -> Recipe:
     """Return what a checkout asks for. Never raises for what the checkout holds."""
     folder = Checkout(checkout)
-    runtime = read_runtime(folder)
-    pack = choose_pack(folder, runtime)
+    pack, runtime = choose_pack(folder)
     files = _list_files(folder, pack)
     wanted = _read_packages(folder, runtime, [file for file in files if file.used])
     _check_scripts(folder)

@@ -132,7 +132,7 @@ class Checkout:
             real = Path("/")
         if real.is_relative_to(self.root) and ".git" not in real.relative_to(self.root).parts:
             return real
-        self.warn("leads_out", f"{path} leads out of the repository, and is ignored.", path)
+        self.warn("leads_out", f"{path} leads to nothing of the repository: it is ignored.", path)
         return None
 
     def _read(self, path: str) -> str | None:

@@ -113,9 +113,13 @@ DEFAULT = PACKS[-1]
 """What repo2docker takes where none claims the checkout."""
 
 
-def choose_pack(checkout: Checkout, runtime: Runtime) -> Pack:
-    """Return the first pack that claims a checkout."""
-    return next((pack for pack in PACKS if pack.claims(checkout, runtime)), DEFAULT)
+def choose_pack(checkout: Checkout) -> tuple[Pack, Runtime]:
+    """Return the first pack that claims a checkout, and the runtime.txt that it goes by."""
+    first = next((pack for pack in PACKS if pack.claims(checkout, Runtime())), DEFAULT)
+    if first.name in ("docker", "nix"):  # these never look at it, not even for its mistakes
+        return first, Runtime()
+    runtime = read_runtime(checkout)
+    return next((pack for pack in PACKS if pack.claims(checkout, runtime)), DEFAULT), runtime
 
 
 def counts(checkout: Checkout, pack: Pack, kind: str) -> bool:
