@@ -104,7 +104,7 @@ class Person:
 
     async def read_file(self, path: str) -> str:
         """Return the text of a file in the home, as the running server shows it."""
-        answer = await self._server("GET", f"contents/{path}?type=file&format=text")
+        answer = await self._server("GET", f"contents/{path}")
         return answer["content"]
 
     async def write_file(self, path: str, text: str) -> None:
