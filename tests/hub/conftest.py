@@ -57,6 +57,13 @@ class NoProxy(Proxy):
         return dict(self.routes)
 
 
+class Hub(MockHub):
+    """A hub whose end leaves the other tasks of the test's loop alone."""
+
+    async def shutdown_cancel_tasks(self, sig: Any = None) -> None:
+        pass
+
+
 class LocalSpawner(SimpleLocalProcessSpawner):
     """Servers that start fast, and end at once."""
 
@@ -262,15 +269,15 @@ def hub_config(homes: Path, root: Path, **options: Any) -> Config:
     return c
 
 
-async def start_hub(c: Config) -> MockHub:
+async def start_hub(c: Config) -> Hub:
     """Start a hub in this process."""
-    hub = MockHub.instance(config=c)
+    hub = Hub.instance(config=c)
     await hub.initialize([])
     await hub.start()
     return hub
 
 
-async def stop_hub(hub: MockHub) -> None:
+async def stop_hub(hub: Hub) -> None:
     """Stop every server, then the hub."""
     for orm_user in hub.db.query(orm.User):
         user = hub.users[orm_user]
@@ -278,7 +285,7 @@ async def stop_hub(hub: MockHub) -> None:
             if spawner.active:
                 await user.stop(name)
     hub.log.handlers = []
-    MockHub.clear_instance()
+    Hub.clear_instance()
     await hub.stop()
 
 
