@@ -26,7 +26,8 @@ from jupyterhub.services.auth import HubOAuth
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from traitlets import Bool, Dict, Int, List, TraitError, Unicode, default, validate
-from traitlets.config import Application, Config, catch_config_error
+from traitlets.config import Application, Config
+from traitlets.config.application import catch_config_error
 
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.backends.base import BuildBackend
