@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -149,9 +150,9 @@ class Fetcher(LoggingConfigurable):
         """Do the work while watching clock, size and disk."""
         task = asyncio.ensure_future(self._timed(work, do, seconds))
         try:
-            await self._check_size(work)
-            while not (await asyncio.wait({task}, timeout=self.watch_seconds))[0]:
-                await self._check_size(work)
+            pause = await self._check_size(work)
+            while not (await asyncio.wait({task}, timeout=pause))[0]:
+                pause = await self._check_size(work)
             result = task.result()
             await self._check_size(work)
             return result
@@ -174,7 +175,9 @@ class Fetcher(LoggingConfigurable):
             self.log.warning("Fetch of %s: %s", work.resolved.clone_url, error.output or error)
             raise FetchFailed(f"git could not lay out {work.resolved.label}.") from None
 
-    async def _check_size(self, work: _Work) -> None:
+    async def _check_size(self, work: _Work) -> float:
+        """Return the seconds until the next look: more where a look takes long."""
+        started = time.monotonic()
         size, files, free = await asyncio.to_thread(_measure, work.folder)
         if free < self.free_bytes:
             raise FetchFailed(
@@ -185,6 +188,7 @@ class Fetcher(LoggingConfigurable):
             raise work.too_large()
         if files > self.most_files:
             raise work.too_many()
+        return max(self.watch_seconds, 5 * (time.monotonic() - started))
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ from traitlets.config import LoggingConfigurable
 from jupyterhub_binder import process
 from jupyterhub_binder.errors import (
     BinderError,
+    ConfigurationError,
     NotAllowed,
     NotUnderstood,
     RepositoryNotFound,
@@ -46,6 +47,7 @@ _HOST = re.compile(
 )
 _NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\\]")
+_OLDEST = (2, 37)
 _PORTS = {"https": 443, "http": 80, "file": 0}
 _TRUST = ("GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _METADATA = frozenset({"168.63.129.16"})
@@ -192,6 +194,19 @@ class Git(LoggingConfigurable):
     @cached_property
     def _slots(self) -> asyncio.Semaphore:
         return asyncio.Semaphore(self.concurrency)
+
+    async def start(self) -> None:
+        """Check that git is there and new enough. Raises ConfigurationError."""
+        try:
+            said = await self.run("version", cwd=Path("/"))
+        except (OSError, process.ProcessFailed):
+            said = ""
+        found = re.search(r"(\d+)\.(\d+)", said)
+        if not found:
+            raise ConfigurationError(f"Git.executable is {self.executable!r}: that is no git.")
+        if (int(found[1]), int(found[2])) < _OLDEST:
+            # An older one would not keep to the address that was checked.
+            raise ConfigurationError(f"Git.executable is git {found[0]}: 2.37 or later is needed.")
 
     # --- What may be asked ---------------------------------------------------------------------
 

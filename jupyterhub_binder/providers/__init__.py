@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -70,7 +70,8 @@ class Providers(LoggingConfigurable):
         return {p: found[p].load()(parent=self, git=self.git) for p in self.enabled}
 
     async def start(self) -> None:
-        """Load the providers. Raises ConfigurationError for one that is not there."""
+        """Load the providers. Raises ConfigurationError for one, or a git, that is not there."""
+        await self.git.start()
         self.log.info("Repositories from: %s", ", ".join(self._providers))
 
     async def stop(self) -> None:
@@ -119,7 +120,9 @@ class Providers(LoggingConfigurable):
         resolved = await self._ask(link, fresh, lambda: provider.fetch_first(list(readings)))
         return replace(readings[resolved.spec], tail=""), resolved
 
-    async def _ask(self, question: Spec | Link, fresh: bool, ask: Any) -> Resolved:
+    async def _ask(
+        self, question: Spec | Link, fresh: bool, ask: Callable[[], Awaitable[Resolved]]
+    ) -> Resolved:
         expires, answer = self._answers.get(question, (0.0, None))
         if answer is not None and not fresh and time.monotonic() < expires:
             return answer

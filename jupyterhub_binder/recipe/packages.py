@@ -21,7 +21,7 @@ from jupyterhub_binder.recipe.files import Checkout, beside
 MOST_PACKAGES = 5000
 MOST_INCLUDES = 50
 _LONGEST_LINE = 4000
-_MOST_YAML = 2**18
+_MOST_YAML = 2**17
 
 _VERSION = re.compile(r"\d+\.\d+")
 _CONDA_PYTHON = re.compile(r"(?:[\w-]+::)?python\s*=+\s*([\d.]*)")

@@ -184,7 +184,7 @@ async def test_peek_works_where_there_is_nothing_and_without_filters(
 
 
 async def test_a_big_repository_costs_a_peek_little(fetcher: Fetcher, server: GitServer):
-    files = {f"data/{n % 20}/{n}.txt": f"{n}" * 50 for n in range(2000)}
+    files = {f"data/{n % 20}/{n}.txt": f"{n}" * 50 for n in range(600)}
     repo = server.make_repo("big/many", {**files, "requirements.txt": "numpy"})
     resolved = await resolve(fetcher, repo)
     server.requests.clear()
@@ -323,10 +323,13 @@ async def test_links_that_lead_out_are_left_out(fetcher: Fetcher, server: GitSer
 # --- Attacks: time, size and disk ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("count", [1, 30])
 async def test_a_repository_that_is_too_large_is_refused_and_removed(
-    fetcher: Fetcher, server: GitServer, into: Path
+    fetcher: Fetcher, server: GitServer, into: Path, count: int
 ):
-    repo = server.make_repo("attack/large", {"a.bin": os.urandom(3_000_000)})
+    """One file that is too large, or many that are together."""
+    files = {f"{n}.bin": os.urandom(3_000_000 // count) for n in range(count)}
+    repo = server.make_repo(f"attack/large{count}", files)
     fetcher.most_bytes = 1_000_000
     with pytest.raises(FetchFailed, match="larger than") as caught:
         await fetch(fetcher, repo, into)
@@ -337,7 +340,7 @@ async def test_a_repository_that_is_too_large_is_refused_and_removed(
 async def test_a_small_pack_that_unfolds_into_a_huge_file_is_refused(
     fetcher: Fetcher, server: GitServer, into: Path
 ):
-    repo = server.make_repo("attack/bomb", {"zeros.bin": bytes(60_000_000)})
+    repo = server.make_repo("attack/bomb", {"zeros.bin": bytes(20_000_000)})
     fetcher.most_bytes = 5_000_000
     with pytest.raises(FetchFailed):
         await fetch(fetcher, repo, into)

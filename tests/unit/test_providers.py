@@ -277,6 +277,16 @@ async def test_a_host_of_ones_own_is_configured(git: Git):
     assert resolved.repo_url == "https://git.example.org/a/b/c"
 
 
+@pytest.mark.parametrize("says", ["git version 2.30.1", "hello", None])
+async def test_a_git_that_cannot_be_held_to_an_address_is_refused(tmp_path: Path, says: str | None):
+    fake = tmp_path / "git"
+    if says:
+        fake.write_text(f"#!/bin/sh\necho {says}\n")
+        fake.chmod(0o755)
+    with pytest.raises(ConfigurationError, match=r"Git\.executable"):
+        await Providers(git=Git(executable=str(fake))).start()
+
+
 # --- Who may be asked -----------------------------------------------------------------------------
 
 
