@@ -77,28 +77,51 @@ function renewAttributes(shown, fresh) {
   }
 }
 
+/** What makes two children of two versions the same one. @param {Element} element */
+function keyOf(element) {
+  return element.id || `${element.tagName}.${element.className}`;
+}
+
 /**
  * @param {Element} shown
  * @param {Element} fresh
  */
 function renewChildren(shown, fresh) {
-  const old = new Map([...shown.children].filter((each) => each.id).map((each) => [each.id, each]));
+  const kept = matchChildren(shown, fresh);
+  for (const child of [...shown.children]) if (!kept.has(child)) child.remove();
+  const matches = new Map([...kept].map(([old, child]) => [child, old]));
   let place = shown.firstElementChild;
   for (const child of [...fresh.children]) {
-    const match = child.id ? old.get(child.id) : place && !place.id ? place : undefined;
+    const match = matches.get(child);
     if (!match) {
       shown.insertBefore(document.adoptNode(child), place);
       continue;
     }
-    if (match !== place) shown.insertBefore(match, place);
-    else place = place.nextElementSibling;
+    // Nothing moves that stands where it should: a moved element would lose its focus.
+    if (match === place) place = place.nextElementSibling;
+    else shown.insertBefore(match, place);
     renew(match, child);
   }
-  while (place) {
-    const next = place.nextElementSibling;
-    place.remove();
-    place = next;
+}
+
+/**
+ * @param {Element} shown
+ * @param {Element} fresh
+ * @returns {Map<Element, Element>} each shown child that stays, and its new version
+ */
+function matchChildren(shown, fresh) {
+  /** @type {Map<string, Element[]>} */
+  const news = new Map();
+  for (const child of fresh.children) {
+    const key = keyOf(child);
+    news.set(key, [...(news.get(key) ?? []), child]);
   }
+  const matches = new Map();
+  for (const child of shown.children) {
+    const match = news.get(keyOf(child))?.shift();
+    if (match) matches.set(child, match);
+  }
+  return matches;
 }
 
 /**

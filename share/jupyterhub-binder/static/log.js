@@ -47,6 +47,11 @@ export class LogView {
     return this.queue.at(-1)?.seq ?? this.lines.at(-1)?.seq ?? 0;
   }
 
+  /** @returns {number} the sequence number of the last line drawn */
+  get drawn() {
+    return this.lines.at(-1)?.seq ?? 0;
+  }
+
   /**
    * Take in one line; many of them are drawn together.
    * @param {LogEvent} event
@@ -68,7 +73,7 @@ export class LogView {
     for (const event of batch) this.append(event);
     if (this.following) this.toEnd();
     if (this.queue.length) this.frame = this.soon(() => this.draw());
-    if (this.target && this.last >= this.target) this.show(this.target);
+    if (this.target && this.drawn >= this.target) this.show(this.target);
   }
 
   /** @param {LogEvent} event */
@@ -142,13 +147,13 @@ export class LogView {
     this.target = target;
     if (target) this.follow(false);
     this.find(marked)?.element.classList.add("b-mark");
-    if (target && this.last >= target) this.show(target);
+    if (target && this.drawn >= target) this.show(target);
   }
 
   /** No more lines come: go where the address wanted to, or as near as there is. */
   settle() {
     if (!this.frame) {
-      if (this.target) this.show(Math.min(this.target, this.last));
+      if (this.target) this.show(Math.min(this.target, this.drawn));
     } else {
       this.soon(() => this.settle());
     }

@@ -1,0 +1,216 @@
+"""A real hub with its proxy and the service, and what a person does in front of them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyterhub_binder.demo.hub import free_ports
+
+_START_SECONDS = 90
+_CONFIG = """
+import json, os
+from pathlib import Path
+from jupyterhub_binder.hubconfig import configure
+
+given = json.loads(os.environ["BROWSER_TEST_HUB"])
+folder = Path(given["folder"])
+c = get_config()
+c.JupyterHub.bind_url = given["url"]
+c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{given['ports'][1]}/"
+c.JupyterHub.db_url = f"sqlite:///{folder / 'jupyterhub.sqlite'}"
+c.JupyterHub.cookie_secret_file = str(folder / "cookie_secret")
+c.JupyterHub.cleanup_servers = True
+c.JupyterHub.proxy_class = "traefik_file"
+c.TraefikProxy.traefik_api_url = f"http://127.0.0.1:{given['ports'][2]}"
+c.TraefikProxy.traefik_api_username = "hub"
+c.TraefikProxy.traefik_api_password = given["secret"]
+c.TraefikFileProviderProxy.static_config_file = str(folder / "traefik.toml")
+c.TraefikFileProviderProxy.dynamic_config_file = str(folder / "rules.toml")
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.Authenticator.admin_users = {"admin"}
+c.SimpleLocalProcessSpawner.home_dir_template = str(folder / "homes" / "{username}")
+c.Spawner.args = ["--allow-root"] if os.getuid() == 0 else []
+configure(
+    c,
+    backend=given["backend"],
+    state_dir=folder / "state",
+    spawner_class="simple",
+    port=given["ports"][3],
+    service_config=given["service_config"],
+)
+"""
+
+
+@dataclass
+class LiveHub:
+    """A hub that runs, and the folder of repositories that its service may fetch."""
+
+    url: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+    _people: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def binder(self) -> str:
+        """The address of the service's pages."""
+        return f"{self.url}services/binder/"
+
+    def new_person(self) -> str:
+        """Return a name that nobody has had."""
+        return f"person{next(self._people)}"
+
+    def make_repository(self, name: str, files: dict[str, str] | None = None) -> str:
+        """Commit files to a repository, made if need be; return its address."""
+        path = self.folder / "repositories" / name
+        if not path.exists():
+            path.mkdir(parents=True)
+            _git(path, "init", "--quiet", "--initial-branch=main")
+        for file, text in (files or {"requirements.txt": "six==1.17.0\n"}).items():
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
+            (path / file).write_text(text)
+        _git(path, "add", "--all")
+        _git(path, "commit", "--quiet", "--allow-empty", "--message", "Fix <b>plots</b>")
+        return f"file://{path}"
+
+    @property
+    def log(self) -> str:
+        """What hub and service have said."""
+        return (self.folder / "hub.log").read_text(errors="replace")
+
+
+def _git(folder: Path, *args: str) -> None:
+    who = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", "-C", str(folder), *who, *args], check=True, capture_output=True)
+
+
+def start_hub(
+    folder: Path, *, backend: str = "fake", service_config: dict[str, Any] | None = None
+) -> LiveHub:
+    """Start a hub and wait until its service answers."""
+    ports = free_ports(4)
+    url = f"http://127.0.0.1:{ports[0]}/"
+    (folder / "repositories").mkdir()
+    (folder / "homes").mkdir()
+    (folder / "jupyterhub_config.py").write_text(_CONFIG)
+    given = {
+        "folder": str(folder),
+        "url": url,
+        "ports": ports,
+        "secret": secrets.token_hex(8),
+        "backend": backend,
+        "service_config": {
+            "Git": {
+                "protocols": ["https", "file"],
+                "file_roots": [str(folder / "repositories")],
+            },
+            **(service_config or {}),
+        },
+    }
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTERHUB_", "JPY_"))}
+    env["BROWSER_TEST_HUB"] = json.dumps(given)
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    with (folder / "hub.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterhub", "-f", "jupyterhub_config.py"],
+            cwd=folder,
+            env=env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    hub = LiveHub(url, folder, process)
+    try:
+        _wait_until_it_answers(hub)
+    except BaseException:
+        stop_hub(hub)
+        raise
+    return hub
+
+
+def _wait_until_it_answers(hub: LiveHub) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not (_answers(f"{hub.url}hub/health") and _answers(f"{hub.binder}health")):
+        if hub.process.poll() is not None or time.monotonic() > deadline:
+            pytest.fail(f"the hub did not start:\n{hub.log[-4000:]}")
+        time.sleep(0.1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def stop_hub(hub: LiveHub) -> None:
+    """End the hub, its proxy, the service and every server."""
+    hub.process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        hub.process.wait(timeout=20)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(hub.process.pid, signal.SIGKILL)
+    hub.process.wait(timeout=20)
+
+
+OpenPage = Callable[..., Awaitable[Any]]
+
+
+async def sign_in(page: Any, hub: LiveHub, name: str) -> None:
+    """Log in at the hub."""
+    await page.goto(f"{hub.url}hub/login")
+    await page.fill("#username_input", name)
+    await page.fill("#password_input", "any")
+    await page.click("#login_submit")
+    await page.wait_for_url(
+        re.compile(r".*/hub/(home|spawn|user).*|.*/user/.*"), wait_until="commit"
+    )
+
+
+CALL = """async ([method, path, body]) => {
+  const { api, xsrf } = document.getElementById("binder").dataset;
+  const headers = { "X-XSRFToken": xsrf, "Content-Type": "application/json" };
+  const answer = await fetch(api + path, { method, headers, body: body && JSON.stringify(body) });
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(text);
+  return text ? JSON.parse(text) : null;
+}"""
+
+
+async def call(page: Any, method: str, path: str, body: Any = None) -> Any:
+    """Call the REST API as the person of an open page."""
+    return await page.evaluate(CALL, [method, path, body])
+
+
+async def finish_build(page: Any, build_id: str) -> Any:
+    """Wait for a build's end; return it."""
+    while True:
+        build = await call(page, "GET", f"builds/{build_id}")
+        if build["finished"]:
+            return build
+        await page.wait_for_timeout(100)
+
+
+async def make_built(page: Any, url: str, name: str) -> Any:
+    """Make an environment through the REST API, and wait until its build has ended."""
+    made = await call(page, "POST", "environments", {"url": url, "name": name})
+    await finish_build(page, made["latest"]["id"])
+    return made
