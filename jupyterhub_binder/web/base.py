@@ -16,6 +16,7 @@ from typing import Any
 
 from jupyterhub.services.auth import HubOAuthenticated
 from tornado.httputil import HTTPServerRequest
+from tornado.iostream import StreamClosedError
 from tornado.web import Application, HTTPError, RequestHandler
 
 from jupyterhub_binder.errors import BinderError, HubError, NotAllowed
@@ -179,7 +180,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
         """Log a stack trace for what nobody foresaw, a line for what a client did wrong."""
         request = f"{self.request.method} {self.request.path}"
         foreseen = isinstance(value, BinderError) and value.status != 500
-        if foreseen or isinstance(value, HTTPError):
+        if foreseen or isinstance(value, HTTPError | StreamClosedError):
             log.debug("Request %s, %s: %s", self.request_id, request, value)
         else:
             log.error("Request %s, %s failed", self.request_id, request, exc_info=(typ, value, tb))

@@ -118,6 +118,32 @@ async def test_open_streams_do_not_hold_up_the_stop(hub: FakeHub, tmp_path: Path
             assert b"event: end" not in await stream.content.read()
 
 
+async def test_a_request_under_way_is_answered_before_the_stop(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(hub, tmp_path)
+    await app.start_service()
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    limits = app.environments.limits
+
+    async def slow(user):
+        asked.set()
+        await go_on.wait()
+        return await limits(user)
+
+    monkeypatch.setattr(app.environments, "limits", slow)
+    headers = {"Authorization": "token ada-token"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        url = f"http://127.0.0.1:{app.port}{app.base_url}api/v1/"
+        answer = asyncio.create_task(session.get(url))
+        await asked.wait()
+        stopping = asyncio.create_task(app.stop_service())
+        await asyncio.sleep(0)
+        go_on.set()
+        assert (await answer).status == 200
+        await stopping
+
+
 async def test_sigterm_ends_the_program_cleanly(hub: FakeHub, tmp_path: Path) -> None:
     port = free_port()
     environment = {
