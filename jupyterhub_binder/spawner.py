@@ -205,7 +205,9 @@ class BinderSpawnerMixin(_SpawnerBase):
     async def _run_apply_user_options(self, user_options: dict[str, Any]) -> None:
         """Keep our options from hooks that do not know them; an environment brings its image."""
         ours = {OPTION, PATH_OPTION}
-        if self._chosen_environment():
+        with self._uncounted():
+            chosen = self._chosen_environment()
+        if chosen:
             ours.add("image")
             self.user_options = {k: v for k, v in user_options.items() if k != "image"}
         others = {key: value for key, value in user_options.items() if key not in ours}
@@ -252,13 +254,14 @@ class BinderSpawnerMixin(_SpawnerBase):
     async def _prepare_start(self) -> None:
         self.binder_spec = None
         try:
-            chosen = self._chosen_environment()
-            if chosen:
-                self.binder_spec = await self._ready_spec(chosen)
+            with self._uncounted():
+                if chosen := self._chosen_environment():
+                    self.binder_spec = await self._ready_spec(chosen)
             await maybe_future(super().run_pre_spawn_hook())
         except asyncio.CancelledError:
             # Else the hub would tell the page that the server is ready.
-            raise StartRefused("The start was cancelled.", reason="cancelled") from None
+            with self._uncounted():
+                raise StartRefused("The start was cancelled.", reason="cancelled") from None
         finally:
             self._progress().close()
 
@@ -267,8 +270,23 @@ class BinderSpawnerMixin(_SpawnerBase):
         spec = self.binder_spec
         if spec is None:
             return await maybe_future(super().start())
-        with self.apply_environment(spec):
+        with self._uncounted(), self.apply_environment(spec):
             return await maybe_future(super().start())
+
+    @contextmanager
+    def _uncounted(self) -> Any:
+        """Keep refusals out of `consecutive_failure_limit`.
+
+        JupyterHub 6 does so itself; 5 counts every failure, and some failed builds in a row
+        would end the hub. What it is about to add is taken away before.
+        """
+        try:
+            yield
+        except StartRefused:
+            if jupyterhub.version_info < (6,):
+                settings = self.user.settings
+                settings["failure_count"] = settings.get("failure_count", 0) - 1
+            raise
 
     def clear_state(self) -> None:
         """Forget the start, too: the next one has a log of its own."""

@@ -19,7 +19,7 @@ from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from jupyterhub.tests.mocking import MockHub
 from jupyterhub.tests.utils import add_user
-from jupyterhub.utils import random_port
+from jupyterhub.utils import maybe_future, random_port
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 from traitlets.config import Config
@@ -286,7 +286,7 @@ async def stop_hub(hub: Hub) -> None:
                 await user.stop(name)
     hub.log.handlers = []
     Hub.clear_instance()
-    await hub.stop()
+    await maybe_future(hub.stop())
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
