@@ -70,11 +70,12 @@ class Making:
         await in_thread(self._workspace.begin, self._checkout)
         await self._create(interpreter)
         await self._install(plan, interpreter)
+        lock = await self._read_lock()
         if plan.post_build:
             await self._post_build(plan.post_build, interpreter)
         await self._compile(interpreter)
         await self._smoke_test(interpreter)
-        return await self._finish(plan, interpreter, begun)
+        return await self._finish(self._note(plan, interpreter, lock), lock, begun)
 
     def _plan(self) -> Plan:
         plan, assessment = make_plan(self._recipe, self._settings.offer, load=self._load)
@@ -149,9 +150,13 @@ class Making:
         install = uv.install(plan.requirements, lock=lock, link_mode="copy", build=True)
         try:
             await self._steps.untrusted(
-                self._resolve(uv, plan, build=True), interpreter, env=env, network=True
+                self._resolve(uv, plan, build=True),
+                interpreter,
+                env=env,
+                network=True,
+                resolving=True,
             )
-            await self._steps.untrusted(install, interpreter, env=env, network=True)
+            await self._steps.untrusted(install, interpreter, env=env, network=True, resolving=True)
         except ProcessFailed as error:
             raise self._unresolvable() from error
 
@@ -178,6 +183,13 @@ class Making:
                 self._settings.base_packages
             )
         return BuildFailed(f"The packages cannot be installed: {why}{more}".strip())
+
+    async def _read_lock(self) -> str:
+        """Return the lock before anything else runs that could change it."""
+        try:
+            return await in_thread(self._workspace.read_lock)
+        except OSError as error:
+            raise BuildFailed("The build damaged its own list of packages.") from error
 
     async def _post_build(self, path: str, interpreter: Interpreter) -> None:
         network = self._settings.build_network
@@ -233,28 +245,22 @@ class Making:
                 code="smoke_test_failed",
             ) from error
 
-    async def _finish(self, plan: Plan, interpreter: Interpreter, begun: float) -> Image:
+    async def _finish(self, note: dict[str, Any], lock: str, begun: float) -> Image:
         if not self._settings.sandbox:
             await in_thread(name_final_place, self._workspace.environment, self._workspace.final)
-        try:
-            lock = await in_thread(self._workspace.read_lock)
-        except OSError as error:
-            raise BuildFailed("The build damaged its own list of packages.") from error
         await self._steps.check_size()
-        image = PREFIX + self._build.key
-        note = self._note(plan, interpreter, image, lock)
         usage = await in_thread(self._folders.finish, self._workspace, note, lock)
         await self._steps.tell(
             f"Built in {time.monotonic() - begun:.0f} s: {note['packages']} packages, "
             f"{usage.files} files, {usage.size_bytes / 2**20:.0f} MiB"
         )
-        return Image(image, usage.size_bytes)
+        return Image(note["image"], usage.size_bytes)
 
-    def _note(self, plan: Plan, interpreter: Interpreter, image: str, lock: str) -> dict[str, Any]:
+    def _note(self, plan: Plan, interpreter: Interpreter, lock: str) -> dict[str, Any]:
         build = self._build
         return {
             "version": 1,
-            "image": image,
+            "image": PREFIX + build.key,
             "build": build.id,
             "repository": build.label,
             "repo_url": build.repo_url,

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ MARKER = "JUPYTERHUB_BINDER_WORKSPACE"
 """The variable by which a build's processes are known, with the workspace's path."""
 
 _MOST_LOCK_BYTES = 4 * 2**20
+_END_SECONDS = 5.0
 _WRITERS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _UNSAFE = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 _READERS = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
@@ -185,9 +187,18 @@ def end_processes(workspace: Path) -> int:
     for process in list(_processes_of(workspace)):
         with contextlib.suppress(psutil.Error):
             process.kill()
-            process.wait(5)
             count += 1
+            _await_end(process)
     return count
+
+
+def _await_end(process: psutil.Process) -> None:
+    """Wait until a killed process does nothing more; whose child it is reaps it."""
+    until = time.monotonic() + _END_SECONDS
+    while time.monotonic() < until and process.is_running():
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.01)
 
 
 def _processes_of(workspace: Path) -> Iterator[psutil.Process]:
@@ -214,12 +225,25 @@ def measure(folder: Path) -> Usage:
 def name_final_place(environment: Path, final: Path) -> None:
     """Let scripts and editable installs name the final place: outside a sandbox they could not."""
     old, new = str(environment).encode(), str(final).encode()
-    for path in (*environment.glob("bin/*"), *environment.glob("lib/python*/site-packages/*.pth")):
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > _MOST_LOCK_BYTES:
-            continue
-        text = path.read_bytes()
-        if old in text and (path.suffix == ".pth" or text.startswith(b"#!")):
+    packages = "lib/python*/site-packages"
+    scripts = [path for path in environment.glob("bin/*") if _begins(path, b"#!")]
+    paths = [
+        path
+        for name in ("*.pth", "__editable__*")
+        for path in environment.glob(f"{packages}/{name}")
+    ]
+    for path in (*scripts, *paths):
+        if _begins(path, b"") and old in (text := path.read_bytes()):
             path.write_bytes(text.replace(old, new))
+
+
+def _begins(path: Path, start: bytes) -> bool:
+    """Say whether a path is a file, no link, not too long to read, with this beginning."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_LOCK_BYTES:
+        return False
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def _settle(folder: Path) -> None:

@@ -99,11 +99,12 @@ class Steps:
         env: Mapping[str, str],
         cwd: Path | None = None,
         network: bool = False,
+        resolving: bool = False,
     ) -> None:
         """Run a stranger's code, in the sandbox if there is one. Raises ProcessFailed.
 
         It sees the environment under its final name, and can write to it. `network` gives it
-        the way out to allowed hosts. Where an admin allows it without a sandbox, it runs as
+        the way out to allowed hosts, `resolving` the requirements and the lock. Where an admin allows it without a sandbox, it runs as
         the service's user with the service's network.
         """
         sandbox = self._settings.sandbox
@@ -113,9 +114,10 @@ class Steps:
         mounts = [
             Mount.same(interpreter.prefix),
             Mount.same(self._settings.uv),
-            Mount.same(self._workspace.work, writable=True),
             Mount(self._workspace.environment, self._workspace.final, writable=True),
         ]
+        if resolving:
+            mounts.append(Mount.same(self._workspace.work, writable=True))
         async with contextlib.AsyncExitStack() as stack:
             if network:
                 way = await stack.enter_async_context(
@@ -129,7 +131,7 @@ class Steps:
                 home=self._workspace.home,
                 mounts=mounts,
                 env=env,
-                cwd=cwd or self._workspace.work,
+                cwd=cwd or self.seen,
             )
             await self._stream(command, {"PATH": os.defpath}, self._workspace.path)
 
