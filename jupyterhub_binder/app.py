@@ -128,7 +128,7 @@ class JupyterHubBinder(Application):
     state_dir = Unicode(
         help="""The folder of all that the service keeps: database, environments, checkouts.
 
-        Default: ``jupyterhub-binder`` in the user's folder for programs' data. Put it on a
+        Default: ``jupyterhub-binder`` in the user's folder for programs' state. Put it on a
         local disk that lasts; not on NFS, where SQLite is not safe.
         """
     ).tag(config=True)
@@ -185,7 +185,7 @@ class JupyterHubBinder(Application):
 
     @default("state_dir")
     def _default_state_dir(self) -> str:
-        return platformdirs.user_data_dir("jupyterhub-binder")
+        return platformdirs.user_state_dir("jupyterhub-binder")
 
     @validate("state_dir")
     def _absolute(self, proposal: Any) -> str:
