@@ -656,5 +656,6 @@ def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
         (rf"launch/{_ID}", LaunchPage, {}),
         (rf"launch/{_ID}/cancel", LaunchCancel, {}),
         (r"static/(.+)", StaticFiles, files),
+        (r"(.+)", UnknownPage, {}),
     ]
     return [URLSpec(base_url + path, handler, kwargs) for path, handler, kwargs in routes]

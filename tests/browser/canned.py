@@ -17,7 +17,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
-from jupyterhub_binder.errors import NotFound, RepositoryNotFound
+from jupyterhub_binder.errors import Conflict, NotFound, RepositoryNotFound
 from jupyterhub_binder.model import (
     Assessment,
     Build,
@@ -306,6 +306,13 @@ class Everything:
             Reason("hub_error", "The server did not answer within 60 seconds.")
             if state is LaunchState.FAILED
             else None,
+        )
+
+    async def create(self, user: Any, token: str, environment_id: str, **_: Any) -> Launch:
+        raise Conflict(
+            "Your server runs something else.",
+            code="server_running",
+            detail={"server_name": "", "environment": "Survey methods", "url": "/user/alice/"},
         )
 
     async def servers(self, user: Any, token: str) -> tuple[Any, ...]:

@@ -130,8 +130,9 @@ async def test_running_build_can_be_cancelled(hub: LiveHub, open_page: OpenPage)
 
 async def test_states_change_in_place(hub: LiveHub, open_page: OpenPage):
     page: Page = await open_page()
-    url = hub.make_repository("live-fake-progress")
-    made = await call(page, "POST", "environments", {"url": url, "name": "Live"})
+    options = {"fake": {"lines": 60, "lines_per_second": 5.0}}
+    body = {"url": hub.make_repository("live"), "name": "Live", "options": options}
+    made = await call(page, "POST", "environments", body)
     await page.reload()
     row = page.locator(f"#env-{made['id']}")
     await expect(row.locator(".b-pill")).to_have_text(re.compile("Queued|Building"))

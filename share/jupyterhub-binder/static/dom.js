@@ -162,7 +162,7 @@ export function complain(error) {
  * Do something again and again, while it is wanted and the page can be seen.
  * @param {() => Promise<boolean>} work says whether there is more to wait for
  * @param {number} seconds between two times
- * @returns {() => void} wakes it up: at once, even where it had ended
+ * @returns {() => Promise<void>} wakes it up: at once, even where it had ended
  */
 export function poll(work, seconds) {
   let timer = 0;

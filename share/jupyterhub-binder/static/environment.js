@@ -36,7 +36,7 @@ const wake = poll(async () => {
 }, 2.5);
 
 rename.addEventListener("toggle", () => {
-  if (rename.open) field.select();
+  if (rename.open && document.activeElement !== field) field.select();
 });
 field.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
@@ -58,7 +58,10 @@ form.addEventListener("submit", async (event) => {
 });
 
 onKeys({
-  r: () => (rename.open = true),
+  r: () => {
+    rename.open = true;
+    field.select();
+  },
   l: () => {
     const button = document.querySelector("[data-launch]");
     if (button instanceof HTMLElement) button.click();
@@ -66,3 +69,6 @@ onKeys({
 });
 
 if (isUnfinished()) setTimeout(wake, 1500);
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) wake();
+});

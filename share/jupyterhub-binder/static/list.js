@@ -51,6 +51,7 @@ function searchSoon() {
     asking = new AbortController();
     try {
       await refresh(asking.signal);
+      if (isUnfinished()) wake();
     } catch (error) {
       if (!(error instanceof DOMException)) complain(error);
     }
@@ -123,7 +124,7 @@ async function restore(id) {
   try {
     await call("POST", `environments/${id}/restore`);
     if (new URL(location.href).searchParams.has("deleted")) location.assign(settings().prefix);
-    else await refresh();
+    else await wake();
     byId(`env-${id}`)?.querySelector("a")?.focus();
   } catch (error) {
     complain(error);
@@ -156,3 +157,6 @@ document.addEventListener("submit", (event) => {
 });
 
 if (isUnfinished()) setTimeout(wake, 1500);
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) wake();
+});
