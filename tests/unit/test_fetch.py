@@ -242,6 +242,9 @@ async def test_lfs_files_stay_pointers(
     lfs = tmp_path / "bin/git-lfs"
     lfs.write_text(f"#!/bin/sh\ntouch {marker}\ncat\n")
     lfs.chmod(0o755)
+    installed = tmp_path / "gitconfig"
+    installed.write_text('[filter "lfs"]\n\tsmudge = git-lfs smudge -- %f\n\trequired = true\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(installed))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
     repo = server.make_repo(
