@@ -1,0 +1,402 @@
+"""Launches end to end: the real service with its scripted backend, a real hub, real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from jupyterhub.utils import random_port
+from traitlets.config import Config
+
+from jupyterhub_binder.app import JupyterHubBinder
+from jupyterhub_binder.errors import Conflict, HubError, NotAllowed, NotFound
+from jupyterhub_binder.hub import HubClient
+from jupyterhub_binder.model import (
+    ContentMode,
+    Environment,
+    Launch,
+    LaunchState,
+    Link,
+    Spec,
+    User,
+)
+from jupyterhub_binder.slugs import new_id
+from tests.git_server import GitRepo, GitServer
+
+from .conftest import Hub, Person, hub_config, make_environment, start_hub, stop_hub, until
+
+TOKEN = "service-token-of-the-test"
+
+
+@dataclass
+class Stack:
+    """A hub and the service beside it."""
+
+    hub: Hub
+    app: JupyterHubBinder
+    config: Config
+    repo: GitRepo
+    root: Path
+
+    async def environment(
+        self, person: Person, *, build: bool = True, **script: Any
+    ) -> Environment:
+        """Make an environment whose build is scripted; its image can be started by the hub."""
+        image = make_environment(self.root, new_id())
+        options = {"fake": {"image": image, **script}}
+        return await self.app.environments.create(
+            User(person.name),
+            link=Link(Spec("git", self.repo.url, "HEAD")),
+            options=options,
+            build=build,
+        )
+
+    async def built(self, person: Person, **script: Any) -> Environment:
+        """Make one that is built."""
+        environment = await self.environment(person, **script)
+        user = User(person.name)
+        async with asyncio.timeout(20):
+            while environment.current is None:
+                await asyncio.sleep(0.02)
+                environment = await self.app.environments.get(user, environment.id)
+        return environment
+
+    async def launch(self, person: Person, environment: Environment, **more: Any) -> Launch:
+        return await self.app.launches.create(
+            User(person.name), person.token, environment.id, **more
+        )
+
+    async def ended(self, person: Person, launch: Launch) -> Launch:
+        """Return the launch when it has finished."""
+        async with asyncio.timeout(60):
+            async for seen in self.app.launches.watch(User(person.name), launch.id):
+                launch = seen
+        assert launch.state.finished
+        return launch
+
+    @asynccontextmanager
+    async def restarted(self) -> AsyncIterator[None]:
+        """Stop the service, do what is to be done meanwhile, start it again."""
+        await self.app.stop_service()
+        try:
+            yield
+        finally:
+            self.app = JupyterHubBinder(config=self.config)
+            await self.app.start_service()
+
+
+def service_config(hub_api: str, port: int, state: Path) -> Config:
+    c = Config()
+    c.JupyterHubBinder.backend = "fake"
+    c.JupyterHubBinder.state_dir = str(state)
+    c.JupyterHubBinder.port = port
+    c.JupyterHubBinder.ip = "127.0.0.1"
+    for section in (c.HubOAuth, c.HubClient):
+        section.api_url = hub_api
+        section.api_token = TOKEN
+    c.HubOAuth.oauth_client_id = "service-binder"
+    c.Git.protocols = ["https", "http"]
+    c.Git.private_hosts = ["127.0.0.1"]
+    c.Builds.max_active_per_user = 100
+    return c
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(
+    homes: Path, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("hub"))
+    port = random_port()
+    hub = await start_hub(hub_config(homes, root, url=f"http://127.0.0.1:{port}", api_token=TOKEN))
+    config = service_config(hub.hub.api_url.rstrip("/"), port, tmp_path_factory.mktemp("state"))
+    app = JupyterHubBinder(config=config)
+    await app.start_service()
+    with GitServer.running(tmp_path_factory.mktemp("git")) as server:
+        repo = server.make_repo("org/repo", {"requirements.txt": "numpy==2.3.1\n"})
+        stack = Stack(hub, app, config, repo, root)
+        yield stack
+    await stack.app.stop_service()
+    await stop_hub(hub)
+    os.chdir(before)
+
+
+@pytest.fixture
+async def ada(stack: Stack) -> AsyncIterator[Person]:
+    someone = Person(stack.hub, f"ada-{new_id()}")
+    yield someone
+    for name, spawner in list(someone.user.spawners.items()):
+        if spawner.active:
+            if spawner._spawn_future:
+                spawner._spawn_future.cancel()
+            await someone.user.stop(name)
+
+
+async def test_launch_builds_waits_starts_and_says_where_it_runs(stack: Stack, ada: Person) -> None:
+    gate = new_id()
+    environment = await stack.environment(ada, build=False, gate=gate)
+    launch = await stack.launch(ada, environment)
+    assert launch.state is LaunchState.PENDING
+    assert launch.build_id
+
+    async def watch() -> list[tuple[LaunchState, int]]:
+        watching = stack.app.launches.watch(User(ada.name), launch.id)
+        return [(seen.state, seen.progress) async for seen in watching]
+
+    watching = asyncio.create_task(watch())
+    stack.app.build_backend.gate(gate).open()
+    launch = await stack.ended(ada, launch)
+    states = await watching
+    assert launch.state is LaunchState.READY, launch
+    assert launch.url == f"/user/{ada.name}/"
+    assert states[-1] == (LaunchState.READY, 100)
+    assert [progress for _, progress in states] == sorted(progress for _, progress in states)
+    env = await ada.server("env")
+    assert env["BINDER_REPO_URL"] == environment.repo_url
+    [server] = await stack.app.launches.servers(User(ada.name), ada.token)
+    assert (server.environment_id, server.environment_name) == (environment.id, environment.name)
+    assert server.ready
+    stored = await stack.app.environments.get(User(ada.name), environment.id)
+    assert stored.launched
+
+
+async def test_what_runs_already_is_ready_at_once_and_opens_the_asked_file(
+    stack: Stack, ada: Person
+) -> None:
+    environment = await stack.built(ada)
+    await stack.ended(ada, await stack.launch(ada, environment))
+    again = await stack.launch(ada, environment, path="a b/index.ipynb")
+    assert again.state is LaunchState.READY
+    assert again.url == f"/user/{ada.name}/lab/tree/{environment.directory}/a%20b/index.ipynb"
+
+
+async def test_another_environment_in_a_running_server_needs_a_word(
+    stack: Stack, ada: Person
+) -> None:
+    first, second = await stack.built(ada), await stack.built(ada)
+    await stack.ended(ada, await stack.launch(ada, first))
+    with pytest.raises(Conflict) as refused:
+        await stack.launch(ada, second)
+    assert refused.value.error_code == "server_running"
+    assert refused.value.detail["environment"]["id"] == first.id
+    assert refused.value.detail["url"] == f"/user/{ada.name}/"
+    launch = await stack.ended(ada, await stack.launch(ada, second, restart=True))
+    assert launch.state is LaunchState.READY, launch
+    [server] = await stack.app.launches.servers(User(ada.name), ada.token)
+    assert server.environment_id == second.id
+
+
+async def test_named_servers_run_side_by_side(stack: Stack, ada: Person) -> None:
+    first, second = await stack.built(ada), await stack.built(ada)
+    one = await stack.launch(ada, first, server_name="one")
+    two = await stack.launch(ada, second, server_name="two")
+    assert (await stack.ended(ada, one)).state is LaunchState.READY
+    assert (await stack.ended(ada, two)).url == f"/user/{ada.name}/two/"
+    servers = await stack.app.launches.servers(User(ada.name), ada.token)
+    assert {(s.name, s.environment_id) for s in servers} == {
+        ("one", first.id),
+        ("two", second.id),
+    }
+
+
+async def test_ten_requests_at_once_are_one_launch(stack: Stack, ada: Person) -> None:
+    environment = await stack.built(ada)
+    launches = await asyncio.gather(*[stack.launch(ada, environment) for _ in range(10)])
+    assert len({launch.id for launch in launches}) == 1
+    assert (await stack.ended(ada, launches[0])).state is LaunchState.READY
+
+
+async def test_cancel_while_the_build_is_waited_for_starts_nothing(
+    stack: Stack, ada: Person
+) -> None:
+    gate = new_id()
+    environment = await stack.environment(ada, gate=gate)
+    launch = await stack.launch(ada, environment)
+    cancelled = await stack.app.launches.cancel(User(ada.name), launch.id, ada.token)
+    assert cancelled.state is LaunchState.CANCELLED
+    assert (await stack.ended(ada, launch)).state is LaunchState.CANCELLED
+    assert await stack.app.launches.servers(User(ada.name), ada.token) == ()
+    stack.app.build_backend.gate(gate).open()
+    again = await stack.launch(ada, environment)
+    assert (await stack.ended(ada, again)).state is LaunchState.READY
+
+
+def never_answers(stack: Stack, environment: Environment) -> None:
+    image = environment.options["fake"]["image"].removeprefix("venv:")
+    program = stack.root / image / "bin" / "jupyterhub-singleuser"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+
+
+async def test_cancel_while_the_server_starts_stops_it(stack: Stack, ada: Person) -> None:
+    environment = await stack.built(ada)
+    never_answers(stack, environment)
+    launch = await stack.launch(ada, environment)
+    await until(lambda: ada.user.spawners.get("") and ada.spawner._waiting_for_response)
+    process = ada.spawner.proc
+    cancelled = await stack.app.launches.cancel(User(ada.name), launch.id, ada.token)
+    assert cancelled.state is LaunchState.CANCELLED
+    await until(lambda: process.poll() is not None)
+    assert await stack.app.launches.servers(User(ada.name), ada.token) == ()
+
+
+async def test_a_build_that_fails_ends_the_launch_with_its_reason(
+    stack: Stack, ada: Person
+) -> None:
+    environment = await stack.environment(ada, fail_at="building", reason="No such package.")
+    launch = await stack.ended(ada, await stack.launch(ada, environment))
+    assert launch.state is LaunchState.FAILED
+    assert launch.reason is not None
+    assert launch.reason.message == "No such package."
+    assert launch.reason.code == "build_failed"
+
+
+async def test_a_start_that_the_hub_refuses_ends_the_launch_in_its_words(
+    stack: Stack, ada: Person
+) -> None:
+    environment = await stack.built(ada, image="venv:nowhere")
+    launch = await stack.ended(ada, await stack.launch(ada, environment))
+    assert launch.state is LaunchState.FAILED
+    assert "not on this machine any more" in launch.message
+    assert launch.reason is not None
+
+
+async def test_a_launch_is_its_persons_own(stack: Stack, ada: Person) -> None:
+    environment = await stack.built(ada)
+    launch = await stack.ended(ada, await stack.launch(ada, environment))
+    with pytest.raises(NotFound):
+        await stack.app.launches.get(User("someone-else"), launch.id)
+    assert await stack.app.launches.get(User("boss", admin=True), launch.id)
+    with pytest.raises(NotFound):
+        await stack.app.launches.create(User("someone-else"), "x", environment.id)
+
+
+async def test_a_start_goes_on_over_a_restart_of_the_service(stack: Stack, ada: Person) -> None:
+    environment = await stack.built(ada)
+    launch = await stack.launch(ada, environment)
+    await until(lambda: ada.user.spawners.get("") and ada.spawner._waiting_for_response)
+    async with stack.restarted():
+        pass
+    assert (await stack.ended(ada, launch)).state is LaunchState.READY
+    launch = await stack.app.launches.get(User(ada.name), launch.id)
+    assert launch.url == f"/user/{ada.name}/"
+
+
+async def test_a_start_that_ended_while_the_service_was_away_is_said(
+    stack: Stack, ada: Person
+) -> None:
+    environment = await stack.built(ada)
+    never_answers(stack, environment)
+    launch = await stack.launch(ada, environment)
+    await until(lambda: ada.user.spawners.get("") and ada.spawner._waiting_for_response)
+    async with stack.restarted():
+        ada.spawner._spawn_future.cancel()
+        await ada.user.stop("")
+    launch = await stack.ended(ada, launch)
+    assert launch.state is LaunchState.FAILED
+    assert launch.reason is not None
+    assert launch.reason.code == "interrupted"
+
+
+async def test_a_launch_that_waits_for_a_build_goes_on_with_the_next_request(
+    stack: Stack, ada: Person
+) -> None:
+    gate = new_id()
+    environment = await stack.environment(ada, gate=gate)
+    launch = await stack.launch(ada, environment)
+    async with stack.restarted():
+        pass
+    stack.app.build_backend.gate(gate).open()
+    waiting = await stack.app.launches.get(User(ada.name), launch.id)
+    assert waiting.state is LaunchState.PENDING
+    await stack.app.launches.get(User(ada.name), launch.id, token=ada.token)
+    assert (await stack.ended(ada, launch)).state is LaunchState.READY
+
+
+async def test_content_left_alone_brings_nothing(stack: Stack, ada: Person, homes: Path) -> None:
+    environment = await stack.built(ada)
+    await stack.app.environments.update(User(ada.name), environment.id, content=ContentMode.LEAVE)
+    assert (await stack.ended(ada, await stack.launch(ada, environment))).state is LaunchState.READY
+    assert not (homes / ada.name / environment.directory).exists()
+
+
+async def test_the_whole_job_through_the_rest_api(stack: Stack, ada: Person, homes: Path) -> None:
+    headers = {"Authorization": f"Bearer {ada.token}"}
+    base = f"http://127.0.0.1:{stack.app.port}/services/binder/api/v1"
+    body = {
+        "url": stack.repo.url,
+        "options": {"fake": {"image": make_environment(stack.root, new_id())}},
+    }
+    async with aiohttp.ClientSession(headers=headers) as session:
+        async with session.post(f"{base}/environments", json=body) as response:
+            assert response.status == 201, await response.text()
+            environment = await response.json()
+        async with session.post(f"{base}/environments/{environment['id']}/launches", json={}) as r:
+            assert r.status == 201, await r.text()
+            launch = await r.json()
+        async with session.get(f"{base}/launches/{launch['id']}/events") as stream:
+            text = await stream.text()
+        assert "event: end" in text
+        assert '"state":"ready"' in text.replace(" ", "")
+        async with session.get(f"{base}/servers") as response:
+            [server] = (await response.json())["items"]
+    assert server["ready"]
+    assert (homes / ada.name / environment["directory"] / "index.ipynb").exists()
+
+
+# --- The hub's client ------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(stack: Stack) -> AsyncIterator[HubClient]:
+    client = HubClient(api_url=stack.hub.hub.api_url.rstrip("/"), api_token=TOKEN)
+    await client.start()
+    yield client
+    await client.stop()
+
+
+async def test_the_hubs_version_and_named_servers_are_found(client: HubClient, ada: Person) -> None:
+    import jupyterhub
+
+    assert (await client.fetch_version())[:2] == jupyterhub.version_info[:2]
+    assert await client.fetch_named_servers(ada.token, ada.name)
+    ada.hub.tornado_settings["allow_named_servers"] = False
+    try:
+        client._named_servers = None
+        assert not await client.fetch_named_servers(ada.token, ada.name)
+    finally:
+        ada.hub.tornado_settings["allow_named_servers"] = True
+
+
+async def test_a_token_that_does_not_reach_is_not_allowed(client: HubClient, ada: Person) -> None:
+    with pytest.raises(NotAllowed):
+        await client.fetch_servers("nonsense", ada.name)
+    with pytest.raises(NotAllowed):
+        await client.start_server(TOKEN, ada.name, "", {})
+
+
+async def test_stopping_what_is_not_there_is_success(client: HubClient, ada: Person) -> None:
+    await client.stop_server(ada.token, ada.name, "nothing")
+    await client.stop_server(ada.token, ada.name, "")
+
+
+async def test_a_hub_that_does_not_answer_is_said() -> None:
+    client = HubClient(api_url=f"http://127.0.0.1:{random_port()}/hub/api", patience_seconds=0)
+    await client.start()
+    try:
+        with pytest.raises(HubError):
+            await client.fetch_version()
+        with pytest.raises(HubError):
+            async for _ in client.watch_progress("x", "ada", ""):
+                pass
+    finally:
+        await client.stop()
+    with pytest.raises(HubError):
+        await client.fetch_version()
