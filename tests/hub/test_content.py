@@ -62,7 +62,12 @@ def start(
             *(*wrapper, sys.executable, "-I", SCRIPT, "--from", str(source), "--to", to),
             *("--origin", origin, "--mode", mode, "--path", path, "--", sys.executable, "-c", SHOW),
         ],
-        env={"HOME": str(home), "PATH": os.environ["PATH"], **(env or {})},
+        env={
+            "HOME": str(home),
+            "PATH": os.environ["PATH"],
+            "TMPDIR": str(source.parent),
+            **(env or {}),
+        },
         capture_output=True,
         text=True,
         preexec_fn=before,
