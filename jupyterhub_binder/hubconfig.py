@@ -58,6 +58,7 @@ def configure(
     environments_root: str | Path | None = None,
     spawner_class: type[Spawner] | str | None = None,
     service_config: Mapping[str, Mapping[str, Any]] | None = None,
+    service_environment: Mapping[str, str] | None = None,
     service_name: str = "binder",
     port: int = 10101,
     url: str | None = None,
@@ -94,6 +95,9 @@ def configure(
     `service_config`
         The service's options: ``{"VenvBackend": {"build_timeout_seconds": 3600}}``. Plain
         values only: they go to the service as JSON, in an environment variable.
+    `service_environment`
+        More variables for the service's process. It gets the hub's own for certificates,
+        proxies and uv without being told.
     `service_name`
         The service's name, and its place: ``/services/<name>/``.
     `port`
@@ -126,7 +130,7 @@ def configure(
     service = _service(service_name)
     if url is None:
         config = _service_config(hub, service_config, backend=backend, state=state, root=root)
-        service |= _managed(port, config)
+        service |= _managed(port, config, service_environment or {})
     else:
         service |= {"url": url, "api_token": api_token}
     _put(hub, "services", service, _named(service_name))
@@ -146,11 +150,17 @@ def _service(name: str) -> dict[str, Any]:
     }
 
 
-def _managed(port: int, config: Mapping[str, Any]) -> dict[str, Any]:
+def _managed(
+    port: int, config: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, Any]:
     return {
         "url": f"http://127.0.0.1:{port}",
         "command": [sys.executable, "-m", "jupyterhub_binder.app"],
-        "environment": {**_passed_environment(), CONFIG_VARIABLE: _json(config)},
+        "environment": {
+            **_passed_environment(),
+            **environment,
+            CONFIG_VARIABLE: _json(config),
+        },
     }
 
 

@@ -67,7 +67,12 @@ async def _run(state: DemoState, port: int, check: bool) -> int:
 async def _hub(state: DemoState, port: int):
     hub = DemoHub(state, port)
     try:
+        begun = time.monotonic()
+        click.echo(f"Starting JupyterHub with binder; its state is in {state.folder}")
         await hub.start()
+        click.echo(
+            f"ok      {time.monotonic() - begun:6.1f} s  start the hub, its proxy and binder"
+        )
         yield hub
     finally:
         # A second Ctrl-C must not leave anything behind: what is begun here is finished.

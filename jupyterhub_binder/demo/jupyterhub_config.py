@@ -60,6 +60,9 @@ c.Authenticator.admin_users = {ADMIN}
 
 c.SimpleLocalProcessSpawner.home_dir_template = str(state.homes / "{username}")
 c.Spawner.environment = {MARK: str(state.folder)}
+# A server that hangs in its own end is not waited for as long as JupyterHub would.
+c.LocalProcessSpawner.interrupt_timeout = 10
+c.LocalProcessSpawner.term_timeout = 5
 c.Spawner.args = ["--allow-root"] if os.getuid() == 0 else []
 
 # --- Binder ---------------------------------------------------------------------------------------
@@ -70,6 +73,7 @@ configure(
     environments_root=state.environments,
     spawner_class="simple",
     port=int(service_port),
+    service_environment={MARK: str(state.folder)},
     service_config={
         # The example lies on this machine; other repositories come by https, as anywhere.
         "Git": {"protocols": ["https", "file"], "file_roots": [str(state.repositories)]},

@@ -1,0 +1,117 @@
+"""The demonstration: the whole job, and what is left when it ends, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jupyterhub_binder.demo.hub import find_ours
+from jupyterhub_binder.demo.state import DemoError, DemoState
+
+COMMAND = [sys.executable, "-m", "jupyterhub_binder.cli", "demo", "--state"]
+SECONDS = 280
+
+
+def wait_for(what: Callable[[], object], seconds: float = SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("demo")
+    yield folder
+    for process in find_ours(folder):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+@contextlib.contextmanager
+def demonstration(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start one, and give it once it has welcomed the person."""
+    output = folder / "output"
+    with output.open("w") as file:
+        process = subprocess.Popen([*COMMAND, str(folder)], stdout=file, stderr=file, text=True)
+    try:
+        wait_for(lambda: "Ctrl-C stops it" in output.read_text() or process.poll() is not None)
+        assert process.poll() is None, output.read_text()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_whole_job_from_the_examples_address_to_an_edit_that_survives(folder: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, str(folder), "--check"], capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "see the edit still there" in done.stdout
+    assert find_ours(folder) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_end_by_signal_leaves_no_process(folder: Path, number: signal.Signals) -> None:
+    with demonstration(folder) as process:
+        assert len(find_ours(folder)) >= 3  # hub, proxy, service
+        process.send_signal(number)
+        assert process.wait(60) == 0
+    assert find_ours(folder) == []
+
+
+@pytest.mark.slow
+def test_killed_demonstration_takes_its_hub_with_it(folder: Path) -> None:
+    with demonstration(folder) as process:
+        process.kill()
+        wait_for(lambda: not find_ours(folder), 60)
+
+
+@pytest.mark.slow
+def test_demonstration_ends_when_whoever_started_it_is_gone(folder: Path) -> None:
+    output = folder / "output"
+    command = " ".join([*COMMAND, str(folder), ">", str(output), "2>&1", "&", "wait"])
+    shell = subprocess.Popen(["/bin/sh", "-c", command])
+    wait_for(lambda: output.exists() and "Ctrl-C stops it" in output.read_text())
+    shell.kill()
+    shell.wait()
+    wait_for(lambda: not find_ours(folder), 60)
+
+
+def test_two_demonstrations_do_not_share_a_folder(tmp_path: Path) -> None:
+    with (
+        DemoState.open(tmp_path),
+        pytest.raises(DemoError, match="Another demonstration"),
+        DemoState.open(tmp_path),
+    ):
+        pass
+
+
+def test_example_makes_the_same_commit_everywhere(tmp_path: Path) -> None:
+    commits = set()
+    for name in ("one", "two words"):
+        with DemoState.open(tmp_path / name) as state:
+            example = Path(state.example_url.removeprefix("file://"))
+            git = ["git", "-C", str(example), "rev-parse", "HEAD"]
+            commits.add(subprocess.run(git, capture_output=True, text=True, check=True).stdout)
+    assert len(commits) == 1
+
+
+def test_secrets_of_the_demonstration_are_for_its_owner_alone(tmp_path: Path) -> None:
+    with DemoState.open(tmp_path / "state") as state:
+        assert state.folder.stat().st_mode & 0o077 == 0
+        assert (state.folder / "password").stat().st_mode & 0o077 == 0
+        assert len(state.admin_password) >= 32
+        assert os.environ.get("JUPYTERHUB_BINDER_DEMO") is None
