@@ -131,7 +131,7 @@ class Folders:
         _remove(made / "binder")
         (made / "binder").mkdir()
         _write_new(made / "binder" / "lock.txt", lock)
-        usage = measure(made)
+        usage = measure(made, unlock=True)
         whole = {**note, "size_bytes": usage.size_bytes, "files": usage.files}
         _write_new(made / "binder" / "image.json", json.dumps(whole, indent=1) + "\n")
         _settle(made)
@@ -208,11 +208,14 @@ def _processes_of(workspace: Path) -> Iterator[psutil.Process]:
                 yield process
 
 
-def measure(folder: Path) -> Usage:
-    """Return what a tree takes on the disk, a file with several names counted once."""
+def measure(folder: Path, *, unlock: bool = False) -> Usage:
+    """Return what a tree takes on the disk, a file with several names counted once.
+
+    Folders closed to their owner count only where they may be unlocked, as in `_walk`.
+    """
     seen: set[tuple[int, int]] = set()
     size = count = 0
-    for _, status in _walk(folder):
+    for _, status in _walk(folder, unlock=unlock):
         count += not stat.S_ISDIR(status.st_mode)
         if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
             if (status.st_dev, status.st_ino) in seen:
@@ -272,7 +275,8 @@ def _walk(folder: Path, *, unlock: bool = False) -> Iterator[tuple[str, os.stat_
     waiting = [(str(folder), False)]
     while waiting:
         path, entered = waiting.pop()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        # Somebody may still write here; as root no folder is closed.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             status = os.lstat(path)
             if entered or not stat.S_ISDIR(status.st_mode):
                 yield path, status

@@ -11,6 +11,7 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any, TypeVar
@@ -186,8 +187,8 @@ class Steps:
                 return
 
     async def check_size(self) -> None:
-        """Raise BuildFailed if the environment is too big."""
-        usage = await in_thread(measure, self._workspace.environment)
+        """Raise BuildFailed if the environment is too big; when no step runs any more."""
+        usage = await in_thread(partial(measure, self._workspace.environment, unlock=True))
         if self._settings.max_image_bytes and usage.size_bytes > self._settings.max_image_bytes:
             raise self._oversize()
 
