@@ -213,11 +213,13 @@ async def test_only_processes_of_the_workspace_are_ended(tmp_path):
         return subprocess.Popen(["sleep", "1000"], env={MARKER: str(place), **os.environ})
 
     mine, other = start(tmp_path / "a"), start(tmp_path / "ab")
-    assert await asyncio.to_thread(end_processes, tmp_path / "a") == 1
-    assert mine.wait() != 0
-    assert other.poll() is None
-    other.kill()
-    other.wait()
+    try:
+        assert await asyncio.to_thread(end_processes, tmp_path / "a") == 1
+        assert mine.wait() != 0
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 async def test_first_output_is_the_checkpoint(backend, tmp_path):
