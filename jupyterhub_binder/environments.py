@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain, count
 from typing import Any
 
 from traitlets import Float, Integer
@@ -319,15 +320,15 @@ class Environments(LoggingConfigurable):
 
     async def _free_directory(self, owner: str, resolved: Resolved) -> str:
         """Return the folder for a repository's files: one a repository, whatever the ref."""
-        taken = await self.store.list_directories(owner)
-        key = repository_key(resolved.spec)
-        for directory, repository in taken.items():
-            if repository == key:
-                return directory
+        known = await self.store.find_directory(owner, repository_key(resolved.spec))
+        if known is not None:
+            return known
         plain = safe_name(resolved.default_name)
         in_full = safe_name(resolved.label.partition("/")[2] or resolved.label)
-        numbered = (f"{plain}-{number}" for number in range(2, len(taken) + 3))
-        return next(name for name in (plain, in_full, *numbered) if name not in taken)
+        names = chain((plain, in_full), (f"{plain}-{number}" for number in count(2)))
+        while await self.store.count_in_directory(owner, name := next(names)):
+            pass
+        return name
 
     # --- Builds of an environment -------------------------------------------------------------
 

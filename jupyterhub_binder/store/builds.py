@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from jupyterhub_binder.model import Build, BuildEvent, BuildState, Phase, Reason
-from jupyterhub_binder.slugs import new_id, repository_key
+from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.tables import (
     ACTIVE,
@@ -45,7 +45,7 @@ def find_or_insert(connection: sa.Connection, wish: BuildWish) -> Build:
     if not wish.force and (reused := _fetch_reusable(connection, wish)) is not None:
         return reused
     build = replace(wish.build, id=new_id(), generation=_next_generation(connection, wish))
-    connection.execute(builds.insert(), build_row(build, repository_key(build.spec)))
+    connection.execute(builds.insert(), build_row(build))
     return build
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -138,9 +138,13 @@ class EnvironmentQueries:
         """Return the newest request for a build among an owner's environments."""
         return await self._database.run(_find_request, build_id, owner)
 
-    async def list_directories(self, owner: str) -> dict[str, str]:
-        """Return which repository each folder of the owner's home takes: folder to key."""
-        return await self._database.run(_directories, owner)
+    async def find_directory(self, owner: str, repository: str) -> str | None:
+        """Return the folder of the owner's home that takes a repository's files, if one does."""
+        return await self._database.run(_find_directory, owner, repository)
+
+    async def count_in_directory(self, owner: str, directory: str) -> int:
+        """Count an owner's environments whose files go into a folder, deleted ones included."""
+        return await self._database.run(_count_in_directory, owner, directory)
 
     async def purge_environments(self, *, deleted_before: datetime) -> tuple[str, ...]:
         """Remove environments deleted before a time; return the ids of builds they waited for."""
@@ -303,12 +307,19 @@ def _find_request(connection: sa.Connection, build_id: str, owner: str) -> Build
     return next(iter(_read_requests(connection, query)), None)
 
 
-def _directories(connection: sa.Connection, owner: str) -> dict[str, str]:
-    columns = (environments.c.directory, environments.c.provider, environments.c.repo)
-    rows: Sequence[Any] = connection.execute(
-        sa.select(*columns).where(environments.c.owner == owner)
-    ).all()
-    return {directory: f"{provider}:{repo}".lower() for directory, provider, repo in rows}
+def _find_directory(connection: sa.Connection, owner: str, repository: str) -> str | None:
+    return connection.scalar(
+        sa.select(environments.c.directory)
+        .where(environments.c.owner == owner, environments.c.repository_key == repository)
+        .limit(1)
+    )
+
+
+def _count_in_directory(connection: sa.Connection, owner: str, directory: str) -> int:
+    query = sa.select(sa.func.count()).where(
+        environments.c.owner == owner, environments.c.directory == directory
+    )
+    return connection.scalar(query) or 0
 
 
 def _purge(connection: sa.Connection, deleted_before: datetime) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from jupyterhub_binder.model import (
     Reason,
     Spec,
 )
+from jupyterhub_binder.slugs import repository_key
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -128,6 +129,7 @@ environments = sa.Table(
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     *_spec_columns(),
+    sa.Column("repository_key", sa.Text, nullable=False),
     sa.Column("path", sa.Text, nullable=False),
     sa.Column("content", sa.String(16), nullable=False),
     sa.Column("directory", sa.Text, nullable=False),
@@ -139,6 +141,8 @@ environments = sa.Table(
     sa.Column("current_number", sa.Integer),
     sa.Column("latest_number", sa.Integer),
     sa.Index("ix_environments_owner", "owner", "touched"),
+    sa.Index("ix_environments_repository_key", "owner", "repository_key"),
+    sa.Index("ix_environments_directory", "owner", "directory"),
     sa.Index("ix_environments_touched", "touched"),
 )
 
@@ -190,13 +194,13 @@ Row = sa.RowMapping
 # --- Rows to objects, objects to rows -----------------------------------------------------------
 
 
-def build_row(build: Build, repository_key: str) -> dict[str, Any]:
+def build_row(build: Build) -> dict[str, Any]:
     """Return the columns of a build."""
     reason = build.reason
     return {
         **{name: getattr(build, name) for name in _SAME_IN_BUILD},
         **_spec_row(build.spec),
-        "repository_key": repository_key,
+        "repository_key": repository_key(build.spec),
         "options": dict(build.options),
         "checkpoint": dict(build.checkpoint),
         "reason_code": reason.code if reason else None,
@@ -268,6 +272,7 @@ def environment_row(environment: Environment) -> dict[str, Any]:
     return {
         **{name: getattr(environment, name) for name in _SAME_IN_ENVIRONMENT},
         **_spec_row(environment.spec),
+        "repository_key": repository_key(environment.spec),
         "options": dict(environment.options),
         "touched": environment.created,
     }

@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("label", sa.Text(), nullable=False),
         sa.Column("repo_url", sa.Text(), nullable=False),
         sa.Column("options", sa.JSON(), nullable=False),
+        sa.Column("repository_key", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("content", sa.String(length=16), nullable=False),
         sa.Column("directory", sa.Text(), nullable=False),
@@ -75,7 +76,13 @@ def upgrade() -> None:
         sa.Column("latest_number", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_environments")),
     )
+    op.create_index(
+        "ix_environments_directory", "environments", ["owner", "directory"], unique=False
+    )
     op.create_index("ix_environments_owner", "environments", ["owner", "touched"], unique=False)
+    op.create_index(
+        "ix_environments_repository_key", "environments", ["owner", "repository_key"], unique=False
+    )
     op.create_index("ix_environments_touched", "environments", ["touched"], unique=False)
     op.create_table(
         "build_events",
