@@ -121,7 +121,8 @@ class BuildRun:
 
         It is recorded first, since what stops may look like success from afar.
         """
-        await self._end(BuildState.CANCELLED, Reason("cancelled", message))
+        note = self._backend.cancel_note if self._build_log is not None else ""
+        await self._end(BuildState.CANCELLED, Reason("cancelled", f"{message} {note}".strip()))
         if self._task is not None:
             self._task.cancel()
 

@@ -29,6 +29,17 @@ class BuildBackend(LoggingConfigurable):
     needs_checkout: ClassVar[bool] = True
     """Whether `BuildJob.checkout` must be there; False where the far side fetches for itself."""
 
+    cancel_note: ClassVar[str] = ""
+    """What a person who cancels a build should know of the far side; one sentence."""
+
+    @property
+    def provider_prefixes(self) -> frozenset[str] | None:
+        """The prefixes of the providers that this backend can build from now; None for any.
+
+        Reads memory; a backend that has to ask for it does so in the background.
+        """
+        return None
+
     async def start(self) -> None:
         """Prepare; called once, before anything else. Raises ConfigurationError."""
 

@@ -1,0 +1,74 @@
+"""Several BinderHubs share the builds: a repository has its host, and others when that fails.
+
+People's homes do not travel, so people stay where they are: it is builds that fail over, and
+all members push to a registry that the hub's servers can pull from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from traitlets import Dict, List
+
+from jupyterhub_binder.backends.binderhub_base import RemoteBackend
+from jupyterhub_binder.backends.binderhub_client import Remote
+from jupyterhub_binder.errors import ConfigurationError
+
+__all__ = ["FederationBackend"]
+
+_KEYS: Mapping[str, type | tuple[type, ...]] = {
+    "name": str,
+    "url": str,
+    "weight": (int, float),
+    "token": str,
+    "build_token_secret": str,
+}
+
+
+class FederationBackend(RemoteBackend):
+    """Lets several BinderHubs build."""
+
+    name: ClassVar[str] = "federation"
+    description: ClassVar[str] = "Container images, made by repo2docker on several BinderHubs."
+
+    members = List(
+        Dict(),
+        help="""The BinderHubs: for each a `url`, and as one wishes a `name` for people (default:
+        its host), a `weight` (default 1; 2 gets twice as many repositories, 0 only what others
+        cannot build), a `token` and a `build_token_secret` of its own. For example
+        `[{"url": "http://binder-a/"}, {"url": "http://binder-b/", "weight": 0.5}]`.
+        No default.""",
+    ).tag(config=True)
+
+    def _remotes(self) -> Iterable[tuple[Remote, float]]:
+        if not self.members:
+            raise ConfigurationError("FederationBackend.members names no BinderHub.")
+        taken: set[str] = set()
+        for number, member in enumerate(self.members):
+            trait = f"FederationBackend.members[{number}]"
+            _check(member, trait)
+            remote = self._remote(
+                "",
+                member.get("url", ""),
+                trait=f"{trait}['url']",
+                token=member.get("token", ""),
+                secret=member.get("build_token_secret", ""),
+            )
+            name = member.get("name") or remote.url.host_port_subcomponent or ""
+            if name in taken:
+                raise ConfigurationError(f"{trait}: there are two members called {name!r}.")
+            taken.add(name)
+            yield remote.called(name), float(member.get("weight", 1))
+
+
+def _check(member: Mapping[str, Any], trait: str) -> None:
+    """Raise ConfigurationError for a key that is unknown or has a bad value."""
+    for key, value in member.items():
+        kind = _KEYS.get(key)
+        if kind is None:
+            raise ConfigurationError(f"{trait} has no {key!r}; it may have {', '.join(_KEYS)}.")
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigurationError(f"{trait}[{key!r}] is of the wrong type.")
+    if member.get("weight", 1) < 0:
+        raise ConfigurationError(f"{trait}['weight'] must not be negative.")
