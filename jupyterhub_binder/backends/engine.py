@@ -1,0 +1,266 @@
+"""A container engine, Docker or Podman, spoken to through its command-line program.
+
+The program knows contexts, remote hosts, credentials and certificates as people set them up;
+both engines' take the same words. Which images to make is not decided here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from jupyterhub_binder.errors import ConfigurationError, UpstreamUnavailable
+from jupyterhub_binder.process import ProcessFailed, run, stream
+
+PASSED = (
+    "PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR",
+    "DOCKER_*", "CONTAINER_*", "CONTAINERS_*", "BUILDAH_*", "BUILDX_*", "REGISTRY_AUTH_FILE",
+    "XDG_*", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "SSL_CERT_*",
+    "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+)  # fmt: skip
+"""What of the service's environment an engine's program needs, by name or pattern."""
+
+_QUICK_SECONDS = 60
+_GONE = re.compile(
+    r"no such (image|object|container)|not known|does not exist|reference does not", re.IGNORECASE
+)
+_IN_USE = re.compile(r"in use|being used|is using", re.IGNORECASE)
+
+
+class Builder(StrEnum):
+    """How an engine's program builds."""
+
+    BUILDX = "buildx"
+    """Docker's plugin."""
+    BUILDKIT = "buildkit"
+    """What was in Docker's program itself before version 23."""
+    LEGACY = "legacy"
+    """Docker's first builder, for programs without the plugin."""
+    PODMAN = "podman"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalImage:
+    """An image that an engine holds."""
+
+    id: str
+    names: tuple[str, ...]
+    """Its names with tags."""
+    size_bytes: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created: datetime | None = None
+
+
+class ImageInUse(UpstreamUnavailable):
+    """The engine does not remove an image, because a container was made from it."""
+
+    code = "image_in_use"
+
+
+class Engine:
+    """One engine."""
+
+    def __init__(
+        self, program: str, *, environment: Mapping[str, str], version: str, podman: bool
+    ) -> None:
+        self.program = program
+        self.environment = environment
+        self.version = version
+        self.podman = podman
+        self.builder = Builder.PODMAN if podman else Builder.LEGACY
+
+    @classmethod
+    async def find(cls, program: str, *, docker_config: str = "") -> Engine:
+        """Return the engine behind a program of this name or path.
+
+        Raises ConfigurationError, with what to do, when there is no such program, and
+        UpstreamUnavailable when its engine does not answer.
+        """
+        path = shutil.which(program)
+        if path is None:
+            raise ConfigurationError(
+                f"There is no program {program!r} on this machine. Install Docker or Podman, or "
+                "set Repo2DockerBackend.engine to the path of its command-line program."
+            )
+        engine = cls(path, environment=_environment(docker_config), version="", podman=False)
+        engine.podman = "podman" in (await engine.ask("--version")).lower()
+        await engine.fetch_version()
+        engine.builder = await engine._find_builder()
+        return engine
+
+    async def fetch_version(self) -> str:
+        """Return the engine's version. Raises UpstreamUnavailable when it does not answer."""
+        if self.podman:
+            found = json.loads(await self.ask("version", "--format", "json"))
+            self.version = (found.get("Server") or found["Client"])["Version"]
+        else:
+            self.version = (await self.ask("version", "--format", "{{.Server.Version}}")).strip()
+        return self.version
+
+    async def _find_builder(self) -> Builder:
+        if self.podman:
+            return Builder.PODMAN
+        try:
+            await self._run("buildx", "version")
+        except ProcessFailed:
+            client = (await self.ask("version", "--format", "{{.Client.Version}}")).strip()
+            major = int(client.partition(".")[0]) if client[:1].isdigit() else 0
+            return Builder.BUILDKIT if 18 < major < 23 else Builder.LEGACY
+        return Builder.BUILDX
+
+    # --- Images -----------------------------------------------------------------------------
+
+    async def inspect(self, image: str) -> LocalImage | None:
+        """Return an image by name or id; None if it is not there."""
+        return next(iter(await self._inspect([image])), None)
+
+    async def list_images(self, *filters: str) -> tuple[LocalImage, ...]:
+        """Return the images that pass all filters, such as ``label=x`` or ``reference=y``."""
+        chosen = [word for one in filters for word in ("--filter", one)]
+        ids = (await self.ask("image", "ls", "--quiet", "--no-trunc", *chosen)).split()
+        return await self._inspect(list(dict.fromkeys(ids)))
+
+    async def _inspect(self, images: Sequence[str]) -> tuple[LocalImage, ...]:
+        if not images:
+            return ()
+        try:
+            output = await self._run("image", "inspect", *images)
+        except ProcessFailed as error:
+            if not _GONE.search(error.output):
+                raise self._unavailable(error) from error
+            if len(images) == 1:
+                return ()
+            # One of them went away meanwhile.
+            found = [await self._inspect([image]) for image in images]
+            return tuple(image for some in found for image in some)
+        return tuple(_read_image(one) for one in json.loads(output))
+
+    async def tag(self, image: str, name: str) -> None:
+        """Give an image another name."""
+        await self.ask("image", "tag", image, name)
+
+    async def remove(self, image: str) -> None:
+        """Remove a name, and the image with its last name; gone already is success.
+
+        Raises ImageInUse when a container was made from it.
+        """
+        try:
+            await self._run("image", "rm", image)
+        except ProcessFailed as error:
+            if _GONE.search(error.output):
+                return
+            if _IN_USE.search(error.output):
+                raise ImageInUse(f"A container uses the image {image}.") from error
+            raise self._unavailable(error) from error
+
+    def push(self, image: str) -> AsyncGenerator[str, None]:
+        """Push an image to the registry of its name, yielding what is said.
+
+        Raises ProcessFailed.
+        """
+        return self.stream("push", image)
+
+    async def prune(self, *, older_than_hours: int) -> None:
+        """Remove what failed and old builds left: images without a name, and their cache."""
+        until = f"until={older_than_hours}h"
+        await self.ask("image", "prune", "--force", "--filter", until)
+        if self.builder in (Builder.BUILDX, Builder.BUILDKIT):
+            await self.ask("builder", "prune", "--force", "--filter", until)
+
+    # --- Containers -------------------------------------------------------------------------
+
+    async def fetch_used_images(self) -> frozenset[str]:
+        """Return the ids of the images that containers were made from, stopped ones too."""
+        ids = (await self.ask("ps", "--all", "--quiet", "--no-trunc")).split()
+        if not ids:
+            return frozenset()
+        try:
+            output = await self._run("container", "inspect", *ids)
+        except ProcessFailed as error:
+            # Containers come and go; what is not known for certain is not guessed.
+            raise self._unavailable(error) from error
+        return frozenset(str(one["Image"]) for one in json.loads(output))
+
+    async def list_containers(self, label: str) -> dict[str, str]:
+        """Return containers that have a label: their names, and its value."""
+        shape = f'{{{{.Names}}}} {{{{.Label "{label}"}}}}'
+        output = await self.ask("ps", "--all", "--filter", f"label={label}", "--format", shape)
+        return dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
+
+    async def remove_container(self, name: str) -> None:
+        """Kill and remove a container; gone already is success."""
+        try:
+            await self._run("rm", "--force", "--volumes", name)
+        except ProcessFailed as error:
+            if not _GONE.search(error.output):
+                raise self._unavailable(error) from error
+
+    # --- The program ------------------------------------------------------------------------
+
+    async def stream(self, *words: str) -> AsyncGenerator[str, None]:
+        """Run a command of the engine, yielding its lines. Raises ProcessFailed."""
+        lines = stream([self.program, *words], env=self.environment, cwd=Path("/"))
+        async with aclosing(lines):
+            async for line in lines:
+                yield line
+
+    async def ask(self, *words: str) -> str:
+        """Run a short command of the engine. Raises UpstreamUnavailable."""
+        try:
+            return await self._run(*words)
+        except ProcessFailed as error:
+            raise self._unavailable(error) from error
+
+    async def _run(self, *words: str) -> str:
+        try:
+            return await run(
+                [self.program, *words],
+                env=self.environment,
+                cwd=Path("/"),
+                timeout_seconds=_QUICK_SECONDS,
+            )
+        except TimeoutError as error:
+            raise UpstreamUnavailable(
+                f"The container engine did not answer within {_QUICK_SECONDS} seconds."
+            ) from error
+
+    def _unavailable(self, error: ProcessFailed) -> UpstreamUnavailable:
+        said = error.output.strip().splitlines() or [error.message]
+        name = Path(self.program).name
+        return UpstreamUnavailable(f"The container engine ({name}) refused: {said[-1][:300]}")
+
+
+def _environment(docker_config: str) -> dict[str, str]:
+    own = os.environ
+    passed = {name: own[name] for name in own if any(fnmatchcase(name, one) for one in PASSED)}
+    if docker_config:
+        passed["DOCKER_CONFIG"] = docker_config
+        passed["REGISTRY_AUTH_FILE"] = str(Path(docker_config) / "config.json")
+    return {"PATH": os.defpath, **passed}
+
+
+def _read_image(found: Mapping[str, Any]) -> LocalImage:
+    labels = (found.get("Config") or {}).get("Labels") or found.get("Labels") or {}
+    return LocalImage(
+        id=found["Id"],
+        names=tuple(found.get("RepoTags") or ()),
+        size_bytes=int(found.get("Size") or 0),
+        labels=dict(labels),
+        created=_read_time(found.get("Created")),
+    )
+
+
+def _read_time(text: object) -> datetime | None:
+    """Read Docker's time: RFC 3339 with nine decimals, of which Python takes six."""
+    match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)", str(text))
+    return datetime.fromisoformat(match[1]).replace(tzinfo=UTC) if match else None

@@ -1,0 +1,281 @@
+"""One build of the repo2docker backend: repo2docker, a smoke test, a name, a push.
+
+An image gets its own name only when it has passed the smoke test; until then it has a
+temporary one, which goes with the build. So an image with its own name is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from jupyterhub_binder.backends.engine import Engine, LocalImage
+from jupyterhub_binder.backends.r2d_log import LogReader
+from jupyterhub_binder.backends.r2d_smoke import Expected, try_image
+from jupyterhub_binder.backends.venv_image import MARKER, end_processes
+from jupyterhub_binder.errors import BinderError, BuildFailed
+from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image, Line, Phase
+from jupyterhub_binder.process import ProcessFailed, stream
+
+LABEL = "org.jupyter.binder"
+"""Where the labels of our images and containers begin."""
+KEY_LABEL = f"{LABEL}.key"
+WORKSPACE_LABEL = f"{LABEL}.workspace"
+REPO_DIR = "/srv/repo"
+
+_OWNED = re.compile(r"^[a-z0-9]+-(\d+)-(\d+)$")
+_NOT_IN_LABEL = re.compile(r"[^A-Za-z0-9:/._@+-]")
+_NOT_IN_TAG = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an admin chose, as one build needs it."""
+
+    config: Mapping[str, Mapping[str, Any]]
+    """repo2docker's configuration: classes to traits."""
+    config_file: str
+    """An admin's own configuration of repo2docker; empty for none."""
+    debian: Sequence[str] | None
+    """What our Debian build pack installs everywhere; None where repo2docker's own are used."""
+    user_id: int
+    user_name: str
+    appendix: str
+    prefix: str
+    """What every image's name begins with."""
+    push: bool
+    smoke_test: Expected | None
+
+
+class Making:
+    """The making of one image."""
+
+    def __init__(self, job: BuildJob, engine: Engine, root: Path, settings: Settings) -> None:
+        if job.checkout is None:
+            raise ValueError("repo2docker needs a checkout")
+        self._build = job.build
+        self._checkout = job.checkout
+        self._engine = engine
+        self._root = root
+        self._settings = settings
+        self._workspace = root / workspace_name(job.build.id)
+        self.name = image_name(settings.prefix, job.build.key, job.build.resolved_ref)
+        self._unfinished = temporary_name(settings.prefix, self._workspace.name)
+
+    async def outputs(self) -> AsyncGenerator[BackendOutput, None]:
+        """Make it, and tell what happens."""
+        left = self._build.checkpoint.get("workspace")
+        if isinstance(left, str) and _OWNED.match(left) and left.startswith(self._build.id):
+            await clear(self._engine, self._root, left, self._settings.prefix)
+        yield Checkpoint({"workspace": self._workspace.name})
+        try:
+            image = await self._engine.inspect(self.name)
+            if image is not None:
+                yield Line(Phase.BUILDING, "This machine's container engine has the image.")
+            else:
+                async for output in self._make():
+                    yield output
+                image = await self._name()
+            if self._settings.push:
+                async for output in self._push():
+                    yield output
+        finally:
+            await to_the_end(
+                clear(self._engine, self._root, self._workspace.name, self._settings.prefix)
+            )
+        yield Image(self.name, image.size_bytes)
+
+    async def _make(self) -> AsyncGenerator[BackendOutput, None]:
+        async with aclosing(self._repo2docker()) as lines:
+            async for line in lines:
+                yield line
+        if self._settings.smoke_test is not None:
+            yield Line(Phase.BUILDING, "Trying whether a server starts from the image")
+            version = await try_image(
+                self._engine,
+                self._unfinished,
+                container=f"binder-smoke-{self._workspace.name}",
+                label=f"{WORKSPACE_LABEL}={self._workspace.name}",
+                expected=self._settings.smoke_test,
+            )
+            yield Line(Phase.BUILDING, f"It does: jupyterhub-singleuser {version}")
+
+    async def _repo2docker(self) -> AsyncGenerator[Line, None]:
+        await asyncio.to_thread(self._prepare)
+        reader = LogReader()
+        environment = {
+            **self._engine.environment,
+            MARKER: str(self._workspace),
+            "TMPDIR": str(self._workspace / "tmp"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = self._command()
+        try:
+            async with aclosing(
+                stream(command, env=environment, cwd=self._workspace / "empty")
+            ) as output:
+                async for text in output:
+                    for line in reader.read(text):
+                        yield line
+        except ProcessFailed as error:
+            raise BuildFailed(f"repo2docker could not build the image: {reader.explain()}") from (
+                error
+            )
+
+    def _prepare(self) -> None:
+        for name in ("empty", "tmp"):
+            (self._workspace / name).mkdir(parents=True)
+        (self._workspace / "repo2docker_config.py").write_text(
+            write_config(self._settings), encoding="utf-8"
+        )
+
+    def _command(self) -> list[str]:
+        settings, build = self._settings, self._build
+        labels = {
+            KEY_LABEL: build.key,
+            f"{LABEL}.repository": build.repo_url,
+            f"{LABEL}.ref": build.resolved_ref,
+        }
+        return [
+            *(sys.executable, "-P", "-m", "repo2docker"),
+            *("--config", str(self._workspace / "repo2docker_config.py")),
+            "--json-logs",
+            "--no-run",
+            "--no-clean",
+            "--no-push",
+            "--engine=binder",
+            f"--ref={build.resolved_ref}",
+            f"--user-id={settings.user_id}",
+            f"--user-name={settings.user_name}",
+            f"--target-repo-dir={REPO_DIR}",
+            f"--image-name={self._unfinished}",
+            *(f"--label={name}={_NOT_IN_LABEL.sub('_', text)}" for name, text in labels.items()),
+            *([f"--appendix={settings.appendix}"] if settings.appendix else ()),
+            str(self._checkout.absolute()),
+        ]
+
+    async def _name(self) -> LocalImage:
+        await self._engine.tag(self._unfinished, self.name)
+        image = await self._engine.inspect(self.name)
+        if image is None:
+            raise BuildFailed("The container engine lost the image that it built.")
+        return image
+
+    async def _push(self) -> AsyncGenerator[Line, None]:
+        yield Line(Phase.PUSHING, f"Pushing {self.name}")
+        last = ""
+        try:
+            async with aclosing(self._engine.push(self.name)) as lines:
+                async for text in lines:
+                    last = text.strip() or last
+                    yield Line(Phase.PUSHING, text)
+        except ProcessFailed as error:
+            raise BuildFailed(
+                f"The image was built, but the registry did not take it: {last or error.message}. "
+                "Build it again; if that fails too, tell the hub's administrators.",
+                code="push_failed",
+            ) from error
+
+
+# --- Names --------------------------------------------------------------------------------------
+
+
+def image_name(prefix: str, key: str, resolved_ref: str) -> str:
+    """Return the name of a content key's image: the key is the repository, the ref the tag.
+
+    The key tells one builder's configuration from another, and finds the image; the whole ref
+    is for people who list images.
+    """
+    tag = _NOT_IN_TAG.sub("_", resolved_ref).lstrip(".-")[:128] or "latest"
+    return f"{prefix}{key}:{tag}"
+
+
+def temporary_name(prefix: str, workspace: str) -> str:
+    """Return what an image is called while it is made."""
+    return f"{prefix}building:{workspace}"
+
+
+def workspace_name(build_id: str) -> str:
+    """Return a name that tells which build it is, and which process makes it."""
+    owner = psutil.Process()
+    return f"{build_id}-{owner.pid}-{int(owner.create_time())}"
+
+
+def is_owned(workspace: str) -> bool:
+    """Say whether the process that a workspace's name tells is alive."""
+    match = _OWNED.match(workspace)
+    if match is None:
+        return False
+    try:
+        return int(psutil.Process(int(match[1])).create_time()) == int(match[2])
+    except psutil.Error:
+        return False
+
+
+# --- Configuration, and what is left ------------------------------------------------------------
+
+
+def write_config(settings: Settings) -> str:
+    """Return repo2docker's configuration file: the admin's own first, then ours over it."""
+    lines = ["c = get_config()"]
+    if settings.config_file:
+        lines.append(f"load_subconfig({settings.config_file!r})")
+    if settings.debian is not None:
+        lines += [
+            "from repo2docker.buildpacks.docker import DockerBuildPack",
+            "from jupyterhub_binder.backends.r2d_buildpack import DebianBuildPack",
+            f"DebianBuildPack.requirements = {list(settings.debian)!r}",
+            "c.Repo2Docker.buildpacks = [DockerBuildPack, DebianBuildPack]",
+        ]
+    for owner, traits in settings.config.items():
+        lines += [f"c.{owner}.{name} = {value!r}" for name, value in traits.items()]
+    return "\n".join(lines) + "\n"
+
+
+async def sweep(engine: Engine, root: Path, prefix: str) -> list[str]:
+    """Remove what builds of processes that are gone left; return the workspaces' names."""
+    images = await engine.list_images(f"reference={prefix}building")
+    tags = [name.rpartition(":")[2] for image in images for name in image.names]
+    containers = (await engine.list_containers(WORKSPACE_LABEL)).values()
+    folders = await asyncio.to_thread(os.listdir, root)
+    found = {name for name in (*tags, *containers, *folders) if _OWNED.match(name)}
+    left = sorted(name for name in found if not is_owned(name))
+    for name in left:
+        await clear(engine, root, name, prefix)
+    return left
+
+
+async def clear(engine: Engine, root: Path, workspace: str, prefix: str) -> None:
+    """End the processes of a workspace, and remove its folder, container and temporary image.
+
+    What is gone already is success; an engine that does not answer is left alone.
+    """
+    folder = root / workspace
+    await asyncio.to_thread(end_processes, folder)
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    with contextlib.suppress(BinderError):
+        for name, value in (await engine.list_containers(WORKSPACE_LABEL)).items():
+            if value == workspace:
+                await engine.remove_container(name)
+        await engine.remove(temporary_name(prefix, workspace))
+
+
+async def to_the_end(work: Awaitable[None]) -> None:
+    """Do it all, even when this is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

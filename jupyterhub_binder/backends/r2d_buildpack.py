@@ -1,0 +1,113 @@
+"""A build pack for repo2docker that needs no conda channel: Python packages with uv on Debian.
+
+Takes requirements.txt, setup.py and pyproject.toml, apt.txt, postBuild and start, on a base
+image that has Python 3 with venv and pip. Runs inside repo2docker's process; the service uses
+it where `Repo2DockerBackend.buildpack` is ``debian``.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import ClassVar
+
+from repo2docker.buildpacks.base import BaseImage
+from repo2docker.buildpacks.python import PythonBuildPack
+
+_PREFIX = "/srv/venv"
+Scripts = list[tuple[str, str]]
+
+_MAKE = rf"""
+install -d -o ${{NB_USER}} -g ${{NB_USER}} {_PREFIX} && \
+echo 'export PATH="{_PREFIX}/bin:$HOME/.local/bin:$PATH"' > /etc/profile.d/binder-venv.sh
+"""
+_UV = f"{_PREFIX}/bin/uv pip install --python {_PREFIX}/bin/python --no-cache"
+
+
+class DebianBuildPack(PythonBuildPack):
+    """Python without conda: one virtual environment that holds server and packages."""
+
+    requirements: ClassVar[list[str]] = ["jupyterhub", "jupyterlab>=4,<5", "notebook>=7,<8"]
+    """What every environment gets; set by the service."""
+
+    @property
+    def python_version(self) -> str:
+        """Return the version of the base image's Python, whatever it is."""
+        return ""
+
+    @property
+    def separate_kernel_env(self) -> bool:
+        """Say that kernel and server share one environment."""
+        return False
+
+    @lru_cache  # noqa: B019 - as in every build pack: one is made a build
+    def get_build_env(self) -> Scripts:
+        """Return the variables that repo2docker's Python build pack speaks of."""
+        return [
+            *BaseImage.get_build_env(self),
+            ("NB_PYTHON_PREFIX", _PREFIX),
+            ("KERNEL_PYTHON_PREFIX", _PREFIX),
+            ("VIRTUAL_ENV", _PREFIX),
+            ("UV_LINK_MODE", "copy"),
+        ]
+
+    @lru_cache  # noqa: B019
+    def get_env(self) -> Scripts:
+        """Return no more variables than the build's."""
+        return []
+
+    @lru_cache  # noqa: B019
+    def get_path(self) -> list[str]:
+        """Return where the environment's programs are."""
+        return [f"{_PREFIX}/bin"]
+
+    @lru_cache  # noqa: B019
+    def get_build_script_files(self) -> dict[str, str]:
+        """Return nothing: all comes from the package index."""
+        return {}
+
+    @lru_cache  # noqa: B019
+    def get_build_scripts(self) -> Scripts:
+        """Return how the environment is made; the same for all repositories, so cached."""
+        wanted = " ".join(f"'{one}'" for one in self.requirements)
+        return [
+            ("root", _MAKE),
+            (
+                "${NB_USER}",
+                rf"""
+                python3 -m venv {_PREFIX} && \
+                {_PREFIX}/bin/pip install --quiet --no-cache-dir uv && \
+                {_UV} --compile-bytecode {wanted}
+                """,
+            ),
+        ]
+
+    @lru_cache  # noqa: B019
+    def get_preassemble_script_files(self) -> dict[str, str]:
+        """Return the files that packages are named in."""
+        path = self.binder_path("requirements.txt")
+        return {path: path} if os.path.exists(path) else {}  # noqa: PTH110
+
+    def _get_pip_scripts(self) -> Scripts:
+        path = self.binder_path("requirements.txt")
+        if not os.path.exists(path):  # noqa: PTH110
+            return []
+        return [("${NB_USER}", f'{_UV} -r "{path}"')]
+
+    @lru_cache  # noqa: B019
+    def get_preassemble_scripts(self) -> Scripts:
+        """Return what can run before the repository is copied: apt, and packages by name."""
+        scripts = BaseImage.get_preassemble_scripts(self)
+        return [*scripts, *self._get_pip_scripts()] if self._should_preassemble_pip else scripts
+
+    @lru_cache  # noqa: B019
+    def get_assemble_scripts(self) -> Scripts:
+        """Return what needs the repository's files."""
+        scripts = [] if self._should_preassemble_pip else self._get_pip_scripts()
+        if self._is_python_package():
+            scripts.append(("${NB_USER}", f"{_UV} ."))
+        return scripts
+
+    def detect(self) -> bool:
+        """Say yes: a repository that names nothing gets the server alone."""
+        return True

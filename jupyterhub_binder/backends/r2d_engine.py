@@ -1,0 +1,145 @@
+"""repo2docker's side of our engines: builds with what an engine's program can do by itself.
+
+repo2docker's own engine needs the buildx plugin; this one also takes Podman, a Docker program
+with BuildKit inside, and Docker's first builder. An entry point of the group
+`repo2docker.engines`; it runs inside repo2docker's process, never inside the service's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from repo2docker.engine import BuildError, ContainerEngine, Image
+from traitlets import Enum, List, Unicode
+
+from jupyterhub_binder.backends.engine import Builder
+from jupyterhub_binder.process import LineSplitter
+
+_PIECE = 1200
+"""Characters of a line before it is cut: as JSON, escaped, it still is one line for who reads."""
+
+_CHMOD = re.compile(rb"^(COPY|ADD) --chmod=0?755 ", re.MULTILINE)
+_ENTRYPOINTS = ("repo2docker-entrypoint", "python3-login")
+
+
+class BinderEngine(ContainerEngine):
+    """Builds through `docker` or `podman`, with or without buildx."""
+
+    string_output = True
+
+    program = Unicode("docker", help="The engine's program. Default: docker.").tag(config=True)
+    builder = Enum(
+        [str(one) for one in Builder],
+        str(Builder.BUILDX),
+        help="How the program builds. Default: buildx.",
+    ).tag(config=True)
+    extra_build_args = List(
+        Unicode(), help="More arguments of the program's `build`. Default: none."
+    ).tag(config=True)
+
+    def build(
+        self,
+        *,
+        buildargs: Mapping[str, str] | None = None,
+        cache_from: Sequence[str] | None = None,
+        tag: str = "",
+        dockerfile: str = "",
+        fileobj: IO[bytes] | None = None,
+        path: str = "",
+        labels: Mapping[str, str] | None = None,
+        platform: str | None = None,
+        **_: Any,
+    ) -> Iterator[str]:
+        """Build an image into the engine's own store; yield what is said. Raises BuildError.
+
+        Pushing is not done here, and limits are `extra_build_args`' business: each builder has
+        others.
+        """
+        options = [
+            *_repeat("--build-arg", _pairs(buildargs)),
+            *_repeat("--cache-from", cache_from or ()),
+            *_repeat("--label", _pairs(labels)),
+            *(["--file", dockerfile] if dockerfile else ()),
+            *(["--tag", tag] if tag else ()),
+            *(["--platform", platform] if platform else ()),
+            *self.extra_build_args,
+        ]
+        if fileobj is None:
+            yield from self._run([*options, path])
+            return
+        with tempfile.TemporaryDirectory(prefix="context-") as folder:
+            with tarfile.open(fileobj=fileobj) as archive:
+                archive.extractall(folder, filter="tar")
+            if self.builder == Builder.LEGACY:
+                do_without_chmod(Path(folder))
+            yield from self._run([*options, folder])
+
+    def _run(self, words: Sequence[str]) -> Iterator[str]:
+        command, variables = _COMMANDS[Builder(self.builder)]
+        process = subprocess.Popen(
+            [self.program, *command, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **variables},
+        )
+        assert process.stdout is not None
+        with process:
+            yield from _lines(process.stdout)
+        if process.returncode:
+            raise BuildError(f"The build ended with exit status {process.returncode}.")
+
+    def inspect_image(self, image: str) -> Image | None:
+        """Return None: whether an image is there is known before repo2docker is asked."""
+        return None
+
+
+_COMMANDS: dict[Builder, tuple[list[str], dict[str, str]]] = {
+    Builder.BUILDX: (["buildx", "build", "--progress", "plain", "--load"], {}),
+    Builder.BUILDKIT: (["build", "--progress", "plain"], {"DOCKER_BUILDKIT": "1"}),
+    Builder.LEGACY: (["build", "--force-rm"], {"DOCKER_BUILDKIT": "0"}),
+    Builder.PODMAN: (["build", "--format", "docker", "--force-rm"], {}),
+}
+
+
+def _lines(output: IO[bytes]) -> Iterator[str]:
+    splitter = LineSplitter()
+    while data := os.read(output.fileno(), 65536):
+        for line in splitter.feed(data):
+            yield from _pieces(line)
+    for line in splitter.end():
+        yield from _pieces(line)
+
+
+def _pieces(line: str) -> Iterator[str]:
+    end = "\r" if line.endswith("\r") else "\n"
+    text = line.removesuffix("\r")
+    for i in range(0, max(len(text), 1), _PIECE):
+        yield text[i : i + _PIECE] + end
+
+
+def do_without_chmod(folder: Path) -> None:
+    """Make a context of repo2docker's fit Docker's first builder, which has no `--chmod`.
+
+    The files get their mode here instead: the builder copies it.
+    """
+    dockerfile = folder / "Dockerfile"
+    dockerfile.write_bytes(_CHMOD.sub(rb"\1 ", dockerfile.read_bytes()))
+    for name in _ENTRYPOINTS:
+        if (file := folder / name).is_file():
+            file.chmod(0o755)
+
+
+def _pairs(values: Mapping[str, str] | None) -> list[str]:
+    return [f"{name}={value}" for name, value in (values or {}).items()]
+
+
+def _repeat(option: str, values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]

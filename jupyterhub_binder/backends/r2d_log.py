@@ -1,0 +1,108 @@
+"""What `jupyter-repo2docker --json-logs` says, as lines of a build's log.
+
+Tolerant: a line may be JSON or not, have a phase or not, hold several lines or a part of one.
+Also finds, after a failure, the line that says why.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from jupyterhub_binder.model import Line, Phase
+
+_PHASES = {"fetching": Phase.FETCHING, "pushing": Phase.PUSHING}
+_KEPT_LINES = 400
+_MOST_REASON = 600
+
+_ANSI = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-_])")
+_DRAWING = re.compile(r"^[^\w'\"(/.\[-]+")
+# What BuildKit puts before each line: the step's number and the time since it began.
+_STEP = re.compile(r"^#\d+ (\d+(\.\d+)? )?")
+_NOISE = re.compile(
+    r"^(Picked \w+ content provider|Using local repo |DEPRECATED: The legacy builder"
+    r"|\s+BuildKit is currently disabled|\s+environment-variable\.$"
+    r"|\s+Install the buildx component)"
+)
+"""What speaks of this machine, and says nothing about the build."""
+
+
+class LogReader:
+    """Reads one run of repo2docker."""
+
+    def __init__(self) -> None:
+        self._tail: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._last_word = ""
+
+    def read(self, line: str) -> Iterator[Line]:
+        """Yield the lines of the log that a line of output holds."""
+        said = _parse(line)
+        if said is None:
+            yield from self._lines(Phase.BUILDING, line)
+            return
+        message = said.get("message")
+        text = message if isinstance(message, str) else json.dumps(message)
+        if said.get("phase") == "failed":
+            self._last_word = text.strip()
+            return
+        phase = _PHASES.get(str(said.get("phase")), Phase.BUILDING)
+        yield from self._lines(phase, text)
+
+    def _lines(self, phase: Phase, text: str) -> Iterator[Line]:
+        # A carriage return at the end makes a line provisional; anywhere else it overwrites.
+        for part in text.removesuffix("\n").split("\n"):
+            kept = part.rstrip("\r").rpartition("\r")[2]
+            if _NOISE.match(kept):
+                continue
+            self._tail.append(kept)
+            yield Line(phase, kept + ("\r" if part.endswith("\r") and text.endswith("\r") else ""))
+
+    def explain(self) -> str:
+        """Return, after a failure, what most likely was the reason, as one sentence or two."""
+        found = explain(self._tail) or self._last_word.removeprefix("Error during build: ")
+        return found[:_MOST_REASON] or "repo2docker gave no reason."
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and "message" in said else None
+
+
+_PATTERNS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"No matching distribution found for .+",
+        r"(?i)^[\W_]*(?:Because|No solution found|Failed to build|Distribution not).+",
+        r"ResolutionImpossible.*|.*conflicting dependencies.*",
+        r"E: (?:Unable to locate package|Package '.+' has no|Version '.+' for).+",
+        r"(?:PackagesNotFoundError|LibMambaUnsatisfiableError|CondaValueError): .+",
+        r".*nothing provides .+ needed by .+",
+        r"(?:pull access denied for|manifest for|failed to resolve source metadata for) .+",
+        r"(?i).*no space left on device.*",
+        r"(?i).*(?:dockerfile parse error|unknown instruction).*",
+        r".*(?:Cannot connect to the Docker daemon|permission denied while trying to connect).*",
+        r".*: (?:command )?not found$",
+        r"^(?:ModuleNotFoundError|ImportError|SyntaxError|[A-Za-z.]*Error): .+",
+        r"^(?:error|ERROR|Error)[:!] .+",
+        r".*(?:returned a non-zero code: \d+|did not complete successfully: exit code: \d+).*",
+    )
+)
+"""What tells a reason, the more telling first."""
+
+
+def explain(lines: Iterable[str]) -> str:
+    """Return the most telling of the last lines of a failed build; empty if none tells much."""
+    plain = [_STEP.sub("", _ANSI.sub("", line)).strip() for line in lines]
+    for pattern in _PATTERNS:
+        for line in reversed(plain):
+            if match := pattern.search(line):
+                return _DRAWING.sub("", match[0]).strip()
+    return next((line for line in reversed(plain) if line), "")

@@ -1,0 +1,145 @@
+"""Whether a server could start from a container image: one short run, then a decision.
+
+It runs as a spawner would: through the image's entrypoint, with an empty home in place of the
+image's own, since a person's home is mounted there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from jupyterhub_binder.backends.engine import Engine
+from jupyterhub_binder.errors import BuildFailed
+from jupyterhub_binder.process import ProcessFailed
+
+CODE = "smoke_test_failed"
+_WORD = "binder-smoke"
+_SCRIPT = f"""
+echo "{_WORD} uid $(id -u)"
+echo "{_WORD} home $HOME"
+touch "$HOME/.{_WORD}" && rm "$HOME/.{_WORD}" && echo "{_WORD} writable yes"
+echo "{_WORD} version $(jupyterhub-singleuser --version)"
+"""
+_SAID = re.compile(rf"^{_WORD} (\w+) ?(.*)$")
+_KEPT_LINES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a server needs of an image."""
+
+    user_id: int
+    home: str
+    """Where a spawner mounts the person's home."""
+    singleuser: SpecifierSet
+    """Which versions of jupyterhub-singleuser go with the hub."""
+    timeout_seconds: float
+
+
+async def try_image(
+    engine: Engine, image: str, *, container: str, label: str, expected: Expected
+) -> str:
+    """Run an image once; return the version of its jupyterhub-singleuser.
+
+    Raises BuildFailed with the reason when no server could start from it. The container is
+    gone when this returns or raises, save when its caller was killed.
+    """
+    words = [
+        "run",
+        "--rm",
+        f"--name={container}",
+        f"--label={label}",
+        "--network=none",
+        "--pids-limit=512",
+        f"--tmpfs={expected.home}:rw,exec,mode=0755,uid={expected.user_id}",
+        image,
+        "sh",
+        "-c",
+        _SCRIPT,
+    ]
+    lines: list[str] = []
+    try:
+        async with asyncio.timeout(expected.timeout_seconds):
+            async with aclosing(engine.stream(*words)) as output:
+                async for line in output:
+                    lines = [*lines[-_KEPT_LINES:], line.rstrip("\r")]
+    except TimeoutError as error:
+        raise BuildFailed(
+            f"The image was built, but `jupyterhub-singleuser --version` did not end in it within "
+            f"{expected.timeout_seconds:g} seconds; an entrypoint or start script may hang.",
+            code=CODE,
+        ) from error
+    except ProcessFailed as error:
+        tail = _last_word(lines) or error.message
+        raise BuildFailed(
+            f"The image was built, but no server could start from it: {tail}", code=CODE
+        ) from error
+    return check(lines, expected)
+
+
+def check(lines: Iterable[str], expected: Expected) -> str:
+    """Return the version of the image's jupyterhub-singleuser, out of what its run said.
+
+    Raises BuildFailed with what is wrong, and how to mend it. Pure.
+    """
+    kept = list(lines)
+    said = {match[1]: match[2].strip() for line in kept if (match := _SAID.match(line))}
+    if not said:
+        _fail('it does not run commands: its entrypoint must end with exec "$@"')
+    if said.get("uid") != str(expected.user_id):
+        _fail(
+            f"it runs as user id {said.get('uid')}, and people's homes belong to "
+            f"{expected.user_id}. End its Dockerfile with `USER {expected.user_id}`"
+        )
+    if "writable" not in said:
+        _fail(
+            f"its user cannot write to its home, {said.get('home') or 'which is not set'}. Its "
+            f"Dockerfile should say `ENV HOME={expected.home}`"
+        )
+    version = said.get("version", "").split(" ")[-1]
+    if not version:
+        _fail(
+            "`jupyterhub-singleuser --version` fails in it. Install jupyterhub and jupyterlab "
+            f"outside of the home. {_last_word(kept)}".rstrip()
+        )
+    if not _goes_with(version, expected.singleuser):
+        _fail(
+            f"its jupyterhub-singleuser is {version}, and this hub takes {expected.singleuser}. "
+            "Ask for that version of jupyterhub"
+        )
+    return version
+
+
+def singleuser_of(hub: str) -> str:
+    """Return the versions of jupyterhub-singleuser that go with a hub's version.
+
+    JupyterHub compares major versions, and warns of another one. repo2docker's images are a
+    major version behind for a while after a release, and work: so one behind is taken too.
+    """
+    major = Version(hub).major
+    return f">={max(major - 1, 0)},<{major + 1}"
+
+
+def _goes_with(version: str, wanted: SpecifierSet) -> bool:
+    try:
+        return wanted.contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+def _last_word(lines: Iterable[str]) -> str:
+    plain = [line.strip() for line in lines if line.strip() and not _SAID.match(line)]
+    return plain[-1][:300] if plain else ""
+
+
+def _fail(why: str) -> None:
+    raise BuildFailed(
+        f"The image was built, but no server could start from it: {why.rstrip('.')}.", code=CODE
+    )

@@ -1,0 +1,379 @@
+"""A client of the Docker Registry HTTP API v2: is an image there, which tags, remove it.
+
+Images go up through a container engine, which has them; here they are only asked for and
+deleted. Credentials come from a `config.json` as `docker login` writes it; where a registry
+wants tokens, they are fetched for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+import time
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import aiohttp
+from traitlets import Float, Unicode, default
+from traitlets.config import LoggingConfigurable
+
+from jupyterhub_binder.errors import ConfigurationError, NotAllowed, UpstreamUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+DOCKER_HUB = "docker.io"
+_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
+_MANIFESTS = ", ".join(
+    (
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    )
+)
+_DEFAULT_TOKEN_SECONDS = 60
+_MOST_BYTES = 4 * 2**20
+_PAGE = 1000
+_MOST_PAGES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """A container image's name, taken apart."""
+
+    host: str
+    repository: str
+    tag: str = "latest"
+
+    @classmethod
+    def parse(cls, text: str) -> ImageName:
+        """Read ``host[:port]/path[:tag]``; without a host it is Docker Hub's."""
+        name = text.partition("@")[0]
+        first, slash, rest = name.partition("/")
+        if not (slash and ("." in first or ":" in first or first == "localhost")):
+            first, rest = DOCKER_HUB, name
+        repository, colon, tag = rest.rpartition(":")
+        if not colon:
+            repository, tag = rest, "latest"
+        if first == DOCKER_HUB and "/" not in repository:
+            repository = f"library/{repository}"
+        return cls(first, repository, tag)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who we are to a registry."""
+
+    username: str
+    password: str
+
+    @property
+    def header(self) -> str:
+        """Return the value of an Authorization header."""
+        text = f"{self.username}:{self.password}".encode()
+        return f"Basic {base64.b64encode(text).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a registry says of an image."""
+
+    digest: str
+    size_bytes: int | None
+    """The compressed layers and the configuration; None where the name stands for several."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    header: str
+    until: float
+
+
+class Registry(LoggingConfigurable):
+    """One registry: the one that image names begin with."""
+
+    url = Unicode(
+        help="""Where the registry's API is. Default: https at the host that
+        `Repo2DockerBackend.image_prefix` names, http on this machine. For example
+        `http://registry.internal:5000`.""",
+    ).tag(config=True)
+
+    docker_config = Unicode(
+        help="""A folder that holds a `config.json` with credentials (`docker login` and Kubernetes
+        secrets of type dockerconfigjson make one). Default: that of the backend, else the
+        user's `~/.docker`. Programs that keep credentials (credHelpers) are not asked.""",
+    ).tag(config=True)
+
+    timeout_seconds = Float(
+        20, min=1, help="How long one answer may take, in seconds. Default: 20."
+    ).tag(config=True)
+
+    image_prefix = Unicode(help="What the images' names begin with; set by the backend.")
+
+    @default("url")
+    def _default_url(self) -> str:
+        host = self.host
+        if host == DOCKER_HUB:
+            return "https://registry-1.docker.io"
+        local = host.partition(":")[0] in ("localhost", "127.0.0.1")
+        return f"{'http' if local else 'https'}://{host}"
+
+    @property
+    def host(self) -> str:
+        """Return the host of the images' names."""
+        return ImageName.parse(f"{self.image_prefix}x").host
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._session: aiohttp.ClientSession | None = None
+        self._credentials: Credentials | None = None
+        self._tokens: dict[str, _Token] = {}
+        self._basic = False
+
+    async def start(self) -> None:
+        """Read the credentials; raises ConfigurationError when they cannot be."""
+        self._credentials = await asyncio.to_thread(
+            find_credentials, self.docker_config or "~/.docker", self.host
+        )
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=self.timeout_seconds), trust_env=True
+        )
+
+    async def stop(self) -> None:
+        """Close the connections; closing twice is harmless."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    # --- Questions --------------------------------------------------------------------------
+
+    async def fetch_digest(self, image: str) -> str | None:
+        """Return the digest of an image's manifest; None if it is not there.
+
+        Raises UpstreamUnavailable, and NotAllowed when the credentials do not suffice.
+        """
+        name = ImageName.parse(image)
+        path = f"{_path(name.repository)}/manifests/{quote(name.tag, safe='')}"
+        async with self._ask("HEAD", path, name.repository) as answer:
+            if answer.status == 404:
+                return None
+            self._check(answer, name.repository)
+            return answer.headers.get("Docker-Content-Digest") or ""
+
+    async def fetch_manifest(self, image: str) -> Manifest | None:
+        """Return digest and size of an image; None if it is not there. Raises as above."""
+        name = ImageName.parse(image)
+        path = f"{_path(name.repository)}/manifests/{quote(name.tag, safe='')}"
+        async with self._ask("GET", path, name.repository) as answer:
+            if answer.status == 404:
+                return None
+            self._check(answer, name.repository)
+            found = await _read_json(answer)
+            digest = answer.headers.get("Docker-Content-Digest") or ""
+        parts = [found.get("config") or {}, *(found.get("layers") or ())]
+        size = sum(int(part.get("size", 0)) for part in parts) if "layers" in found else None
+        return Manifest(digest, size)
+
+    async def list_tags(self, repository: str) -> tuple[str, ...]:
+        """Return the tags of ``host/path``, all pages of them; none if it is not there."""
+        name = ImageName.parse(repository).repository
+        first = f"{_path(name)}/tags/list?n={_PAGE}"
+        return tuple(await self._list(first, name, "tags"))
+
+    async def list_repositories(self) -> tuple[str, ...]:
+        """Return the paths of all repositories; not every registry tells."""
+        return tuple(await self._list(f"_catalog?n={_PAGE}", "", "repositories"))
+
+    async def _list(self, path: str, repository: str, field: str) -> list[str]:
+        found: list[str] = []
+        for _ in range(_MOST_PAGES):
+            async with self._ask("GET", path, repository) as answer:
+                if answer.status == 404:
+                    return found
+                self._check(answer, repository)
+                found += map(str, (await _read_json(answer)).get(field) or ())
+                following = re.match(
+                    r'<(?:https?://[^/]+)?/v2/([^>]+)>;\s*rel="?next', _link(answer)
+                )
+            if following is None:
+                break
+            path = following[1]
+        return found
+
+    async def delete(self, image: str) -> None:
+        """Remove an image's manifest; gone already is success.
+
+        The registry frees the space when it next collects its garbage. Raises NotAllowed when
+        it does not let images be deleted, UpstreamUnavailable when it does not answer.
+        """
+        digest = await self.fetch_digest(image)
+        if not digest:
+            return
+        name = ImageName.parse(image).repository
+        async with self._ask("DELETE", f"{_path(name)}/manifests/{digest}", name) as answer:
+            if answer.status == 405:
+                raise NotAllowed(
+                    f"The registry {self.host} does not delete images; Debian's and Docker's do with "
+                    "`storage.delete.enabled: true`."
+                )
+            if answer.status != 404:
+                self._check(answer, name)
+
+    async def health(self) -> str | None:
+        """Return None if the registry answers and takes the credentials, else what to do."""
+        try:
+            async with self._ask("GET", "", "") as answer:
+                self._check(answer, "")
+        except (UpstreamUnavailable, NotAllowed) as error:
+            return error.message
+        return None
+
+    # --- Requests ---------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _ask(
+        self, method: str, path: str, repository: str
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request, once more with a token or a password when it is asked for one."""
+        scope = f"repository:{repository}:{'delete' if method == 'DELETE' else 'pull'}"
+        if not repository:
+            scope = "registry:catalog:*" if path else ""
+        try:
+            answer = await self._send(method, path, self._known_header(scope))
+            if answer.status == 401 and (header := await self._authenticate(answer, scope)):
+                answer.release()
+                answer = await self._send(method, path, header)
+            async with answer:
+                yield answer
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise UpstreamUnavailable(
+                f"The registry {self.host} does not answer ({type(error).__name__})."
+            ) from error
+
+    async def _send(self, method: str, path: str, header: str | None) -> aiohttp.ClientResponse:
+        if self._session is None:
+            raise UpstreamUnavailable("The registry's client has been stopped.")
+        headers = {"Accept": _MANIFESTS, **({"Authorization": header} if header else {})}
+        # Redirects of manifests stay within a registry; a token must not leave it.
+        return await self._session.request(
+            method, f"{self.url.rstrip('/')}/v2/{path}", headers=headers, allow_redirects=False
+        )
+
+    def _known_header(self, scope: str) -> str | None:
+        token = self._tokens.get(scope)
+        if token is not None and token.until > time.monotonic():
+            return token.header
+        return self._credentials.header if self._basic and self._credentials else None
+
+    async def _authenticate(self, answer: aiohttp.ClientResponse, scope: str) -> str | None:
+        scheme, asked = read_challenge(answer.headers.get("WWW-Authenticate", ""))
+        if scheme == "basic" and self._credentials is not None:
+            self._basic = True
+            return self._credentials.header
+        if scheme == "bearer" and asked.get("realm"):
+            token = await self._fetch_token(asked, scope)
+            self._tokens[scope] = token
+            return token.header
+        return None
+
+    async def _fetch_token(self, asked: Mapping[str, str], scope: str) -> _Token:
+        wanted = {"service": asked.get("service", ""), "scope": asked.get("scope") or scope}
+        headers = {"Authorization": self._credentials.header} if self._credentials else {}
+        assert self._session is not None
+        async with self._session.get(
+            asked["realm"], params={k: v for k, v in wanted.items() if v}, headers=headers
+        ) as answer:
+            self._check(answer, asked.get("scope", ""))
+            found = await _read_json(answer)
+        text = found.get("token") or found.get("access_token")
+        if not isinstance(text, str):
+            raise UpstreamUnavailable(f"The registry {self.host} gave no token.")
+        seconds = found.get("expires_in")
+        lasts = seconds if isinstance(seconds, (int, float)) else _DEFAULT_TOKEN_SECONDS
+        return _Token(f"Bearer {text}", time.monotonic() + 0.8 * lasts)
+
+    def _check(self, answer: aiohttp.ClientResponse, what: str) -> None:
+        if answer.status in (401, 403):
+            raise NotAllowed(
+                f"The registry {self.host} refuses access{f' to {what}' if what else ''}; the hub's "
+                "admin should look at the credentials in Registry.docker_config."
+            )
+        if answer.status >= 300:
+            raise UpstreamUnavailable(
+                f"The registry {self.host} answered with status {answer.status}."
+            )
+
+
+def _path(repository: str) -> str:
+    return quote(repository, safe="/")
+
+
+def _link(answer: aiohttp.ClientResponse) -> str:
+    return answer.headers.get("Link", "")
+
+
+async def _read_json(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+    body = await answer.content.read(_MOST_BYTES)
+    while len(body) < _MOST_BYTES and (more := await answer.content.read(_MOST_BYTES)):
+        body += more
+    try:
+        found = json.loads(body)
+    except ValueError as error:
+        raise UpstreamUnavailable("The registry's answer is no JSON.") from error
+    return found if isinstance(found, dict) else {}
+
+
+_PARAMETER = re.compile(r'([a-zA-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
+
+
+def read_challenge(header: str) -> tuple[str, dict[str, str]]:
+    """Take a WWW-Authenticate header apart: its scheme in lower case, and its parameters."""
+    scheme, _, rest = header.strip().partition(" ")
+    found = {m[1].lower(): m[2] if m[2] is not None else m[3] for m in _PARAMETER.finditer(rest)}
+    return scheme.lower(), found
+
+
+def find_credentials(folder: str, host: str) -> Credentials | None:
+    """Return what a folder's `config.json` holds for a registry's host; None if nothing.
+
+    Raises ConfigurationError when the file is there and makes no sense.
+    """
+    path = Path(folder).expanduser() / "config.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")).get("auths") or {}
+        found = next((known[key] for key in _keys(host) if key in known), None)
+        return _read_credentials(found) if found else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigurationError(
+            f"Registry.docker_config: {path} is not what `docker login` writes."
+        ) from error
+
+
+def _keys(host: str) -> tuple[str, ...]:
+    if host == DOCKER_HUB:
+        return _HUB_KEYS
+    beginnings = ("", "https://", "http://")
+    return tuple(f"{begin}{host}{end}" for begin in beginnings for end in ("", "/", "/v1/", "/v2/"))
+
+
+def _read_credentials(found: Mapping[str, Any]) -> Credentials | None:
+    if found.get("username"):
+        return Credentials(found["username"], found.get("password", ""))
+    if not found.get("auth"):
+        return None
+    try:
+        text = base64.b64decode(found["auth"], validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise ValueError("auth") from error
+    username, _, password = text.partition(":")
+    return Credentials(username, password)
