@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,7 @@ class Launches(LoggingConfigurable):
             job = _Job(launch, User(launch.user))
             self._jobs[launch.id] = job
             if launch.state is LaunchState.STARTING:
-                self._carry_on(job, self._settle(job))
+                self._carry_on(job, lambda job=job: self._settle(job))
 
     async def stop(self) -> None:
         """Let go of every launch; unfinished ones stay so in the store. May be called twice."""
@@ -293,7 +293,7 @@ class Launches(LoggingConfigurable):
         launch = await self._with_build(user, environment, launch)
         await self._store.insert_launch(launch)
         job = self._jobs[launch.id] = _Job(launch, user, restart=restart and server is not None)
-        self._carry_on(job, self._run(job, token))
+        self._carry_on(job, lambda: self._run(job, token))
         return launch
 
     async def _with_build(self, user: User, environment: Environment, launch: Launch) -> Launch:
@@ -311,18 +311,18 @@ class Launches(LoggingConfigurable):
     def _resume(self, job: _Job, token: str) -> Launch:
         """Carry on a launch that nobody carries on, now that there is a token."""
         if job.task is None and not job.launch.state.finished:
-            self._carry_on(job, self._run(job, token))
+            self._carry_on(job, lambda: self._run(job, token))
         return job.launch
 
     # --- Carrying on ---------------------------------------------------------------------------------
 
-    def _carry_on(self, job: _Job, work: Any) -> None:
+    def _carry_on(self, job: _Job, work: Callable[[], Awaitable[None]]) -> None:
         job.task = self._tasks.spawn(self._guard(job, work), name=f"launch {job.launch.id}")
 
-    async def _guard(self, job: _Job, work: Any) -> None:
+    async def _guard(self, job: _Job, work: Callable[[], Awaitable[None]]) -> None:
         """Finish the launch whatever happens, save when the service stops."""
         try:
-            await work
+            await work()
         except BinderError as error:
             await self._fail(job, error.error_code, error.message)
         except TimeoutError:
