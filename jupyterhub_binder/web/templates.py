@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from jinja2 import meta
 from markupsafe import Markup, escape
 
 import jupyterhub_binder
@@ -101,11 +102,23 @@ def make_templates(
 def _layout(templates: jinja2.Environment) -> str:
     """Return the frame that pages extend: the hub's, if it has the blocks that they fill."""
     try:
-        blocks = templates.get_template("page.html").blocks
+        blocks = _blocks(templates, "page.html", set())
     except jinja2.TemplateError:
         return "binder/frame.html"
-    fits = {"title", "main", "stylesheet", "script", "nav_bar_left_items"} <= set(blocks)
+    fits = {"title", "main", "stylesheet", "script", "nav_bar_left_items"} <= blocks
     return "page.html" if fits else "binder/frame.html"
+
+
+def _blocks(templates: jinja2.Environment, name: str, seen: set[str]) -> set[str]:
+    """Return the names of a template's blocks, and of those that it extends or includes."""
+    if name in seen or templates.loader is None:
+        return set()
+    seen.add(name)
+    blocks = set(templates.get_template(name).blocks)
+    tree = templates.parse(templates.loader.get_source(templates, name)[0])
+    for other in meta.find_referenced_templates(tree):
+        blocks |= _blocks(templates, other, seen) if other else set()
+    return blocks
 
 
 # --- Filters ----------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from jupyterhub_binder.model import (
     Severity,
     Spec,
 )
+from jupyterhub_binder.web.context import Traffic
 from jupyterhub_binder.web.pages import make_page_settings, page_handlers
 from jupyterhub_binder.web.templates import hub_template_folders
 
@@ -220,7 +221,7 @@ class Everything:
     async def preview(self, user: Any, link: Link) -> Any:
         if "missing" in link.spec.repo:
             raise RepositoryNotFound("github.com/ecmwf/missing does not exist, or is private.")
-        await asyncio.sleep(0.3 if "slow" in link.spec.repo else 0)
+        await asyncio.sleep(2 if "slow" in link.spec.repo else 0)
         bad = "julia" in link.spec.repo
         files = (
             RecipeFile("binder/environment.yml", "environment.yml", True),
@@ -400,12 +401,13 @@ def make_app(environments: tuple[Environment, ...], **settings: Any) -> Applicat
         base_url=PREFIX,
         hub_url="/hub/",
         named_servers=True,
+        traffic=Traffic(),
     )
     static = hub_template_folders()[0].parent / "static"
     return Application(
         [
-            *page_handlers(PREFIX, pages),
             (rf"{PREFIX}api/v1/builds/([^/]+)/events", Events),
+            *page_handlers(PREFIX, pages),
             (r"/hub/static/(.*)", StaticFileHandler, {"path": str(static)}),
             (r"/hub/logo", Logo),
         ],

@@ -120,7 +120,7 @@ function showPhaseTimes() {
 const follow = /** @type {HTMLButtonElement} */ (byId("follow"));
 const wrap = /** @type {HTMLButtonElement} */ (byId("wrap"));
 
-log.onFollow = (following) => {
+log.onFollow = (/** @type {boolean} */ following) => {
   follow.setAttribute("aria-pressed", String(following));
   follow.textContent = following ? "following" : "paused: go to the end ↓";
 };
@@ -148,7 +148,10 @@ function lineOfAddress() {
   return match ? Number(match[1]) : 0;
 }
 
-window.addEventListener("hashchange", () => log.show(lineOfAddress()));
+window.addEventListener("hashchange", () => {
+  log.show(lineOfAddress());
+  log.box.scrollIntoView({ block: "nearest" });
+});
 onKeys({
   "/": () => finder.focus(),
   f: () => log.follow(true),
@@ -185,4 +188,5 @@ if (!startedHere) log.follow(false);
 log.point(mark, lineOfAddress() || (startedHere ? 0 : mark));
 revealNotify();
 connect();
+if (lineOfAddress()) log.box.scrollIntoView({ block: "nearest" });
 if (startedHere) wake();

@@ -1,0 +1,133 @@
+"""Single states of the pages that a live hub reaches seldom, over things that were made up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from .canned import PREFIX, all_states, serve
+
+pytestmark = pytest.mark.browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def address() -> AsyncIterator[str]:
+    server, port = serve(all_states())
+    yield f"http://127.0.0.1:{port}{PREFIX}"
+    server.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Any) -> AsyncIterator[Page]:
+    page = await browser.new_page()
+    yield page
+    await page.close()
+
+
+async def test_preview_says_what_happens_to_each_file(address: str, page: Page):
+    await page.goto(f"{address}new?url=ecmwf/climate-101")
+    facts = page.locator(".b-facts")
+    await expect(facts).to_contain_text("binder/environment.yml Python 3.11, 14 packages")
+    await expect(facts).to_contain_text("requirements.txt Not used: another file counts")
+    await expect(facts).to_contain_text("Fix plots of the <b>second</b> notebook")
+    await expect(page.get_by_role("button", name="Build and launch")).to_be_visible()
+
+
+async def test_outdated_answer_is_never_shown(address: str, page: Page):
+    await page.goto(f"{address}new")
+    await page.locator("#url").fill("ecmwf/slow")
+    await expect(page.locator("#understood")).to_have_attribute("aria-busy", "true")
+    await page.locator("#url").fill("ecmwf/quick")
+    await expect(page.locator(".b-facts")).to_contain_text("github.com/ecmwf/quick")
+    await expect(page).to_have_url(re.compile("quick"))
+
+
+async def test_problem_is_said_before_the_build(address: str, page: Page):
+    await page.goto(f"{address}new?url=ecmwf/julia")
+    await expect(page.locator(".b-problem")).to_contain_text("This hub cannot install Julia.")
+    await expect(page.get_by_role("button", name="Build and launch")).to_have_count(0)
+    await expect(page.get_by_role("button", name="Build nevertheless")).to_be_visible()
+
+
+async def test_ended_log_opens_at_the_line_that_decided_it(address: str, page: Page):
+    await page.goto(f"{address}builds/b000000004")
+    await expect(page.locator("#L124")).to_have_class(re.compile("b-mark"))
+    await expect(page.locator("#L124")).to_be_in_viewport()
+    await page.goto(f"{address}builds/b000000004#L5")
+    await page.reload()
+    await expect(page.locator("#L5")).to_be_in_viewport()
+
+
+async def test_colours_are_classes_and_own_colours_are_set(address: str, page: Page):
+    await page.goto(f"{address}builds/b000000001")
+    await expect(page.locator("#L122 .a-f2")).to_have_text("Prepared 142 packages in 22.41s")
+    await expect(page.locator("#L124 .a-f1.a-b")).to_have_text("error:")
+    colour = page.locator("#L125 span span").first
+    await expect(colour).to_have_css("color", "rgb(255, 150, 80)")
+
+
+async def test_log_follows_only_while_at_its_end(address: str, page: Page):
+    await page.goto(f"{address}builds/b000000002")
+    await expect(page.locator("#L127")).to_be_in_viewport()
+    await expect(page.locator("#follow")).to_have_text("following")
+    await page.locator("#lines").hover()
+    await page.mouse.wheel(0, -800)
+    await expect(page.locator("#follow")).to_contain_text("paused")
+    await page.locator("#follow").click()
+    await expect(page.locator("#follow")).to_have_text("following")
+    await expect(page.locator("#L127")).to_be_in_viewport()
+
+
+async def test_running_server_leaves_a_choice(address: str, page: Page):
+    await page.goto(f"{address}environments/e000000001")
+    await page.get_by_role("button", name="Launch").click()
+    await expect(page.locator(".b-verdict")).to_contain_text("in Survey methods")
+    await expect(page.get_by_role("link", name="Open the running server")).to_be_visible()
+    await expect(page.get_by_role("button", name="Restart it")).to_be_visible()
+    await expect(page.get_by_role("button", name="Start another server")).to_be_visible()
+
+
+async def test_failed_launch_says_why(address: str, page: Page):
+    await page.goto(f"{address}launch/x3")
+    await expect(page.locator(".b-verdict")).to_contain_text("did not answer within 60 seconds")
+    await expect(page.get_by_role("button", name="Launch again")).to_be_visible()
+
+
+async def test_server_that_was_ready_long_ago_is_not_entered(address: str, page: Page):
+    await page.goto(f"{address}launch/x2")
+    await expect(page.get_by_role("link", name="Open it")).to_be_visible()
+    await expect(page).to_have_url(re.compile("launch/x2$"))
+
+
+CONTRAST = """() => {
+  const channel = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = (rgb) => rgb.match(/[\\d.]+/g).slice(0, 3)
+    .map((v) => channel(+v)).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const colour = getComputedStyle(e).backgroundColor;
+      if (!/, 0\\)$/.test(colour)) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  return [...document.querySelectorAll(
+    ".b-pill, .b-quiet, .b-meta, .b-main code, .b-step, .b-danger, .b-tx span, .b-no"
+  )].filter((e) => e.offsetParent && e.textContent.trim() && !e.style.color && !e.style.backgroundColor)
+    .map((e) => {
+      const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
+      return [e.className + ": " + e.textContent.trim().slice(0, 30), (a + 0.05) / (b + 0.05)];
+    }).filter(([, ratio]) => ratio < 4.5);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_texts_have_enough_contrast(address: str, page: Page, scheme: Any):
+    await page.emulate_media(color_scheme=scheme)
+    for path in ("", "new?url=ecmwf/julia", "environments/e000000004", "builds/b000000004"):
+        await page.goto(address + path)
+        assert await page.evaluate(CONTRAST) == [], path
