@@ -7,14 +7,17 @@ skip, whatever its reason, is a failure.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.docker.engine import Engine, find_missing, open_engine
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in ("", "0")
 
@@ -50,9 +53,11 @@ def find_chromium() -> str | None:
 
 @functools.cache
 def find_docker() -> str | None:
-    """Return the path of a docker command whose engine answers."""
+    """Return the path of a docker command, if its engine answers or one can be started."""
     docker = shutil.which("docker")
-    return docker if docker and _succeeds(docker, "info") else None
+    if docker is None:
+        return None
+    return docker if find_missing() is None or _succeeds(docker, "info") else None
 
 
 @functools.cache
@@ -74,7 +79,7 @@ def _succeeds(*args: str) -> bool:
 NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "sandbox": (find_bwrap, "bubblewrap that works (Debian: bubblewrap)"),
     "browser": (find_chromium, "Chromium (Debian: chromium)"),
-    "docker": (find_docker, "a Docker engine that answers"),
+    "docker": (find_docker, "Docker (Debian, as root: docker.io debootstrap)"),
     "postgres": (find_postgres, "PostgreSQL's server programs (Debian: postgresql)"),
 }
 
@@ -131,6 +136,17 @@ def require_chromium() -> str:
 def require_docker() -> str:
     """Return the path of the docker command."""
     return _needed("docker")
+
+
+@pytest.fixture(scope="session")
+def docker_engine(require_docker: str) -> Iterator[Engine]:
+    """Return a Docker engine with the base image; DOCKER_HOST leads every program to it."""
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        engine = stack.enter_context(open_engine())
+        if engine.host:
+            patch.setenv("DOCKER_HOST", engine.host)
+        yield engine
 
 
 @pytest.fixture(scope="session")

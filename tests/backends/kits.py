@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
@@ -18,6 +19,11 @@ from .jobs import job_of, make_job
 
 class Kit(ABC):
     """One backend under test, in a folder of its own."""
+
+    marks: ClassVar[tuple[str, ...]] = ()
+    """Markers of what it needs of the machine."""
+    fixtures: ClassVar[tuple[str, ...]] = ()
+    """What must be up before it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -10,12 +10,22 @@ from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.model import Image, Line, Recipe
 
 from .jobs import again, checkpoints, collect, collect_into, image_of, lines
+from .kit_repo2docker import Repo2DockerKit
 from .kits import KITS, Kit
 
+ALL_KITS = {**KITS, "repo2docker": Repo2DockerKit}
 
-@pytest.fixture(params=KITS)
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[getattr(pytest.mark, mark) for mark in kit.marks])
+        for name, kit in ALL_KITS.items()
+    ]
+)
 async def kit(request, tmp_path):
-    kit = KITS[request.param](tmp_path)
+    for fixture in ALL_KITS[request.param].fixtures:
+        request.getfixturevalue(fixture)
+    kit = ALL_KITS[request.param](tmp_path)
     await kit.backend.start()
     yield kit
     await kit.backend.stop()
@@ -40,7 +50,10 @@ async def test_image_is_found_once_it_is_built(kit):
     assert await kit.backend.find_image(job.build.key) is None
     image = image_of(await collect(kit.backend, job))
     assert await kit.backend.find_image(job.build.key) == image.name
-    assert await kit.make().find_image(job.build.key) == image.name
+    restarted = kit.make()
+    await restarted.start()
+    assert await restarted.find_image(job.build.key) == image.name
+    await restarted.stop()
 
 
 async def test_image_that_is_told_is_there_already(kit):
