@@ -66,16 +66,16 @@ def make_build(number: int, state: BuildState, phase: Phase, **changes: Any) -> 
         id=f"b{number:09}",
         base_key=f"key{number}",
         generation=0,
-        spec=Spec("gh", "ecmwf/climate-101", "main"),
+        spec=Spec("gh", "uni-lab/climate-101", "main"),
         resolved_ref=SHA,
-        label="github.com/ecmwf/climate-101",
-        repo_url="https://github.com/ecmwf/climate-101",
-        clone_url="https://github.com/ecmwf/climate-101",
+        label="github.com/uni-lab/climate-101",
+        repo_url="https://github.com/uni-lab/climate-101",
+        clone_url="https://github.com/uni-lab/climate-101",
         options={},
         backend="venv",
         state=state,
         phase=phase,
-        created=NOW - timedelta(hours=4),
+        created=(finished or NOW) - timedelta(seconds=127 if finished else 87),
         created_by="alice",
         started=NOW - timedelta(hours=3, seconds=124) if finished else NOW - timedelta(seconds=84),
         finished=finished,
@@ -93,7 +93,7 @@ def make_environment(
             return None
         return BuildRequest(f"e{number:09}", count, build, build.created, "alice")
 
-    spec = build.spec if build else Spec("gh", "ecmwf/climate-101", "main")
+    spec = build.spec if build else Spec("gh", "uni-lab/climate-101", "main")
     latest = ask(build, 2 if current else 1)
     built = latest if build and build.state is BuildState.BUILT else ask(current, 1)
     environment = Environment(
@@ -101,8 +101,8 @@ def make_environment(
         owner="alice",
         name=name,
         spec=spec,
-        label=build.label if build else "github.com/ecmwf/climate-101",
-        repo_url=build.repo_url if build else "https://github.com/ecmwf/climate-101",
+        label=build.label if build else "github.com/uni-lab/climate-101",
+        repo_url=build.repo_url if build else "https://github.com/uni-lab/climate-101",
         path="",
         content=ContentMode.COPY,
         directory="climate-101",
@@ -122,8 +122,8 @@ def all_states() -> tuple[Environment, ...]:
         2,
         BuildState.RUNNING,
         Phase.BUILDING,
-        spec=Spec("git", "git.gesis.org/methods/survey", "v2.1"),
-        label="git.gesis.org/methods/survey",
+        spec=Spec("git", "git.example.org/methods/survey", "v2.1"),
+        label="git.example.org/methods/survey",
         resolved_ref="90ab3de" + SHA[7:],
     )
     queued = make_build(3, BuildState.PENDING, Phase.WAITING, started=None)
@@ -161,9 +161,10 @@ def all_states() -> tuple[Environment, ...]:
 
 
 def log_lines(build: Build) -> tuple[BuildEvent, ...]:
+    """Return a log of 127 lines; that of an ended build has an error and hostile text in it."""
     texts = (
-        ["Fetching \x1b[36mhttps://github.com/ecmwf/climate-101\x1b[0m"]
-        + [f"\x1b[34m#14 [ {n}/12]\x1b[0m RUN step {n} of the recipe" for n in range(1, 100)]
+        ["Fetching \x1b[36mhttps://github.com/uni-lab/climate-101\x1b[0m"]
+        + [f"\x1b[34m#14\x1b[0m Downloading package {n} of 142" for n in range(1, 100)]
         + ["Resolved \x1b[1m142 packages\x1b[0m in 1.21s"]
         + [f"Downloading pandas {'━' * n}{' ' * (20 - n)} {n * 5}%\r" for n in range(1, 20)]
         + [
@@ -176,6 +177,12 @@ def log_lines(build: Build) -> tuple[BuildEvent, ...]:
             "Building jupyterlab assets",
         ]
     )
+    if not build.state.finished:
+        texts[-4:-1] = [
+            "\x1b[32mInstalled 142 packages in 3.02s\x1b[0m",
+            "\x1b[34m#15 [10/12]\x1b[0m RUN ./binder/postBuild",
+            "Enabling the extension jupyterlab-git",
+        ]
     start = build.started or NOW
     return tuple(
         BuildEvent(n, start + timedelta(seconds=n), Phase.FETCHING if n < 3 else Phase.BUILDING, t)
@@ -220,7 +227,7 @@ class Everything:
 
     async def preview(self, user: Any, link: Link) -> Any:
         if "missing" in link.spec.repo:
-            raise RepositoryNotFound("github.com/ecmwf/missing does not exist, or is private.")
+            raise RepositoryNotFound("github.com/uni-lab/missing does not exist, or is private.")
         await asyncio.sleep(2 if "slow" in link.spec.repo else 0)
         bad = "julia" in link.spec.repo
         files = (
@@ -249,7 +256,7 @@ class Everything:
                 SHA,
                 RefKind.BRANCH,
                 f"github.com/{link.spec.repo}",
-                "https://github.com/ecmwf/climate-101",
+                "https://github.com/uni-lab/climate-101",
                 "",
                 "climate-101",
             ),

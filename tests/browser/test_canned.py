@@ -30,7 +30,7 @@ async def page(browser: Any) -> AsyncIterator[Page]:
 
 
 async def test_preview_says_what_happens_to_each_file(address: str, page: Page):
-    await page.goto(f"{address}new?url=ecmwf/climate-101")
+    await page.goto(f"{address}new?url=uni-lab/climate-101")
     facts = page.locator(".b-facts")
     await expect(facts).to_contain_text("binder/environment.yml Python 3.11, 14 packages")
     await expect(facts).to_contain_text("requirements.txt Not used: another file counts")
@@ -40,15 +40,15 @@ async def test_preview_says_what_happens_to_each_file(address: str, page: Page):
 
 async def test_outdated_answer_is_never_shown(address: str, page: Page):
     await page.goto(f"{address}new")
-    await page.locator("#url").fill("ecmwf/slow")
+    await page.locator("#url").fill("uni-lab/slow")
     await expect(page.locator("#understood")).to_have_attribute("aria-busy", "true")
-    await page.locator("#url").fill("ecmwf/quick")
-    await expect(page.locator(".b-facts")).to_contain_text("github.com/ecmwf/quick")
+    await page.locator("#url").fill("uni-lab/quick")
+    await expect(page.locator(".b-facts")).to_contain_text("github.com/uni-lab/quick")
     await expect(page).to_have_url(re.compile("quick"))
 
 
 async def test_problem_is_said_before_the_build(address: str, page: Page):
-    await page.goto(f"{address}new?url=ecmwf/julia")
+    await page.goto(f"{address}new?url=uni-lab/julia")
     await expect(page.locator(".b-problem")).to_contain_text("This hub cannot install Julia.")
     await expect(page.get_by_role("button", name="Build and launch")).to_have_count(0)
     await expect(page.get_by_role("button", name="Build nevertheless")).to_be_visible()
@@ -128,6 +128,6 @@ CONTRAST = """() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_texts_have_enough_contrast(address: str, page: Page, scheme: Any):
     await page.emulate_media(color_scheme=scheme)
-    for path in ("", "new?url=ecmwf/julia", "environments/e000000004", "builds/b000000004"):
+    for path in ("", "new?url=uni-lab/julia", "environments/e000000004", "builds/b000000004"):
         await page.goto(address + path)
         assert await page.evaluate(CONTRAST) == [], path

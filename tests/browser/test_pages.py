@@ -276,3 +276,24 @@ async def test_form_without_its_token_changes_nothing(hub: LiveHub, open_page: O
     assert answer.status == 403
     await page.reload()
     await expect(page.locator(".b-item", has_text="Forged")).to_be_visible()
+
+
+async def test_launch_waits_for_its_build_and_can_be_cancelled(hub: LiveHub, open_page: OpenPage):
+    page: Page = await open_page()
+    await build_of(page, hub, hub.make_repository("waits-fake-hang"))
+    await page.get_by_role("button", name="Launch when ready").click()
+    await expect(page).to_have_url(re.compile(r"/launch/\w+$"))
+    await expect(page.locator(".b-head .b-pill")).to_have_text("Waiting for the build")
+    await expect(page.locator("#tail")).to_be_visible()
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator(".b-head .b-pill")).to_have_text("Cancelled")
+    await expect(page.get_by_role("button", name="Launch again")).to_be_visible()
+
+
+async def test_start_that_fails_is_explained(hub: LiveHub, open_page: OpenPage):
+    page: Page = await open_page()
+    made = await make_built(page, hub.make_repository("no-server"), "Of no use")
+    await page.goto(f"{hub.binder}environments/{made['id']}")
+    await page.get_by_role("button", name="Launch").click()
+    await expect(page.locator(".b-verdict")).to_be_visible(timeout=60_000)
+    await expect(page.get_by_role("button", name="Launch again")).to_be_visible()
