@@ -1,0 +1,178 @@
+"""Names, challenges and credentials of registries, and tokens against a small server."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from aiohttp import web
+
+from jupyterhub_binder.errors import ConfigurationError, NotAllowed, UpstreamUnavailable
+from jupyterhub_binder.registry import (
+    Credentials,
+    ImageName,
+    Registry,
+    find_credentials,
+    read_challenge,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "repository", "tag"),
+    [
+        ("alpine", "docker.io", "library/alpine", "latest"),
+        ("org/name:v1", "docker.io", "org/name", "v1"),
+        ("docker.io/org/name", "docker.io", "org/name", "latest"),
+        ("localhost/name:v1", "localhost", "name", "v1"),
+        ("127.0.0.1:5000/a/b:v1", "127.0.0.1:5000", "a/b", "v1"),
+        ("registry.example.org:443/a/b", "registry.example.org:443", "a/b", "latest"),
+        ("ghcr.io/a/b@sha256:abc", "ghcr.io", "a/b", "latest"),
+    ],
+)
+def test_image_name_is_taken_apart(text, host, repository, tag):
+    assert ImageName.parse(text) == ImageName(host, repository, tag)
+
+
+def test_challenge_is_taken_apart():
+    header = 'Bearer realm="https://a.example/token?x=1,2",service="reg",scope="repository:a:pull"'
+    assert read_challenge(header) == (
+        "bearer",
+        {"realm": "https://a.example/token?x=1,2", "service": "reg", "scope": "repository:a:pull"},
+    )
+    assert read_challenge("Basic realm=x") == ("basic", {"realm": "x"})
+    assert read_challenge("") == ("", {})
+
+
+@pytest.mark.parametrize("key", ["r.example", "https://r.example", "https://r.example/v2/"])
+def test_credentials_are_found_under_every_spelling(tmp_path, key):
+    auth = base64.b64encode(b"ada:pass:word").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {key: {"auth": auth}}}))
+    assert find_credentials(str(tmp_path), "r.example") == Credentials("ada", "pass:word")
+    assert find_credentials(str(tmp_path), "other.example") is None
+
+
+def test_credentials_of_docker_hub_are_found(tmp_path):
+    known = {"https://index.docker.io/v1/": {"username": "ada", "password": "x"}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": known}))
+    assert find_credentials(str(tmp_path), "docker.io") == Credentials("ada", "x")
+
+
+def test_no_file_is_no_credentials(tmp_path):
+    assert find_credentials(str(tmp_path), "r.example") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"auths": []}', '{"auths": {"r.example": {"auth": "%"}}}']
+)
+def test_file_that_makes_no_sense_is_refused(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    if text == '{"auths": []}':
+        assert find_credentials(str(tmp_path), "r.example") is None
+        return
+    with pytest.raises(ConfigurationError, match="docker_config"):
+        find_credentials(str(tmp_path), "r.example")
+
+
+# --- Tokens ------------------------------------------------------------------------------------
+
+
+class TokenRegistry:
+    """Wants a token for each repository, and gives it to one person."""
+
+    def __init__(self) -> None:
+        self.tokens_given = 0
+        self.expires_in = 300
+        self.host = ""
+
+    async def token(self, request: web.Request) -> web.Response:
+        auth = request.headers.get("Authorization", "")
+        if auth != Credentials("ada", "secret").header:
+            return web.Response(status=401)
+        self.tokens_given += 1
+        scope = request.query["scope"]
+        return web.json_response({"token": f"for {scope}", "expires_in": self.expires_in})
+
+    async def manifest(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        action = "delete" if request.method == "DELETE" else "pull"
+        scope = f"repository:{name}:{action}"
+        if request.headers.get("Authorization") != f"Bearer for {scope}":
+            challenge = f'Bearer realm="http://{self.host}/token",service="reg",scope="{scope}"'
+            return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+        status = 202 if request.method == "DELETE" else 200
+        return web.Response(status=status, headers={"Docker-Content-Digest": "sha256:abc"})
+
+    async def tags(self, request: web.Request) -> web.Response:
+        """Two pages, without a token."""
+        if "last" in request.query:
+            return web.json_response({"tags": ["v2"]})
+        link = '</v2/paged/tags/list?last=v1&n=1>; rel="next"'
+        return web.json_response({"tags": ["v1"]}, headers={"Link": link})
+
+    async def broken(self, request: web.Request) -> web.Response:
+        return web.Response(status=502)
+
+
+@pytest.fixture
+async def token_registry():
+    registry = TokenRegistry()
+    app = web.Application()
+    app.router.add_get("/token", registry.token)
+    app.router.add_get("/v2/paged/tags/list", registry.tags)
+    app.router.add_get("/v2/broken/tags/list", registry.broken)
+    app.router.add_route("*", "/v2/{name:.+}/manifests/{tag}", registry.manifest)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    registry.host = f"127.0.0.1:{runner.addresses[0][1]}"
+    yield registry
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def client(token_registry, tmp_path):
+    known = {token_registry.host: {"username": "ada", "password": "secret"}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": known}))
+    client = Registry(image_prefix=f"{token_registry.host}/x/", docker_config=str(tmp_path))
+    await client.start()
+    yield client
+    await client.stop()
+
+
+async def test_token_is_fetched_once_and_kept(client, token_registry):
+    for _ in range(3):
+        assert await client.fetch_digest(f"{token_registry.host}/x/a:v1") == "sha256:abc"
+    assert token_registry.tokens_given == 1
+
+
+async def test_expired_token_is_fetched_anew(client, token_registry):
+    token_registry.expires_in = 0
+    for _ in range(2):
+        assert await client.fetch_digest(f"{token_registry.host}/x/a:v1") == "sha256:abc"
+    assert token_registry.tokens_given == 2
+
+
+async def test_deleting_asks_for_another_token(client, token_registry):
+    await client.delete(f"{token_registry.host}/x/a:v1")
+    assert token_registry.tokens_given == 2
+
+
+async def test_person_without_password_gets_no_token(token_registry, tmp_path):
+    client = Registry(
+        image_prefix=f"{token_registry.host}/x/", docker_config=str(tmp_path / "none")
+    )
+    await client.start()
+    with pytest.raises(NotAllowed):
+        await client.fetch_digest(f"{token_registry.host}/x/a:v1")
+    await client.stop()
+
+
+async def test_all_pages_of_tags_are_read(client, token_registry):
+    assert await client.list_tags(f"{token_registry.host}/paged") == ("v1", "v2")
+
+
+async def test_error_of_the_registry_is_told_with_its_status(client, token_registry):
+    with pytest.raises(UpstreamUnavailable, match="502"):
+        await client.list_tags(f"{token_registry.host}/broken")
