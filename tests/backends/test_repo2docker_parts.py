@@ -1,0 +1,251 @@
+"""The pure parts of the repo2docker backend: its log, its forecast, its verdict on an image."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.specifiers import SpecifierSet
+
+from jupyterhub_binder.backends import r2d_build, r2d_plan
+from jupyterhub_binder.backends.r2d_build import image_name, is_owned, workspace_name
+from jupyterhub_binder.backends.r2d_engine import _pieces, do_without_chmod
+from jupyterhub_binder.backends.r2d_log import LogReader, explain
+from jupyterhub_binder.backends.r2d_smoke import Expected, check, singleuser_of
+from jupyterhub_binder.errors import BuildFailed
+from jupyterhub_binder.model import Line, Phase, Recipe, RecipeFile
+
+# --- The log -----------------------------------------------------------------------------------
+
+
+def said(*lines: str) -> list[Line]:
+    reader = LogReader()
+    return [line for text in lines for line in reader.read(text)]
+
+
+def as_json(message, **more) -> str:
+    return json.dumps({"message": message, **more})
+
+
+def test_json_line_is_its_message_and_phase():
+    line = as_json("Step 1/3 : FROM x\n", phase="building")
+    assert said(line) == [Line(Phase.BUILDING, "Step 1/3 : FROM x")]
+
+
+def test_lines_without_phase_or_json_are_kept():
+    assert said(as_json("hello\n"), "Traceback (most recent call last):", "{not json}") == [
+        Line(Phase.BUILDING, "hello"),
+        Line(Phase.BUILDING, "Traceback (most recent call last):"),
+        Line(Phase.BUILDING, "{not json}"),
+    ]
+
+
+def test_several_lines_of_a_message_are_several():
+    assert [line.text for line in said(as_json("a\nb\n\nc"))] == ["a", "b", "", "c"]
+
+
+def test_progress_stays_provisional():
+    assert said(as_json("50 %\r", phase="building")) == [Line(Phase.BUILDING, "50 %\r")]
+    assert said(as_json("1 %\r2 %\rdone\n")) == [Line(Phase.BUILDING, "done")]
+
+
+def test_paths_of_this_machine_are_not_shown():
+    lines = [as_json("Picked Local content provider.\n"), as_json("Using local repo /srv/x.\n")]
+    assert said(*lines) == []
+
+
+def test_failure_is_no_line_but_the_last_word():
+    reader = LogReader()
+    assert (
+        list(reader.read(as_json("Error during build: boom", phase="failed", exc_info="T"))) == []
+    )
+    assert reader.explain() == "boom"
+
+
+@given(st.text() | st.dictionaries(st.text(), st.integers() | st.text()).map(json.dumps))
+def test_any_output_is_text_without_newlines(text):
+    for line in said(text.replace("\n", " ")):
+        assert "\n" not in line.text
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (
+            [
+                "\x1b[91mERROR: Could not find a version that satisfies the requirement nope==1",
+                "\x1b[91mERROR: No matching distribution found for nope==1",
+                "\x1b[0mRemoving intermediate container 1",
+                "The command '/bin/sh -c pip install' returned a non-zero code: 1",
+            ],
+            "No matching distribution found for nope==1",
+        ),
+        (
+            ["E: Unable to locate package nope", "The command 'x' returned a non-zero code: 100"],
+            "E: Unable to locate package nope",
+        ),
+        (
+            ["#7 0.412 /bin/sh: 1: nosuchthing: not found", "#7 ERROR: executor failed running"],
+            "/bin/sh: 1: nosuchthing: not found",
+        ),
+        (
+            [
+                "  \u00d7 No solution found when resolving dependencies:",
+                "  ╰─▶ Because nope was not found in the package registry and you require nope==1",
+                "      we can conclude that your requirements are unsatisfiable.",
+                "The command '/bin/sh -c uv pip' returned a non-zero code: 1",
+            ],
+            "Because nope was not found in the package registry and you require nope==1",
+        ),
+        (
+            [
+                "pull access denied for nope, repository does not exist or may require 'docker login'"
+            ],
+            "pull access denied for nope, repository does not exist or may require 'docker login'",
+        ),
+        (
+            ["write /var/lib/docker/x: no space left on device", "exit 1"],
+            "write /var/lib/docker/x: no space left on device",
+        ),
+        (
+            ["something", "The command 'make' returned a non-zero code: 2"],
+            "The command 'make' returned a non-zero code: 2",
+        ),
+        ([], ""),
+    ],
+)
+def test_reason_is_the_most_telling_line(lines, reason):
+    assert explain(lines) == reason
+
+
+def test_long_line_is_cut_so_that_its_json_is_one_line():
+    for piece in _pieces("\U0001f600" * 5000):
+        assert len(as_json(piece, phase="building", asctime="x" * 100)) < 16_384
+
+
+def test_context_works_without_chmod(tmp_path):
+    (tmp_path / "Dockerfile").write_text(
+        "FROM x\nCOPY --chmod=0755 /python3-login /usr/local/bin/\n"
+    )
+    (tmp_path / "python3-login").write_text("")
+    do_without_chmod(tmp_path)
+    assert "COPY /python3-login /usr" in (tmp_path / "Dockerfile").read_text()
+    assert os.access(tmp_path / "python3-login", os.X_OK)
+
+
+# --- The forecast ------------------------------------------------------------------------------
+
+
+def recipe(*kinds: str, python: str = "") -> Recipe:
+    files = tuple(RecipeFile(kind, kind, used=True) for kind in kinds)
+    return Recipe(files=files, python=python)
+
+
+def test_repo2docker_serves_all_of_its_files():
+    assessment = r2d_plan.assess(
+        recipe("environment.yml", "apt.txt", "install.R", "postBuild", "start"), debian=False
+    )
+    assert all(action.supported for action in assessment.actions)
+    assert assessment.findings == ()
+
+
+def test_dockerfile_stands_alone():
+    assessment = r2d_plan.assess(recipe("Dockerfile", "environment.yml"), debian=True)
+    assert "nothing else is read" in assessment.actions[0].action
+    assert "Is not used" in assessment.actions[1].action
+    assert assessment.problems == ()
+
+
+def test_debian_build_pack_refuses_conda_by_name():
+    assessment = r2d_plan.assess(recipe("requirements.txt", "environment.yml"), debian=True)
+    assert [problem.path for problem in assessment.problems] == ["environment.yml"]
+    assert "requirements.txt" in assessment.problems[0].message
+
+
+def test_debian_build_pack_has_one_python():
+    wanted = recipe("requirements.txt", python="3.9")
+    assert r2d_plan.assess(wanted, debian=True, python="3.11").problems[0].code == "python_missing"
+    assert r2d_plan.assess(wanted, debian=True).problems == ()
+    assert r2d_plan.assess(wanted, debian=False, python="3.11").problems == ()
+
+
+# --- The verdict on an image -------------------------------------------------------------------
+
+EXPECTED = Expected(1000, "/home/jovyan", SpecifierSet(">=5,<7"), 10)
+GOOD = {"uid": "1000", "home": "/home/jovyan", "writable": "yes", "version": "6.1.1"}
+
+
+def run_of(**changes: str | None) -> list[str]:
+    told = {**GOOD, **changes}
+    return ["noise", *(f"binder-smoke {k} {v}" for k, v in told.items() if v is not None)]
+
+
+def test_good_image_tells_its_version():
+    assert check(run_of(), EXPECTED) == "6.1.1"
+    assert check(run_of(version="5.4.0"), EXPECTED) == "5.4.0"
+    assert check(run_of(version="6.2.0.dev0"), EXPECTED) == "6.2.0.dev0"
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ([], "entrypoint"),
+        (run_of(uid="0"), "user id 0"),
+        (run_of(uid="1001"), "1000"),
+        (run_of(writable=None), "cannot write to its home, /home/jovyan"),
+        (run_of(version=""), "outside of the home"),
+        (run_of(version="4.1.6"), r"4\.1\.6"),
+        (run_of(version="7.0.0"), r"<7"),
+        (run_of(version="unknown"), "unknown"),
+    ],
+)
+def test_bad_image_is_refused_with_the_reason(lines, why):
+    with pytest.raises(BuildFailed, match=why) as raised:
+        check(lines, EXPECTED)
+    assert raised.value.error_code == "smoke_test_failed"
+
+
+def test_hub_takes_its_major_version_and_the_one_before():
+    accepted = SpecifierSet(singleuser_of("6.1.1"))
+    assert [v for v in ("4.1.6", "5.0.0", "5.4.0", "6.0.0", "7.0.0") if v in accepted] == [
+        "5.0.0",
+        "5.4.0",
+        "6.0.0",
+    ]
+
+
+# --- Names -------------------------------------------------------------------------------------
+
+
+def test_image_name_has_key_and_whole_sha():
+    assert image_name("r.example/b/", "k" * 40, "c" * 40) == f"r.example/b/{'k' * 40}:{'c' * 40}"
+    assert image_name("b/", "k-1", "10.5281/zenodo v1") == "b/k-1:10.5281_zenodo_v1"
+    assert image_name("b/", "k", "...") == "b/k:latest"
+
+
+def test_workspace_is_owned_while_its_process_lives():
+    assert is_owned(workspace_name("abc"))
+    assert not is_owned("abc-1-12345")
+    assert not is_owned("something else")
+
+
+def test_config_is_python_whatever_it_holds():
+    nasty = "x\"\n'; import os #"
+    text = r2d_build.write_config(
+        r2d_build.Settings(
+            config={"BinderEngine": {"program": nasty, "extra_build_args": [nasty]}},
+            config_file=nasty,
+            debian=[nasty],
+            user_id=1000,
+            user_name="jovyan",
+            appendix="",
+            prefix="b/",
+            push=False,
+            smoke_test=None,
+        )
+    )
+    assert "import os" not in [line.strip() for line in text.splitlines()]
+    compile(text, "config", "exec")
