@@ -24,6 +24,8 @@ class Kit(ABC):
     """Markers of what it needs of the machine."""
     fixtures: ClassVar[tuple[str, ...]] = ()
     """What must be up before it."""
+    tells_size: ClassVar[bool] = True
+    """Whether it knows how large an image is."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
