@@ -1,0 +1,127 @@
+"""The whole job as a person does it: paste, build, launch, work in JupyterLab, come back.
+
+A real hub, the venv backend, real packages, a real browser; nothing is called but by clicks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from .live import LiveHub, sign_in, start_hub, stop_hub
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
+
+BUILD_MS = 600_000
+START_MS = 120_000
+CELL = "import cowsay, sys; print(cowsay.get_output_string('cow', 'moo from ' + sys.prefix))"
+
+
+def _notebook(*cells: str) -> str:
+    """Return a notebook of code cells that never ran."""
+    return json.dumps(
+        {
+            "cells": [
+                {
+                    "cell_type": "code",
+                    "id": f"cell-{number}",
+                    "execution_count": None,
+                    "metadata": {},
+                    "outputs": [],
+                    "source": [source],
+                }
+                for number, source in enumerate(cells)
+            ],
+            "metadata": {
+                "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
+            },
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def hub(
+    require_chromium: str, require_bwrap: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveHub]:
+    """A hub with the venv backend."""
+    live = start_hub(tmp_path_factory.mktemp("venv-hub"), backend="venv")
+    yield live
+    stop_hub(live)
+
+
+async def test_paste_build_launch_work_and_come_back(hub: LiveHub, browser: Any):
+    url = hub.make_repository(
+        "moo-course",
+        {
+            "binder/requirements.txt": "cowsay==6.1\n",
+            "lessons/first.ipynb": _notebook(CELL),
+            "README.md": "# Moo\n",
+        },
+    )
+    context = await browser.new_context(base_url=hub.url, viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(30_000)
+    page: Page = await context.new_page()
+    await sign_in(page, hub, "ada")
+
+    await page.get_by_role("link", name="Environments").click()
+    await page.get_by_label("Paste a link").fill(url)
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".b-preview")).to_contain_text("binder/requirements.txt")
+    await page.get_by_label("Name", exact=True).fill("Moo course")
+    await _open_at_start(page, "lessons/first.ipynb")
+    await page.get_by_role("button", name="Build and launch").click()
+    await _run_the_cell(page, first_wait_ms=BUILD_MS)
+
+    home = hub.folder / "homes" / "ada"
+    notebook = home / "moo-course" / "lessons" / "first.ipynb"
+    await _save_and_wait(page, notebook)
+    (home / "moo-course" / "README.md").write_text("# Mine\n")
+
+    await page.goto(f"{hub.url}hub/home")
+    await page.get_by_role("button", name="Stop My Server").click()
+    await expect(page.get_by_role("link", name="Start My Server")).to_be_visible(timeout=90_000)
+
+    await page.goto(hub.binder)
+    row = page.locator(".b-row", has_text="Moo course")
+    await expect(row).to_contain_text("Ready")
+    await row.get_by_role("button", name="Launch").click()
+    await page.wait_for_url(re.compile(r"/user/ada/lab"), timeout=START_MS)
+    output = page.locator(".jp-OutputArea-output").first
+    await expect(output).to_contain_text("moo from", timeout=60_000)
+    assert (home / "moo-course" / "README.md").read_text() == "# Mine\n"
+    assert "moo from" in notebook.read_text()
+    await context.close()
+
+
+async def _open_at_start(page: Page, path: str) -> None:
+    """Say which file opens."""
+    await page.get_by_label("Opens").fill(path)
+
+
+async def _run_the_cell(page: Page, *, first_wait_ms: int) -> None:
+    """Wait for JupyterLab with the notebook, run its cell, and see what only this one prints."""
+    await page.wait_for_url(re.compile(r"/user/ada/lab"), timeout=first_wait_ms)
+    cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
+    await expect(cell).to_be_visible(timeout=60_000)
+    await cell.click()
+    await page.keyboard.press("Shift+Enter")
+    output = page.locator(".jp-OutputArea-output").first
+    await expect(output).to_contain_text("moo from", timeout=60_000)
+    await expect(output).to_contain_text("environments")
+
+
+async def _save_and_wait(page: Page, notebook: Any) -> None:
+    await page.keyboard.press("Control+s")
+    await expect(page.locator(".jp-DocumentManager-status, body")).to_be_visible()
+    for _ in range(100):
+        if "moo from" in notebook.read_text():
+            return
+        await page.wait_for_timeout(100)
+    pytest.fail("the notebook was not saved into the home")
