@@ -221,7 +221,7 @@ class RemoteBackend(BuildBackend):
         await asyncio.gather(*(host.check() for host in self.hosts))
         for state, status in zip(before, self.statuses(), strict=True):
             if status.state is not state:
-                self.log.info("BinderHub %s: %s %s", status.name, status.state, status.reason)
+                self.log.info("%s is %s %s", status.name, status.state, status.reason)
 
     def statuses(self) -> tuple[HostStatus, ...]:
         """Return how every BinderHub stands, for the admin page and metrics."""
@@ -302,7 +302,7 @@ class RemoteBackend(BuildBackend):
                             return
             except (HostDown, Refused) as trouble:
                 host.count_host_failure(str(trouble))
-                self.log.warning("Build %s: BinderHub %s: %s", build.id, host.name, trouble)
+                self.log.warning("Build %s at %s: %s", build.id, host.name, trouble)
                 journey.failed(host, trouble)
 
     def _hosts_for(self, prefix: str) -> Sequence[Host]:
