@@ -310,6 +310,7 @@ class JupyterHubBinder(Application):
         self.providers = await _started(stack, Providers(parent=self, git=self.git))
         self.fetcher = Fetcher(parent=self, git=self.git)
         self.build_backend = await _started(stack, self._make_backend())
+        self.providers.buildable = lambda: self.build_backend.provider_prefixes
         self.builds = self._make_builds()
         self.hub = await _started(stack, HubClient(parent=self))
         await _started(stack, self.builds)

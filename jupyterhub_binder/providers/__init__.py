@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -56,6 +56,8 @@ class Providers(LoggingConfigurable):
     def __init__(self, *, git: Git, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.git = git
+        self.buildable: Callable[[], Collection[str] | None] = lambda: None
+        """Says which prefixes the backend can build from now; None for any. `app` sets it."""
         self._flights: SingleFlight[Spec | Link, Resolved] = SingleFlight()
         self._answers: OrderedDict[Spec | Link, tuple[float, Resolved]] = OrderedDict()
 
@@ -89,7 +91,10 @@ class Providers(LoggingConfigurable):
             ) from None
 
     def __iter__(self) -> Iterator[RepoProvider]:
-        return iter(self._providers.values())
+        """Return the providers to offer: those enabled that the backend can build from."""
+        buildable = self.buildable()
+        every = self._providers.values()
+        return iter([p for p in every if buildable is None or p.prefix in buildable])
 
     def understand(self, text: str) -> Link:
         """Return what a pasted text means. Raises NotUnderstood."""
@@ -105,7 +110,7 @@ class Providers(LoggingConfigurable):
         Raises UnresolvableRef, RepositoryNotFound, NotAllowed, NotUnderstood or
         UpstreamUnavailable.
         """
-        provider = self[spec.provider]
+        provider = self._offered(spec.provider)
         return await self._ask(spec, fresh, lambda: provider.fetch_resolved(spec))
 
     async def resolve_link(self, link: Link, *, fresh: bool = False) -> tuple[Link, Resolved]:
@@ -115,7 +120,7 @@ class Providers(LoggingConfigurable):
         """
         if not link.tail:
             return link, await self.resolve(link.spec, fresh=fresh)
-        provider = self[link.spec.provider]
+        provider = self._offered(link.spec.provider)
         readings = {reading.spec: reading for reading in links.candidates(link)}
         resolved = await self._ask(link, fresh, lambda: provider.fetch_first(list(readings)))
         return replace(readings[resolved.spec], tail=""), resolved
