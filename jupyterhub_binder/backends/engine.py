@@ -207,9 +207,13 @@ class Engine:
 
     # --- The program ------------------------------------------------------------------------
 
-    async def stream(self, *words: str) -> AsyncGenerator[str, None]:
-        """Run a command of the engine, yielding its lines. Raises ProcessFailed."""
-        lines = stream([self.program, *words], env=self.environment, cwd=Path("/"))
+    async def stream(self, *words: str, grace_seconds: float = 5) -> AsyncGenerator[str, None]:
+        """Run a command of the engine, yielding its lines. Raises ProcessFailed.
+
+        A container that it runs outlives it: whoever closes this early removes that too.
+        """
+        command = [self.program, *words]
+        lines = stream(command, env=self.environment, cwd=Path("/"), grace_seconds=grace_seconds)
         async with aclosing(lines):
             async for line in lines:
                 yield line

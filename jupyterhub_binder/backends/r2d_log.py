@@ -80,7 +80,8 @@ _PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
         r"No matching distribution found for .+",
-        r"(?i)^[\W_]*(?:Because|No solution found|Failed to build|Distribution not).+",
+        r"\bBecause .+?(?=,? (?:and )?we can conclude|$)",
+        r"(?i)^[\W_]*(?:No solution found|Failed to build|Distribution not).+",
         r"ResolutionImpossible.*|.*conflicting dependencies.*",
         r"E: (?:Unable to locate package|Package '.+' has no|Version '.+' for).+",
         r"(?:PackagesNotFoundError|LibMambaUnsatisfiableError|CondaValueError): .+",

@@ -28,6 +28,8 @@ touch "$HOME/.{_WORD}" && rm "$HOME/.{_WORD}" && echo "{_WORD} writable yes"
 echo "{_WORD} version $(jupyterhub-singleuser --version)"
 """
 _SAID = re.compile(rf"^{_WORD} (\w+) ?(.*)$")
+# Our own words, and what Docker's program adds below an error.
+_NOT_TELLING = re.compile(rf"{_WORD} |(Run|See) 'docker |time=")
 _KEPT_LINES = 40
 
 
@@ -48,8 +50,8 @@ async def try_image(
 ) -> str:
     """Run an image once; return the version of its jupyterhub-singleuser.
 
-    Raises BuildFailed with the reason when no server could start from it. The container is
-    gone when this returns or raises, save when its caller was killed.
+    Raises BuildFailed with the reason when no server could start from it. Whoever calls this
+    removes the container: it may be there still when this is cancelled, or takes too long.
     """
     words = [
         "run",
@@ -67,7 +69,7 @@ async def try_image(
     lines: list[str] = []
     try:
         async with asyncio.timeout(expected.timeout_seconds):
-            async with aclosing(engine.stream(*words)) as output:
+            async with aclosing(engine.stream(*words, grace_seconds=0)) as output:
                 async for line in output:
                     lines = [*lines[-_KEPT_LINES:], line.rstrip("\r")]
     except TimeoutError as error:
@@ -135,7 +137,7 @@ def _goes_with(version: str, wanted: SpecifierSet) -> bool:
 
 
 def _last_word(lines: Iterable[str]) -> str:
-    plain = [line.strip() for line in lines if line.strip() and not _SAID.match(line)]
+    plain = [line.strip() for line in lines if line.strip() and not _NOT_TELLING.match(line)]
     return plain[-1][:300] if plain else ""
 
 

@@ -1,0 +1,311 @@
+"""The repo2docker backend with real repositories, a real engine and a real registry."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jupyterhub_binder.backends import repo2docker
+from jupyterhub_binder.backends.r2d_build import KEY_LABEL
+from jupyterhub_binder.backends.repo2docker import Repo2DockerBackend
+from jupyterhub_binder.errors import BuildFailed, ConfigurationError
+from jupyterhub_binder.model import Line, Phase
+from tests.backends.jobs import collect, collect_into, image_of, job_of, lines
+from tests.backends.kit_repo2docker import SERVER, programs
+
+from .engine import BASE_IMAGE
+from .registries import run_registry
+
+pytestmark = pytest.mark.docker
+
+
+async def until(condition, *, seconds: float = 20) -> None:
+    """Wait for a condition; fail when it does not come true."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+def processes(word: str) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if word in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+# --- Real repositories -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", programs())
+async def test_requirements_become_an_image_that_servers_start_from(
+    make_backend, docker_engine, tmp_path, program
+):
+    backend = await make_backend(engine=program)
+    files = {
+        "requirements.txt": "cowsay==6.1\n",
+        "apt.txt": "tree\n",
+        "postBuild": "#!/bin/bash\ntree . && cowsay -t built > built.txt\n",
+        "start": '#!/bin/bash\nexport GREETING=moo\nexec "$@"\n',
+        "notebook.ipynb": "{}",
+    }
+    job = job_of(tmp_path / "checkout", files)
+    outputs = await collect(backend, job)
+    image = image_of(outputs)
+    assert job.build.key in image.name
+    assert image.name.endswith(job.build.resolved_ref)
+    assert any("It does: jupyterhub-singleuser 6" in text for text in lines(outputs))
+
+    def run(*command: str) -> str:
+        return docker_engine.run("run", "--rm", "--network=none", image.name, *command).strip()
+
+    assert (
+        run("python", "-c", "import cowsay, os; print(cowsay.__name__, os.getuid())")
+        == "cowsay 1000"
+    )
+    assert run("sh", "-c", "echo $GREETING $HOME") == "moo /home/jovyan"
+    assert "built" in run("cat", "/srv/repo/built.txt")
+    assert "/srv/venv/bin" in run("sh", "-c", "command -v jupyter-lab")
+    labels = json.loads(docker_engine.run("image", "inspect", image.name))[0]["Config"]["Labels"]
+    assert labels[KEY_LABEL] == job.build.key
+
+
+@pytest.mark.slow
+async def test_package_of_the_repository_is_installed(make_backend, docker_engine, tmp_path):
+    backend = await make_backend()
+    files = {
+        "pyproject.toml": (
+            '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+            '[project]\nname = "mine"\nversion = "1"\n[tool.setuptools]\npy-modules = ["mine"]\n'
+        ),
+        "mine.py": "print('mine')\n",
+    }
+    image = image_of(await collect(backend, job_of(tmp_path / "checkout", files)))
+    command = ["run", "--rm", "--workdir=/", image.name, "python", "-m", "mine"]
+    assert docker_engine.run(*command).strip() == "mine"
+
+
+@pytest.mark.slow
+async def test_dockerfile_with_a_real_server(make_backend, docker_engine, tmp_path):
+    backend = await make_backend()
+    dockerfile = f"""FROM {BASE_IMAGE}
+RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir jupyterhub==5.4.2 jupyterlab
+ARG NB_USER
+ARG NB_UID
+RUN useradd --uid ${{NB_UID}} --create-home ${{NB_USER}}
+ENV PATH=/opt/venv/bin:$PATH HOME=/home/${{NB_USER}}
+WORKDIR $HOME
+COPY --chown=${{NB_UID}} . $HOME
+USER ${{NB_UID}}
+"""
+    job = job_of(tmp_path / "checkout", {"Dockerfile": dockerfile, "data.txt": "1"})
+    outputs = await collect(backend, job)
+    assert any("jupyterhub-singleuser 5.4.2" in text for text in lines(outputs))
+
+
+async def test_missing_package_is_the_reason(make_backend, tmp_path):
+    backend = await make_backend()
+    job = job_of(tmp_path / "checkout", {"requirements.txt": "nosuchthing-at-all-9f3a==1\n"})
+    with pytest.raises(BuildFailed, match="nosuchthing-at-all-9f3a"):
+        await collect(backend, job)
+
+
+# --- The smoke test ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "why"),
+    [
+        (SERVER, "user id 0"),
+        (f"{SERVER}USER 1000\nENV HOME=/root\n", "cannot write to its home, /root"),
+        (f"FROM {BASE_IMAGE}\nRUN useradd -mu 1000 a\nENV HOME=/home/a\nUSER a\n", "fails in it"),
+        (f"{SERVER}RUN sed -i s/5.4.0/3.1.1/ /usr/local/bin/*er\nUSER 1000\n", r"is 3\.1\.1"),
+        (f'{SERVER}USER 1000\nENTRYPOINT ["true"]\n', "entrypoint"),
+        (f'{SERVER}USER 1000\nENTRYPOINT ["/nothing"]\n', "nothing"),
+        (f'{SERVER}USER 1000\nENTRYPOINT ["sleep", "1000", "#"]\n', "sleep|hang"),
+        (f'{SERVER}USER 1000\nENTRYPOINT ["sh", "-c", "sleep 1000"]\n', "did not end"),
+    ],
+)
+async def test_image_that_no_server_starts_from_is_a_failed_build(
+    make_backend, docker_engine, tmp_path, dockerfile, why
+):
+    backend = await make_backend(smoke_test_seconds=5)
+    job = job_of(tmp_path / "checkout", {"Dockerfile": dockerfile})
+    with pytest.raises(BuildFailed, match=why) as raised:
+        await collect(backend, job)
+    assert raised.value.error_code == "smoke_test_failed"
+    assert await backend.find_image(job.build.key) is None
+    assert docker_engine.list("ps", "--all", "--quiet") == []
+
+
+# --- What a repository must not do -------------------------------------------------------------
+
+
+async def test_configuration_in_a_repository_is_not_executed(make_backend, tmp_path):
+    backend = await make_backend()
+    proof = tmp_path / "proof"
+    files = {
+        "Dockerfile": f"{SERVER}USER 1000\n",
+        "repo2docker_config.py": f"open({str(proof)!r}, 'w')\n",
+    }
+    await collect(backend, job_of(tmp_path / "checkout", files))
+    assert not proof.exists()
+
+
+async def test_links_bring_nothing_of_this_machine_into_an_image(
+    make_backend, docker_engine, tmp_path
+):
+    backend = await make_backend(smoke_test=False)
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key.txt").write_text("the secret")
+    job = job_of(tmp_path / "checkout", {"requirements.txt": ""})
+    (tmp_path / "checkout" / "folder").symlink_to(tmp_path / "secret")
+    (tmp_path / "checkout" / "file").symlink_to(tmp_path / "secret" / "key.txt")
+    image = image_of(await collect(backend, job))
+    script = "cat /srv/repo/file /srv/repo/folder/key.txt; ls -l /srv/repo"
+    shown = docker_engine.run("run", "--rm", image.name, "sh", "-c", script, check=False)
+    assert "the secret" not in shown
+    assert "folder" in shown
+
+
+# --- Ends of all kinds -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("program", programs())
+async def test_cancel_ends_the_build_inside_the_engine(make_backend, tmp_path, program):
+    backend = await make_backend(engine=program)
+    seconds = f"{4000 + programs().index(program)}"
+    dockerfile = f"{SERVER}RUN : {tmp_path}; echo started; sleep {seconds} & sleep {seconds}\n"
+    outputs = backend.build(job_of(tmp_path / "checkout", {"Dockerfile": dockerfile}))
+    async for output in outputs:
+        if isinstance(output, Line) and output.text.endswith("started"):
+            break
+    assert processes(seconds)
+    await outputs.aclose()
+    await until(lambda: not processes(seconds))
+    assert list(Path(backend.work_dir).iterdir()) == []
+
+
+async def test_killed_service_leaves_nothing_after_the_next_start(
+    make_backend, docker_engine, tmp_path
+):
+    dockerfile = f"{SERVER}RUN : {tmp_path}; echo started; sleep 4100\n"
+    prefix = f"docker-tests/{tmp_path.name.replace('_', '-').lower()}/"
+    command = [sys.executable, "-m", "tests.docker.doomed", str(tmp_path / "work"), prefix]
+    service = await asyncio.create_subprocess_exec(
+        *command, str(tmp_path / "checkout"), dockerfile, stdout=asyncio.subprocess.PIPE
+    )
+    assert service.stdout is not None
+    workspace = json.loads(await service.stdout.readline())["workspace"]
+    assert (await service.stdout.readline()).strip() == b"started"
+    service.kill()
+    await service.wait()
+    assert processes("4100")
+    await make_backend(image_prefix=prefix)
+    assert not (tmp_path / "work" / workspace).exists()
+    await until(lambda: not processes("4100"))
+    await until(lambda: docker_engine.list("ps", "--all", "--quiet") == [])
+
+
+# --- Registry ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    with run_registry(tmp_path_factory.mktemp("registry"), password=True) as running:
+        yield running
+
+
+TINY = """FROM scratch
+COPY {name} /{name}
+"""
+
+
+async def test_pushed_image_is_found_when_the_engine_has_forgotten_it(
+    make_backend, docker_engine, registry, tmp_path
+):
+    backend = await make_backend(
+        image_prefix=f"{registry.host}/binder/",
+        push=True,
+        docker_config=str(registry.docker_config),
+        smoke_test=False,
+    )
+    job = job_of(tmp_path / "checkout", {"Dockerfile": TINY.format(name="a"), "a": "1"})
+    assert await backend.find_image(job.build.key) is None
+    outputs = await collect(backend, job)
+    image = image_of(outputs).name
+    assert {o.phase for o in outputs if isinstance(o, Line)} == {Phase.BUILDING, Phase.PUSHING}
+    docker_engine.run("image", "rm", image)
+    assert await backend.find_image(job.build.key) == image
+    docker_engine.run("--config", str(registry.docker_config), "pull", image)
+    await backend.delete_image(image)
+    assert await backend.find_image(job.build.key) is None
+    assert docker_engine.list("image", "ls", "--quiet", image) == []
+    await backend.delete_image(image)
+
+
+async def test_image_that_was_not_pushed_is_pushed_without_building(
+    make_backend, docker_engine, registry, tmp_path
+):
+    traits = {"image_prefix": f"{registry.host}/again/", "smoke_test": False}
+    job = job_of(tmp_path / "checkout", {"Dockerfile": TINY.format(name="b"), "b": "1"})
+    image = image_of(await collect(await make_backend(**traits), job)).name
+    pushing = await make_backend(push=True, docker_config=str(registry.docker_config), **traits)
+    assert await pushing.find_image(job.build.key) is None
+    outputs = await collect(pushing, job)
+    assert "has the image" in lines(outputs)[0]
+    assert await pushing.find_image(job.build.key) == image
+
+
+async def test_refused_push_is_a_failed_build_that_says_so(make_backend, registry, tmp_path):
+    backend = await make_backend(
+        image_prefix=f"{registry.host}/refused/",
+        push=True,
+        docker_config=str(registry.wrong_config(tmp_path / "docker")),
+        smoke_test=False,
+    )
+    job = job_of(tmp_path / "checkout", {"Dockerfile": TINY.format(name="c"), "c": "1"})
+    said = []
+    with pytest.raises(BuildFailed, match="registry did not take it") as raised:
+        await collect_into(said, backend, job)
+    assert raised.value.error_code == "push_failed"
+
+
+# --- What is missing ---------------------------------------------------------------------------
+
+
+async def test_engine_that_went_away_is_ill(make_backend, tmp_path):
+    backend = await make_backend()
+    assert await backend.health() is None
+    backend.container_engine.environment = {
+        **backend.container_engine.environment,
+        "DOCKER_HOST": f"unix://{tmp_path}/none.sock",
+    }
+    assert "Is it running?" in (await backend.health() or "")
+
+
+async def test_engine_that_does_not_answer_is_refused_at_start(monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(ConfigurationError, match=r"Repo2DockerBackend\.engine.*DOCKER_HOST"):
+        await Repo2DockerBackend(work_dir=str(tmp_path)).start()
+
+
+async def test_missing_program_is_named(tmp_path):
+    backend = Repo2DockerBackend(work_dir=str(tmp_path), engine="no-such-engine")
+    with pytest.raises(ConfigurationError, match=r"no-such-engine.*Install Docker or Podman"):
+        await backend.start()
+
+
+async def test_missing_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(repo2docker.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=r"jupyterhub-binder\[repo2docker\]"):
+        await Repo2DockerBackend(work_dir=str(tmp_path)).start()
