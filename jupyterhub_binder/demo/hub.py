@@ -24,6 +24,7 @@ from jupyterhub_binder.demo.state import DemoError, DemoState
 MARK = "JUPYTERHUB_BINDER_DEMO"
 """The variable that names the state's folder to every process of a demonstration."""
 
+ATTEMPTS = 3
 START_SECONDS = 120
 STOP_SECONDS = 30
 
@@ -47,18 +48,36 @@ class DemoHub:
 
     def __init__(self, state: DemoState, port: int = 0) -> None:
         self._state = state
-        self._ports = free_ports(4)
-        if port:
-            self._ports[0] = port
-        self.url = f"http://127.0.0.1:{self._ports[0]}/"
+        self._port = port
+        self._ports: list[int] = []
         self.log_file = state.logs / "hub.log"
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def url(self) -> str:
+        """Return where people reach the hub, once it is started."""
+        return f"http://127.0.0.1:{self._ports[0]}/"
+
     async def start(self) -> None:
         """Start the hub and wait until it and the service answer. Raises DemoError."""
-        # What a killed demonstration may have left; the lock says that none runs now.
-        await end_all(find_ours(self._state.folder))
-        with self.log_file.open("w") as log:
+        self.log_file.unlink(missing_ok=True)
+        for attempt in range(1, ATTEMPTS + 1):
+            # What a killed demonstration may have left; the lock says that none runs now.
+            await end_all(find_ours(self._state.folder))
+            try:
+                await self._start_once()
+                break
+            except DemoError:
+                # Somebody else may have taken a port between our look and the hub's.
+                await self.stop()
+                if attempt == ATTEMPTS:
+                    raise
+
+    async def _start_once(self) -> None:
+        self._ports = [self._port or free_ports(1)[0], *free_ports(3)]
+        for left in self._state.hub.glob("traefik*.toml"):
+            left.unlink()  # it would let the old password in, and not the new one
+        with self.log_file.open("a") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "jupyterhub", "--config", str(_CONFIG)),
                 cwd=self._state.hub,

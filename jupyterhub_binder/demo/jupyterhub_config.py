@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import threading
+import time
 from pathlib import Path
 
 from jupyterhub_binder.demo.hub import MARK
@@ -25,6 +26,9 @@ def _end_with_the_demonstration() -> None:
     """Wait for the pipe from the demonstration to break, however that ended."""
     while os.read(0, 1):
         pass
+    # Until it has a handler, the hub would end at once and leave its proxy and service behind.
+    while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
