@@ -125,6 +125,15 @@ class Providers(LoggingConfigurable):
         resolved = await self._ask(link, fresh, lambda: provider.fetch_first(list(readings)))
         return replace(readings[resolved.spec], tail=""), resolved
 
+    def _offered(self, prefix: str) -> RepoProvider:
+        provider = self[prefix]
+        if provider not in self:
+            raise NotUnderstood(
+                f"This hub builds no repositories of the kind “{provider.display_name}” at the "
+                f"moment: it has {', '.join(each.display_name for each in self)}."
+            )
+        return provider
+
     async def _ask(
         self, question: Spec | Link, fresh: bool, ask: Callable[[], Awaitable[Resolved]]
     ) -> Resolved:
