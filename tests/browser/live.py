@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -23,6 +24,7 @@ import pytest
 from jupyterhub_binder.demo.hub import free_ports
 
 _START_SECONDS = 90
+_BUILD_SECONDS = 60
 _CONFIG = """
 import json, os
 from pathlib import Path
@@ -200,11 +202,12 @@ async def call(page: Any, method: str, path: str, body: Any = None) -> Any:
 
 async def finish_build(page: Any, build_id: str) -> Any:
     """Wait for a build's end; return it."""
-    while True:
-        build = await call(page, "GET", f"builds/{build_id}")
-        if build["finished"]:
-            return build
-        await page.wait_for_timeout(100)
+    async with asyncio.timeout(_BUILD_SECONDS):
+        while True:
+            build = await call(page, "GET", f"builds/{build_id}")
+            if build["finished"]:
+                return build
+            await page.wait_for_timeout(100)
 
 
 async def make_built(page: Any, url: str, name: str) -> Any:

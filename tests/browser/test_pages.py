@@ -280,7 +280,7 @@ async def test_form_without_its_token_changes_nothing(hub: LiveHub, open_page: O
 
 async def test_launch_waits_for_its_build_and_can_be_cancelled(hub: LiveHub, open_page: OpenPage):
     page: Page = await open_page()
-    await build_of(page, hub, hub.make_repository("fake-hang/waits"))
+    made = await build_of(page, hub, hub.make_repository("fake-hang/waits"))
     await page.get_by_role("button", name="Launch when ready").click()
     await expect(page).to_have_url(re.compile(r"/launch/\w+$"))
     await expect(page.locator(".b-head .b-pill")).to_have_text("Waiting for the build")
@@ -288,19 +288,17 @@ async def test_launch_waits_for_its_build_and_can_be_cancelled(hub: LiveHub, ope
     await page.get_by_role("button", name="Cancel").click()
     await expect(page.locator(".b-head .b-pill")).to_have_text("Cancelled")
     await expect(page.get_by_role("button", name="Launch again")).to_be_visible()
+    await call(page, "POST", f"builds/{made['latest']['id']}/cancel")
 
 
 async def test_second_launch_leaves_a_choice(hub: LiveHub, open_page: OpenPage):
     page: Page = await open_page()
-    first = await call(
-        page,
-        "POST",
-        "environments",
-        {"url": hub.make_repository("fake-hang/first"), "name": "First"},
-    )
-    await call(page, "POST", f"environments/{first['id']}/launches", {})
     second = await make_built(page, hub.make_repository("second"), "Second")
+    url = hub.make_repository("fake-hang/first")
+    first = await call(page, "POST", "environments", {"url": url, "name": "First"})
+    await call(page, "POST", f"environments/{first['id']}/launches", {})
     await page.goto(f"{hub.binder}environments/{second['id']}")
     await page.get_by_role("button", name="Launch").click()
     await expect(page.locator(".b-verdict")).to_contain_text("in First")
     await expect(page.get_by_role("button", name="Start another server")).to_be_visible()
+    await call(page, "POST", f"builds/{first['latest']['id']}/cancel")
