@@ -17,7 +17,7 @@ from typing import Any
 from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
-from jupyterhub_binder.aio import TaskSet
+from jupyterhub_binder.aio import SingleFlight, TaskSet
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.clock import utc_now
@@ -38,6 +38,7 @@ from jupyterhub_binder.model import (
     Page,
     Recipe,
     Resolved,
+    Spec,
     User,
 )
 from jupyterhub_binder.providers import Providers
@@ -47,6 +48,7 @@ from jupyterhub_binder.store import Store
 
 MOST_NAME_CHARACTERS = 200
 MOST_PATH_CHARACTERS = 1000
+_PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Environments(LoggingConfigurable):
         self.backend = backend
         self.builds = builds
         self._tasks = TaskSet(self.log)
+        self._ensuring: SingleFlight[tuple[str, Spec], Environment] = SingleFlight()
 
     async def start(self) -> None:
         """Begin to purge what was deleted."""
@@ -261,6 +264,28 @@ class Environments(LoggingConfigurable):
         if request is not None:
             self.builds.accept(request.build)
         return kept
+
+    async def ensure(self, user: User, link: Link) -> Environment:
+        """Return a person's environment of a link, kept now if there was none; ask for its build.
+
+        What is there already is followed to what its ref is now. Raises as `create`.
+        """
+        _require_can_build(user)
+        link, resolved = await self.providers.resolve_link(link)
+        place = (user.name, resolved.spec)
+        return await self._ensuring.do(place, lambda: self._find_or_create(user, link, resolved))
+
+    async def _find_or_create(self, user: User, link: Link, resolved: Resolved) -> Environment:
+        offset, total = 0, 1
+        while offset < total:
+            page = await self.store.list_environments(
+                owner=user.name, search=resolved.label, offset=offset, limit=_PAGE
+            )
+            for found in page.items:
+                if found.spec == resolved.spec and not found.options:
+                    return await self.build(user, found.id)
+            offset, total = offset + _PAGE, page.total
+        return await self.create(user, link=link)
 
     async def update(
         self,

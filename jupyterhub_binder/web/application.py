@@ -12,6 +12,7 @@ from tornado.web import Application, RequestHandler
 
 from jupyterhub_binder.web.api import ROUTES, UNKNOWN, Route
 from jupyterhub_binder.web.base import BaseHandler, UnknownRoute
+from jupyterhub_binder.web.compat import COMPAT_ROUTES
 from jupyterhub_binder.web.context import Services
 from jupyterhub_binder.web.pages import PageSettings, page_handlers
 
@@ -39,7 +40,7 @@ def make_application(
 ) -> Application:
     """Return the application of all routes below the service's prefix."""
     prefix = services.base_url
-    routes: list[Route] = [*ROUTES, UNKNOWN, (r"oauth_callback", OAuthCallback)]
+    routes: list[Route] = [*ROUTES, *COMPAT_ROUTES, UNKNOWN, (r"oauth_callback", OAuthCallback)]
     return Application(
         [
             *(URLSpec(f"{prefix}{pattern}", handler) for pattern, handler in routes),

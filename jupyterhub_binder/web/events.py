@@ -88,6 +88,9 @@ class Streams:
 class EventsHandler(APIHandler):
     """An answer that goes on: events from an iterator until it ends or the client has gone."""
 
+    preamble = _RECONNECT
+    """What is sent before the first event."""
+
     _stream: asyncio.Task[None] | None = None
 
     def initialize(self) -> None:
@@ -119,7 +122,7 @@ class EventsHandler(APIHandler):
     async def _pump(self, source: Any, encode: Callable[[T], Awaitable[bytes]]) -> None:
         try:
             async with aclosing(source):
-                await self._send(_RECONNECT)
+                await self._send(self.preamble)
                 async for item in source:
                     await self._send(await encode(item))
         except StreamClosedError:

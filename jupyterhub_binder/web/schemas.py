@@ -337,5 +337,13 @@ SCHEMAS: dict[str, Schema] = {
             "checks": many(closed({"service": TEXT, "ok": BOOLEAN, "message": or_null(TEXT)})),
         }
     ),
-    "Versions": closed({"jupyterhub_binder": TEXT, "jupyterhub": TEXT, "builder": TEXT}),
+    "Versions": closed(
+        {
+            "jupyterhub_binder": TEXT,
+            "jupyterhub": TEXT,
+            "builder": TEXT,
+            "binderhub": TEXT,
+            "builder_info": {"type": "object"},
+        }
+    ),
 }

@@ -92,11 +92,17 @@ class Versions(APIHandler):
         """Ask the hub nothing."""
 
     def get(self) -> None:
-        """Answer with the versions of the service, of JupyterHub's library, and the backend."""
+        """Answer with the versions of the service, of JupyterHub's library, and the backend.
+
+        `binderhub` and `builder_info` are what a client of BinderHub looks for.
+        """
+        builder = self.services.backend.name
         self.finish_json(
             {
                 "jupyterhub_binder": __version__,
                 "jupyterhub": jupyterhub.__version__,
-                "builder": self.services.backend.name,
+                "builder": builder,
+                "binderhub": f"jupyterhub-binder {__version__}",
+                "builder_info": {"name": builder},
             }
         )

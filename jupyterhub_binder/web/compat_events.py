@@ -1,0 +1,93 @@
+r"""A build as BinderHub's clients expect to read it; pure.
+
+Only `data:` lines, a message that brings its own newline, and the phases of BinderHub: with
+`build_only` the success is `ready` with `imageName` and no `url`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from jupyterhub_binder.model import Build, BuildEvent, BuildState, Phase
+from jupyterhub_binder.providers.base import RepoProvider
+
+_LAST = (Phase.BUILT, Phase.FAILED)
+
+
+def encode_event(phase: str, message: str, **more: Any) -> bytes:
+    """Encode one event of the service's own; its message is one line."""
+    return _encode({"phase": phase, "message": f"{message}\n", **more})
+
+
+def _encode(data: Mapping[str, Any]) -> bytes:
+    return f"data: {json.dumps(data)}\n\n".encode("ascii")
+
+
+def encode_lines(events: tuple[BuildEvent, ...]) -> bytes:
+    """Encode lines of a log; the last line of a build is left to `encode_end`."""
+    return b"".join(_encode_line(event) for event in events if event.phase not in _LAST)
+
+
+def _encode_line(event: BuildEvent) -> bytes:
+    text = event.message
+    # A provisional line already ends where the next one begins.
+    message = text if text.endswith("\r") else f"{text}\n"
+    return _encode({"phase": event.phase.value, "message": message})
+
+
+def encode_end(build: Build, *, found: bool, launch: bool) -> bytes:
+    """Encode how a build ended."""
+    if build.state is not BuildState.BUILT:
+        reason = build.reason.message if build.reason else "The build failed."
+        return encode_event("failed", reason)
+    if launch:
+        text = "Found built image, launching..." if found else "Built image, launching..."
+        return encode_event("built", text, imageName=build.image)
+    text = "Done! Found built image" if found else "Done! Image built"
+    return encode_event("ready", text, imageName=build.image)
+
+
+def encode_waiting(position: int | None) -> bytes:
+    """Encode that a build waits; `position` is its place in the queue, if it has one."""
+    if position is not None and position > 1:
+        others = f"{position - 1} build{'s' if position > 2 else ''} before this one"
+        return encode_event("waiting", f"Waiting for build to start, {others}...")
+    return encode_event("waiting", "Waiting for build to start...")
+
+
+def describe_provider(provider: RepoProvider) -> dict[str, Any]:
+    """Describe a provider as BinderHub's ``/api/repoproviders`` does."""
+    host = getattr(provider, "hostname", "")
+    encoded = provider.prefix in ("git", "gl", "ckan")
+    has_ref = provider.prefix in ("gh", "gl", "gist", "git")
+    return {
+        "id": provider.prefix,
+        "displayName": provider.display_name,
+        "spec": {"validateRegex": _SPECS.get(provider.prefix, ".+")},
+        "detect": {"regex": _detect(host)},
+        "repo": {
+            "label": f"{provider.display_name} name or URL",
+            "placeholder": f"example: {provider.placeholder}",
+            "urlEncode": encoded,
+        },
+        "ref": {"enabled": has_ref, "default": provider.default_ref},
+    }
+
+
+_SPECS = {
+    "gh": r"[^/]+/[^/]+/.+",
+    "gl": r"[^/]+/.+",
+    "gist": r"[^/]+/[^/]+(/[^/]+)?",
+    "git": r"[^/]+/.+",
+}
+
+
+def _detect(host: str) -> str:
+    """Return the pattern that finds the repository in what a person pastes."""
+    if not host or urlsplit(f"//{host}").hostname != host:
+        return r"^(?<repo>.+?)/?$"
+    escaped = host.replace(".", r"\.")
+    return rf"^(?:https?://{escaped}/)?(?<repo>.+?)/?$"
