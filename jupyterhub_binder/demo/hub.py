@@ -139,7 +139,9 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 def _why(log_file: Path) -> str:
     """Return the line of a log that says most about why the hub ended."""
     lines = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
-    telling = [line for line in lines if re.match(r"\[[CE] [^]]*\] *\S|\s*\w*(Error|Exception): ", line)]
+    telling = [
+        line for line in lines if re.match(r"\[[CE] [^]]*\] *\S|\s*\w*(Error|Exception): ", line)
+    ]
     return (telling or lines or ["it said nothing"])[-1].strip()
 
 
