@@ -192,6 +192,20 @@ class Registry(LoggingConfigurable):
         """Return the paths of all repositories; not every registry tells."""
         return tuple(await self._list(f"_catalog?n={_PAGE}", "", "repositories"))
 
+    async def list_images(self, prefix: str) -> tuple[str, ...]:
+        """Return the names, with tags, of the images that begin with a prefix, host included.
+
+        Not every registry tells; one that does not has none.
+        """
+        begin = ImageName.parse(f"{prefix}x").repository.removesuffix("x")
+        try:
+            found = [path for path in await self.list_repositories() if path.startswith(begin)]
+        except (NotAllowed, UpstreamUnavailable) as error:
+            self.log.warning("The registry's images are not known: %s", error.message)
+            return ()
+        names = [f"{self.host}/{path}" for path in found]
+        return tuple([f"{name}:{tag}" for name in names for tag in await self.list_tags(name)])
+
     async def _list(self, path: str, repository: str, field: str) -> list[str]:
         found: list[str] = []
         for _ in range(_MOST_PAGES):

@@ -9,12 +9,25 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class KeptImage:
+    """An image that a backend holds."""
+
+    name: str
+    size_bytes: int
+    created: datetime
+    in_use: bool = False
+    """Whether something runs in it, as far as the backend can see."""
 
 
 class BuildBackend(LoggingConfigurable):
@@ -90,6 +103,10 @@ class BuildBackend(LoggingConfigurable):
     @abstractmethod
     async def delete_image(self, image: str) -> None:
         """Remove an image; one that is gone already is success."""
+
+    async def list_images(self) -> tuple[KeptImage, ...]:
+        """Return the images that are there, for whoever makes room; none where others do that."""
+        return ()
 
     async def health(self) -> str | None:
         """Return None if builds would work now, else a sentence that says what to do."""

@@ -31,6 +31,7 @@ PASSED = (
 """What of the service's environment an engine's program needs, by name or pattern."""
 
 _QUICK_SECONDS = 60
+_ATTEMPTS = 5
 _GONE = re.compile(
     r"no such (image|object|container)|not known|does not exist|reference does not", re.IGNORECASE
 )
@@ -181,15 +182,18 @@ class Engine:
 
     async def fetch_used_images(self) -> frozenset[str]:
         """Return the ids of the images that containers were made from, stopped ones too."""
-        ids = (await self.ask("ps", "--all", "--quiet", "--no-trunc")).split()
-        if not ids:
-            return frozenset()
-        try:
-            output = await self._run("container", "inspect", *ids)
-        except ProcessFailed as error:
-            # Containers come and go; what is not known for certain is not guessed.
-            raise self._unavailable(error) from error
-        return frozenset(str(one["Image"]) for one in json.loads(output))
+        for _ in range(_ATTEMPTS):
+            ids = (await self.ask("ps", "--all", "--quiet", "--no-trunc")).split()
+            if not ids:
+                return frozenset()
+            try:
+                output = await self._run("container", "inspect", *ids)
+            except ProcessFailed as error:
+                if not _GONE.search(error.output):
+                    raise self._unavailable(error) from error
+                continue  # one ended meanwhile: a guess would not do
+            return frozenset(str(one["Image"]) for one in json.loads(output))
+        raise UpstreamUnavailable("Containers come and go too fast to tell which images they use.")
 
     async def list_containers(self, label: str) -> dict[str, str]:
         """Return containers that have a label: their names, and its value."""

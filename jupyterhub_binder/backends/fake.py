@@ -13,13 +13,14 @@ import os
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar
 
 from traitlets import Dict, Float, Unicode
 
-from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.backends.base import BuildBackend, KeptImage
 from jupyterhub_binder.errors import BuildFailed, InvalidInput
 from jupyterhub_binder.model import (
     Assessment,
@@ -36,6 +37,7 @@ from jupyterhub_binder.model import (
     Severity,
 )
 
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _STAGES = (Phase.BUILDING, Phase.PUSHING)
 
 HOSTILE_LINES = (
@@ -264,6 +266,13 @@ class FakeBackend(BuildBackend):
         if self.images_dir:
             await asyncio.to_thread(_forget, Path(self.images_dir), image)
 
+    async def list_images(self) -> tuple[KeptImage, ...]:
+        """Return the images that were made; their sizes and ages are the store's to know."""
+        names = list(self._images.values())
+        if self.images_dir:
+            names = await asyncio.to_thread(_list_images, Path(self.images_dir))
+        return tuple(KeptImage(name, 0, _LONG_AGO) for name in names)
+
     def _image_file(self, key: str) -> Path:
         return Path(self.images_dir) / f"{key}.json"
 
@@ -316,6 +325,11 @@ def _write(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text, "utf-8")
     beside.replace(path)
+
+
+def _list_images(folder: Path) -> list[str]:
+    found = (_read_image(path) for path in sorted(folder.glob("*.json")))
+    return [name for name in found if name is not None]
 
 
 def _forget(folder: Path, image: str) -> None:

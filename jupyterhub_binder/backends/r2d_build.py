@@ -206,6 +206,16 @@ def temporary_name(prefix: str, workspace: str) -> str:
     return f"{prefix}building:{workspace}"
 
 
+def is_finished(prefix: str, name: str) -> bool:
+    """Say whether a name is that of a finished image of ours."""
+    return name.startswith(prefix) and not name.startswith(f"{prefix}building:")
+
+
+def plain_name(name: str) -> str:
+    """Return an image's name without what Podman puts before those of no registry."""
+    return name.removeprefix("localhost/")
+
+
 def workspace_name(build_id: str) -> str:
     """Return a name that tells which build it is, and which process makes it."""
     owner = psutil.Process()

@@ -10,6 +10,7 @@ import asyncio
 import importlib.util
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
@@ -20,9 +21,15 @@ from platformdirs import user_state_path
 from traitlets import Bool, Enum, Float, Int, List, TraitError, Type, Unicode, default, validate
 
 from jupyterhub_binder.backends import r2d_build, r2d_plan
-from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.backends.base import BuildBackend, KeptImage
 from jupyterhub_binder.backends.engine import Engine
-from jupyterhub_binder.backends.r2d_build import KEY_LABEL, Making, Settings
+from jupyterhub_binder.backends.r2d_build import (
+    KEY_LABEL,
+    Making,
+    Settings,
+    is_finished,
+    plain_name,
+)
 from jupyterhub_binder.backends.r2d_smoke import Expected, singleuser_of
 from jupyterhub_binder.errors import BinderError, ConfigurationError
 from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
@@ -30,6 +37,7 @@ from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
 _LAYOUT = 1
 """Raised when the same inputs make other images, so that old ones are not taken for new."""
 _OLDEST = "2026.4"
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class ImageRegistry(Protocol):
@@ -47,6 +55,10 @@ class ImageRegistry(Protocol):
 
     async def fetch_digest(self, image: str) -> str | None:
         """Return the digest of an image's manifest; None if it is not there."""
+        ...
+
+    async def list_images(self, prefix: str) -> tuple[str, ...]:
+        """Return the names, with tags, of the images that begin with a prefix."""
         ...
 
     async def delete(self, image: str) -> None:
@@ -271,9 +283,9 @@ class Repo2DockerBackend(BuildBackend):
             return await self._find_pushed(self._registry, key)
         begin = f"{self.image_prefix}{key}:"
         for image in await self.container_engine.list_images(f"label={KEY_LABEL}={key}"):
-            for name in image.names:
-                if (plain := name.removeprefix("localhost/")).startswith(begin):
-                    return plain
+            for name in map(plain_name, image.names):
+                if name.startswith(begin):
+                    return name
         return None
 
     async def _find_pushed(self, registry: ImageRegistry, key: str) -> str | None:
@@ -330,6 +342,21 @@ class Repo2DockerBackend(BuildBackend):
         await self.container_engine.remove(image)
         if self._registry is not None:
             await self._registry.delete(image)
+
+    async def list_images(self) -> tuple[KeptImage, ...]:
+        """Return the images of engine and registry; an image in both counts once."""
+        engine = self.container_engine
+        used = await engine.fetch_used_images()
+        found: dict[str, KeptImage] = {}
+        for image in await engine.list_images(f"label={KEY_LABEL}"):
+            for name in map(plain_name, image.names):
+                if is_finished(self.image_prefix, name):
+                    created = image.created or _NEVER
+                    found[name] = KeptImage(name, image.size_bytes, created, image.id in used)
+        if self._registry is not None:
+            for name in await self._registry.list_images(self.image_prefix):
+                found.setdefault(name, KeptImage(name, 0, _NEVER))
+        return tuple(found.values())
 
     async def health(self) -> str | None:
         """Return None if the engine and the registry answer, else what to do."""

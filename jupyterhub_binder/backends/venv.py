@@ -20,11 +20,12 @@ from platformdirs import user_state_path
 from traitlets import Bool, Dict, Enum, Int, List, Unicode, default, observe
 
 from jupyterhub_binder.backends import venv_plan
-from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.backends.base import BuildBackend, KeptImage
 from jupyterhub_binder.backends.egress import Egress
 from jupyterhub_binder.backends.sandbox import MISSING, Sandbox
 from jupyterhub_binder.backends.venv_build import Making
 from jupyterhub_binder.backends.venv_image import PREFIX, Folders
+from jupyterhub_binder.backends.venv_kept import list_kept
 from jupyterhub_binder.backends.venv_plan import Offer
 from jupyterhub_binder.backends.venv_pythons import OWN, closed_folder, find_pythons
 from jupyterhub_binder.backends.venv_requirements import Policy
@@ -289,6 +290,10 @@ class VenvBackend(BuildBackend):
         if image.startswith(PREFIX):
             folder = self._folders.environment(image.removeprefix(PREFIX))
             await asyncio.to_thread(self._folders.discard, folder)
+
+    async def list_images(self) -> tuple[KeptImage, ...]:
+        """Return the finished environments; those are in use whose programs run."""
+        return await asyncio.to_thread(list_kept, self._folders.root)
 
     async def health(self) -> str | None:
         """Return None if environments can be made, else what to do."""

@@ -7,10 +7,11 @@ from typing import Self
 from jupyterhub_binder.store.builds import BuildQueries
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.environments import EnvironmentQueries
+from jupyterhub_binder.store.images import ImageQueries
 from jupyterhub_binder.store.launches import LaunchQueries
 
 
-class Store(EnvironmentQueries, BuildQueries, LaunchQueries):
+class Store(EnvironmentQueries, BuildQueries, LaunchQueries, ImageQueries):
     """All that is kept. Made by `open`; one process owns it."""
 
     def __init__(self, database: Database) -> None:

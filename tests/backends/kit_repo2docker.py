@@ -76,5 +76,5 @@ class Repo2DockerKit(Kit):
 
 def programs() -> list[str]:
     """The Docker programs of this machine: a newer one may lie in front of Debian's."""
-    found = {str(Path(folder, "docker")) for folder in os.get_exec_path()}
-    return sorted(path for path in found if os.access(path, os.X_OK))
+    found = [Path(folder, "docker") for folder in os.get_exec_path()]
+    return sorted({str(path.resolve()) for path in found if os.access(path, os.X_OK)})

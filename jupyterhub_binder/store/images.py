@@ -1,0 +1,139 @@
+"""Queries over the images that builds left: who needs them, and when they were last used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from jupyterhub_binder.model import BuildState
+from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.tables import (
+    ACTIVE,
+    build_requests,
+    builds,
+    environments,
+    launches,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUse:
+    """What people have of one image."""
+
+    image: str
+    size_bytes: int
+    last_used: datetime
+    """When it was made, asked for or launched, whichever was last."""
+    needed: bool
+    """Whether it is an environment's current build, the one before that, or the newest."""
+
+
+class ImageQueries:
+    """The part of the store that knows images."""
+
+    _database: Database
+
+    async def list_image_uses(self, backend: str) -> tuple[ImageUse, ...]:
+        """Return the use of every image that a backend made."""
+        return await self._database.run(_uses, builds.c.backend == backend)
+
+    async def fetch_image_use(self, image: str) -> ImageUse | None:
+        """Return the use of one image; None if no build made it."""
+        return next(iter(await self._database.run(_uses, builds.c.image == image)), None)
+
+    async def is_wanted(self, image: str) -> bool:
+        """Say whether a build of an image's content is under way, which may find it there."""
+        return await self._database.run(_is_wanted, image)
+
+
+_earlier = build_requests.alias("earlier")
+_earlier_build = builds.alias("earlier_build")
+_previous_number = (
+    sa.select(sa.func.max(_earlier.c.number))
+    .join_from(_earlier, _earlier_build, _earlier_build.c.id == _earlier.c.build_id)
+    .where(
+        _earlier.c.environment_id == environments.c.id,
+        _earlier.c.number < environments.c.current_number,
+        _earlier_build.c.state == BuildState.BUILT,
+    )
+    .correlate(environments)
+    .scalar_subquery()
+)
+_NEEDED = (
+    sa.select(
+        build_requests.c.build_id,
+        sa.func.max(environments.c.launched).label("launched"),
+        sa.func.max(build_requests.c.requested).label("requested"),
+    )
+    .join_from(environments, build_requests, build_requests.c.environment_id == environments.c.id)
+    .where(
+        build_requests.c.number.in_(
+            (environments.c.current_number, environments.c.latest_number, _previous_number)
+        )
+    )
+    .group_by(build_requests.c.build_id)
+    .subquery("needed")
+)
+_LAUNCHED = (
+    sa.select(launches.c.build_id, sa.func.max(launches.c.created).label("launched"))
+    .group_by(launches.c.build_id)
+    .subquery("launched")
+)
+
+
+def _uses(connection: sa.Connection, kept: sa.ColumnElement[bool]) -> tuple[ImageUse, ...]:
+    query = (
+        sa.select(
+            builds.c.image,
+            builds.c.size_bytes,
+            builds.c.created,
+            builds.c.finished,
+            _NEEDED.c.build_id.label("needed"),
+            _NEEDED.c.requested,
+            _NEEDED.c.launched.label("environment_launched"),
+            _LAUNCHED.c.launched,
+        )
+        .outerjoin(_NEEDED, _NEEDED.c.build_id == builds.c.id)
+        .outerjoin(_LAUNCHED, _LAUNCHED.c.build_id == builds.c.id)
+        .where(builds.c.state == BuildState.BUILT, builds.c.image.is_not(None), kept)
+    )
+    found: dict[str, ImageUse] = {}
+    for row in connection.execute(query).mappings():
+        use = _read(row)
+        known = found.get(use.image)
+        found[use.image] = use if known is None else _merged(known, use)
+    return tuple(found.values())
+
+
+def _read(row: sa.RowMapping) -> ImageUse:
+    times = ("created", "finished", "requested", "environment_launched", "launched")
+    return ImageUse(
+        image=row["image"],
+        size_bytes=row["size_bytes"] or 0,
+        last_used=_latest(row[name] for name in times),
+        needed=row["needed"] is not None,
+    )
+
+
+def _latest(times: Iterable[Any]) -> datetime:
+    return max(time for time in times if time is not None)
+
+
+def _merged(one: ImageUse, other: ImageUse) -> ImageUse:
+    """Join what two builds, of which one found the other's image there, say of it."""
+    return ImageUse(
+        one.image,
+        max(one.size_bytes, other.size_bytes),
+        max(one.last_used, other.last_used),
+        one.needed or other.needed,
+    )
+
+
+def _is_wanted(connection: sa.Connection, image: str) -> bool:
+    keys = sa.select(builds.c.base_key).where(builds.c.image == image)
+    query = sa.select(sa.func.count()).where(builds.c.base_key.in_(keys), ACTIVE)
+    return bool(connection.scalar(query))
