@@ -23,8 +23,13 @@ import jupyterhub_binder
 from jupyterhub_binder.cli import main
 from jupyterhub_binder.web import openapi
 
-# Scripts that run inside another program and cannot be imported by themselves.
-SKIPPED = ("jupyterhub_binder.demo.jupyterhub_config", "jupyterhub_binder.store.migrations.")
+# What runs inside another program, which sets its options or cannot import it by itself.
+SKIPPED = (
+    "jupyterhub_binder.demo.jupyterhub_config",
+    "jupyterhub_binder.store.migrations.",
+    "jupyterhub_binder.backends.r2d_buildpack",
+    "jupyterhub_binder.backends.r2d_engine",
+)
 
 
 def setup(app: Any) -> dict[str, bool]:
