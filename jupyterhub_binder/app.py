@@ -32,6 +32,7 @@ from traitlets.config.application import catch_config_error
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds import Builds
+from jupyterhub_binder.cleanup import Cleanup
 from jupyterhub_binder.environments import Environments
 from jupyterhub_binder.errors import ConfigurationError, StoreUnavailable
 from jupyterhub_binder.fetch import Fetcher
@@ -39,6 +40,7 @@ from jupyterhub_binder.git import Git
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.launches import Launches
 from jupyterhub_binder.providers import Providers
+from jupyterhub_binder.registry import Registry
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.web.application import make_application
 from jupyterhub_binder.web.context import Services, Traffic
@@ -331,6 +333,8 @@ class JupyterHubBinder(Application):
             hub=self.hub,
         )
         await _started(stack, self.launches)
+        cleanup = Cleanup(parent=self, store=self.store, backend=self.build_backend)
+        await _started(stack, cleanup)
         self._listen(stack)
 
     def _make_hub_auth(self) -> HubOAuth:
@@ -466,7 +470,18 @@ async def _close_hub_client() -> None:
 
 
 def _configurables() -> list[type[Any]]:
-    return [Builds, Environments, Launches, Providers, Git, Fetcher, HubClient, HubOAuth]
+    return [
+        Builds,
+        Cleanup,
+        Environments,
+        Launches,
+        Providers,
+        Git,
+        Fetcher,
+        Registry,
+        HubClient,
+        HubOAuth,
+    ]
 
 
 def _backend_points() -> dict[str, EntryPoint]:
