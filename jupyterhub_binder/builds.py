@@ -290,9 +290,11 @@ class Builds(LoggingConfigurable):
         Lines come in order, each once; the last item is the finished Build, unless the service
         stops first. Raises NotFound.
         """
-        yield await self.fetch_build(build_id)
+        build = await self.fetch_build(build_id)
+        yield build
         while True:
-            run = self._find_run(build_id)
+            # One that is ending counts too: its last lines are on their way to the store.
+            run = self._waiting.get(build_id) or self._running.get(build_id)
             position = run.feed.end if run else 0
             async for batch in self._kept_batches(build_id, after):
                 yield batch
@@ -302,13 +304,16 @@ class Builds(LoggingConfigurable):
             try:
                 async for item in run.feed.read(position):
                     if isinstance(item, Build):
+                        build = item
                         yield item
                     elif (batch := item.after(after)) is not None:
                         yield batch
                         after = batch.last
             except Lagged:
                 continue
-            return
+            if build.state.finished:
+                return
+            break
         finished = await self.store.fetch_build(build_id)
         if finished is not None and finished.state.finished:
             yield finished

@@ -33,6 +33,25 @@ async def test_second_request_joins_running_build(service):
         assert (await service.environments.get(user, environment.id)).state == "ready"
 
 
+async def test_whoever_comes_while_a_build_ends_sees_all_of_it(service):
+    environment = await service.create(fake={"lines": 30, "gate": "g"})
+    build_id = environment.latest.build.id
+    await service.backend.gate("g").reached.wait()
+
+    async def watch() -> tuple[list[int], Build]:
+        items = [item async for item in service.builds.watch(build_id)]
+        batches = [item for item in items if not isinstance(item, Build)]
+        return [event.seq for batch in batches for event in batch.events], items[-1]
+
+    service.backend.gate("g").open()
+    watching = []
+    while not (await service.store.fetch_build(build_id)).state.finished:
+        watching.append(asyncio.create_task(watch()))
+    for seqs, last in await asyncio.gather(*watching, watch()):
+        assert last.state is BuildState.BUILT
+        assert seqs == list(range(1, last.lines + 1))
+
+
 async def test_ten_at_once_make_one_build(service):
     environments = await asyncio.gather(*(service.create(fake={"gate": "g"}) for _ in range(10)))
     assert len({environment.latest.build.id for environment in environments}) == 1
