@@ -169,6 +169,12 @@ class JupyterHubBinder(Application):
     )
     tornado_settings = Dict(help="Settings for tornado's Application.").tag(config=True)
 
+    trusted_downstream_ips = List(
+        Unicode(),
+        help="""Proxies in front of the hub's own whose word counts for where a request came
+        from, by address: the same as the hub's. Default: none.""",
+    ).tag(config=True)
+
     @default("ip")
     def _default_ip(self) -> str:
         return urlsplit(environ.get("JUPYTERHUB_SERVICE_URL", "")).hostname or "127.0.0.1"
@@ -398,7 +404,12 @@ class JupyterHubBinder(Application):
             ),
             settings=self.tornado_settings,
         )
-        server = HTTPServer(application, max_body_size=_BODY_BYTES, xheaders=True)
+        server = HTTPServer(
+            application,
+            max_body_size=_BODY_BYTES,
+            xheaders=True,
+            trusted_downstream=self.trusted_downstream_ips,
+        )
         try:
             sockets = bind_sockets(self.port, self.ip)
         except OSError as error:

@@ -400,6 +400,7 @@ class Environments(LoggingConfigurable):
         environment = await self.get(user, environment_id)
         current, latest = environment.current, environment.latest
         shown = current or latest
+        resolved_ref = shown.build.resolved_ref if shown else ""
         return LaunchSpec(
             environment_id=environment.id,
             environment_name=environment.name,
@@ -410,9 +411,26 @@ class Environments(LoggingConfigurable):
             directory=environment.directory,
             path=environment.path,
             repo_url=environment.repo_url,
-            resolved_ref=shown.build.resolved_ref if shown else "",
+            resolved_ref=resolved_ref,
             ref=environment.spec.ref,
+            **self._addresses(environment, resolved_ref),
         )
+
+    def _addresses(self, environment: Environment, resolved_ref: str) -> dict[str, str]:
+        """Return the addresses of a launch; none for a provider that is no longer enabled."""
+        spec = environment.spec
+        try:
+            provider = self.providers[spec.provider]
+        except InvalidInput:
+            return {}
+        if not resolved_ref:
+            return {"request": f"v2/{spec.provider}/{provider.format_spec(spec)}"}
+        fixed = provider.format_spec(replace(spec, ref=resolved_ref))
+        return {
+            "ref_url": provider.ref_url(environment.repo_url, resolved_ref),
+            "request": f"v2/{spec.provider}/{provider.format_spec(spec)}",
+            "persistent_request": f"v2/{spec.provider}/{fixed}",
+        }
 
     # --- Purging --------------------------------------------------------------------------------
 

@@ -71,6 +71,7 @@ class _Job:
     launch: Launch
     user: User
     restart: bool = False
+    client_ip: str = ""
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -143,10 +144,12 @@ class Launches(LoggingConfigurable):
         server_name: str = "",
         path: str | None = None,
         restart: bool = False,
+        client_ip: str = "",
     ) -> Launch:
         """Start a server; an environment with no build to start from gets one first.
 
-        A launch of the same under way is joined. Raises Conflict with the code
+        `client_ip` is where the request came from, for `asked_from`. A launch of the same
+        under way is joined. Raises Conflict with the code
         ``server_running`` when a server of that name runs something else and `restart` is
         False; what `Environments` and `HubClient` raise.
         """
@@ -170,7 +173,18 @@ class Launches(LoggingConfigurable):
                 server_name=server_name,
                 path=path,
                 restart=restart,
+                client_ip=client_ip,
             )
+
+    def asked_from(self, user: User, environment_id: str, server_name: str) -> str:
+        """Return the address that the launch under way of a server was asked for from.
+
+        Empty where there is none, or a restart of the service has forgotten it: then the hub
+        itself knows who asked.
+        """
+        job = self._at(user.name, server_name)
+        mine = job is not None and job.launch.environment_id == environment_id
+        return job.client_ip if job is not None and mine else ""
 
     async def get(self, user: User, launch_id: str, *, token: str | None = None) -> Launch:
         """Return a launch; with the person's token one that a restart left waiting goes on.
@@ -274,6 +288,7 @@ class Launches(LoggingConfigurable):
         server_name: str,
         path: str | None,
         restart: bool,
+        client_ip: str,
     ) -> Launch:
         now = utc_now()
         launch = Launch(
@@ -292,7 +307,8 @@ class Launches(LoggingConfigurable):
             return launch
         launch = await self._with_build(user, environment, launch)
         await self._store.insert_launch(launch)
-        job = self._jobs[launch.id] = _Job(launch, user, restart=restart and server is not None)
+        again = restart and server is not None
+        job = self._jobs[launch.id] = _Job(launch, user, restart=again, client_ip=client_ip)
         self._carry_on(job, lambda: self._run(job, token))
         return launch
 

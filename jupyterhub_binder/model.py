@@ -391,6 +391,12 @@ class LaunchSpec:
     repo_url: str
     resolved_ref: str
     ref: str = "HEAD"
+    ref_url: str = ""
+    """Where a person reads the repository as it was built."""
+    request: str = ""
+    """BinderHub's link to it, below the service's address: ``v2/gh/org/name/main``."""
+    persistent_request: str = ""
+    """The same at the resolved_ref; empty where nothing was resolved yet."""
 
 
 # --- People -----------------------------------------------------------------------------------

@@ -49,6 +49,10 @@ class RepoProvider(LoggingConfigurable):
         Raises UnresolvableRef, RepositoryNotFound, NotAllowed or UpstreamUnavailable.
         """
 
+    def ref_url(self, repo_url: str, resolved_ref: str) -> str:
+        """Return where a person reads a repository at a resolved_ref; its page if nowhere."""
+        return repo_url
+
     async def fetch_first(self, specs: Sequence[Spec]) -> Resolved:
         """Ask for the first of several specs of one repository that exists.
 

@@ -175,6 +175,10 @@ class GitHubProvider(GitHostProvider):
         spec = self._spec(org, name)
         return link_at(spec, rest) if raw else _github_page(spec, rest)
 
+    def ref_url(self, repo_url: str, resolved_ref: str) -> str:
+        """Return the page at a commit."""
+        return f"{repo_url}/tree/{resolved_ref}"
+
     def locate(self, repo: str) -> Whereabouts:
         """Say where a repository is."""
         url = f"https://{self.hostname}/{quote(repo)}"
@@ -227,6 +231,10 @@ class GitLabProvider(GitHostProvider):
             return None
         names, page = _gitlab_page(place.segments)
         return _gitlab_link(self._spec("/".join(names)), page)
+
+    def ref_url(self, repo_url: str, resolved_ref: str) -> str:
+        """Return the page at a commit."""
+        return f"{repo_url}/-/tree/{resolved_ref}"
 
     def locate(self, repo: str) -> Whereabouts:
         """Say where a repository is."""
@@ -292,6 +300,10 @@ class GistProvider(GitHostProvider):
             case (user, gist, *_):
                 return Link(self._spec(user, gist))
         return None
+
+    def ref_url(self, repo_url: str, resolved_ref: str) -> str:
+        """Return the page at a commit."""
+        return f"{repo_url}/{resolved_ref}"
 
     def locate(self, repo: str) -> Whereabouts:
         """Say where a gist is."""

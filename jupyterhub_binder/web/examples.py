@@ -158,6 +158,10 @@ EXAMPLES: dict[str, Any] = {
         "repo_url": _PLACE["repo_url"],
         "ref": "main",
         "resolved_ref": _SHA,
+        "ref_url": f"{_PLACE['repo_url']}/tree/{_SHA}",
+        "request": "v2/gh/binder-examples/requirements/main",
+        "persistent_request": f"v2/gh/binder-examples/requirements/{_SHA}",
+        "client_ip": "203.0.113.7",
     },
     "LaunchBody": {"server_name": "requirements"},
     "Launch": {

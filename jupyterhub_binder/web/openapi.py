@@ -184,6 +184,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "get_launch_spec",
         "What the hub needs to start a server in it",
         answer="LaunchSpec",
+        query=("server_name",),
         errors=(*_READ, 409),
     ),
     Operation(
@@ -281,6 +282,7 @@ _QUERY: dict[str, tuple[Schema, str]] = {
     "limit": ({"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "The most items"),
     "after": ({**COUNT, "default": 0}, "The sequence number that was seen last"),
     "download": (TEXT, "If there at all, a browser saves the answer as a file"),
+    "server_name": (TEXT, "Which of the person's servers it is for; default: the unnamed one"),
     "_xsrf": (TEXT, "The XSRF token, for an EventSource, which cannot send headers"),
 }
 _PATH_HELP = {

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 from tornado.routing import URLSpec
 from tornado.web import Finish, RequestHandler, StaticFileHandler
 
+from jupyterhub_binder.clientip import client_ip
 from jupyterhub_binder.errors import BinderError, Conflict, HubError, InvalidInput, NotFound
 from jupyterhub_binder.model import Build, ContentMode, Environment, Link, Page, Severity
 from jupyterhub_binder.slugs import server_name as safe_server_name
@@ -513,6 +514,7 @@ async def start_launch(
             server_name=server_name,
             path=path,
             restart=restart,
+            client_ip=client_ip(handler.request),
         )
     except Conflict as error:
         if error.error_code != "server_running":

@@ -232,7 +232,7 @@ def render_limits(limits: Mapping[str, Limit]) -> JSON:
     return {name: {"limit": each.limit, "used": each.used} for name, each in limits.items()}
 
 
-def render_launch_spec(spec: LaunchSpec) -> JSON:
+def render_launch_spec(spec: LaunchSpec, *, client_ip: str) -> JSON:
     """Render what the hub needs to start a server."""
     return {
         "environment_id": spec.environment_id,
@@ -246,6 +246,10 @@ def render_launch_spec(spec: LaunchSpec) -> JSON:
         "repo_url": spec.repo_url,
         "ref": spec.ref,
         "resolved_ref": spec.resolved_ref,
+        "ref_url": spec.ref_url,
+        "request": spec.request,
+        "persistent_request": spec.persistent_request,
+        "client_ip": client_ip,
     }
 
 

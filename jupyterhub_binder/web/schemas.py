@@ -291,6 +291,12 @@ SCHEMAS: dict[str, Schema] = {
             "repo_url": TEXT,
             "ref": TEXT,
             "resolved_ref": TEXT,
+            "ref_url": said(TEXT, "Where a person reads the repository as it was built"),
+            "request": said(TEXT, "BinderHub's link to it, below the service's address"),
+            "persistent_request": said(TEXT, "The same, at the resolved ref"),
+            "client_ip": said(
+                TEXT, "Who asked the service for the launch under way; empty if nobody did"
+            ),
         }
     ),
     "LaunchBody": body(

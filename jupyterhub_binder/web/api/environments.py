@@ -137,7 +137,9 @@ class LaunchSpec(Handler):
     async def get(self, environment_id: str) -> None:
         """Answer to the hub, which asks in the person's name."""
         spec = await self.services.environments.launch_spec(self.me, environment_id)
-        self.finish_json(render_launch_spec(spec))
+        server_name = self.get_query_argument("server_name", "")
+        asked_from = self.services.launches.asked_from(self.me, environment_id, server_name)
+        self.finish_json(render_launch_spec(spec, client_ip=asked_from))
 
 
 def _name(fields: Fields) -> str | None:

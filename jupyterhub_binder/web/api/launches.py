@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jupyterhub_binder.clientip import client_ip
 from jupyterhub_binder.errors import NotFound
 from jupyterhub_binder.launches import Server
 from jupyterhub_binder.model import Launch
@@ -39,6 +40,7 @@ class EnvironmentLaunches(_LaunchHandler):
             server_name=fields.text("server_name", most=255) or "",
             path=fields.path("path"),
             restart=fields.boolean("restart", default=False),
+            client_ip=client_ip(self.request),
         )
         rendered = await self.as_json(launch)
         self.set_header("Location", rendered["links"]["self"])
