@@ -10,7 +10,7 @@ this file's own text (`spawner`), so an image need not have it.
 
 # It runs under any image's Python, and before every start: os.path is there already.
 # ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH105, PTH108, PTH110, PTH111, PTH112
-# ruff: noqa: PTH115, PTH118, PTH119, PTH123, PTH208, PTH211, UP017, UP031
+# ruff: noqa: PTH109, PTH115, PTH118, PTH119, PTH123, PTH208, PTH211, UP017, UP031
 
 from __future__ import annotations
 
@@ -56,13 +56,20 @@ def main(argv=None):
     env = dict(os.environ)
     prepare(arguments, env)
     command = with_root(arguments.command)
+    enter(home_of(env))
     os.execvpe(command[0], command, env)  # noqa: S606 - becoming the command is the point
 
 
 def parse(argv):
     """Return the arguments; what follows ``--`` is the command."""
     parser = argparse.ArgumentParser(prog="jupyterhub-binder-content")
-    parser.add_argument("--from", dest="source", default="", help="the image's checkout")
+    parser.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        default=[],
+        help="the image's checkout; the first that is there counts",
+    )
     parser.add_argument("--to", default="", help="name of the folder in the home")
     parser.add_argument("--mode", default="copy", choices=("copy", "leave"))
     parser.add_argument("--origin", default="", help="where the files come from")
@@ -74,13 +81,12 @@ def parse(argv):
 
 def prepare(arguments, env):
     """Bring the files and set what the command needs to open there. Never raises."""
-    home = env.get("HOME") or os.path.expanduser("~")
+    home = home_of(env)
     notice, folder = "", None
     try:
-        if arguments.mode == "copy" and arguments.source and arguments.to:
-            folder = bring(
-                arguments.source, home, arguments.to, origin=arguments.origin, ref=arguments.ref
-            )
+        if arguments.mode == "copy" and arguments.sources and arguments.to:
+            source = find_source(arguments.sources, home, env)
+            folder = bring(source, home, arguments.to, origin=arguments.origin, ref=arguments.ref)
             open_in(env, home, folder, arguments.path)
     except Skipped as error:
         notice = "The repository's files were not copied: %s." % error
@@ -90,6 +96,18 @@ def prepare(arguments, env):
     with contextlib.suppress(OSError):
         make_room(home, env)
     return folder
+
+
+def home_of(env):
+    """Return the person's home."""
+    return env.get("HOME") or os.path.expanduser("~")
+
+
+def enter(home):
+    """Go home from an image's own working folder: what is written there is lost."""
+    with contextlib.suppress(OSError):
+        if not contains(os.path.realpath(home), os.getcwd()):
+            os.chdir(home)
 
 
 def with_root(command):
@@ -103,6 +121,23 @@ def with_root(command):
 # --- Bringing the files ------------------------------------------------------------------------
 
 
+def find_source(sources, home, env):
+    """Return the first folder that is there; ``$REPO_DIR`` is the image's variable. Maybe ''.
+
+    The home itself, and what holds it, is none: a volume hides what an image had there.
+    """
+    for source in sources:
+        path = env.get("REPO_DIR", "") if source == "$REPO_DIR" else source
+        if path and os.path.isdir(path) and not contains(os.path.realpath(path), home):
+            return path
+    return ""
+
+
+def contains(folder, path):
+    """Say whether a path is a folder, or in it."""
+    return os.path.commonpath([folder, os.path.realpath(path)]) == folder
+
+
 def bring(source, home, name, *, origin="", ref=""):
     """Return the folder of the home that holds the repository's files; copy them if need be.
 
@@ -110,14 +145,14 @@ def bring(source, home, name, *, origin="", ref=""):
     """
     if not is_plain(name):
         raise Skipped("%r is not a name for a folder" % name)
-    if not os.path.isdir(source):
-        raise Skipped("the environment holds no files")
     home = os.path.realpath(home)
     with lock(home):
         known = read_known(home)
         chosen = find_own(home, known, name, origin)
         if chosen:
             return os.path.join(home, chosen)
+        if not os.path.isdir(source):
+            raise Skipped("the environment holds no files")
         chosen = find_free(home, name)
         remember(home, known, chosen, origin, ref)
         place(source, home, chosen)

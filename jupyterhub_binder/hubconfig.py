@@ -22,7 +22,7 @@ from traitlets.utils.importstring import import_item
 
 import jupyterhub_binder
 from jupyterhub_binder.errors import ConfigurationError
-from jupyterhub_binder.spawner import binder_spawner
+from jupyterhub_binder.spawner import BinderImageMixin, BinderProcessMixin, binder_spawner
 
 CONFIG_VARIABLE = "JUPYTERHUB_BINDER_CONFIG"
 """The environment variable that hands the service its configuration: JSON, class to traits."""
@@ -33,6 +33,7 @@ CUSTOM_SCOPES = {
 }
 
 PASSED = (
+    "DOCKER_*",
     "SSL_CERT_*",
     "GIT_SSL_CAINFO",
     "REQUESTS_CA_BUNDLE",
@@ -44,7 +45,8 @@ PASSED = (
 )
 """What of the hub's own environment the service gets as well: certificates, proxies, indexes.
 
-Names in any case. Without them a service behind a company's proxy builds nothing.
+Names in any case. Without them a service behind a company's proxy builds nothing. What leads to
+a Docker engine is among them, so that images are built where DockerSpawner looks for them.
 """
 
 _SHARE = "share/jupyterhub-binder"
@@ -81,7 +83,9 @@ def configure(
     ``.extend`` add, ``=`` replaces. That is why it belongs at the end.
 
     `backend`
-        What makes the environments: ``venv`` needs no container engine.
+        What makes the environments: ``venv`` needs no container engine, and goes with spawners
+        of local processes; ``repo2docker`` and ``binderhub`` make container images, for
+        spawners that start those.
     `state_dir`
         The folder of the service's database and work; nobody else can read it. Relative to
         where the hub runs.
@@ -90,8 +94,10 @@ def configure(
         starts in one. Default: beside `state_dir`, with ``-environments`` after its name.
     `spawner_class`
         What starts servers, if ``c.JupyterHub.spawner_class`` does not say it: a class, the
-        name of an entry point (``simple``), or the path of a class. It is given
-        `BinderSpawnerMixin`. Default: JupyterHub's own, ``LocalProcessSpawner``.
+        name of an entry point (``simple``, ``docker``, ``kubespawner``), or the path of a class.
+        It is given the mixin that suits it; its own options stay as they are set
+        (``c.DockerSpawner``, ``c.KubeSpawner``). Default: JupyterHub's own,
+        ``LocalProcessSpawner``.
     `service_config`
         The service's options: ``{"VenvBackend": {"build_timeout_seconds": 3600}}``. Plain
         values only: they go to the service as JSON, in an environment variable.
@@ -135,7 +141,9 @@ def configure(
         service |= {"url": url, "api_token": api_token}
     _put(hub, "services", service, _named(service_name))
     _add_templates(hub)
-    _set_spawner(c, spawner_class, service_name, root)
+    spawner = _set_spawner(c, spawner_class, service_name, root)
+    if url is None:
+        _check_match(spawner, backend)
 
 
 # --- Service -----------------------------------------------------------------------------------------
@@ -199,6 +207,7 @@ def _service_config(
             "backend": backend,
             "state_dir": str(state),
             "named_servers": bool(hub.allow_named_servers),
+            "trusted_downstream_ips": list(_items(hub, "trusted_downstream_ips")),
         },
         "VenvBackend": {"environments_root": str(root)},
     }
@@ -295,18 +304,31 @@ def _add_templates(hub: Any) -> None:
 
 def _set_spawner(
     c: Any, spawner_class: type[Spawner] | str | None, service: str, root: Path
-) -> None:
+) -> type[Spawner]:
     chosen = c.JupyterHub.get("spawner_class")
     if chosen is None or isinstance(chosen, LazyConfigValue):
         chosen = spawner_class or LocalProcessSpawner
     try:
-        c.JupyterHub.spawner_class = binder_spawner(_as_class(chosen))
+        made = c.JupyterHub.spawner_class = binder_spawner(_as_class(chosen))
     except TypeError as error:
         raise ConfigurationError(f"c.JupyterHub.spawner_class: {error}") from error
     ours = c.BinderSpawnerMixin
     ours.setdefault("binder_service_name", service)
     if "environments_root" not in ours:
         ours.environments_root = str(root)
+    return made
+
+
+def _check_match(spawner: type[Spawner], backend: str) -> None:
+    """Refuse a spawner that could start nothing of what the backend makes, where that is known."""
+    made = {"venv": BinderProcessMixin, "repo2docker": BinderImageMixin}.get(backend)
+    other = BinderImageMixin if made is BinderProcessMixin else BinderProcessMixin
+    if made is not None and issubclass(spawner, other):
+        wants = "local processes" if made is BinderProcessMixin else "containers"
+        raise ConfigurationError(
+            f"configure(backend={backend!r}) makes environments for spawners of {wants}; "
+            f"c.JupyterHub.spawner_class is {spawner.__name__}. Choose another of the two."
+        )
 
 
 def _as_class(spawner: type[Spawner] | str) -> type[Spawner]:

@@ -12,7 +12,8 @@ from jupyterhub import orm
 from jupyterhub.tests.mocking import MockHub
 
 from jupyterhub_binder.slugs import new_id
-from jupyterhub_binder.spawner import MOST_LINES, StartRefused
+from jupyterhub_binder.spawner import StartRefused
+from jupyterhub_binder.spawner.startlog import MOST_LINES
 
 from .conftest import FakeService, Person, make_environment, until
 
@@ -68,7 +69,7 @@ async def test_the_service_is_asked_in_the_persons_name_with_a_token_that_is_gon
 ) -> None:
     await person.spawn({"environment": fresh.add("one", image=image)})
     [(path, asker)] = fresh.requests
-    assert path.endswith("/launch-spec")
+    assert path.endswith("/launch-spec?server_name=")
     assert asker["name"] == person.name
     reach = {scope.partition("!")[0] for scope in asker["scopes"]}
     assert reach <= {"access:services", "read:users:name", "read:users:groups"}
@@ -195,7 +196,7 @@ async def test_a_start_waits_for_the_build_and_every_page_sees_the_whole_log(
     await until(lambda: len(fresh.requests) >= 2)
     fresh.tell(build, ("build", {"phase": "building", "queue_position": None}))
     fresh.lines(build, "Installing <b>numpy</b>", "\x1b[32mgreen\x1b[0m", "50 %\r")
-    await until(lambda: person.spawner._binder_lines >= 2)
+    await until(lambda: person.spawner._start_log().lines >= 2)
     second = asyncio.create_task(person.progress())
     # Longer than start_timeout: the wait does not count.
     await until(lambda: asyncio.get_running_loop().time() - began > 1.2)
@@ -217,12 +218,12 @@ async def test_waiting_survives_a_restart_of_the_service(
     environment, build = building(fresh, image)
     starting = asyncio.create_task(person.spawn({"environment": environment}))
     fresh.lines(build, "before")
-    await until(lambda: person.spawner._binder_lines == 1)
+    await until(lambda: person.spawner._start_log().lines == 1)
     progress = asyncio.create_task(person.progress())
     await fresh.stop()
     fresh.lines(build, "after")
     await fresh.start()
-    await until(lambda: person.spawner._binder_lines == 2)
+    await until(lambda: person.spawner._start_log().lines == 2)
     finish(fresh, environment, build, image)
     assert (await starting)[0] == 201
     said = messages(await progress)
@@ -236,7 +237,7 @@ async def test_a_build_that_fails_ends_the_start_with_words_and_hurts_nobody(
     environment, build = building(fresh, image, name="<i>mine</i>")
     starting = asyncio.create_task(person.spawn({"environment": environment}))
     fresh.lines(build, "no such package")
-    await until(lambda: person.spawner._binder_lines == 1)
+    await until(lambda: person.spawner._start_log().lines == 1)
     progress = asyncio.create_task(person.progress())
     finish(fresh, environment, build, None)
     status, answer = await starting
@@ -256,7 +257,7 @@ async def test_a_very_long_log_is_cut_on_the_spawn_page(
     environment, build = building(fresh, image)
     fresh.lines(build, *[f"line {number}" for number in range(MOST_LINES + 500)])
     starting = asyncio.create_task(person.spawn({"environment": environment}))
-    await until(lambda: person.spawner._binder_lines == MOST_LINES + 500)
+    await until(lambda: person.spawner._start_log().lines == MOST_LINES + 500)
     progress = asyncio.create_task(person.progress())
     finish(fresh, environment, build, image)
     assert (await starting)[0] == 201
@@ -271,7 +272,7 @@ async def test_cancelling_a_start_that_waits_is_said_and_the_next_start_works(
     environment, build = building(fresh, image)
     starting = asyncio.create_task(person.spawn({"environment": environment}))
     fresh.lines(build, "line")
-    await until(lambda: person.spawner._binder_lines == 1)
+    await until(lambda: person.spawner._start_log().lines == 1)
     progress = asyncio.create_task(person.progress())
     await person.stop()
     events = await progress

@@ -1,0 +1,61 @@
+"""The command of a server in an environment: the files first, then the environment's own server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import PurePosixPath
+
+from jupyterhub_binder.spawner.spec import EnvironmentSpec
+
+REPO_DIR = "$REPO_DIR"
+"""A source: what the image's own variable of that name says."""
+
+CONTENT_VARIABLE = "JUPYTERHUB_BINDER_CONTENT"
+"""The variable that hands a server the script that brings the files; the server has it no more."""
+
+RUN_CONTENT = f"import os; exec(os.environ.pop({CONTENT_VARIABLE!r}))"
+"""What Python runs of that variable."""
+
+PROGRAM = "jupyterhub-singleuser"
+_SERVERS = {PROGRAM, "jupyter-labhub"}
+
+
+def content_script() -> str:
+    """Return the script that brings a repository's files into a home, as text.
+
+    It is handed over by an environment variable, so that neither the person nor an image needs
+    to be able to read the hub's own files.
+    """
+    return files("jupyterhub_binder").joinpath("content.py").read_text(encoding="utf-8")
+
+
+def content_arguments(
+    spec: EnvironmentSpec, sources: Iterable[str], *, path: object = None
+) -> list[str]:
+    """Return the script's arguments; a `path` that is text wins over the environment's own.
+
+    The files come from the first of `sources` that is there.
+    """
+    return [
+        *(f"--from={source}" for source in sources if source),
+        f"--to={spec.directory}",
+        f"--mode={spec.content}",
+        f"--origin={spec.repo_url}",
+        f"--ref={spec.resolved_ref}",
+        f"--path={path if isinstance(path, str) else spec.path}",
+    ]
+
+
+def wrap(command: Sequence[str] | None, *, bring: Sequence[str], program: str) -> list[str]:
+    """Return an administrator's command with the environment's server in the place of its own.
+
+    `bring` brings the files and then becomes what follows it. What stood before and after the
+    server (a wrapper, arguments) stays; a command that names no server we know is replaced.
+    """
+    before: list[str] = []
+    after: list[str] = []
+    for index, word in enumerate(command or ()):
+        if PurePosixPath(word).name in _SERVERS:
+            before, after = list(command[:index]), list(command[index + 1 :])  # type: ignore[index]
+    return [*before, *bring, "--", program, *after]

@@ -1,0 +1,90 @@
+"""Servers that are local processes, in environments of the venv backend."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner
+
+from jupyterhub_binder.spawner.command import RUN_CONTENT, content_arguments, wrap
+from jupyterhub_binder.spawner.form import PATH_OPTION
+from jupyterhub_binder.spawner.mixin import BinderSpawnerMixin
+from jupyterhub_binder.spawner.refusal import StartRefused
+from jupyterhub_binder.spawner.spec import EnvironmentSpec
+
+_VENV = re.compile(r"venv:([A-Za-z0-9][A-Za-z0-9_.-]*)")
+
+
+class BinderProcessMixin(BinderSpawnerMixin):
+    """Starts the environments of the venv backend as local processes."""
+
+    def apply_environment(self, spec: EnvironmentSpec) -> Any:
+        """Return a context in which the environment's own command is the spawner's."""
+        folder = self._environment_folder(spec)
+        return self._as_command(self._command(spec, folder))
+
+    @contextmanager
+    def _as_command(self, command: list[str]) -> Any:
+        before = self.cmd
+        self.cmd = command
+        try:
+            yield
+        finally:
+            self.cmd = before
+
+    def get_env(self) -> dict[str, str]:
+        """Return the server's environment variables: the environment's own programs come first."""
+        env = super().get_env()
+        spec = self.binder_spec
+        if spec is None:
+            return env
+        folder = self._environment_folder(spec)
+        for name in ("PYTHONPATH", "PYTHONHOME", "CONDA_DEFAULT_ENV", "CONDA_PREFIX"):
+            if name not in self.environment:
+                env.pop(name, None)
+        path = env.get("PATH") or os.defpath
+        env["PATH"] = f"{folder / 'bin'}{os.pathsep}{path}"
+        env["VIRTUAL_ENV"] = str(folder)
+        return env
+
+    def _environment_folder(self, spec: EnvironmentSpec) -> Path:
+        found = _VENV.fullmatch(spec.image or "")
+        if found is None:
+            raise StartRefused(
+                "This hub starts local processes; the environment is a container's image.",
+                reason="configuration",
+            )
+        if not self.environments_root:
+            raise StartRefused(
+                "An administrator has to set BinderSpawnerMixin.environments_root.",
+                reason="configuration",
+            )
+        folder = Path(self.environments_root) / found[1]
+        if not (folder / "bin" / "jupyterhub-singleuser").is_file():
+            raise self.environment_refusal(
+                f"The files of {spec.name} are not on this machine any more. Build it again",
+                reason="environment",
+                page=f"environments/{spec.id}",
+            )
+        return folder
+
+    def _command(self, spec: EnvironmentSpec, folder: Path) -> list[str]:
+        path = self.user_options.get(PATH_OPTION)
+        arguments = content_arguments(spec, [str(folder / "repo")], path=path)
+        return wrap(
+            self.cmd,
+            bring=[str(folder / "bin" / "python"), "-I", "-c", RUN_CONTENT, *arguments],
+            program=str(folder / "bin" / "jupyterhub-singleuser"),
+        )
+
+
+class BinderLocalSpawner(BinderProcessMixin, LocalProcessSpawner):
+    """Starts environments as local processes of the people's own accounts on this machine."""
+
+
+class BinderSimpleSpawner(BinderProcessMixin, SimpleLocalProcessSpawner):
+    """Starts environments as processes of the hub's own account: for trying things out."""

@@ -1,0 +1,24 @@
+"""A start that cannot be, in the exception that the running hub's version has for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jupyterhub.spawner
+from tornado import web
+
+_Refused: Any = getattr(jupyterhub.spawner, "SpawnException", web.HTTPError)
+"""JupyterHub 6 has an exception for a start that is refused; 5 has any HTTPError below 500."""
+
+
+class StartRefused(_Refused):
+    """A start that cannot be, in words for the person; no failure of the hub."""
+
+    def __init__(self, message: str, *, reason: str, html_message: str = "") -> None:
+        if _Refused is web.HTTPError:
+            super().__init__(400, message)
+        else:
+            super().__init__(message, reason=reason, message_html=html_message)
+        self.jupyterhub_message = message
+        if html_message:
+            self.jupyterhub_html_message = html_message

@@ -1,0 +1,119 @@
+"""Asks the service in a person's name, with a token that opens nothing else and ends with the question."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import aiohttp
+from jupyterhub import orm
+
+from jupyterhub_binder.spawner.refusal import StartRefused
+from jupyterhub_binder.sse import EventParser, ServerEvent
+
+_SILENCE_SECONDS = 60
+
+
+class Unreachable(Exception):
+    """The service gave no answer."""
+
+
+class Service:
+    """The service, as one person of the hub sees it."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        user: Any,
+        timeout_seconds: float,
+        log: logging.Logger | logging.LoggerAdapter[Any],
+    ) -> None:
+        self._name = name
+        self._url = url
+        self._user = user
+        self._timeout_seconds = timeout_seconds
+        self._log = log
+
+    async def ask(self, path: str) -> dict[str, Any]:
+        """Return the service's answer to a question.
+
+        Raises StartRefused with the service's words where it refuses, Unreachable where it
+        does not answer.
+        """
+        limits = aiohttp.ClientTimeout(total=self._timeout_seconds)
+        async with self._request(path, limits) as response:
+            answer = await response.json(content_type=None)
+        if not isinstance(answer, dict):
+            raise Unreachable("The answer is no JSON object")
+        return answer
+
+    async def follow(self, build_id: str, after: int) -> AsyncIterator[ServerEvent]:
+        """Yield a build's events after a line, for as long as the service tells; raises as `ask`."""
+        limits = aiohttp.ClientTimeout(
+            total=None, connect=self._timeout_seconds, sock_read=_SILENCE_SECONDS
+        )
+        parser = EventParser()
+        async with self._request(f"builds/{build_id}/events?after={after}", limits) as response:
+            async for chunk in response.content.iter_any():
+                for event in parser.feed(chunk):
+                    yield event
+
+    @asynccontextmanager
+    async def _request(
+        self, path: str, limits: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if not self._url:
+            raise Unreachable("There is no such service")
+        url = f"{self._url.rstrip('/')}/api/v1/{path}"
+        try:
+            async with aiohttp.ClientSession(timeout=limits) as session:
+                with self._token() as token:
+                    response = await session.get(
+                        url, headers={"Authorization": f"Bearer {token}"}, allow_redirects=False
+                    )
+                async with response:
+                    await _raise_for_status(response)
+                    yield response
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            self._log.warning("%s does not answer: %s", self._name, error)
+            raise Unreachable(str(error)) from error
+
+    @contextmanager
+    def _token(self) -> Iterator[str]:
+        try:
+            token = self._user.new_api_token(
+                note="Asks for an environment",
+                expires_in=60,
+                scopes=[f"access:services!service={self._name}"],
+            )
+        except ValueError as error:
+            raise StartRefused(
+                "You may not use environments. Ask an administrator of the hub.", reason="access"
+            ) from error
+        try:
+            yield token
+        finally:
+            db = self._user.db
+            if (known := orm.APIToken.find(db, token)) is not None:
+                db.delete(known)
+                db.commit()
+
+
+async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
+    """Raise what fits the service's answer, in its own words where it has any."""
+    if response.status == 200:
+        return
+    if response.status >= 500 or response.status < 400:
+        raise Unreachable(f"The service answered with status {response.status}")
+    answer = await response.json(content_type=None)
+    error = answer.get("error") if isinstance(answer, dict) else None
+    message = str((error if isinstance(error, dict) else {}).get("message", ""))
+    if response.status == 404:
+        message = "There is no such environment any more. Choose another one."
+    raise StartRefused(
+        message or f"The service refused with status {response.status}.", reason="environment"
+    )
