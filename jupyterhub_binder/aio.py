@@ -20,13 +20,21 @@ class Broadcast(Generic[T]):
     """A list that grows, and any number of readers, each at its own pace.
 
     A reader is a position in the one shared list, so a hundred readers cost no more memory
-    than one, and a slow reader holds nobody up. Only the newest `keep` items are kept: a
-    reader behind those gets `Lagged`, and finds the rest where the items came from.
-    Not for threads.
+    than one, and a slow reader holds nobody up. Only the newest `keep` items are kept, and of
+    those no more than weigh `most_weight` together: a reader behind those gets `Lagged`, and
+    finds the rest where the items came from. Not for threads.
     """
 
-    def __init__(self, *, keep: int = 256) -> None:
+    def __init__(
+        self,
+        *,
+        keep: int = 256,
+        most_weight: int | None = None,
+        weigh: Callable[[T], int] = lambda _: 1,
+    ) -> None:
         self._items: deque[T] = deque(maxlen=keep)
+        self._most_weight = most_weight
+        self._weigh = weigh
         self._closed = False
         self._changed = asyncio.Event()
         self.end = 0
@@ -43,7 +51,16 @@ class Broadcast(Generic[T]):
             raise RuntimeError("published to a closed broadcast")
         self._items.append(item)
         self.end += 1
+        self._shed()
         self._wake()
+
+    def _shed(self) -> None:
+        """Drop the oldest items that are too heavy to keep; the newest stays in any case."""
+        if self._most_weight is None:
+            return
+        weight = sum(map(self._weigh, self._items))
+        while weight > self._most_weight and len(self._items) > 1:
+            weight -= self._weigh(self._items.popleft())
 
     def close(self) -> None:
         """End every reader after its last item; closing twice is harmless."""

@@ -19,7 +19,7 @@ from jupyterhub_binder.model import BuildEvent, Phase
 
 T = TypeVar("T")
 
-_MOST_WAITING = 5_000
+_MOST_WAITING = 2_000
 """Lines after which a backend has to wait for the store."""
 
 _CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\r\x1b\b"}

@@ -40,6 +40,8 @@ from jupyterhub_binder.recipe import read_recipe
 from jupyterhub_binder.store import Store
 
 _MOST_ATTEMPTS = 3
+_MOST_LINES_KEPT = 2_000
+"""Lines of a build that are held in memory for its watchers; who is further behind reads the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,9 @@ class BuildRun:
         log: logging.Logger | logging.LoggerAdapter[Any],
     ) -> None:
         self.build = build
-        self.feed: Broadcast[EventBatch | Build] = Broadcast()
+        self.feed: Broadcast[EventBatch | Build] = Broadcast(
+            most_weight=_MOST_LINES_KEPT, weigh=_lines_of
+        )
         self.position: int | None = None
         """Its place in the queue; None once it runs."""
         self.ending = False
@@ -298,6 +302,10 @@ _TOO_QUIET = (
     "The build said nothing for {}, so it was taken to hang. Build it again if you think it "
     "was only slow."
 )
+
+
+def _lines_of(item: EventBatch | Build) -> int:
+    return len(item.events) if isinstance(item, EventBatch) else 1
 
 
 def _resolved(build: Build) -> Resolved:

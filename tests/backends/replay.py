@@ -23,7 +23,7 @@ RECORDINGS = Path(__file__).parent.parent / "data" / "binderhub"
 HANG = object()
 DROP = object()
 Step = Any
-"""Bytes, an asyncio.Event to wait for, HANG or DROP."""
+"""Bytes, what makes them when they are sent, an asyncio.Event or seconds to wait, HANG or DROP."""
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nServer: TornadoServer/6.6.1\r\nContent-Type: text/event-stream\r\n"
@@ -187,7 +187,10 @@ async def play(
             if isinstance(step, asyncio.Event):
                 await step.wait()
                 continue
-            writer.write(step)
+            if isinstance(step, float):
+                await asyncio.sleep(step)
+                continue
+            writer.write(step() if callable(step) else step)
             await writer.drain()
             # One piece a turn of the loop, so that the client sees it by itself.
             await asyncio.sleep(0)

@@ -85,6 +85,19 @@ async def test_a_reader_who_is_too_far_behind_is_told():
     assert await anext(broadcast.read(2)) == 2
 
 
+async def test_heavy_items_push_out_older_ones_but_never_the_newest():
+    broadcast = Broadcast[str](most_weight=5, weigh=len)
+    for item in ("aaa", "bb", "c"):
+        broadcast.publish(item)
+    with pytest.raises(Lagged):
+        await anext(broadcast.read(0))
+    assert await anext(broadcast.read(1)) == "bb"
+    broadcast.publish("longer than all")
+    with pytest.raises(Lagged):
+        await anext(broadcast.read(2))
+    assert await anext(broadcast.read(3)) == "longer than all"
+
+
 async def test_one_flight_answers_all_and_survives_a_caller_who_leaves():
     flight, asked, answer = SingleFlight[str, int](), [], asyncio.Event()
 
