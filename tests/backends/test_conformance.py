@@ -11,12 +11,13 @@ from jupyterhub_binder.model import Image, Line, Recipe
 
 from .jobs import again, checkpoints, collect, collect_into, image_of, lines
 from .kit_binderhub import BinderHubKit, FederationKit, LiveBinderHubKit
-from .kit_repo2docker import Repo2DockerKit
+from .kit_repo2docker import PodmanKit, Repo2DockerKit
 from .kits import KITS, Kit
 
 ALL_KITS: dict[str, type[Kit]] = {
     **KITS,
     "repo2docker": Repo2DockerKit,
+    "podman": PodmanKit,
     "binderhub": BinderHubKit,
     "federation": FederationKit,
     "binderhub-live": LiveBinderHubKit,

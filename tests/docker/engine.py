@@ -98,7 +98,7 @@ def start_engine() -> Iterator[Engine]:
             _import_base(engine, base)
             yield engine
     finally:
-        _unmount_below(folder)
+        unmount_below(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -152,7 +152,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _unmount_below(folder: Path) -> None:
+def unmount_below(folder: Path) -> None:
+    """Let go of whatever is mounted below a folder, before it is removed."""
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for mount in sorted((m for m in mounts if m.startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", "--lazy", mount], capture_output=True)
@@ -175,7 +176,7 @@ def ensure_base() -> Path:
                 try:
                     _make_base(Path(folder), archive)
                 finally:
-                    _unmount_below(Path(folder))
+                    unmount_below(Path(folder))
     return archive
 
 

@@ -98,7 +98,8 @@ async def test_package_of_the_repository_is_installed(make_backend, docker_engin
 async def test_dockerfile_with_a_real_server(make_backend, docker_engine, tmp_path):
     backend = await make_backend()
     dockerfile = f"""FROM {BASE_IMAGE}
-RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir jupyterhub==5.4.2 jupyterlab
+RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir uv \\
+ && /opt/venv/bin/uv pip install --python /opt/venv jupyterhub==5.4.2 jupyterlab
 ARG NB_USER
 ARG NB_UID
 RUN useradd --uid ${{NB_UID}} --create-home ${{NB_USER}}
