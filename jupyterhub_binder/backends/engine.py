@@ -171,13 +171,6 @@ class Engine:
         """
         return self.stream("push", image)
 
-    async def prune(self, *, older_than_hours: int) -> None:
-        """Remove what failed and old builds left: images without a name, and their cache."""
-        until = f"until={older_than_hours}h"
-        await self.ask("image", "prune", "--force", "--filter", until)
-        if self.builder in (Builder.BUILDX, Builder.BUILDKIT):
-            await self.ask("builder", "prune", "--force", "--filter", until)
-
     # --- Containers -------------------------------------------------------------------------
 
     async def fetch_used_images(self) -> frozenset[str]:

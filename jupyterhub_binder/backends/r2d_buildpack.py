@@ -49,6 +49,8 @@ class DebianBuildPack(PythonBuildPack):
             ("KERNEL_PYTHON_PREFIX", _PREFIX),
             ("VIRTUAL_ENV", _PREFIX),
             ("UV_LINK_MODE", "copy"),
+            # A site's own certificates are where the base image's system keeps them.
+            ("UV_SYSTEM_CERTS", "true"),
         ]
 
     @lru_cache  # noqa: B019

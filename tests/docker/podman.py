@@ -45,8 +45,8 @@ def podman_settings() -> Iterator[dict[str, str]]:
             "CONTAINERS_CONF": str(folder / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
         }
-        change = f"ENV SSL_CERT_FILE={CERTIFICATES} PIP_CERT={CERTIFICATES}"
-        command = ["podman", "import", "--change", change, str(base), BASE_IMAGE]
+        changes = [f"--change=ENV {name}={CERTIFICATES}" for name in ("SSL_CERT_FILE", "PIP_CERT")]
+        command = ["podman", "import", *changes, str(base), BASE_IMAGE]
         subprocess.run(command, env={**os.environ, **variables}, check=True, capture_output=True)
         yield variables
     finally:
