@@ -5,7 +5,7 @@ folder, so that it touches no other engine of the machine; stops it by its pid. 
 is a minimal Debian made by debootstrap from the machine's own mirror, with the machine's
 certificates inside; it is kept in the user's cache, so that only the first run takes a minute.
 
-    sudo python -m tests.docker.engine       an engine to try things with, until Ctrl-C;
+    sudo python -m tests.docker.engine       an engine to try with, until Ctrl-C or kill;
                                              tests use it through BINDER_TEST_DOCKER_HOST
 """
 
@@ -236,6 +236,8 @@ def main(arguments: Sequence[str]) -> None:
     if "base" in arguments:
         print(ensure_base())
         return
+    # A program in the background is not told of Ctrl-C: a plain kill ends it as tidily.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with start_engine() as engine, contextlib.suppress(KeyboardInterrupt):
         print(f"export DOCKER_HOST={engine.host}  # base image: {engine.base_image}", flush=True)
         signal.pause()
