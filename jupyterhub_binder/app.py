@@ -209,7 +209,7 @@ class JupyterHubBinder(Application):
 
     @default("log_format")
     def _default_log_format(self) -> str:
-        return "%(levelname).1s %(asctime)s.%(msecs)03d %(name)s] %(message)s"
+        return "[%(levelname).1s %(asctime)s.%(msecs)03d %(name)s] %(message)s"
 
     @default("logging_config")
     def _default_logging_config(self) -> dict[str, Any]:

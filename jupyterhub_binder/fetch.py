@@ -230,7 +230,6 @@ class _Work:
 
     async def _init(self) -> str:
         url = str(self.git.check(self.resolved.clone_url))
-        self.on_line(f"Fetching {self.resolved.label} at {self.resolved.resolved_ref}")
         await self._local("init", "--quiet")
         await self._local("remote", "add", "origin", url)
         return url
