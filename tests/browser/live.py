@@ -104,14 +104,18 @@ def _git(folder: Path, *args: str) -> None:
 
 
 def start_hub(
-    folder: Path, *, backend: str = "fake", service_config: dict[str, Any] | None = None
+    folder: Path,
+    *,
+    backend: str = "fake",
+    service_config: dict[str, Any] | None = None,
+    more_config: str = "",
 ) -> LiveHub:
-    """Start a hub and wait until its service answers."""
+    """Start a hub and wait until its service answers; `more_config` is Python, read last."""
     ports = free_ports(4)
     url = f"http://127.0.0.1:{ports[0]}/"
     (folder / "repositories").mkdir()
     (folder / "homes").mkdir()
-    (folder / "jupyterhub_config.py").write_text(_CONFIG)
+    (folder / "jupyterhub_config.py").write_text(f"{_CONFIG}\n{more_config}")
     given = {
         "folder": str(folder),
         "url": url,
