@@ -70,18 +70,18 @@ let refreshing = Promise.resolve();
 
 function connect() {
   const stream = openEvents(`launches/${id}/events`);
-  stream.addEventListener("launch", (message) => {
+  stream.addEventListener("launch", () => {
     failures = 0;
-    const now = JSON.parse(message.data);
-    const finished = !["pending", "starting"].includes(now.state);
-    refreshing = refreshing.then(() => refresh()).catch(() => {});
-    if (!finished) return;
+    refreshing = refreshing.then(refresh).catch(() => {});
+  });
+  stream.addEventListener("end", (message) => {
     ended = true;
     stream.close();
+    refreshing = refreshing.then(refresh).catch(() => {});
     refreshing.then(() => {
       const tail = byId("tail");
       if (tail) tail.hidden = true;
-      if (now.state === "ready") enter();
+      if (JSON.parse(message.data).state === "ready") enter();
     });
   });
   stream.addEventListener("error", () => {
