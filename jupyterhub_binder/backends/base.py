@@ -74,7 +74,7 @@ class BuildBackend(LoggingConfigurable):
         """
         if options:
             raise InvalidInput(
-                f"This hub's builds take no option {sorted(map(str, options))[0]!r}.",
+                f"This hub's builds take no option {min(map(str, options))!r}.",
                 detail={"options": []},
             )
         return {}
