@@ -321,7 +321,8 @@ def _set_spawner(
 
 def _check_match(spawner: type[Spawner], backend: str) -> None:
     """Refuse a spawner that could start nothing of what the backend makes, where that is known."""
-    made = {"venv": BinderProcessMixin, "repo2docker": BinderImageMixin}.get(backend)
+    images = dict.fromkeys(("repo2docker", "binderhub", "federation"), BinderImageMixin)
+    made = {"venv": BinderProcessMixin, **images}.get(backend)
     other = BinderImageMixin if made is BinderProcessMixin else BinderProcessMixin
     if made is not None and issubclass(spawner, other):
         wants = "local processes" if made is BinderProcessMixin else "containers"

@@ -131,8 +131,8 @@ class RemoteBackend(BuildBackend):
 
     images_dir = Unicode(
         help="""The folder that remembers which images BinderHub has made. Nothing is lost with
-        it: BinderHub is then asked again. Default: `binderhub-images` in the service's state
-        folder of this user.""",
+        it: BinderHub is then asked again. Default: `binderhub-images` in the service's
+        `state_dir`.""",
     ).tag(config=True)
 
     revision = Unicode(
@@ -151,7 +151,8 @@ class RemoteBackend(BuildBackend):
 
     @default("images_dir")
     def _default_images_dir(self) -> str:
-        return str(user_state_path("jupyterhub-binder") / "binderhub-images")
+        state_dir = getattr(self.parent, "state_dir", "") or user_state_path("jupyterhub-binder")
+        return str(Path(state_dir) / "binderhub-images")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
