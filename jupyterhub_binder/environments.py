@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import chain, count
+from itertools import count
 from typing import Any
 
 from traitlets import Float, Integer
@@ -21,7 +21,14 @@ from jupyterhub_binder.aio import SingleFlight, TaskSet
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.clock import utc_now
-from jupyterhub_binder.errors import Conflict, InvalidInput, LimitReached, NotAllowed, NotFound
+from jupyterhub_binder.errors import (
+    BinderError,
+    Conflict,
+    InvalidInput,
+    LimitReached,
+    NotAllowed,
+    NotFound,
+)
 from jupyterhub_binder.fetch import Fetcher
 from jupyterhub_binder.model import (
     Assessment,
@@ -31,12 +38,14 @@ from jupyterhub_binder.model import (
     Commit,
     ContentMode,
     Environment,
+    EnvironmentState,
     Finding,
     LaunchSpec,
     Link,
     Order,
     Page,
     Recipe,
+    RefKind,
     Resolved,
     Spec,
     User,
@@ -148,7 +157,9 @@ class Environments(LoggingConfigurable):
             expected_seconds=await self.builds.expected_seconds(repository),
             earlier_builds=len(await self.builds.earlier_durations(repository)),
             suggested_name=resolved.default_name,
-            directory=await self._free_directory(user.name, resolved),
+            directory=await self.store.find_directory(
+                user.name, repository, directory_names(resolved)
+            ),
         )
 
     async def list(
@@ -242,7 +253,6 @@ class Environments(LoggingConfigurable):
         """
         _require_can_build(user)
         chosen = self.backend.clean_options(options or {})
-        await self._check_limit(user)
         link, resolved = await self.providers.resolve_link(link)
         now = utc_now()
         environment = Environment(
@@ -254,15 +264,19 @@ class Environments(LoggingConfigurable):
             repo_url=resolved.repo_url,
             path=clean_path(link.path),
             content=content,
-            directory=await self._free_directory(user.name, resolved),
+            directory="",
             options=chosen,
             created=now,
             updated=now,
         )
         wish = await self.builds.prepare(resolved, chosen, user=user) if build else None
-        kept, request = await self.store.insert_environment(environment, wish)
-        if request is not None:
-            self.builds.accept(request.build)
+        kept = await self.store.insert_environment(
+            environment, wish, directories=directory_names(resolved), most=self.max_per_user
+        )
+        if kept is None:
+            raise await self._limit_reached(user)
+        if kept.latest is not None:
+            self.builds.accept(kept.latest.build)
         return kept
 
     async def ensure(self, user: User, link: Link) -> Environment:
@@ -334,26 +348,13 @@ class Environments(LoggingConfigurable):
             raise _no_such_environment()
         return changed
 
-    async def _check_limit(self, user: User) -> None:
+    async def _limit_reached(self, user: User) -> LimitReached:
         used = await self.store.count_environments(user.name)
-        if used >= self.max_per_user:
-            raise LimitReached(
-                f"You keep {used} environments, and may keep {self.max_per_user}. "
-                "Delete one that you no longer need.",
-                detail={"limit": self.max_per_user, "used": used},
-            )
-
-    async def _free_directory(self, owner: str, resolved: Resolved) -> str:
-        """Return the folder for a repository's files: one a repository, whatever the ref."""
-        known = await self.store.find_directory(owner, repository_key(resolved.spec))
-        if known is not None:
-            return known
-        plain = safe_name(resolved.default_name)
-        in_full = safe_name(resolved.label.partition("/")[2] or resolved.label)
-        names = chain((plain, in_full), (f"{plain}-{number}" for number in count(2)))
-        while await self.store.count_in_directory(owner, name := next(names)):
-            pass
-        return name
+        return LimitReached(
+            f"You keep {used} environments, and may keep {self.max_per_user}. "
+            "Delete one that you no longer need.",
+            detail={"limit": self.max_per_user, "used": used},
+        )
 
     # --- Builds of an environment -------------------------------------------------------------
 
@@ -370,6 +371,32 @@ class Environments(LoggingConfigurable):
         spec = environment.spec if ref is None else self._at_ref(environment, ref)
         resolved = await self.providers.resolve(spec, fresh=True)
         wish = await self.builds.prepare(resolved, environment.options, user=user, force=force)
+        environment, request = await self.store.request_build(environment.id, wish)
+        self.builds.accept(request.build)
+        return environment
+
+    async def bring_back(self, user: User, environment_id: str) -> Environment:
+        """Build the current build's commit again if its image was removed to make room.
+
+        Does nothing where the image is there, or there never was one. Raises NotAllowed and
+        LimitReached.
+        """
+        environment = await self.get(user, environment_id)
+        current = environment.current
+        if current is None or await self._is_there(current.build):
+            return environment
+        _require_can_build(user)
+        built = current.build
+        resolved = Resolved(
+            spec=environment.spec,
+            resolved_ref=built.resolved_ref,
+            ref_kind=RefKind.COMMIT,
+            label=built.label,
+            repo_url=built.repo_url,
+            clone_url=built.clone_url,
+            default_name=environment.directory,
+        )
+        wish = await self.builds.prepare(resolved, environment.options, user=user)
         environment, request = await self.store.request_build(environment.id, wish)
         self.builds.accept(request.build)
         return environment
@@ -401,12 +428,16 @@ class Environments(LoggingConfigurable):
         current, latest = environment.current, environment.latest
         shown = current or latest
         resolved_ref = shown.build.resolved_ref if shown else ""
+        image = current.build.image if current and await self._is_there(current.build) else None
+        removed = (
+            current is not None and image is None and environment.state is EnvironmentState.READY
+        )
         return LaunchSpec(
             environment_id=environment.id,
             environment_name=environment.name,
-            state=environment.state,
+            state=EnvironmentState.UNBUILT if removed else environment.state,
             build_id=latest.build.id if latest else None,
-            image=current.build.image if current else None,
+            image=image,
             content=environment.content,
             directory=environment.directory,
             path=environment.path,
@@ -415,6 +446,14 @@ class Environments(LoggingConfigurable):
             ref=environment.spec.ref,
             **self._addresses(environment, resolved_ref),
         )
+
+    async def _is_there(self, build: Build) -> bool:
+        """Say whether a build's image is there; if that cannot be told, let a start find out."""
+        try:
+            return await self.backend.find_image(build.key) is not None
+        except BinderError as error:
+            self.log.warning("Whether %s is there is not known: %s", build.image, error.message)
+            return True
 
     def _addresses(self, environment: Environment, resolved_ref: str) -> dict[str, str]:
         """Return the addresses of a launch; none for a provider that is no longer enabled."""
@@ -444,6 +483,14 @@ class Environments(LoggingConfigurable):
         purged = await self.store.purge_environments(deleted_before=deleted_before)
         for build_id in purged:
             await self.builds.release(build_id)
+
+
+def directory_names(resolved: Resolved) -> Iterator[str]:
+    """Yield names for the folder of a repository's files, the best first, without an end."""
+    plain = safe_name(resolved.default_name)
+    yield plain
+    yield safe_name(resolved.label.partition("/")[2] or resolved.label)
+    yield from (f"{plain}-{number}" for number in count(2))
 
 
 # --- What a person may write ----------------------------------------------------------------------

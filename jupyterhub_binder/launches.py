@@ -319,7 +319,11 @@ class Launches(LoggingConfigurable):
             return replace(launch, state=LaunchState.STARTING, message="Starting the server.")
         latest = environment.latest
         if latest is None or latest.withdrawn or latest.build.state.finished:
-            latest = (await self._environments.build(user, environment.id)).latest
+            # An image that was removed comes back as it was; else the newest commit is built.
+            begin = (
+                self._environments.bring_back if environment.current else self._environments.build
+            )
+            latest = (await begin(user, environment.id)).latest
         if latest is None:
             raise Conflict("The environment has no build to start from. Build it again.")
         return replace(launch, build_id=latest.build.id, message="Waiting for the build.")

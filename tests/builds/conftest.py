@@ -14,6 +14,7 @@ from jupyterhub_binder.backends.fake import FakeBackend
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.environments import Environments
+from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import (
     Build,
     BuildEvent,
@@ -106,7 +107,7 @@ async def open_service(folder: Path, **traits: Any) -> Service:
     )
     environments = Environments(
         store=store,
-        providers=KnownProviders(git=None),  # type: ignore[arg-type] # asks nobody
+        providers=KnownProviders(git=Git()),
         fetcher=None,  # type: ignore[arg-type]
         backend=backend,
         builds=builds,

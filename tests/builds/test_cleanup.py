@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jupyterhub_binder import cleanup
 from jupyterhub_binder.cleanup import Candidate, Cleanup, choose
 from jupyterhub_binder.errors import UpstreamUnavailable
-from jupyterhub_binder.model import BuildState
+from jupyterhub_binder.model import BuildState, EnvironmentState
 from tests.builds.conftest import ALICE, BOB
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
@@ -168,6 +168,32 @@ async def test_rebuild_on_demand_brings_an_image_back(service, later):
     again = await built(service, BOB)
     assert again.current.build.state is BuildState.BUILT
     assert await service.backend.find_image(again.current.build.key) == again.current.build.image
+
+
+async def test_removed_image_is_no_launch_and_comes_back_at_the_same_commit(service, later):
+    environment = await built(service, ref="v1")
+    later(31)
+    await make_cleanup(service).run()
+    spec = await service.environments.launch_spec(ALICE, environment.id)
+    assert (spec.image, spec.state) == (None, EnvironmentState.UNBUILT)
+    asked = await service.environments.bring_back(ALICE, environment.id)
+    build = await service.finished(asked.latest.build.id)
+    assert build.resolved_ref == environment.current.build.resolved_ref
+    spec = await service.environments.launch_spec(ALICE, environment.id)
+    assert (spec.image, spec.state) == (build.image, EnvironmentState.READY)
+    again = await service.environments.bring_back(ALICE, environment.id)
+    assert again.latest.build.id == build.id
+
+
+async def test_launch_goes_on_when_nobody_knows_whether_the_image_is_there(service, monkeypatch):
+    environment = await built(service)
+
+    async def no_answer(key: str):
+        raise UpstreamUnavailable("The registry does not answer.")
+
+    monkeypatch.setattr(service.backend, "find_image", no_answer)
+    spec = await service.environments.launch_spec(ALICE, environment.id)
+    assert spec.image == environment.current.build.image
 
 
 async def test_image_of_a_running_server_stays(service, later):

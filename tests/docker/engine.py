@@ -107,6 +107,8 @@ def _dockerd(folder: Path) -> Iterator[str]:
     host = f"unix://{folder}/docker.sock"
     (folder / "daemon.json").write_text("{}\n")
     command = [
+        # It ends with us, however we end.
+        *("setpriv", "--pdeathsig", "TERM"),
         "dockerd",
         f"--config-file={folder}/daemon.json",
         f"--data-root={folder}/data",

@@ -46,11 +46,11 @@ def processes(word: str) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", programs())
+@pytest.mark.timeout(900)
 async def test_requirements_become_an_image_that_servers_start_from(
-    make_backend, docker_engine, tmp_path, program
+    make_backend, docker_engine, tmp_path
 ):
-    backend = await make_backend(engine=program)
+    backend = await make_backend()
     files = {
         "requirements.txt": "cowsay==6.1\n",
         "apt.txt": "tree\n",
@@ -80,6 +80,7 @@ async def test_requirements_become_an_image_that_servers_start_from(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_package_of_the_repository_is_installed(make_backend, docker_engine, tmp_path):
     backend = await make_backend()
     files = {
@@ -95,6 +96,7 @@ async def test_package_of_the_repository_is_installed(make_backend, docker_engin
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_dockerfile_with_a_real_server(make_backend, docker_engine, tmp_path):
     backend = await make_backend()
     dockerfile = f"""FROM {BASE_IMAGE}
