@@ -49,17 +49,30 @@ def find_or_insert(connection: sa.Connection, wish: BuildWish) -> Build:
     return build
 
 
+_OF_KEY = builds.select().where(builds.c.base_key == sa.bindparam("base_key")).limit(1)
+_ACTIVE = _OF_KEY.where(ACTIVE)
+_NEWEST_BUILT = _OF_KEY.where(builds.c.state == BuildState.BUILT).order_by(
+    builds.c.generation.desc(), builds.c.finished.desc()
+)
+_REUSABLE = _OF_KEY.where(
+    builds.c.state == BuildState.BUILT,
+    sa.or_(builds.c.id == sa.bindparam("reuse"), builds.c.finished >= sa.bindparam("at")),
+).order_by(builds.c.finished.desc())
+_BY_ID = builds.select().where(builds.c.id == sa.bindparam("id"))
+
+
 def _fetch_active(connection: sa.Connection, base_key: str) -> Build | None:
-    query = builds.select().where(builds.c.base_key == base_key, ACTIVE).limit(1)
-    return _first(connection, query)
+    return _first(connection, _ACTIVE, {"base_key": base_key})
+
+
+def _fetch_newest_built(connection: sa.Connection, base_key: str) -> Build | None:
+    return _first(connection, _NEWEST_BUILT, {"base_key": base_key})
 
 
 def _fetch_reusable(connection: sa.Connection, wish: BuildWish) -> Build | None:
     """Return the build known to be there, or one that ended since the wish was made."""
-    built = [builds.c.base_key == wish.build.base_key, builds.c.state == BuildState.BUILT]
-    there = sa.or_(builds.c.id == wish.reuse, builds.c.finished >= wish.at)
-    query = builds.select().where(*built, there).order_by(builds.c.finished.desc()).limit(1)
-    return _first(connection, query)
+    values = {"base_key": wish.build.base_key, "reuse": wish.reuse, "at": wish.at}
+    return _first(connection, _REUSABLE, values)
 
 
 def _next_generation(connection: sa.Connection, wish: BuildWish) -> int:
@@ -73,11 +86,13 @@ def _next_generation(connection: sa.Connection, wish: BuildWish) -> int:
 
 
 def _fetch(connection: sa.Connection, build_id: str) -> Build | None:
-    return _first(connection, builds.select().where(builds.c.id == build_id))
+    return _first(connection, _BY_ID, {"id": build_id})
 
 
-def _first(connection: sa.Connection, query: sa.Select[Any]) -> Build | None:
-    row = connection.execute(query).mappings().first()
+def _first(
+    connection: sa.Connection, query: sa.Select[Any], values: Mapping[str, Any]
+) -> Build | None:
+    row = connection.execute(query, values).mappings().first()
     return None if row is None else read_build(row)
 
 
@@ -92,13 +107,7 @@ class BuildQueries:
 
     async def find_built(self, base_key: str) -> Build | None:
         """Return the newest successful build of a content key, or None."""
-        query = (
-            builds.select()
-            .where(builds.c.base_key == base_key, builds.c.state == BuildState.BUILT)
-            .order_by(builds.c.generation.desc(), builds.c.finished.desc())
-            .limit(1)
-        )
-        return await self._database.run(_first, query)
+        return await self._database.run(_fetch_newest_built, base_key)
 
     async def list_active_builds(self) -> tuple[Build, ...]:
         """Return the builds that are pending or running, oldest first."""

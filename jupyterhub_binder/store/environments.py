@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from jupyterhub_binder.model import Build, BuildRequest, BuildState, Environment, Order, Page
+from jupyterhub_binder.slugs import repository_key
 from jupyterhub_binder.store import builds as build_queries
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.tables import (
@@ -66,8 +67,11 @@ def _read(row: sa.RowMapping) -> Environment:
     )
 
 
+_BY_ID = _SELECT.where(environments.c.id == sa.bindparam("id"))
+
+
 def _fetch(connection: sa.Connection, environment_id: str) -> Environment | None:
-    row = connection.execute(_SELECT.where(environments.c.id == environment_id)).mappings().first()
+    row = connection.execute(_BY_ID, {"id": environment_id}).mappings().first()
     return None if row is None else _read(row)
 
 
@@ -77,10 +81,19 @@ class EnvironmentQueries:
     _database: Database
 
     async def insert_environment(
-        self, environment: Environment, wish: build_queries.BuildWish | None = None
-    ) -> tuple[Environment, BuildRequest | None]:
-        """Keep a new environment, and its first request for a build with it."""
-        return await self._database.run(_insert, environment, wish)
+        self,
+        environment: Environment,
+        wish: build_queries.BuildWish | None = None,
+        *,
+        directories: Iterable[str],
+        most: int,
+    ) -> Environment | None:
+        """Keep a new environment, and its first request for a build with it.
+
+        Its folder is settled as by `find_directory`. Returns None when its owner keeps `most`
+        environments already; then nothing is changed.
+        """
+        return await self._database.run(_insert, environment, wish, directories, most)
 
     async def fetch_environment(self, environment_id: str) -> Environment | None:
         """Return an environment, deleted ones included; None if there is none."""
@@ -138,13 +151,13 @@ class EnvironmentQueries:
         """Return the newest request for a build among an owner's environments."""
         return await self._database.run(_find_request, build_id, owner)
 
-    async def find_directory(self, owner: str, repository: str) -> str | None:
-        """Return the folder of the owner's home that takes a repository's files, if one does."""
-        return await self._database.run(_find_directory, owner, repository)
+    async def find_directory(self, owner: str, repository: str, candidates: Iterable[str]) -> str:
+        """Return the folder of the owner's home that takes a repository's files.
 
-    async def count_in_directory(self, owner: str, directory: str) -> int:
-        """Count an owner's environments whose files go into a folder, deleted ones included."""
-        return await self._database.run(_count_in_directory, owner, directory)
+        It is the one that takes them already, else the first candidate that takes those of no
+        other repository, deleted environments included.
+        """
+        return await self._database.run(_find_directory, owner, repository, candidates)
 
     async def purge_environments(self, *, deleted_before: datetime) -> tuple[str, ...]:
         """Remove environments deleted before a time; return the ids of builds they waited for."""
@@ -152,19 +165,28 @@ class EnvironmentQueries:
 
 
 def _insert(
-    connection: sa.Connection, environment: Environment, wish: build_queries.BuildWish | None
-) -> tuple[Environment, BuildRequest | None]:
+    connection: sa.Connection,
+    environment: Environment,
+    wish: build_queries.BuildWish | None,
+    directories: Iterable[str],
+    most: int,
+) -> Environment | None:
+    if _count(connection, environment.owner) >= most:
+        return None
+    repository = repository_key(environment.spec)
+    directory = _find_directory(connection, environment.owner, repository, directories)
+    environment = replace(environment, directory=directory)
     row = environment_row(environment)
     if wish is None:
         connection.execute(environments.insert(), row)
-        return environment, None
+        return environment
     build = build_queries.find_or_insert(connection, wish)
     current = 1 if build.state is BuildState.BUILT else None
     connection.execute(
         environments.insert(), {**row, "latest_number": 1, "current_number": current}
     )
     request = _insert_request(connection, environment.id, 1, build, wish)
-    return replace(environment, latest=request, current=request if current else None), request
+    return replace(environment, latest=request, current=request if current else None)
 
 
 def _insert_request(
@@ -238,11 +260,13 @@ def _list(
     return Page(tuple(_read(row) for row in rows.mappings()), total or 0, offset, limit)
 
 
+_COUNT = sa.select(sa.func.count()).where(
+    environments.c.owner == sa.bindparam("owner"), environments.c.deleted.is_(None)
+)
+
+
 def _count(connection: sa.Connection, owner: str) -> int:
-    query = sa.select(sa.func.count()).where(
-        environments.c.owner == owner, environments.c.deleted.is_(None)
-    )
-    return connection.scalar(query) or 0
+    return connection.scalar(_COUNT, {"owner": owner}) or 0
 
 
 def _set(connection: sa.Connection, environment_id: str, changes: Mapping[str, Any]) -> None:
@@ -307,19 +331,26 @@ def _find_request(connection: sa.Connection, build_id: str, owner: str) -> Build
     return next(iter(_read_requests(connection, query)), None)
 
 
-def _find_directory(connection: sa.Connection, owner: str, repository: str) -> str | None:
-    return connection.scalar(
-        sa.select(environments.c.directory)
-        .where(environments.c.owner == owner, environments.c.repository_key == repository)
-        .limit(1)
-    )
+_DIRECTORY = (
+    sa.select(environments.c.directory)
+    .where(environments.c.owner == sa.bindparam("owner"))
+    .limit(1)
+)
+_DIRECTORY_OF = _DIRECTORY.where(environments.c.repository_key == sa.bindparam("repository"))
+_DIRECTORY_TAKEN = _DIRECTORY.where(environments.c.directory == sa.bindparam("directory"))
 
 
-def _count_in_directory(connection: sa.Connection, owner: str, directory: str) -> int:
-    query = sa.select(sa.func.count()).where(
-        environments.c.owner == owner, environments.c.directory == directory
+def _find_directory(
+    connection: sa.Connection, owner: str, repository: str, candidates: Iterable[str]
+) -> str:
+    known = connection.scalar(_DIRECTORY_OF, {"owner": owner, "repository": repository})
+    if known is not None:
+        return known
+    return next(
+        name
+        for name in candidates
+        if connection.scalar(_DIRECTORY_TAKEN, {"owner": owner, "directory": name}) is None
     )
-    return connection.scalar(query) or 0
 
 
 def _purge(connection: sa.Connection, deleted_before: datetime) -> tuple[str, ...]:

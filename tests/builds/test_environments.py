@@ -1,3 +1,4 @@
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.environments import clean_name, clean_path
 from jupyterhub_binder.errors import Conflict, InvalidInput, LimitReached, NotAllowed, NotFound
-from jupyterhub_binder.model import BuildState, ContentMode, User
+from jupyterhub_binder.model import BuildState, ContentMode, Environment, User
 from tests.builds.conftest import ADMIN, ALICE, BOB
 
 
@@ -121,6 +122,15 @@ async def test_folders_are_one_a_repository(service):
     other = await service.create(repo="else/data", build=False)
     assert first.directory == same.directory == "data"
     assert other.directory == "else-data"
+
+
+async def test_quota_and_folders_hold_against_requests_at_once(service):
+    service.environments.max_per_user = 3
+    asked = [service.create(repo=f"org{number}/repo", build=False) for number in range(6)]
+    made = await asyncio.gather(*asked, return_exceptions=True)
+    kept = [each for each in made if isinstance(each, Environment)]
+    assert len({each.directory for each in kept}) == len(kept) == 3
+    assert sum(isinstance(each, LimitReached) for each in made) == 3
 
 
 async def test_changes_are_kept(service):
