@@ -141,7 +141,7 @@ class ReplayServer:
             answer = next(found, status(404))
         return answer(request) if callable(answer) else answer
 
-    async def wait_until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
+    async def wait_until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 await self.changed.wait()

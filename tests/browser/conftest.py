@@ -28,8 +28,10 @@ def hub(require_chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(require_chromium: str) -> AsyncIterator[Any]:
     """A Chromium without a window."""
-    from playwright.async_api import async_playwright
+    from playwright.async_api import async_playwright, expect
 
+    # A busy machine draws a page late; what is wrong stays wrong.
+    expect.set_options(timeout=30_000)
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(
             executable_path=require_chromium,
@@ -49,7 +51,7 @@ async def open_page(hub: LiveHub, browser: Any) -> AsyncIterator[OpenPage]:
             viewport={"width": width, "height": 800}, base_url=hub.binder, **options
         )
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(30_000)
         page = await context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.extend(_complaint(message)))

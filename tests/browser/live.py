@@ -161,7 +161,7 @@ def _wait_until_it_answers(hub: LiveHub) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=20) as response:
             return response.status == 200
     except (urllib.error.URLError, OSError):
         return False
@@ -171,10 +171,10 @@ def stop_hub(hub: LiveHub) -> None:
     """End the hub, its proxy, the service and every server."""
     hub.process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        hub.process.wait(timeout=20)
+        hub.process.wait(timeout=60)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(hub.process.pid, signal.SIGKILL)
-    hub.process.wait(timeout=20)
+    hub.process.wait(timeout=60)
 
 
 OpenPage = Callable[..., Awaitable[Any]]

@@ -92,7 +92,7 @@ def kube_hub(require_chromium: str, tmp_path_factory: pytest.TempPathFactory) ->
 async def open_form(hub: LiveHub, browser: Any, name: str, **choice: str) -> Any:
     """Open the spawn page with "Build your own image" chosen, as a copied permalink does."""
     context = await browser.new_context(viewport={"width": 1160, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(30_000)
     page = await context.new_page()
     await sign_in(page, hub, name)
     chosen = {"profile": "choose", "image": "--extra-selectable-item", "autoStart": "false"}
@@ -108,7 +108,7 @@ async def test_build_your_own_image_builds_and_starts(kube_hub: LiveHub, browser
     )
     await page.get_by_role("button", name="Build Image and Start").click()
     started = kube_hub.folder / f"started-{name}.json"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not started.exists():
             await page.wait_for_timeout(100)
     assert json.loads(started.read_text())["image"].startswith("fake:")

@@ -140,11 +140,11 @@ async def service(make_service: MakeService) -> Service:
     return await make_service()
 
 
-async def until(condition: Callable[[], Any], *, seconds: float = 10) -> None:
+async def until(condition: Callable[[], Any], *, seconds: float = 60) -> None:
     """Wait until a condition holds, which others bring about."""
     async with asyncio.timeout(seconds):
         while not condition():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
 
 
 def build_named(name: str, by: str = "alice", **changes: Any) -> Build:

@@ -24,7 +24,7 @@ from .registries import run_registry
 pytestmark = pytest.mark.docker
 
 
-async def until(condition, *, seconds: float = 20) -> None:
+async def until(condition, *, seconds: float = 60) -> None:
     """Wait for a condition; fail when it does not come true."""
     async with asyncio.timeout(seconds):
         while not condition():

@@ -30,7 +30,7 @@ from jupyterhub_binder.slugs import new_id
 MOCK_SERVER = [sys.executable, "-m", "jupyterhub.tests.mocksu"]
 
 
-async def until(condition: Callable[[], Any], *, seconds: float = 20) -> Any:
+async def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
     """Wait until a condition holds; return its value."""
     async with asyncio.timeout(seconds):
         while not (value := condition()):
@@ -261,10 +261,10 @@ def hub_config(homes: Path, root: Path, **options: Any) -> Config:
     c.JupyterHub.spawner_class = LocalSpawner
     c.JupyterHub.proxy_class = NoProxy
     c.JupyterHub.bind_url = f"http://127.0.0.1:{random_port()}/"
-    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 20, "slow_stop_timeout": 20}
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 60, "slow_stop_timeout": 60}
     c.SimpleLocalProcessSpawner.home_dir_template = str(homes / "{username}")
     c.Spawner.cmd = MOCK_SERVER
-    c.Spawner.http_timeout = 30
+    c.Spawner.http_timeout = 60
     configure(c, environments_root=root, **options)
     return c
 

@@ -63,7 +63,7 @@ class Stack:
         """Make one that is built."""
         environment = await self.environment(person, **script)
         user = User(person.name)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while environment.current is None:
                 await asyncio.sleep(0.02)
                 environment = await self.app.environments.get(user, environment.id)

@@ -107,7 +107,7 @@ def new_environment(ada: Api, git_repo: GitRepo):
 
 async def wait_for_build(api: Api, build_id: str) -> dict[str, Any]:
     """Follow a build to its end; return it."""
-    async with asyncio.timeout(20), api.events(f"api/v1/builds/{build_id}/events") as events:
+    async with asyncio.timeout(60), api.events(f"api/v1/builds/{build_id}/events") as events:
         async for event in events:
             if event.event == "end":
                 return event.json()

@@ -165,7 +165,7 @@ async def test_sigterm_ends_the_program_cleanly(hub: FakeHub, tmp_path: Path) ->
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while b"serves http" not in (line := await process.stderr.readline()):
                 assert line, "it ended before it served"
             process.send_signal(signal.SIGTERM)
@@ -184,7 +184,7 @@ async def test_without_a_token_it_says_where_one_comes_from(tmp_path: Path) -> N
         cwd=tmp_path,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         _, said = await process.communicate()
     assert process.returncode == 1
     assert b"JUPYTERHUB_API_TOKEN" in said

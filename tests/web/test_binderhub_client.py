@@ -52,7 +52,7 @@ async def build(
         node, SCRIPT, folder, f"{url}build", spec, token, cookie,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     return [json.loads(line) for line in output.splitlines() if line.startswith(b"{")]

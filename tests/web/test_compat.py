@@ -30,7 +30,7 @@ async def ask(session: aiohttp.ClientSession, service_url: str):
     ) -> list[dict[str, Any]]:
         given = {**STREAM, **(TOKEN if headers is None else headers)}
         async with (
-            asyncio.timeout(20),
+            asyncio.timeout(60),
             session.get(f"{service_url}build/{path}{query}", headers=given) as response,
         ):
             assert response.status == 200
@@ -161,7 +161,7 @@ async def test_without_build_only_a_server_is_started(
 ) -> None:
     url = f"{service_url}build/{spec_of(git_repo)}"
     phases: list[str] = []
-    async with asyncio.timeout(20), session.get(url, headers={**STREAM, **TOKEN}) as response:
+    async with asyncio.timeout(60), session.get(url, headers={**STREAM, **TOKEN}) as response:
         async for event in _events(response):
             phases.append(event["phase"])
             if event["phase"] == "ready":

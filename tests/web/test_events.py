@@ -15,14 +15,14 @@ from tests.web.conftest import wait_for_build
 
 async def until(condition) -> None:
     """Wait for something that nothing announces."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
 
 async def read_all(api: Api, build_id: str, **kwargs) -> list:
     query = kwargs.pop("query", "")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with api.events(f"api/v1/builds/{build_id}/events{query}", **kwargs) as stream:
             return [event async for event in stream]
 
@@ -73,7 +73,7 @@ async def test_a_watcher_sees_lines_before_the_build_ends(
 ) -> None:
     options = {"fake": {"lines": 5, "gate": "live"}}
     build_id = (await new_environment(options=options))["latest"]["id"]
-    async with asyncio.timeout(20), ada.events(f"api/v1/builds/{build_id}/events") as stream:
+    async with asyncio.timeout(60), ada.events(f"api/v1/builds/{build_id}/events") as stream:
         async for event in stream:
             if event.event == "message" and "5/5" in event.data:
                 break
@@ -117,7 +117,7 @@ async def test_a_silent_stream_has_a_heartbeat(
     build_id = (await new_environment(options={"fake": {"gate": "beat"}}))["latest"]["id"]
     await service.build_backend.gate("beat").reached.wait()
     url = f"{ada.url}api/v1/builds/{build_id}/events"
-    async with asyncio.timeout(20), ada.session.get(url, headers=ada.headers) as response:
+    async with asyncio.timeout(60), ada.session.get(url, headers=ada.headers) as response:
         text = b""
         while text.count(b": still here\n\n") < 3:
             text += await response.content.readany()
