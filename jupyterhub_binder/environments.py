@@ -368,8 +368,10 @@ class Environments(LoggingConfigurable):
         """
         _require_can_build(user)
         environment = await self.get(user, environment_id)
-        spec = environment.spec if ref is None else self._at_ref(environment, ref)
-        resolved = await self.providers.resolve(spec, fresh=True)
+        link = Link(environment.spec)
+        if ref is not None:
+            link = self.providers.at_ref(link, ref)
+        resolved = await self.providers.resolve(link.spec, fresh=True)
         wish = await self.builds.prepare(resolved, environment.options, user=user, force=force)
         environment, request = await self.store.request_build(environment.id, wish)
         self.builds.accept(request.build)
@@ -400,10 +402,6 @@ class Environments(LoggingConfigurable):
         environment, request = await self.store.request_build(environment.id, wish)
         self.builds.accept(request.build)
         return environment
-
-    def _at_ref(self, environment: Environment, ref: str) -> Any:
-        provider = self.providers[environment.spec.provider]
-        return provider.parse_spec(provider.format_spec(replace(environment.spec, ref=ref)))
 
     async def choose(self, user: User, environment_id: str, number: int) -> Environment:
         """Start servers from build `number` from now on. Raises Conflict if it has no image."""

@@ -104,6 +104,17 @@ class Providers(LoggingConfigurable):
         """Read BinderHub's spec of one provider. Raises NotUnderstood."""
         return self[prefix].parse_spec(text)
 
+    def at_ref(self, link: Link, ref: str) -> Link:
+        """Return a link at another ref, checked as if it had been typed in full.
+
+        Where ref and path run together the ref tells them apart. Raises NotUnderstood.
+        """
+        provider = self[link.spec.provider]
+        spec = provider.parse_spec(provider.format_spec(replace(link.spec, ref=ref)))
+        readings = links.candidates(link) if link.tail else []
+        path = next((reading.path for reading in readings if reading.spec == spec), link.path)
+        return replace(link, spec=spec, path=path, tail="")
+
     async def resolve(self, spec: Spec, *, fresh: bool = False) -> Resolved:
         """Return what a spec is now, or was a moment ago; `fresh` asks the host in any case.
 

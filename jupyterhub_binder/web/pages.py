@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -292,8 +292,9 @@ class NewPage(PageHandler):
         self._show_form(url, ref, problem=_problem(error))
 
     def _link(self, url: str, ref: str) -> Link:
-        link = self.services.providers.understand(url)
-        return replace(link, spec=replace(link.spec, ref=ref)) if ref else link
+        providers = self.services.providers
+        link = providers.understand(url)
+        return providers.at_ref(link, ref) if ref else link
 
     async def _show(self, url: str, ref: str) -> None:
         if not url.strip():

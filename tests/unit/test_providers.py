@@ -426,3 +426,21 @@ def test_the_environment_of_git_is_ours_alone(monkeypatch, git: Git):
     assert "evil" not in env.values()
     assert env["GIT_CONFIG_NOSYSTEM"] == "1"
     assert env["GIT_TERMINAL_PROMPT"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("url", "ref", "expected"),
+    [
+        ("https://github.com/org/name/tree/main/docs", "v1", ("v1", "docs")),
+        ("https://github.com/org/name/blob/feature/x/docs/a.ipynb", "feature/x", ("feature/x", "docs/a.ipynb")),
+        ("https://github.com/org/name", "feature/x", ("feature/x", "")),
+    ],
+)  # fmt: skip
+def test_ref_typed_beside_a_link_is_the_one_that_counts(providers: Providers, url, ref, expected):
+    link = providers.at_ref(providers.understand(url), ref)
+    assert (link.spec.ref, link.path, link.tail) == (*expected, "")
+
+
+def test_ref_typed_beside_a_link_is_checked_as_any_other(providers: Providers):
+    with pytest.raises(NotUnderstood):
+        providers.at_ref(providers.understand("org/name"), "--upload-pack=x")

@@ -72,11 +72,5 @@ def read_link(fields: Fields, providers: Providers) -> Link:
             "Say which repository: give 'url', or 'provider' and 'spec'.", detail={"field": "url"}
         )
     if ref:
-        link = replace(link, spec=_at_ref(link.spec, ref, providers), tail="")
+        link = providers.at_ref(link, ref)
     return link if path is None else replace(link, path=path)
-
-
-def _at_ref(spec: Spec, ref: str, providers: Providers) -> Spec:
-    """Return the spec at another ref, checked as if it had been typed in full."""
-    provider = providers[spec.provider]
-    return provider.parse_spec(provider.format_spec(replace(spec, ref=ref)))
