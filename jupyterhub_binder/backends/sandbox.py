@@ -23,8 +23,13 @@ from jupyterhub_binder.process import ProcessFailed, run
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 _ETC = (
-    "/etc/ssl",
-    "/etc/pki",
+    # Not all of these two: they hold private keys beside the certificates.
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/openssl.cnf",
     "/etc/ca-certificates",
     "/etc/alternatives",
     "/etc/ld.so.cache",
@@ -119,7 +124,8 @@ class Sandbox:
             *("--proc", "/proc", "--dev", "/dev"),
             *_scratch(home),
             *(part for mount in mounts for part in _bind(mount)),
-            *("--remount-ro", "/", "--chdir", str(cwd)),
+            # To the kernel a root service is root in here, too: /proc/sys would be its to set.
+            *("--remount-ro", "/proc", "--remount-ro", "/", "--chdir", str(cwd)),
             *(part for name, value in inside.items() for part in ("--setenv", name, value)),
             "--",
             *map(str, args),

@@ -113,6 +113,20 @@ async def test_post_build_sees_neither_homes_nor_the_service_nor_its_variables(
     assert "bwrap" not in text.replace("/usr/bin/bwrap", "")
 
 
+async def test_post_build_sets_nothing_of_the_kernel_and_sees_no_private_key(backend, tmp_path):
+    # A service that runs as root is root to the kernel inside of the sandbox, too.
+    attack = """
+    for f in kernel/core_pattern kernel/modprobe vm/swappiness; do
+      (: >> /proc/sys/$f) && echo OPENED $f
+    done
+    ls /etc/ssl /etc/pki/tls | grep private
+    echo DONE
+    """
+    _, said = await build(backend, tmp_path / "co", postBuild=script(attack))
+    assert "DONE" in said
+    assert not [line for line in said if line.startswith("OPENED") or line == "private"]
+
+
 async def test_post_build_reaches_no_server_of_the_host(backend, tmp_path):
     reached = []
 
