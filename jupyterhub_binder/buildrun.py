@@ -33,8 +33,6 @@ from jupyterhub_binder.model import (
     Phase,
     Reason,
     Recipe,
-    RefKind,
-    Resolved,
 )
 from jupyterhub_binder.recipe import read_recipe
 from jupyterhub_binder.store import Store
@@ -188,7 +186,7 @@ class BuildRun:
         build = self.build
         await self._say(Phase.FETCHING, f"Fetching {build.label} at {build.resolved_ref}")
         commit = await self._fetcher.checkout(
-            _resolved(build), self._checkout, on_line=lambda text: self._add(Phase.FETCHING, text)
+            build.resolved, self._checkout, on_line=lambda text: self._add(Phase.FETCHING, text)
         )
         await self._say(Phase.FETCHING, f"Fetched {commit.sha[:7]} “{commit.subject}”")
         return await asyncio.to_thread(read_recipe, self._checkout)
@@ -306,18 +304,6 @@ _TOO_QUIET = (
 
 def _lines_of(item: EventBatch | Build) -> int:
     return len(item.events) if isinstance(item, EventBatch) else 1
-
-
-def _resolved(build: Build) -> Resolved:
-    return Resolved(
-        spec=build.spec,
-        resolved_ref=build.resolved_ref,
-        ref_kind=RefKind.COMMIT,
-        label=build.label,
-        repo_url=build.repo_url,
-        clone_url=build.clone_url,
-        default_name="",
-    )
 
 
 def _reason(error: BinderError) -> Reason:

@@ -395,15 +395,12 @@ class Builds(LoggingConfigurable):
 
 
 def _elapsed(build: Build) -> float | None:
-    if build.started is None:
-        return None
-    return ((build.finished or utc_now()) - build.started).total_seconds()
+    if build.started is not None and build.finished is None:
+        return (utc_now() - build.started).total_seconds()
+    return build.duration_seconds
 
 
 def _empty_folder(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-
-
-__all__ = ["Builds", "EventBatch", "Standing"]

@@ -10,4 +10,4 @@ def utc_now() -> datetime:
 
 def isoformat(time: datetime) -> str:
     """Write a time as on the wire: ISO 8601 with milliseconds and ``Z``."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return time.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

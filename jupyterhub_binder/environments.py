@@ -7,7 +7,6 @@ undo, and which build a server starts from. Queues and runs no build itself: `bu
 from __future__ import annotations
 
 import asyncio
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -30,6 +29,7 @@ from jupyterhub_binder.errors import (
     NotFound,
 )
 from jupyterhub_binder.fetch import Fetcher
+from jupyterhub_binder.inputs import clean_name, clean_path, one_line
 from jupyterhub_binder.model import (
     Assessment,
     Build,
@@ -45,7 +45,6 @@ from jupyterhub_binder.model import (
     Order,
     Page,
     Recipe,
-    RefKind,
     Resolved,
     Spec,
     User,
@@ -55,8 +54,6 @@ from jupyterhub_binder.recipe import read_recipe
 from jupyterhub_binder.slugs import is_id, new_id, repository_key, safe_name
 from jupyterhub_binder.store import Store
 
-MOST_NAME_CHARACTERS = 200
-MOST_PATH_CHARACTERS = 1000
 _PAGE = 200
 
 
@@ -178,7 +175,7 @@ class Environments(LoggingConfigurable):
             raise NotAllowed("Only administrators may list other people's environments.")
         return await self.store.list_environments(
             owner=None if owner == "*" else owner,
-            search=_plain(search),
+            search=one_line(search),
             order=order,
             offset=offset,
             limit=limit,
@@ -388,16 +385,7 @@ class Environments(LoggingConfigurable):
         if current is None or await self._is_there(current.build):
             return environment
         _require_can_build(user)
-        built = current.build
-        resolved = Resolved(
-            spec=environment.spec,
-            resolved_ref=built.resolved_ref,
-            ref_kind=RefKind.COMMIT,
-            label=built.label,
-            repo_url=built.repo_url,
-            clone_url=built.clone_url,
-            default_name=environment.directory,
-        )
+        resolved = replace(current.build.resolved, spec=environment.spec)
         wish = await self.builds.prepare(resolved, environment.options, user=user)
         environment, request = await self.store.request_build(environment.id, wish)
         self.builds.accept(request.build)
@@ -489,46 +477,6 @@ def directory_names(resolved: Resolved) -> Iterator[str]:
     yield plain
     yield safe_name(resolved.label.partition("/")[2] or resolved.label)
     yield from (f"{plain}-{number}" for number in count(2))
-
-
-# --- What a person may write ----------------------------------------------------------------------
-
-
-def clean_name(name: str) -> str:
-    """Return a name fit to keep: one line, no control characters, 1 to 200 characters."""
-    text = _plain(name)
-    if not text:
-        raise InvalidInput("Give the environment a name.", detail={"field": "name"})
-    if len(text) > MOST_NAME_CHARACTERS:
-        raise InvalidInput(
-            f"The name has {len(text)} characters; {MOST_NAME_CHARACTERS} are the most.",
-            detail={"field": "name"},
-        )
-    return text
-
-
-def _plain(text: str) -> str:
-    """Return a text on one line, with a space for whatever does not show."""
-    return " ".join("".join(c if _is_printable(c) else " " for c in text).split())
-
-
-def _is_printable(character: str) -> bool:
-    """Say whether a character may stand in a name: no control, no surrogate, no bidi override."""
-    return unicodedata.category(character) not in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") and not (
-        "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
-    )
-
-
-def clean_path(path: str) -> str:
-    """Return a path inside a repository: relative, forward slashes, no way out of it."""
-    parts = [part for part in path.strip().split("/") if part not in ("", ".")]
-    bad = any(part == ".." or not all(map(_is_printable, part)) for part in parts)
-    if bad or "\\" in path or len(path) > MOST_PATH_CHARACTERS:
-        raise InvalidInput(
-            "The path to open must be one inside the repository, such as notebooks/intro.ipynb.",
-            detail={"field": "path"},
-        )
-    return "/".join(parts)
 
 
 def _may_see(user: User, environment: Environment) -> bool:

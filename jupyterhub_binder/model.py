@@ -251,6 +251,26 @@ class Build:
         """Return what names the image: the shared key, and the generation after the first."""
         return f"{self.base_key}-{self.generation}" if self.generation else self.base_key
 
+    @property
+    def resolved(self) -> Resolved:
+        """Return what it was made of, in the form in which a provider answers."""
+        return Resolved(
+            spec=self.spec,
+            resolved_ref=self.resolved_ref,
+            ref_kind=RefKind.COMMIT,
+            label=self.label,
+            repo_url=self.repo_url,
+            clone_url=self.clone_url,
+            default_name=self.label.rpartition("/")[2],
+        )
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """Return the seconds from start to end; None where it had no start, or has no end."""
+        if self.started is None or self.finished is None:
+            return None
+        return (self.finished - self.started).total_seconds()
+
 
 # --- Environments -----------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ LAYERS = {
     0: {
         "model",
         "errors",
+        "inputs",
         "slugs",
         "aio",
         "process",

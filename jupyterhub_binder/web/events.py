@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tornado.iostream import StreamClosedError
 
+from jupyterhub_binder.clock import isoformat
 from jupyterhub_binder.model import BuildEvent
 from jupyterhub_binder.web.base import APIHandler
 from jupyterhub_binder.web.parse import query_integer, whole_number
-from jupyterhub_binder.web.render import iso_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ def encode_events(events: Iterable[BuildEvent]) -> bytes:
 
 def _encode_event(event: BuildEvent) -> str:
     return (
-        f'id: {event.seq}\ndata: {{"seq":{event.seq},"time":"{iso_time(event.time)}",'
+        f'id: {event.seq}\ndata: {{"seq":{event.seq},"time":"{isoformat(event.time)}",'
         f'"phase":"{event.phase}","message":{encode_basestring_ascii(event.message)}}}\n\n'
     )
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from tornado.httputil import HTTPServerRequest
 
 from jupyterhub_binder.errors import InvalidInput
+from jupyterhub_binder.inputs import MOST_PATH_CHARACTERS, clean_path
 from jupyterhub_binder.web.errors import TooLarge, UnsupportedMediaType
 
 BODY_LIMIT = 65_536
@@ -108,13 +109,8 @@ class Fields:
 
     def path(self, name: str) -> str | None:
         """Return a path inside the repository, normalised; empty is its root."""
-        value = self.text(name, most=1000)
-        if value is None:
-            return None
-        parts = [part for part in value.split("/") if part not in ("", ".")]
-        if ".." in parts:
-            raise _wrong(name, "must stay inside the repository")
-        return "/".join(parts)
+        value = self.text(name, most=MOST_PATH_CHARACTERS)
+        return None if value is None else clean_path(value)
 
     def boolean(self, name: str, *, default: bool) -> bool:
         """Return true or false."""

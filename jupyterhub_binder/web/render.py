@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jupyterhub_binder.clock import isoformat
 from jupyterhub_binder.model import (
     Build,
     BuildRequest,
@@ -31,10 +32,8 @@ T = TypeVar("T")
 
 
 def iso_time(time: datetime | None) -> str | None:
-    """Return ISO 8601 in UTC to the millisecond, ending in ``Z``."""
-    if time is None:
-        return None
-    return time.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    """Write a time as on the wire; None for none."""
+    return None if time is None else isoformat(time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class Renderer:
             "reason": render_reason(build.reason),
             "queue_position": standing.queue_position if standing else None,
             "expected_seconds": standing.expected_seconds if standing else None,
-            "elapsed_seconds": standing.elapsed_seconds if standing else _duration(build),
+            "elapsed_seconds": standing.elapsed_seconds if standing else build.duration_seconds,
         }
 
     def build(
@@ -255,12 +254,6 @@ def render_launch_spec(spec: LaunchSpec, *, client_ip: str) -> JSON:
 
 def _environment_name(environment: Environment | None) -> JSON | None:
     return {"id": environment.id, "name": environment.name} if environment else None
-
-
-def _duration(build: Build) -> float | None:
-    if build.started is None or build.finished is None:
-        return None
-    return (build.finished - build.started).total_seconds()
 
 
 def _commit(preview: Preview) -> JSON | None:

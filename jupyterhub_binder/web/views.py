@@ -119,8 +119,8 @@ class BuildView:
     @property
     def elapsed(self) -> float | None:
         """Return the seconds since the start, or those it took."""
-        if self.build.started and self.build.finished:
-            return (self.build.finished - self.build.started).total_seconds()
+        if self.build.finished:
+            return self.build.duration_seconds
         return self.standing.elapsed_seconds if self.standing else None
 
     @property

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
-from jupyterhub_binder.environments import MOST_NAME_CHARACTERS
 from jupyterhub_binder.errors import InvalidInput
+from jupyterhub_binder.inputs import MOST_NAME_CHARACTERS
 from jupyterhub_binder.model import ContentMode
 from jupyterhub_binder.web.api.common import (
     LINK_KEYS,
