@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,15 @@ class BinderProcessMixin(BinderSpawnerMixin):
         env["PATH"] = f"{folder / 'bin'}{os.pathsep}{path}"
         env["VIRTUAL_ENV"] = str(folder)
         return env
+
+    async def _signal(self, sig: int) -> bool:
+        """Ask a server to end with SIGTERM, where the hub would interrupt it first.
+
+        An interrupt leaves Jupyter Server's loop in the middle of a request, and the thread of
+        that request then keeps the process until it is killed, most of a minute later.
+        """
+        sig = signal.SIGTERM if sig == signal.SIGINT else sig
+        return await super()._signal(sig)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _environment_folder(self, spec: EnvironmentSpec) -> Path:
         found = _VENV.fullmatch(spec.image or "")
