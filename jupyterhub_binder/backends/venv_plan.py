@@ -44,6 +44,9 @@ NOT_SERVED: Mapping[str, str] = {
 }
 """Why a kind of file cannot be served, with what would serve instead."""
 
+_MOST_YAML = 2**17
+_LONGEST_VERSION = 100
+
 CONDA_OF_BASE = frozenset({"pip", "jupyterlab", "notebook", "jupyterhub", "jupyterhub-singleuser"})
 """conda packages that need no refusal: every environment has them."""
 
@@ -122,7 +125,7 @@ class _Planner:
             known = ", ".join(sorted(self.offer.pythons, key=_version_key))
             self._problem(
                 "python_missing",
-                f"The repository asks for Python {asked}; this hub has {known}. "
+                f"The repository asks for Python {asked[:_LONGEST_VERSION]}; this hub has {known}. "
                 "Ask for one of these, or ask the hub's admin to add it.",
             )
         self._python = chosen or self.offer.default_python
@@ -247,6 +250,8 @@ def choose_python(asked: str, offer: Offer) -> str | None:
 
 
 def _specifier(asked: str) -> SpecifierSet | None:
+    if len(asked) > _LONGEST_VERSION:
+        return None
     exact = re.fullmatch(r"=*\s*(\d+)(?:\.(\d+|\*))?(?:\.[\d*]+)*", asked)
     if exact:
         major, minor = exact.groups()
@@ -265,13 +270,24 @@ class _NotUnderstood(Exception):
     """An environment.yml is not one."""
 
 
+class _NoAliases(yaml.BaseLoader):
+    """Reads every value as text, and refuses aliases: a few of them can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it uses aliases")
+        return super().compose_node(parent, index)
+
+
 def _read_environment(text: str) -> tuple[list[str], list[str]]:
     """Return the conda packages that pip does not serve, and the lines under ``pip:``."""
+    if len(text) > _MOST_YAML:
+        raise _NotUnderstood(f"it is longer than {_MOST_YAML} characters.")
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _NoAliases)  # noqa: S506 - a loader of plain texts
     except yaml.YAMLError as error:
         raise _NotUnderstood(f"it is not YAML ({str(error).splitlines()[0]}).") from error
-    except RecursionError as error:
+    except (RecursionError, ValueError) as error:
         raise _NotUnderstood("it is nested too deeply.") from error
     entries: Any = data.get("dependencies") or [] if isinstance(data, dict) else None
     if not isinstance(entries, list):
@@ -281,7 +297,7 @@ def _read_environment(text: str) -> tuple[list[str], list[str]]:
         if isinstance(entry, str):
             conda.append(entry)
         elif isinstance(entry, dict) and isinstance(entry.get("pip"), list):
-            pip += [str(line) for line in entry["pip"]]
+            pip += [line for line in entry["pip"] if isinstance(line, str)]
     names = [re.split(r"[\s=<>!~\[]", item.rpartition("::")[2].strip())[0] for item in conda]
     return [name for name in names if name not in {"python", *CONDA_OF_BASE}], pip
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -19,11 +19,13 @@ Load = Callable[[str], str | None]
 
 _MOST_FILES = 20
 _MOST_LINES = 5000
+_LONGEST_LINE = 4000
 
 _HARMLESS = ("--only-binary", "--prefer-binary", "--no-deps", "--require-hashes", "--use-feature")
 _INDEXES = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--no-index")
 _CONSTRAINTS = ("-c", "--constraint")
 _VCS = ("git+https",)
+_COMMENT = re.compile(r"(^|\s)#.*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,9 @@ class _Reader:
 
     def _line(self, line: str, path: str, *, constraints: bool) -> None:
         option, value = _option(line)
-        if "${" in line or not line.isprintable():
+        if len(line) > _LONGEST_LINE:
+            self._refuse(path, line, f"it has more than {_LONGEST_LINE} characters")
+        elif "${" in line or not line.isprintable():
             self._refuse(path, line, "variables and control characters are not allowed")
         elif option in ("-r", "--requirement", *_CONSTRAINTS):
             self._include(value, path, line, constraints=constraints or option in _CONSTRAINTS)
@@ -135,13 +139,14 @@ class _Reader:
             return
         try:
             asked = Requirement(re.sub(r"\s--hash[= ]\S+", "", line).strip())
-        except InvalidRequirement as error:
+        except (InvalidRequirement, RecursionError) as error:
             self._refuse(path, line, f"it is not a requirement ({str(error).splitlines()[0]})")
             return
-        if constraints:
-            self.found.constraints.append(str(asked))
-        elif asked.url is None:
-            self.found.packages.append(str(asked))
+        if asked.url is None:
+            (self.found.constraints if constraints else self.found.packages).append(str(asked))
+        elif constraints:
+            # uv on the host reads constraints, and would fetch what they name.
+            self._refuse(path, line, "a constraint may not hold an address")
         elif why := self._why_not(asked.url):
             self._refuse(path, line, why)
         else:
@@ -194,10 +199,21 @@ def inside_checkout(place: str, folder: str) -> str | None:
     return "" if path == "." else path
 
 
-def _logical_lines(text: str) -> list[str]:
-    joined = re.sub(r"\\\r?\n", " ", text.removeprefix("\ufeff"))
-    lines = (re.sub(r"(^|\s+)#.*$", "", line).strip() for line in joined.splitlines())
-    return [line.replace("\t", " ") for line in lines if line]
+def _logical_lines(text: str) -> Iterator[str]:
+    """Yield lines without comments, those that a backslash continues joined.
+
+    The work grows with the text's length alone, whatever it holds.
+    """
+    whole: list[str] = []
+    for line in text.removeprefix("\ufeff").splitlines():
+        whole.append(line.removesuffix("\\"))
+        if line.endswith("\\"):
+            continue
+        joined, whole = " ".join(whole), []
+        if bare := _COMMENT.sub("", joined).strip():
+            yield bare.replace("\t", " ")
+    if bare := _COMMENT.sub("", " ".join(whole)).strip():
+        yield bare.replace("\t", " ")
 
 
 def _option(line: str) -> tuple[str, str]:

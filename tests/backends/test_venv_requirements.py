@@ -79,6 +79,8 @@ def test_files_that_include_each_other_end():
         "x\x00y",
         "x\x1b[31m",
         "--unknown",
+        "a; " + "(" * 1900 + "python_version>'3'" + ")" * 1900,
+        "x" * 5000,
         "-",
     ],
 )
@@ -119,3 +121,16 @@ def test_endless_file_ends():
     found = read("x\n" * 10_000)
     assert len(found.packages) <= 5000
     assert found.refused
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8081/x.whl", "file:///etc/x.whl", "./x.whl"])
+def test_constraint_names_no_address_for_uv_to_fetch_on_the_host(url):
+    found = read("-c limits.txt\nx\n", {"limits.txt": f"x @ {url}\n"})
+    assert not found.constraints
+    assert [one.path for one in found.refused] == ["limits.txt"]
+
+
+@pytest.mark.parametrize("text", [" " * 900_000 + "x", "x" + " " * 900_000 + "x", "\\\n" * 300_000])
+def test_work_grows_with_the_length_alone(text):
+    # In the square of it this would take hours, and hold up everybody.
+    assert len(read(text).refused) <= 1
