@@ -94,7 +94,8 @@ def configure(
         starts in one. Default: beside `state_dir`, with ``-environments`` after its name.
     `spawner_class`
         What starts servers, if ``c.JupyterHub.spawner_class`` does not say it: a class, the
-        name of an entry point (``simple``, ``docker``, ``kubespawner``), or the path of a class.
+        name of an entry point (``simple``, ``docker``), or the path of a class
+        (``kubespawner.KubeSpawner``).
         It is given the mixin that suits it; its own options stay as they are set
         (``c.DockerSpawner``, ``c.KubeSpawner``). Default: JupyterHub's own,
         ``LocalProcessSpawner``.
@@ -337,9 +338,12 @@ def _as_class(spawner: type[Spawner] | str) -> type[Spawner]:
         return spawner
     found = list(entry_points(group="jupyterhub.spawners", name=spawner.lower()))
     try:
-        return found[0].load() if found else import_item(spawner)
+        made = found[0].load() if found else import_item(spawner)
     except ImportError as error:
         raise ConfigurationError(f"There is no spawner {spawner!r}: {error}.") from error
+    if not isinstance(made, type):
+        raise ConfigurationError(f"There is no spawner {spawner!r}: that is no class.")
+    return made
 
 
 # --- Adding to lists, set or not ---------------------------------------------------------------------

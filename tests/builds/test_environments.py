@@ -158,6 +158,16 @@ async def test_a_launch_spec_names_the_current_image(service):
     assert (spec.state, spec.directory) == ("ready", "repo")
 
 
+async def test_a_launch_spec_says_how_it_is_asked_for_again(service):
+    environment = await service.create()
+    spec = await service.environments.launch_spec(ALICE, environment.id)
+    asked, fixed = spec.request, spec.persistent_request
+    assert asked.startswith(f"v2/{environment.spec.provider}/")
+    assert fixed.endswith(spec.resolved_ref)
+    assert asked.removesuffix(environment.spec.ref) == fixed.removesuffix(spec.resolved_ref)
+    assert spec.ref_url
+
+
 async def test_history_is_newest_first(service):
     environment = await service.create()
     await service.finished(environment.latest.build.id)

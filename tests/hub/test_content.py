@@ -346,3 +346,26 @@ def test_root_is_allowed_where_the_process_is_roots(monkeypatch: pytest.MonkeyPa
     assert content.with_root(["/bin/true"]) == ["/bin/true"]
     monkeypatch.setattr(content.os, "geteuid", lambda: 1000)
     assert content.with_root(command) == command
+
+
+# --- Images ----------------------------------------------------------------------------------------------
+
+
+def test_the_first_source_that_is_there_counts(home: Path, source: Path) -> None:
+    sources = ["/nowhere", "$REPO_DIR", str(home)]
+    assert content.find_source(sources, str(home), {"REPO_DIR": str(source)}) == str(source)
+    assert content.find_source(sources, str(home), {}) == ""
+
+
+def test_the_home_and_what_holds_it_are_no_source(home: Path) -> None:
+    for path in (home, home.parent, Path("/")):
+        assert content.find_source([str(path)], str(home), {}) == ""
+
+
+def test_files_that_an_init_container_brought_are_opened_without_the_images_own(
+    home: Path, source: Path
+) -> None:
+    start(home, source)
+    env, log = start(home, Path("/nowhere"))
+    assert "not copied" not in log
+    assert env["JUPYTERHUB_DEFAULT_URL"].startswith("/lab/tree/repo")

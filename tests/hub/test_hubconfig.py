@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from typing import Any
 
 import jupyterhub
 import pytest
+from dockerspawner import DockerSpawner
 from jupyterhub.app import JupyterHub
 from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner, Spawner
+from traitlets import Unicode
 from traitlets.config import Config
 
 from jupyterhub_binder import hubconfig
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.hubconfig import CONFIG_VARIABLE, configure
-from jupyterhub_binder.spawner import BinderSpawnerMixin
+from jupyterhub_binder.spawner import (
+    BinderDockerMixin,
+    BinderImageMixin,
+    BinderSpawnerMixin,
+    binder_spawner,
+)
 
 SIX = jupyterhub.version_info >= (6,)
 
@@ -210,3 +219,63 @@ def test_a_spawner_that_cannot_be_mixed_is_refused_by_name(c: Config) -> None:
 def test_values_that_are_no_json_are_refused(c: Config) -> None:
     with pytest.raises(ConfigurationError, match="service_config"):
         configure(c, service_config={"Builds": {"log": object()}})
+
+
+def test_a_spawner_of_containers_is_mixed_into_and_keeps_its_options() -> None:
+    c = Config()
+    c.JupyterHub.spawner_class = "docker"
+    c.DockerSpawner.image = "theirs:1"
+    configure(c, backend="repo2docker")
+    made = c.JupyterHub.spawner_class
+    assert issubclass(made, BinderDockerMixin)
+    assert issubclass(made, DockerSpawner)
+    assert made.__name__ == "BinderDockerSpawner"
+    assert c.DockerSpawner.image == "theirs:1"
+
+
+@pytest.mark.parametrize(
+    ("spawner", "backend"),
+    [("docker", "venv"), ("kubespawner.KubeSpawner", "venv"), ("simple", "repo2docker")],
+)
+def test_a_backend_whose_environments_the_spawner_cannot_start_is_refused(
+    spawner: str, backend: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="Choose another of the two"):
+        configure(Config(), backend=backend, spawner_class=spawner)
+
+
+def test_any_spawner_with_an_image_is_taken_and_one_without_is_refused() -> None:
+    class Imaged(Spawner):
+        image = Unicode()
+
+        async def start(self) -> None: ...
+
+        async def stop(self, now: bool = False) -> None: ...
+
+        async def poll(self) -> None: ...
+
+    assert issubclass(binder_spawner(Imaged), BinderImageMixin)
+    with pytest.raises(TypeError, match="no mixin"):
+        binder_spawner(Spawner)
+
+
+@pytest.mark.parametrize(
+    ("module", "library"), [("docker", "dockerspawner"), ("kube", "kubespawner")]
+)
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(
+    module: str, library: str
+) -> None:
+    script = (
+        f"import sys; sys.modules[{library!r}] = None\nimport jupyterhub_binder.spawner.{module}"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert f"jupyterhub-binder[{module}]" in done.stderr
+
+
+def test_the_proxies_that_the_hub_trusts_are_the_services_too() -> None:
+    c = Config()
+    c.JupyterHub.trusted_downstream_ips = ["10.0.0.1"]
+    configure(c)
+    service = by_name(hub_of(c).services, "binder")
+    given = json.loads(service["environment"][CONFIG_VARIABLE])
+    assert given["JupyterHubBinder"]["trusted_downstream_ips"] == ["10.0.0.1"]
