@@ -174,7 +174,8 @@ class Environments(LoggingConfigurable):
         if owner != user.name and not user.admin:
             raise NotAllowed("Only administrators may list other people's environments.")
         return await self.store.list_environments(
-            owner=None if owner == "*" else owner,
+            # Somebody may be called so: what is everybody's is an administrator's to see.
+            owner=None if owner == "*" and user.admin else owner,
             search=one_line(search),
             order=order,
             offset=offset,
@@ -185,6 +186,13 @@ class Environments(LoggingConfigurable):
         """Return an environment. Raises NotFound also for one that is somebody else's."""
         environment = await self._get_kept_or_deleted(user, environment_id)
         if environment.deleted is not None:
+            raise _no_such_environment()
+        return environment
+
+    async def get_deleted(self, user: User, environment_id: str) -> Environment:
+        """Return one that was deleted, and can still be brought back. Raises NotFound."""
+        environment = await self._get_kept_or_deleted(user, environment_id)
+        if environment.deleted is None:
             raise _no_such_environment()
         return environment
 
@@ -329,10 +337,12 @@ class Environments(LoggingConfigurable):
         return await self._change(environment, {"deleted": utc_now()})
 
     async def restore(self, user: User, environment_id: str) -> Environment:
-        """Undo a delete. Raises NotFound once it is too late."""
+        """Undo a delete. Raises NotFound once it is too late, LimitReached."""
         environment = await self._get_kept_or_deleted(user, environment_id)
         if environment.deleted is None:
             return environment
+        if await self.store.count_environments(environment.owner) >= self.max_per_user:
+            raise await self._limit_reached(user)
         return await self._change(environment, {"deleted": None})
 
     async def mark_launched(self, environment_id: str) -> None:

@@ -303,6 +303,8 @@ def _quoted(name: str) -> str:
 
 
 def _server_path(user: str, server_name: str) -> str:
+    if server_name in (".", ".."):  # the hub would be asked for something else altogether
+        raise InvalidInput("A server cannot be called so.", detail={"field": "server_name"})
     tail = f"servers/{_quoted(server_name)}" if server_name else "server"
     return f"/users/{_quoted(user)}/{tail}"
 

@@ -265,7 +265,6 @@ class Making:
             "repository": build.label,
             "repo_url": build.repo_url,
             "resolved_ref": build.resolved_ref,
-            "requested_by": build.created_by,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "python": interpreter.version,
             "packages": sum(

@@ -30,16 +30,22 @@ BUILD_SCOPE = "custom:binder:build"
 ADMIN_SCOPE = "custom:binder:admin"
 
 _HUB_TIMEOUT_SECONDS = 15
+_SERVICE = "service:"
 
 
 def user_of(model: Mapping[str, Any]) -> User:
-    """Return the person, or the service of the hub, that the hub's model describes."""
+    """Return the person, or the service of the hub, that the hub's model describes.
+
+    Raises NotAllowed for a person whose name is like a service's.
+    """
     scopes = model.get("scopes") or ()
     admin = bool(model.get("admin")) or ADMIN_SCOPE in scopes
     name = model["name"]
     if model.get("kind") == "service":
         # A service may not pass for a person of the same name.
-        name = f"service:{name}"
+        name = f"{_SERVICE}{name}"
+    elif name.startswith(_SERVICE):
+        raise NotAllowed(f"Names that begin with {_SERVICE} are those of services of the hub.")
     return User(
         name=name,
         admin=admin,
@@ -146,11 +152,14 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
         self.set_header("Content-Security-Policy", self.content_security_policy())
 
     def content_security_policy(self) -> str:
-        """Return the policy for a page: our own files, and scripts with the nonce."""
+        """Return the policy for a page: our own files, and scripts with the nonce.
+
+        As the hub's pages it may not be framed: other people's servers may be of this origin.
+        """
         return (
             f"default-src 'self'; script-src 'self' 'nonce-{self.csp_nonce}'; "
             "img-src 'self' data:; object-src 'none'; base-uri 'none'; "
-            "form-action 'self'; frame-ancestors 'self'"
+            "form-action 'self'; frame-ancestors 'none'"
         )
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:

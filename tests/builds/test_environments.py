@@ -66,6 +66,17 @@ async def test_a_search_for_what_does_not_show_is_no_error(service, search):
     assert (await service.environments.list(ALICE, search=search)).total == 1
 
 
+async def test_undoing_deletes_is_no_way_around_the_limit(service):
+    service.environments.max_per_user = 2
+    gone = [await service.create(name=name, build=False) for name in ("a", "b")]
+    for environment in gone:
+        await service.environments.delete(ALICE, environment.id)
+    await service.create(name="c", build=False)
+    await service.environments.restore(ALICE, gone[0].id)
+    with pytest.raises(LimitReached):
+        await service.environments.restore(ALICE, gone[1].id)
+
+
 async def test_delete_can_be_undone(service):
     environment = await service.create()
     await service.environments.delete(ALICE, environment.id)

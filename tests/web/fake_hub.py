@@ -24,6 +24,9 @@ PEOPLE: dict[str, dict[str, Any]] = {
     "eve": {"scopes": [ACCESS]},
     "root": {"scopes": [ACCESS, BUILD, ADMIN]},
     "stranger": {"scopes": ["read:users:name!user=stranger"]},
+    # Names that a hub may let somebody take.
+    "*": {"scopes": [ACCESS, BUILD]},
+    "service:cron": {"scopes": [ACCESS, BUILD]},
     "cron": {"scopes": [ACCESS, BUILD], "kind": "service"},
 }
 """By name; the token of each is the name and ``-token``."""
