@@ -1,8 +1,9 @@
-"""Launches: waits for an environment's build, starts a server in it, mirrors the progress.
+"""Launches: asked for by people, one at a time for each person and server name.
 
 A launch belongs to the service: whoever closes the tab finds it again. It acts with the
 person's own token, which is kept in memory only; after a restart of the service a launch is
-settled by what the hub says, or goes on with the token of the person's next request.
+settled by what the hub says, or goes on with the token of the person's next request. One
+launch's way to a server that answers is in `launchrun`.
 """
 
 from __future__ import annotations
@@ -10,44 +11,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from traitlets import Float
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.aio import TaskSet
+from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.clock import utc_now
-from jupyterhub_binder.errors import (
-    BinderError,
-    BuildFailed,
-    Conflict,
-    HubError,
-    NotAllowed,
-    NotFound,
-)
-from jupyterhub_binder.model import (
-    Build,
-    BuildState,
-    Environment,
-    Launch,
-    LaunchState,
-    Reason,
-    User,
-)
+from jupyterhub_binder.environments import Environments
+from jupyterhub_binder.errors import Conflict, NotFound
+from jupyterhub_binder.hub import HubClient, HubServer
+from jupyterhub_binder.launchrun import LaunchParts, LaunchRun, as_ready
+from jupyterhub_binder.model import Environment, Launch, LaunchState, User
 from jupyterhub_binder.slugs import new_id
-
-if TYPE_CHECKING:
-    from jupyterhub_binder.builds import Builds
-    from jupyterhub_binder.environments import Environments
-    from jupyterhub_binder.hub import HubClient, HubServer
-    from jupyterhub_binder.store.store import Store
-
-BUILD_SHARE = 50
-"""Percent of a launch's progress that waiting for a build may take."""
+from jupyterhub_binder.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +44,6 @@ class Server:
     environment_id: str | None = None
     environment_name: str | None = None
     """None where it runs no environment, or one that the person may not see any more."""
-
-
-@dataclass
-class _Job:
-    """A launch that is not finished, and what carries it on."""
-
-    launch: Launch
-    user: User
-    restart: bool = False
-    client_ip: str = ""
-    task: asyncio.Task[None] | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def show(self, launch: Launch) -> None:
-        self.launch = launch
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-    @property
-    def place(self) -> tuple[str, str]:
-        return self.launch.user, self.launch.server_name
 
 
 class Launches(LoggingConfigurable):
@@ -114,7 +75,7 @@ class Launches(LoggingConfigurable):
         self._builds = builds
         self._environments = environments
         self._hub = hub
-        self._jobs: dict[str, _Job] = {}
+        self._runs: dict[str, LaunchRun] = {}
         self._places: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = (
             weakref.WeakValueDictionary()
         )
@@ -123,15 +84,33 @@ class Launches(LoggingConfigurable):
     async def start(self) -> None:
         """Take up what an earlier run of the service left unfinished."""
         for launch in await self._store.list_launches(unfinished=True, limit=10_000):
-            job = _Job(launch, User(launch.user))
-            self._jobs[launch.id] = job
+            run = self._make_run(launch)
             if launch.state is LaunchState.STARTING:
-                self._carry_on(job, lambda job=job: self._settle(job))
+                run.settle()
+
+    def _make_run(self, launch: Launch, *, restart: bool = False, client_ip: str = "") -> LaunchRun:
+        parts = LaunchParts(
+            store=self._store,
+            builds=self._builds,
+            environments=self._environments,
+            hub=self._hub,
+            tasks=self._tasks,
+            log=self.log,
+            build_limit_seconds=self.build_limit_seconds,
+            start_limit_seconds=self.start_limit_seconds,
+            on_end=self._ended,
+        )
+        run = LaunchRun(launch, parts, restart=restart, client_ip=client_ip)
+        self._runs[launch.id] = run
+        return run
+
+    def _ended(self, launch: Launch) -> None:
+        self._runs.pop(launch.id, None)
 
     async def stop(self) -> None:
         """Let go of every launch; unfinished ones stay so in the store. May be called twice."""
         await self._tasks.close()
-        self._jobs.clear()
+        self._runs.clear()
 
     # --- What people ask ---------------------------------------------------------------------------
 
@@ -155,16 +134,17 @@ class Launches(LoggingConfigurable):
         """
         environment = await self._environments.get(user, environment_id)
         async with self._place(user.name, server_name):
-            job = self._at(user.name, server_name)
-            if job is not None and not restart and job.launch.environment_id == environment_id:
-                return self._resume(job, token)
+            run = self._at(user.name, server_name)
+            if run is not None and not restart and run.launch.environment_id == environment_id:
+                run.go_on(token)
+                return run.launch
             server = await self._hub.fetch_server(token, user.name, server_name)
             if server is not None and server.pending == "stop":
                 restart = True  # what ends anyway is waited for
             if not restart:
-                await self._refuse_if_taken(user, environment_id, job, server)
-            elif job is not None:
-                await self._end(job, token)
+                await self._refuse_if_taken(user, environment_id, run, server)
+            elif run is not None:
+                await run.cancel(token)
             return await self._begin(
                 user,
                 token,
@@ -182,43 +162,41 @@ class Launches(LoggingConfigurable):
         Empty where there is none, or a restart of the service has forgotten it: then the hub
         itself knows who asked.
         """
-        job = self._at(user.name, server_name)
-        mine = job is not None and job.launch.environment_id == environment_id
-        return job.client_ip if job is not None and mine else ""
+        run = self._at(user.name, server_name)
+        mine = run is not None and run.launch.environment_id == environment_id
+        return run.client_ip if run is not None and mine else ""
 
     async def get(self, user: User, launch_id: str, *, token: str | None = None) -> Launch:
         """Return a launch; with the person's token one that a restart left waiting goes on.
 
         Raises NotFound.
         """
-        job = self._jobs.get(launch_id)
-        launch = job.launch if job else await self._store.fetch_launch(launch_id)
+        run = self._runs.get(launch_id)
+        launch = run.launch if run else await self._store.fetch_launch(launch_id)
         if launch is None or (launch.user != user.name and not user.admin):
             raise NotFound("There is no such launch.")
-        if job is not None and token and launch.user == user.name:
-            return self._resume(job, token)
+        if run is not None and token and launch.user == user.name:
+            run.go_on(token)
         return launch
 
     async def watch(self, user: User, launch_id: str) -> AsyncIterator[Launch]:
         """Yield the launch now and at each change; ends after it has finished."""
         launch = await self.get(user, launch_id)
-        job = self._jobs.get(launch_id)
-        while job is not None:
-            changed = job.changed
-            yield job.launch
-            if job.launch.state.finished:
-                return
-            await changed.wait()
-        yield launch
+        run = self._runs.get(launch_id)
+        if run is None:
+            yield launch
+            return
+        async for seen in run.watch():
+            yield seen
 
     async def cancel(self, user: User, launch_id: str, token: str) -> Launch:
         """Stop a launch, and the server that it is starting; a finished one stays as it is."""
         launch = await self.get(user, launch_id)
-        job = self._jobs.get(launch_id)
-        if job is None or launch.state.finished:
+        run = self._runs.get(launch_id)
+        if run is None:
             return launch
-        await self._end(job, token)
-        return job.launch
+        await run.cancel(token)
+        return run.launch
 
     async def servers(self, user: User, token: str) -> tuple[Server, ...]:
         """Return the person's servers that run, with their environments."""
@@ -250,22 +228,22 @@ class Launches(LoggingConfigurable):
             lock = self._places[place] = asyncio.Lock()
         return lock
 
-    def _at(self, user: str, server_name: str) -> _Job | None:
-        jobs = (job for job in self._jobs.values() if job.place == (user, server_name))
-        return next((job for job in jobs if not job.launch.state.finished), None)
+    def _at(self, user: str, server_name: str) -> LaunchRun | None:
+        runs = (run for run in self._runs.values() if run.place == (user, server_name))
+        return next((run for run in runs if not run.finished), None)
 
     async def _refuse_if_taken(
-        self, user: User, environment_id: str, job: _Job | None, server: HubServer | None
+        self, user: User, environment_id: str, run: LaunchRun | None, server: HubServer | None
     ) -> None:
-        taken_by = job.launch.environment_id if job else server and server.environment_id
-        if (job is None and server is None) or taken_by == environment_id:
+        taken_by = run.launch.environment_id if run else server and server.environment_id
+        if (run is None and server is None) or taken_by == environment_id:
             return
         other, shown = None, "something else"
         if taken_by:
             with contextlib.suppress(NotFound):
                 name = (await self._environments.get(user, taken_by)).name
                 other, shown = {"id": taken_by, "name": name}, f"“{name}”"
-        server_name = job.launch.server_name if job else server.name if server else ""
+        server_name = run.launch.server_name if run else server.name if server else ""
         which = f"Your server “{server_name}”" if server_name else "Your server"
         raise Conflict(
             f"{which} already runs {shown}. Open it, restart it with this environment, "
@@ -290,7 +268,6 @@ class Launches(LoggingConfigurable):
         restart: bool,
         client_ip: str,
     ) -> Launch:
-        now = utc_now()
         launch = Launch(
             id=new_id(),
             environment_id=environment.id,
@@ -298,18 +275,17 @@ class Launches(LoggingConfigurable):
             server_name=server_name,
             path=environment.path if path is None else path,
             state=LaunchState.PENDING,
-            created=now,
+            created=utc_now(),
             message="Waiting to begin.",
         )
         if server is not None and server.ready and not restart:
-            launch = _ready(launch, _url_in(server.url, environment, path), now)
+            launch = as_ready(launch, _url_in(server.url, environment, path))
             await self._store.insert_launch(launch)
             return launch
         launch = await self._with_build(user, environment, launch)
         await self._store.insert_launch(launch)
-        again = restart and server is not None
-        job = self._jobs[launch.id] = _Job(launch, user, restart=again, client_ip=client_ip)
-        self._carry_on(job, lambda: self._run(job, token))
+        run = self._make_run(launch, restart=restart and server is not None, client_ip=client_ip)
+        run.go_on(token)
         return launch
 
     async def _with_build(self, user: User, environment: Environment, launch: Launch) -> Launch:
@@ -327,184 +303,6 @@ class Launches(LoggingConfigurable):
         if latest is None:
             raise Conflict("The environment has no build to start from. Build it again.")
         return replace(launch, build_id=latest.build.id, message="Waiting for the build.")
-
-    def _resume(self, job: _Job, token: str) -> Launch:
-        """Carry on a launch that nobody carries on, now that there is a token."""
-        if job.task is None and not job.launch.state.finished:
-            self._carry_on(job, lambda: self._run(job, token))
-        return job.launch
-
-    # --- Carrying on ---------------------------------------------------------------------------------
-
-    def _carry_on(self, job: _Job, work: Callable[[], Awaitable[None]]) -> None:
-        job.task = self._tasks.spawn(self._guard(job, work), name=f"launch {job.launch.id}")
-
-    async def _guard(self, job: _Job, work: Callable[[], Awaitable[None]]) -> None:
-        """Finish the launch whatever happens, save when the service stops."""
-        try:
-            await work()
-        except BinderError as error:
-            await self._fail(job, error.error_code, error.message)
-        except TimeoutError:
-            await self._fail(job, "timed_out", "The start took too long. Try again.")
-        except Exception:
-            self.log.exception("Launch %s failed", job.launch.id)
-            await self._fail(
-                job, "error", "The launch failed. An administrator finds why in the log."
-            )
-        finally:
-            if job.launch.state.finished:
-                self._jobs.pop(job.launch.id, None)
-
-    async def _run(self, job: _Job, token: str) -> None:
-        async with asyncio.timeout(self.build_limit_seconds):
-            await self._wait_for_build(job)
-        async with asyncio.timeout(self.start_limit_seconds):
-            await self._show(job, state=LaunchState.STARTING, message="Starting the server.")
-            user, name = job.place
-            if job.restart:
-                await self._hub.stop_server(token, user, name)
-                job.restart = False
-            with contextlib.suppress(Conflict):  # it runs by now: what follows says as what
-                await self._hub.start_server(token, user, name, _options_of(job.launch))
-            await self._follow(job, token)
-
-    async def _wait_for_build(self, job: _Job) -> None:
-        """Return once the environment has something to start from."""
-        build_id = job.launch.build_id
-        if build_id is None or job.launch.state is not LaunchState.PENDING:
-            return
-        async for seen in self._builds.watch(build_id):
-            if isinstance(seen, Build):
-                await self._show_build(job, seen)
-            elif seen.events:
-                message = seen.events[-1].message.strip()
-                await self._show(job, message=message or job.launch.message)
-        build = await self._builds.fetch_build(build_id)
-        if build.state is not BuildState.BUILT:
-            reason = build.reason
-            raise BuildFailed(
-                reason.message if reason else "The build was cancelled.",
-                code=f"build_{build.state}",
-            )
-
-    async def _show_build(self, job: _Job, build: Build) -> None:
-        standing = await self._builds.standing(build)
-        percent = 0
-        if standing.expected_seconds and standing.elapsed_seconds:
-            share = standing.elapsed_seconds / standing.expected_seconds
-            percent = min(round(BUILD_SHARE * share), BUILD_SHARE - 5)
-        if standing.queue_position:
-            message = f"Waiting for the build: number {standing.queue_position} in the queue."
-        else:
-            message = f"Build: {build.phase}."
-        await self._show(job, progress=max(percent, job.launch.progress), message=message)
-
-    async def _follow(self, job: _Job, token: str) -> None:
-        """Mirror what the hub says until the server is ready. Raises HubError when it fails."""
-        user, name = job.place
-        floor = job.launch.progress
-        async for seen in self._hub.watch_progress(token, user, name):
-            if seen.failed:
-                message = seen.message.removeprefix("Spawn failed: ")
-                raise HubError(message or "The server did not start.", code="start_failed")
-            percent = seen.progress or 0
-            scaled = floor + percent * (99 - floor) // 100
-            await self._show(
-                job,
-                progress=max(scaled, job.launch.progress),
-                message=seen.message or job.launch.message,
-            )
-        await self._check_ready(job, token)
-
-    async def _check_ready(self, job: _Job, token: str) -> None:
-        """Hold the hub's word against its list of servers: a cancelled start says ready, too."""
-        user, name = job.place
-        server = await self._hub.fetch_server(token, user, name)
-        if server is None or not server.ready:
-            raise HubError("The server ended while it was starting.", code="start_failed")
-        if server.environment_id != job.launch.environment_id:
-            raise Conflict("Another server of that name was started meanwhile.", code="superseded")
-        now = utc_now()
-        await self._finish(job, _ready(job.launch, server.url, now))
-        changes: Mapping[str, Any] = {"launched": now}
-        await self._store.update_environment(job.launch.environment_id, changes, at=now)
-
-    async def _settle(self, job: _Job) -> None:
-        """Find out, with the service's own token, what became of a start that nobody followed."""
-        user, name = job.place
-        token = self._hub.api_token
-        try:
-            server = await self._hub.fetch_server(token, user, name)
-        except (NotAllowed, NotFound):
-            # The service may not look: the person's next request brings a token.
-            job.task = None
-            return
-        if server is None or server.environment_id != job.launch.environment_id:
-            await self._fail(
-                job,
-                "interrupted",
-                "The service was restarted before the server was. Launch it again.",
-            )
-            return
-        async with asyncio.timeout(self.start_limit_seconds):
-            await self._follow(job, token)
-
-    # --- Ending --------------------------------------------------------------------------------------
-
-    async def _end(self, job: _Job, token: str) -> None:
-        """Cancel a launch and stop the server that it was starting."""
-        was_starting = job.launch.state is LaunchState.STARTING
-        if job.task is not None:
-            job.task.cancel()
-            await asyncio.gather(job.task, return_exceptions=True)
-        if job.launch.state.finished:
-            return
-        message = "Cancelled."
-        if was_starting:
-            try:
-                await self._hub.stop_server(token, *job.place)
-            except BinderError as error:
-                message = f"Cancelled, but the server could not be stopped: {error.message}"
-        await self._finish(job, replace(job.launch, state=LaunchState.CANCELLED, message=message))
-        self._jobs.pop(job.launch.id, None)
-
-    async def _fail(self, job: _Job, code: str, message: str) -> None:
-        reason = Reason(code, message)
-        failed = replace(job.launch, state=LaunchState.FAILED, message=message, reason=reason)
-        await self._finish(job, failed)
-
-    async def _finish(self, job: _Job, launch: Launch) -> None:
-        launch = replace(launch, finished=launch.finished or utc_now())
-        await self._store.update_launch(launch)
-        job.show(launch)
-
-    async def _show(self, job: _Job, **changes: Any) -> None:
-        """Show a change to watchers; only a new state is worth a place in the store."""
-        before, launch = job.launch, replace(job.launch, **changes)
-        if launch.state is not before.state:
-            await self._store.update_launch(launch)
-        if launch != before:
-            job.show(launch)
-
-
-def _ready(launch: Launch, url: str, now: datetime) -> Launch:
-    return replace(
-        launch,
-        state=LaunchState.READY,
-        progress=100,
-        message="The server is ready.",
-        url=url,
-        finished=now,
-    )
-
-
-def _options_of(launch: Launch) -> dict[str, str]:
-    """Return the server's options: never an image, only what the service can be asked about."""
-    options = {"environment": launch.environment_id}
-    if launch.path:
-        options["path"] = launch.path
-    return options
 
 
 def _url_in(server_url: str, environment: Environment, path: str | None) -> str:

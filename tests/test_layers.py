@@ -34,6 +34,7 @@ LAYERS = {
         "buildrun",
         "cleanup",
         "launches",
+        "launchrun",
         "content",
         "analytics",
     },

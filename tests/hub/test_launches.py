@@ -17,7 +17,7 @@ from jupyterhub.utils import random_port
 from traitlets.config import Config
 
 from jupyterhub_binder.app import JupyterHubBinder
-from jupyterhub_binder.errors import Conflict, HubError, NotAllowed, NotFound
+from jupyterhub_binder.errors import Conflict, HubError, NotAllowed, NotFound, StoreUnavailable
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.model import (
     ContentMode,
@@ -266,6 +266,24 @@ async def test_a_start_that_the_hub_refuses_ends_the_launch_in_its_words(
     assert launch.state is LaunchState.FAILED
     assert "not on this machine any more" in launch.message
     assert launch.reason is not None
+
+
+async def test_a_launch_ends_as_it_ended_though_the_database_fails_for_a_moment(
+    stack: Stack, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = await stack.environment(ada, fail_at="building")
+    update, failed = stack.app.store.update_launch, []
+
+    async def fails_once(launch: Launch) -> None:
+        if launch.state.finished and not failed:
+            failed.append(launch.id)
+            raise StoreUnavailable("The disk is full.")
+        await update(launch)
+
+    monkeypatch.setattr(stack.app.store, "update_launch", fails_once)
+    launch = await stack.ended(ada, await stack.launch(ada, environment))
+    assert failed == [launch.id]
+    assert (await stack.app.launches.get(User(ada.name), launch.id)) == launch
 
 
 async def test_a_launch_is_its_persons_own(stack: Stack, ada: Person) -> None:
