@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -111,6 +112,37 @@ class SingleFlight(Generic[K, T]):
 
 async def _run(ask: Callable[[], Awaitable[T]]) -> T:
     return await ask()
+
+
+class Full(Exception):
+    """So many wait for a turn already that another one is sent away."""
+
+
+class Turns(Generic[K]):
+    """Lets each key do a few things at once; more of them wait, and very many are refused.
+
+    With a person's name for a key nobody holds up the others.
+    """
+
+    def __init__(self, at_once: int, *, waiting: int) -> None:
+        self._at_once = at_once
+        self._most = at_once + waiting
+        self._places: dict[K, tuple[asyncio.Semaphore, list[None]]] = {}
+
+    @asynccontextmanager
+    async def take(self, key: K) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it. Raises Full."""
+        semaphore, here = self._places.setdefault(key, (asyncio.Semaphore(self._at_once), []))
+        if len(here) >= self._most:
+            raise Full
+        here.append(None)
+        try:
+            async with semaphore:
+                yield
+        finally:
+            here.pop()
+            if not here:
+                self._places.pop(key, None)
 
 
 class TaskSet:

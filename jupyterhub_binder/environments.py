@@ -7,7 +7,8 @@ undo, and which build a server starts from. Queues and runs no build itself: `bu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -16,7 +17,7 @@ from typing import Any
 from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
-from jupyterhub_binder.aio import SingleFlight, TaskSet
+from jupyterhub_binder.aio import Full, SingleFlight, TaskSet, Turns
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.clock import utc_now
@@ -55,6 +56,7 @@ from jupyterhub_binder.slugs import is_id, new_id, repository_key, safe_name
 from jupyterhub_binder.store import Store
 
 _PAGE = 200
+_WAITING_QUESTIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,15 @@ class Environments(LoggingConfigurable):
         help="Seconds for which a deleted environment can be restored; then it is gone.",
     ).tag(config=True)
 
+    max_questions_per_user = Integer(
+        4,
+        min=1,
+        help="""For how many repositories at once one person may have hosts asked; others wait.
+
+        So that nobody who asks for many large or slow ones holds up everybody.
+        """,
+    ).tag(config=True)
+
     def __init__(
         self,
         *,
@@ -121,6 +132,7 @@ class Environments(LoggingConfigurable):
         self.backend = backend
         self.builds = builds
         self._tasks = TaskSet(self.log)
+        self._turns: Turns[str] = Turns(self.max_questions_per_user, waiting=_WAITING_QUESTIONS)
         self._ensuring: SingleFlight[tuple[str, Spec], Environment] = SingleFlight()
 
     async def start(self) -> None:
@@ -135,13 +147,14 @@ class Environments(LoggingConfigurable):
 
     async def preview(self, user: User, link: Link) -> Preview:
         """Find out what would be built of a link. Raises what providers and fetch raise."""
-        link, resolved = await self.providers.resolve_link(link)
         commit, recipe = None, Recipe()
-        if self.backend.needs_checkout:
-            async with self.fetcher.peek(resolved) as peek:
-                commit = peek.commit
-                recipe = await asyncio.to_thread(read_recipe, peek.path)
-        assessment = self.backend.assess(recipe, {})
+        async with self._asking(user):
+            link, resolved = await self.providers.resolve_link(link)
+            if self.backend.needs_checkout:
+                async with self.fetcher.peek(resolved) as peek:
+                    commit = peek.commit
+                    recipe = await asyncio.to_thread(read_recipe, peek.path)
+            assessment = await asyncio.to_thread(self.backend.assess, recipe, {})
         repository = repository_key(resolved.spec)
         return Preview(
             link=link,
@@ -240,6 +253,22 @@ class Environments(LoggingConfigurable):
             "builds": Limit(self.builds.max_active_per_user, self.builds.count_active(user.name)),
         }
 
+    @asynccontextmanager
+    async def _asking(self, user: User) -> AsyncIterator[None]:
+        """Hold one of a person's turns to ask hosts. Raises LimitReached."""
+        try:
+            async with self._turns.take(user.name):
+                yield
+        except Full:
+            raise LimitReached(
+                "You are asking for too many repositories at once. Wait for the answers.",
+                detail={"limit": self.max_questions_per_user + _WAITING_QUESTIONS},
+            ) from None
+
+    async def _resolve_link(self, user: User, link: Link) -> tuple[Link, Resolved]:
+        async with self._asking(user):
+            return await self.providers.resolve_link(link)
+
     # --- Making and changing ----------------------------------------------------------------
 
     async def create(
@@ -258,7 +287,7 @@ class Environments(LoggingConfigurable):
         """
         _require_can_build(user)
         chosen = self.backend.clean_options(options or {})
-        link, resolved = await self.providers.resolve_link(link)
+        link, resolved = await self._resolve_link(user, link)
         now = utc_now()
         environment = Environment(
             id=new_id(),
@@ -290,7 +319,7 @@ class Environments(LoggingConfigurable):
         What is there already is followed to what its ref is now. Raises as `create`.
         """
         _require_can_build(user)
-        link, resolved = await self.providers.resolve_link(link)
+        link, resolved = await self._resolve_link(user, link)
         place = (user.name, resolved.spec)
         return await self._ensuring.do(place, lambda: self._find_or_create(user, link, resolved))
 
@@ -378,7 +407,8 @@ class Environments(LoggingConfigurable):
         link = Link(environment.spec)
         if ref is not None:
             link = self.providers.at_ref(link, ref)
-        resolved = await self.providers.resolve(link.spec, fresh=True)
+        async with self._asking(user):
+            resolved = await self.providers.resolve(link.spec, fresh=True)
         wish = await self.builds.prepare(resolved, environment.options, user=user, force=force)
         environment, request = await self.store.request_build(environment.id, wish)
         self.builds.accept(request.build)

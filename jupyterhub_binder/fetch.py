@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +57,9 @@ _PEEK_AT = """\
 """
 """Which files a peek brings, as git's sparse checkout writes it."""
 
+_LATEST_SECONDS = 253_370_764_800
+"""The year 9999: what comes after it Python has no time for."""
+
 _MISSING = ("not our ref", "unadvertised object", "not advertised", "no such remote ref")
 
 
@@ -94,6 +98,9 @@ class Fetcher(LoggingConfigurable):
         a repository send all of it, so this is more than the files need.
         """,
     ).tag(config=True)
+    peeks_at_once = Integer(
+        8, min=1, help="How many looks at configuration files may be under way; others wait."
+    ).tag(config=True)
     free_bytes = Integer(
         2**30,
         min=0,
@@ -109,6 +116,7 @@ class Fetcher(LoggingConfigurable):
     def __init__(self, *, git: Git, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.git = git
+        self._peeks = asyncio.Semaphore(self.peeks_at_once)
 
     async def checkout(
         self, resolved: Resolved, into: Path, *, on_line: Callable[[str], None] = _no_line
@@ -133,6 +141,11 @@ class Fetcher(LoggingConfigurable):
         Raises as `checkout`. Links are as the repository has them: whoever reads must not
         follow them out.
         """
+        async with self._peeks, self._peek(resolved) as peek:
+            yield peek
+
+    @asynccontextmanager
+    async def _peek(self, resolved: Resolved) -> AsyncIterator[Peek]:
         root = self.temporary_root or None
         folder = Path(tempfile.mkdtemp(prefix="jupyterhub-binder-peek-", dir=root))
         try:
@@ -313,9 +326,9 @@ class _Work:
         )
 
     async def _commit(self) -> Commit:
-        out = await self._local("log", "-1", "--no-show-signature", "--format=%H%n%cI%n%s")
+        out = await self._local("log", "-1", "--no-show-signature", "--format=%H%n%ct%n%s")
         sha, time, subject = out.split("\n", 2)
-        return Commit(sha, subject.strip()[:500], datetime.fromisoformat(time))
+        return Commit(sha, subject.strip()[:500], _read_time(time))
 
     def too_large(self) -> FetchFailed:
         return FetchFailed(
@@ -330,6 +343,12 @@ class _Work:
             "that this hub fetches.",
             code="repository_too_large",
         )
+
+
+def _read_time(text: str) -> datetime:
+    """Return a commit's time; 1970 where whoever committed wrote one that cannot be."""
+    seconds = int(text) if re.fullmatch(r"[0-9]{1,11}", text) else 0
+    return datetime.fromtimestamp(seconds if seconds < _LATEST_SECONDS else 0, UTC)
 
 
 def _measure(folder: Path) -> tuple[int, int, int]:

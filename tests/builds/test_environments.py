@@ -5,8 +5,8 @@ import pytest
 
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.errors import Conflict, LimitReached, NotAllowed, NotFound
-from jupyterhub_binder.model import BuildState, ContentMode, Environment, User
-from tests.builds.conftest import ADMIN, ALICE, BOB
+from jupyterhub_binder.model import BuildState, ContentMode, Environment, Link, Spec, User
+from tests.builds.conftest import ADMIN, ALICE, BOB, until
 
 
 async def test_others_do_not_see_it_and_an_admin_does(service):
@@ -192,3 +192,28 @@ async def test_asking_again_for_the_same_adds_nothing(service):
     await service.finished(environment.latest.build.id)
     again = await service.environments.build(ALICE, environment.id)
     assert again.latest.number == 1
+
+
+async def test_nobody_has_hosts_asked_for_everybody(service, monkeypatch):
+    asked, answer = [], asyncio.Event()
+    resolve_link = service.environments.providers.resolve_link
+
+    async def ask(link, **more):
+        asked.append(link.spec.repo)
+        await answer.wait()
+        return await resolve_link(link, **more)
+
+    monkeypatch.setattr(service.environments.providers, "resolve_link", ask)
+    links = [Link(Spec("gh", f"org/alice-{number}", "main")) for number in range(105)]
+    asking = [asyncio.create_task(service.environments.preview(ALICE, link)) for link in links]
+    await until(lambda: sum(task.done() for task in asking) == 1)
+    refused = next(task for task in asking if task.done())
+    assert isinstance(refused.exception(), LimitReached)
+    bobs = asyncio.create_task(
+        service.environments.preview(BOB, Link(Spec("gh", "org/bob", "main")))
+    )
+    await until(lambda: "org/bob" in asked)
+    assert len(asked) == service.environments.max_questions_per_user + 1
+    answer.set()
+    await bobs
+    await asyncio.gather(*asking, return_exceptions=True)

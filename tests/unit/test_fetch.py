@@ -488,3 +488,37 @@ async def test_a_redirect_during_the_fetch_is_not_followed(
     finally:
         server.hook = None
     assert not any("target" in line for line in server.requests)
+
+
+@pytest.mark.parametrize(
+    "date", ["253402300800 +0000", "99999999999999 +0000", "1700000000 +9999", "1700000000 +2400"]
+)
+async def test_commit_of_a_time_that_cannot_be_is_fetched(
+    fetcher: Fetcher, server: GitServer, into: Path, date: str
+):
+    repo = server.make_repo(f"odd/time-{date.replace(' +', '-')}", {"README.md": "hi"})
+    tree = repo.git("rev-parse", "HEAD^{tree}").strip()
+    text = f"tree {tree}\nauthor x <y> {date}\ncommitter x <y> {date}\n\nodd\n"
+    sha = repo.git("hash-object", "-t", "commit", "-w", "--literally", "--stdin", stdin=text)
+    repo.git("update-ref", "refs/heads/odd", sha.strip())
+    commit = await fetcher.checkout(await resolve(fetcher, repo, "odd"), into)
+    assert commit.time.year in (1970, 2023)
+
+
+async def test_looks_at_many_repositories_wait_for_each_other(
+    git: Git, server: GitServer, tmp_path
+):
+    fetcher = Fetcher(git=git, free_bytes=0, temporary_root=str(tmp_path), peeks_at_once=2)
+    resolved = await resolve(fetcher, server.make_repo("many/one", {"README.md": "hi"}))
+    open_now, most = 0, 0
+
+    async def look() -> None:
+        nonlocal open_now, most
+        async with fetcher.peek(resolved):
+            open_now += 1
+            most = max(most, open_now)
+            await asyncio.sleep(0)
+            open_now -= 1
+
+    await asyncio.gather(*(look() for _ in range(6)))
+    assert most <= 2
