@@ -14,8 +14,6 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from os import environ
 from pathlib import Path
 from typing import Any
@@ -30,13 +28,14 @@ from traitlets.config import Application, Config
 from traitlets.config.application import catch_config_error
 
 from jupyterhub_binder._version import __version__
-from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.backends import backend_class, loadable_backends
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.cleanup import Cleanup
 from jupyterhub_binder.environments import Environments
-from jupyterhub_binder.errors import ConfigurationError, StoreUnavailable
+from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.fetch import Fetcher
 from jupyterhub_binder.git import Git
+from jupyterhub_binder.health import Health
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.launches import Launches
 from jupyterhub_binder.providers import Providers
@@ -47,15 +46,11 @@ from jupyterhub_binder.web.context import Services, Traffic
 from jupyterhub_binder.web.events import Streams
 from jupyterhub_binder.web.pages import make_page_settings
 
-BACKENDS = "jupyterhub_binder.backends"
-"""The group of entry points by which a site adds a backend of its own."""
-
 CONFIG_VARIABLE = "JUPYTERHUB_BINDER_CONFIG"
 """The environment variable by which the hub's configuration sets ours: JSON, class to traits."""
 
 _BODY_BYTES = 1024 * 1024
 _DRAIN_SECONDS = 5.0
-_HEALTH_SECONDS = 5.0
 _ACCESS_SCOPE = "access:services!service=binder"
 
 
@@ -223,7 +218,7 @@ class JupyterHubBinder(Application):
     @catch_config_error
     def initialize(self, argv: list[str] | None = None) -> None:
         """Read the command line and the configuration file; the command line wins."""
-        self.classes = [type(self), *_configurables(), *_loadable_backends()]
+        self.classes = [type(self), *_configurables(), *loadable_backends()]
         self.parse_command_line(argv)
         if self.generate_config:
             return
@@ -317,7 +312,7 @@ class JupyterHubBinder(Application):
         self.git = Git(parent=self)
         self.providers = await _started(stack, Providers(parent=self, git=self.git))
         self.fetcher = Fetcher(parent=self, git=self.git)
-        self.build_backend = await _started(stack, self._make_backend())
+        self.build_backend = await _started(stack, backend_class(self.backend)(parent=self))
         self.providers.buildable = lambda: self.build_backend.provider_prefixes
         self.builds = self._make_builds()
         self.hub = await _started(stack, HubClient(parent=self))
@@ -354,19 +349,6 @@ class JupyterHubBinder(Application):
             hub_auth.access_scopes = {_ACCESS_SCOPE}
         return hub_auth
 
-    def _make_backend(self) -> BuildBackend:
-        points = _backend_points()
-        if self.backend not in points:
-            raise ConfigurationError(
-                f"JupyterHubBinder.backend is {self.backend!r}; there are {', '.join(points)}."
-            )
-        try:
-            return points[self.backend].load()(parent=self)
-        except ImportError as error:
-            raise ConfigurationError(
-                f"JupyterHubBinder.backend: {self.backend} cannot be loaded: {error}"
-            ) from error
-
     def _make_builds(self) -> Builds:
         builds = Builds(
             parent=self, store=self.store, backend=self.build_backend, fetcher=self.fetcher
@@ -388,7 +370,7 @@ class JupyterHubBinder(Application):
             launches=self.launches,
             streams=streams,
             traffic=traffic,
-            health=self.health,
+            health=Health(store=self.store, backend=self.build_backend).check,
             base_url=self.base_url,
             hub_url=self.hub_auth.hub_host + self.hub_auth.hub_prefix,
             named_servers=self.named_servers,
@@ -419,38 +401,6 @@ class JupyterHubBinder(Application):
         server.add_sockets(sockets)
         self.port = sockets[0].getsockname()[1]
         stack.push_async_callback(_stop_listening, server, streams, traffic)
-
-    # --- Health -----------------------------------------------------------------------------
-
-    async def health(self) -> Mapping[str, str | None]:
-        """Return each part's name to None, or to what is wrong with it; asked every few seconds."""
-        asked, answer = self._health
-        if time.monotonic() - asked > _HEALTH_SECONDS:
-            answer = {
-                "database": await self._database_health(),
-                "backend": await self._backend_health(),
-            }
-            self._health = (time.monotonic(), answer)
-        return answer
-
-    _health: tuple[float, Mapping[str, str | None]] = (float("-inf"), {})
-
-    async def _database_health(self) -> str | None:
-        try:
-            async with asyncio.timeout(_HEALTH_SECONDS):
-                await self.store.list_active_builds()
-        except TimeoutError:
-            return "The database does not answer."
-        except StoreUnavailable as error:
-            return error.message
-        return None
-
-    async def _backend_health(self) -> str | None:
-        try:
-            async with asyncio.timeout(_HEALTH_SECONDS):
-                return await self.build_backend.health()
-        except TimeoutError:
-            return f"The {self.backend} backend does not answer."
 
 
 async def _started(stack: contextlib.AsyncExitStack, part: Any) -> Any:
@@ -493,17 +443,6 @@ def _configurables() -> list[type[Any]]:
         HubClient,
         HubOAuth,
     ]
-
-
-def _backend_points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=BACKENDS)}
-
-
-def _loadable_backends() -> Iterator[type[BuildBackend]]:
-    """Yield the backends whose options can be shown; another's trouble is not everybody's."""
-    for point in _backend_points().values():
-        with contextlib.suppress(ImportError):
-            yield point.load()
 
 
 def _derive(secret: str, purpose: str) -> bytes:

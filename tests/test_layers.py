@@ -33,6 +33,7 @@ LAYERS = {
         "buildqueue",
         "buildrun",
         "cleanup",
+        "health",
         "launches",
         "launchrun",
         "content",
