@@ -450,7 +450,9 @@ async def _fetch_addresses(remote: Remote) -> list[str]:
             raise UpstreamUnavailable(
                 f"{remote.host} could not be looked up just now: try again later."
             ) from None
-        raise RepositoryNotFound(f"There is no host called {remote.host}.") from None
+        raise RepositoryNotFound(
+            f"This hub finds no host called {remote.host}.", code="host_not_found"
+        ) from None
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 

@@ -12,13 +12,17 @@ import threading
 import time
 from pathlib import Path
 
+from jupyterhub_binder.demo.containers import CONTAINERS, FOLDERS, LABEL, ContainerSettings
 from jupyterhub_binder.demo.hub import MARK
 from jupyterhub_binder.demo.state import ADMIN, DemoState
 from jupyterhub_binder.hubconfig import configure
 
 c = get_config()  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
 
-state = DemoState.load(Path(os.environ[MARK]))
+told = os.environ.get(f"{MARK}_CONTAINERS")
+containers = ContainerSettings.from_json(told) if told else None
+backend = CONTAINERS if containers else FOLDERS
+state = DemoState.load(Path(os.environ[MARK]), backend=backend)
 port, hub_port, proxy_port, service_port = os.environ[f"{MARK}_PORTS"].split(",")
 
 
@@ -37,7 +41,8 @@ threading.Thread(target=_end_with_the_demonstration, daemon=True).start()
 # --- The hub, on this machine alone -------------------------------------------------------------
 
 c.JupyterHub.bind_url = f"http://127.0.0.1:{port}/"
-c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{hub_port}/"
+hub_ip = containers.hub_ip if containers else "127.0.0.1"
+c.JupyterHub.hub_bind_url = f"http://{hub_ip}:{hub_port}/"
 c.JupyterHub.db_url = f"sqlite:///{state.hub / 'jupyterhub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(state.hub / "cookie_secret")
 c.JupyterHub.allow_named_servers = True
@@ -60,25 +65,51 @@ c.SharedPasswordAuthenticator.admin_password = state.admin_password
 c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {ADMIN}
 
-# --- Servers: processes of whoever runs the demonstration ----------------------------------------
+# --- Servers: containers, or processes of whoever runs the demonstration -------------------------
 
-c.SimpleLocalProcessSpawner.home_dir_template = str(state.homes / "{username}")
-c.Spawner.environment = {MARK: str(state.folder)}
-# A server that hangs in its own end is not waited for as long as JupyterHub would.
-c.LocalProcessSpawner.interrupt_timeout = 10
-c.LocalProcessSpawner.term_timeout = 5
-c.Spawner.args = ["--allow-root"] if os.getuid() == 0 else []
+if containers:
+    c.DockerSpawner.cmd = ["jupyterhub-singleuser"]
+    c.DockerSpawner.prefix = containers.name
+    c.DockerSpawner.volumes = {f"{containers.name}-{{username}}": "/home/jovyan"}
+    c.DockerSpawner.extra_create_kwargs = {"labels": {LABEL: containers.name}}
+    c.DockerSpawner.remove = True
+    c.Spawner.hub_connect_url = f"http://{containers.hub_name}:{hub_port}"
+    c.Spawner.http_timeout = 120
+else:
+    c.SimpleLocalProcessSpawner.home_dir_template = str(state.homes / "{username}")
+    c.Spawner.environment = {MARK: str(state.folder)}
+    # A server that hangs in its own end is not waited for as long as JupyterHub would.
+    c.LocalProcessSpawner.interrupt_timeout = 10
+    c.LocalProcessSpawner.term_timeout = 5
+    c.Spawner.args = ["--allow-root"] if os.getuid() == 0 else []
 
 # --- Binder ---------------------------------------------------------------------------------------
 
+images = (
+    {
+        "buildpack": "debian",
+        "base_image": containers.base_image,
+        "image_prefix": f"{containers.name}/",
+        "work_dir": str(state.service / "repo2docker"),
+    }
+    if containers
+    else {}
+)
+
 configure(
     c,
+    backend=backend,
     state_dir=state.service,
     environments_root=state.environments,
-    spawner_class="simple",
+    spawner_class="binder-docker" if containers else "simple",
     port=int(service_port),
     service_environment={MARK: str(state.folder)},
     service_config={
+        "JupyterHubBinder": {
+            "example_url": state.example_url,
+            "example_name": "a year of daylight",
+        },
+        "Repo2DockerBackend": images,
         # The example lies on this machine; other repositories come by https, as anywhere.
         "Git": {"protocols": ["https", "file"], "file_roots": [str(state.repositories)]},
     },

@@ -46,12 +46,18 @@ _FRESH_SECONDS = 30
 _SERVERS_TIMEOUT_SECONDS = 3.0
 
 _HINTS = {
-    "not_understood": "Copy the address of the repository, or of a file in it, from your browser.",
     "ref_not_found": "Look at the repository's branches and tags; upper and lower case count.",
+    "host_not_found": "Check the spelling. It may be the hub that has no way to that host.",
     "repository_not_found": "Check the spelling. Private repositories cannot be built here yet.",
     "upstream_unavailable": "The host may be busy. Try again in a minute.",
 }
 _REF_WORDS = {"branch": "Branch", "tag": "Tag", "commit": "Commit", "version": "Version"}
+_SAID = {
+    "": "",
+    "saved": "Saved.",
+    "newest": "This is the newest commit already, and it is built.",
+}
+"""What a page says of the form that led to it."""
 _HEADLINES = {401: "Signed out", 403: "Not allowed", 404: "Not found", 429: "Too much at once"}
 
 
@@ -90,6 +96,9 @@ def make_page_settings(
 
 class PageHandler(BaseHandler):
     """A page in the hub's frame, for somebody who is signed in."""
+
+    back = ""
+    """Where a page that says what went wrong leads back to."""
 
     @property
     def pages(self) -> PageSettings:
@@ -154,6 +163,7 @@ class PageHandler(BaseHandler):
             page_title=_HEADLINES.get(status_code, "Error"),
             headline=_HEADLINES.get(status_code, "That did not work"),
             message=problem.message,
+            back=self.back if status_code != 404 else "",
             request_id=self.request_id if status_code >= 500 else "",
         )
 
@@ -247,10 +257,10 @@ class EnvironmentsPage(PageHandler):
         if not deleted:
             return {}
         try:
-            environment = await self.services.environments.get(self.me, deleted)
+            environment = await self.services.environments.get_deleted(self.me, deleted)
         except NotFound:
-            return {"deleted": deleted} if deleted.isalnum() else {}
-        return {"deleted": deleted, "deleted_name": environment.name} if environment.deleted else {}
+            return {}
+        return {"deleted": deleted, "deleted_name": environment.name}
 
     def _url(self, search: str, order: str, offset: int) -> str:
         given = {"search": search, "order": order if order != "recent" else "", "offset": offset}
@@ -382,8 +392,6 @@ class EnvironmentPage(PageHandler):
         """Show it."""
         environments = self.services.environments
         environment = await environments.get(self.me, environment_id)
-        if environment.deleted is not None:
-            raise NotFound("This environment is deleted.")
         history = await environments.history(self.me, environment_id, limit=HISTORY_SIZE)
         (item,) = await self.fetch_views([environment])
         self.render_page(
@@ -391,6 +399,7 @@ class EnvironmentPage(PageHandler):
             page_title=environment.name,
             page_state=item.pill.kind,
             item=item,
+            said=_SAID[query_choice(self, "said", tuple(_SAID))],
             history=history,
             builds=[
                 BuildView(request.build, None, environment, request) for request in history.items
@@ -403,6 +412,7 @@ class EnvironmentAction(PageHandler):
 
     async def post(self, environment_id: str, action: str) -> None:
         """Do one thing, and show the page that it leads to."""
+        self.back = self._page(environment_id)
         act = getattr(self, f"_{action}")
         self.redirect(await act(environment_id), status=303)
 
@@ -414,7 +424,7 @@ class EnvironmentAction(PageHandler):
             path=self.form.path("path"),
             content=self.form.choice("content", ContentMode),
         )
-        return self._page(environment_id)
+        return f"{self._page(environment_id)}?said=saved"
 
     async def _build(self, environment_id: str) -> str:
         environment = await self.services.environments.build(
@@ -423,7 +433,8 @@ class EnvironmentAction(PageHandler):
             ref=self.form.text("ref", most=250) or None,
             force=self.form.text("force", most=5) == "1",
         )
-        return page_of_newest_build(self.prefix, environment)
+        page = page_of_newest_build(self.prefix, environment)
+        return f"{page}?said=newest" if page == self.back else page
 
     async def _choose(self, environment_id: str) -> str:
         number = self.form.text("number", most=10, required=True) or ""
@@ -472,6 +483,7 @@ class BuildCancel(PageHandler):
 
     async def post(self, build_id: str) -> None:
         """Withdraw this person's wish for the build."""
+        self.back = f"{self.prefix}builds/{build_id}"
         await self.services.builds.cancel(build_id, user=self.me)
         self.redirect(f"{self.prefix}builds/{build_id}", status=303)
 
@@ -489,6 +501,7 @@ class LaunchNewPage(PageHandler):
 
     async def post(self, environment_id: str) -> None:
         """Start it."""
+        self.back = f"{self.prefix}environments/{environment_id}"
         await start_launch(
             self,
             environment_id,

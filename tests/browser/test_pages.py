@@ -190,6 +190,42 @@ async def test_environment_is_renamed_where_its_title_stands(hub: LiveHub, open_
     await expect(page.locator(".b-name")).to_contain_text(HOSTILE_NAME)
 
 
+async def test_settings_are_saved_and_refused_where_they_stand(hub: LiveHub, open_page: OpenPage):
+    page: Page = await open_page()
+    made = await make_built(page, hub.make_repository("settings"), "Settings")
+    await page.goto(f"{hub.binder}environments/{made['id']}")
+    opens = page.get_by_label("Opens this file or folder")
+    await opens.fill("../outside")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator("#toasts")).to_contain_text("inside the repository")
+    await opens.fill("notes//first.ipynb")
+    await page.get_by_role("button", name="Save").click()
+    await expect(opens).to_have_value("notes/first.ipynb")
+    await expect(page.locator("#toasts")).to_contain_text("Saved")
+    await page.reload()
+    await expect(opens).to_have_value("notes/first.ipynb")
+
+
+async def test_update_without_a_newer_commit_says_so(hub: LiveHub, open_page: OpenPage):
+    page: Page = await open_page()
+    made = await make_built(page, hub.make_repository("newest"), "Newest")
+    await page.goto(f"{hub.binder}environments/{made['id']}")
+    await page.get_by_role("button", name="Update to the newest commit").click()
+    await expect(page.get_by_text("This is the newest commit already")).to_be_visible()
+    await page.reload()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Newest")
+    await expect(page.locator("#said")).to_have_count(0)
+
+
+async def test_repository_without_a_page_is_no_link(hub: LiveHub, open_page: OpenPage):
+    page: Page = await open_page()
+    await make_built(page, hub.make_repository("pageless"), "Pageless")
+    await page.goto(hub.binder)
+    await page.locator(".b-menu summary").click()
+    await expect(page.get_by_role("link", name="Builds and settings")).to_be_visible()
+    await expect(page.get_by_role("link", name="Open the repository")).to_have_count(0)
+
+
 async def test_earlier_build_is_chosen_again(hub: LiveHub, open_page: OpenPage):
     page: Page = await open_page()
     made = await make_built(page, hub.make_repository("history"), "History")
@@ -226,12 +262,18 @@ async def test_everything_works_without_scripts(hub: LiveHub, open_page: OpenPag
     await page.get_by_label("Name", exact=True).fill("Plainer")
     await page.get_by_role("button", name="Rename").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Plainer")
+    await expect(page.locator("#said")).to_have_text("Saved.")
+    await page.get_by_label("Opens this file or folder").fill("../outside")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator(".lead")).to_contain_text("inside the repository")
+    await page.get_by_role("link", name="Back").click()
     await page.get_by_role("link", name=re.compile("Build 1")).click()
     await expect(page.locator("#lines .b-ln").first).to_be_visible()
     await page.goto(hub.binder)
     await row.locator("summary").click()
     await row.get_by_role("button", name="Delete").click()
     await expect(page.locator(".b-item")).to_have_count(0)
+    await expect(page.locator(".b-flash")).to_contain_text("Deleted Plainer.")
     await page.get_by_role("button", name="Undo").click()
     await expect(row).to_contain_text("Plainer")
 

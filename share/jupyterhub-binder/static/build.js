@@ -72,7 +72,7 @@ async function finish(last) {
   follow.hidden = true;
   await refresh().catch(() => {});
   showPhaseTimes();
-  if (last.reason?.seq && !log.marked) log.point(last.reason.seq, 0);
+  if (last.state === "failed" && last.reason?.seq && !log.marked) log.point(last.reason.seq, 0);
   log.settle();
   if (startedHere) announce();
 }

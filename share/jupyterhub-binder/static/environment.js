@@ -43,19 +43,43 @@ field.addEventListener("keydown", (event) => {
   rename.open = false;
   rename.querySelector("summary")?.focus();
 });
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const button = form.querySelector("button");
-  try {
+form.addEventListener("submit", (event) =>
+  send(event, "Renamed", async () => {
     await call("PATCH", `environments/${id}`, { name: field.value });
     rename.open = false;
     await refresh();
-    toast("Renamed", { seconds: 2 });
+  }),
+);
+
+const settings = /** @type {HTMLFormElement} */ (byId("settings"));
+const path = /** @type {HTMLInputElement} */ (settings.elements.namedItem("path"));
+const content = /** @type {HTMLSelectElement} */ (settings.elements.namedItem("content"));
+settings.addEventListener("submit", (event) =>
+  send(event, "Saved", async () => {
+    const wanted = { path: path.value, content: content.value };
+    path.value = (await call("PATCH", `environments/${id}`, wanted)).path;
+  }),
+);
+
+/**
+ * Send a form without leaving the page, and say how that went.
+ * @param {SubmitEvent} event
+ * @param {string} done what to say then
+ * @param {() => Promise<void>} work
+ */
+async function send(event, done, work) {
+  event.preventDefault();
+  const button = event.submitter;
+  if (button?.getAttribute("aria-busy") === "true") return;
+  button?.setAttribute("aria-busy", "true");
+  try {
+    await work();
+    toast(done, { seconds: 2 });
   } catch (error) {
     complain(error);
   }
   button?.removeAttribute("aria-busy");
-});
+}
 
 onKeys({
   r: () => {
@@ -68,6 +92,8 @@ onKeys({
   },
 });
 
+// What was said once is not said again after a reload.
+if (byId("said")) history.replaceState(null, "", location.pathname);
 if (isUnfinished()) setTimeout(wake, 1500);
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) wake();
