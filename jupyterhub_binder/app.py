@@ -72,12 +72,15 @@ class JupyterHubBinder(Application):
     Everything else is set in that call, in jupyterhub_binder_config.py, or here by
     --Class.trait=value.
     """
-    examples = """
-    jupyterhub-binder serve --generate-config        write a file of all options, explained
-    jupyterhub-binder serve -f /etc/binder.py        serve with the options of a file
-    jupyterhub-binder serve --backend=fake --debug   try the pages without building anything
-    jupyterhub-binder serve --help-all               every option there is
-    """
+    # traitlets strips the text before it looks for a common indent: there must be none.
+    examples = "\n".join(
+        (
+            "jupyterhub-binder serve --generate-config        write a file of all options, explained",
+            "jupyterhub-binder serve -f /etc/binder.py        serve with the options of a file",
+            "jupyterhub-binder serve --backend=fake --debug   try the pages without building anything",
+            "jupyterhub-binder serve --help-all               every option there is",
+        )
+    )
     raise_config_file_errors = True
 
     aliases = {

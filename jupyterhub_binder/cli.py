@@ -58,6 +58,11 @@ Exit status:
   130  interrupted with Ctrl-C; what was begun goes on
 """
 
+_HINTS = {
+    "server_running": "--restart stops it first; --server-name NAME starts another beside it.",
+}
+"""What the terminal's way out of an error is, by its code."""
+
 
 # --- What the commands share ------------------------------------------------------------------
 
@@ -95,6 +100,8 @@ class Session:
             click.echo(json.dumps({"error": {"code": code, "message": str(error)}}), err=True)
         else:
             self.err.print(Text.assemble(("Error: ", "bold red"), plain(error)))
+            if code in _HINTS:
+                self.err.print(_HINTS[code])
 
     def say(self, text: str, style: str = "") -> None:
         """Tell the person something that is not the result."""
@@ -153,8 +160,9 @@ def hub_command(function: Callable[..., None]) -> Any:
         "--hub",
         envvar="JUPYTERHUB_BINDER_HUB",
         required=True,
+        show_envvar=True,
         metavar="URL",
-        help="The hub's address, or any page of it.  [env: JUPYTERHUB_BINDER_HUB]",
+        help="The hub's address, or any page of it.",
     )
     @click.option(
         "--token-file",
@@ -177,7 +185,7 @@ def hub_command(function: Callable[..., None]) -> Any:
 )
 @click.version_option(__version__, prog_name="jupyterhub-binder")
 def main() -> None:
-    r"""Environments of your own on a JupyterHub, built from a repository's URL.
+    """Environments of your own on a JupyterHub, built from a repository's URL.
 
     \b
     Try it here, without a hub of your own:
@@ -189,7 +197,7 @@ def main() -> None:
       export JUPYTERHUB_BINDER_TOKEN=...       # from the hub's page Token
       jupyterhub-binder build https://github.com/binder-examples/requirements --wait
       jupyterhub-binder launch requirements
-    """
+    """  # noqa: D301 - Click wants the character
 
 
 # --- Here -------------------------------------------------------------------------------------
@@ -221,7 +229,22 @@ def serve(arguments: tuple[str, ...]) -> None:
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: one that is free.")
 @click.option("--check", is_flag=True, help="Do the whole job without a person, then stop.")
-def demo(state: Path | None, port: int, check: bool) -> None:
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "repo2docker", "venv"]),
+    default="auto",
+    show_default=True,
+    help="repo2docker: container images and Docker. venv: folders and processes of this machine. "
+    "auto: containers where Docker answers and has the base image, or can pull it.",
+)
+@click.option(
+    "--base-image",
+    metavar="IMAGE",
+    default="",
+    help="What images are built from: a Debian with Python 3, venv and pip.  "
+    "[default: docker.io/library/python:3.12-bookworm]",
+)
+def demo(state: Path | None, port: int, check: bool, backend: str, base_image: str) -> None:
     """Run a hub with binder on this machine, with an example to try.
 
     It answers on 127.0.0.1 alone, stays until Ctrl-C, and leaves no process behind. With
@@ -230,7 +253,9 @@ def demo(state: Path | None, port: int, check: bool) -> None:
     """
     from jupyterhub_binder.demo import run_demo
 
-    raise SystemExit(run_demo(state=state, port=port, check=check))
+    raise SystemExit(
+        run_demo(state=state, port=port, check=check, backend=backend, base_image=base_image)
+    )
 
 
 @main.command()
@@ -248,13 +273,13 @@ def demo(state: Path | None, port: int, check: bool) -> None:
 def doctor(
     hub: str | None, token_file: str | None, state: Path, port: int | None, as_json: bool
 ) -> None:
-    r"""Check this machine, and a hub, for what builds and launches need.
+    """Check this machine, and a hub, for what builds and launches need.
 
     \b
     Examples:
       jupyterhub-binder doctor
       jupyterhub-binder doctor --state /srv/binder --hub https://hub.example.org
-    """
+    """  # noqa: D301 - Click wants the character
     from jupyterhub_binder.doctor import examine
 
     session = Session(hub or "", _read_token(token_file) if hub else "", as_json)
@@ -280,7 +305,7 @@ def doctor(
 @click.option("--wait", is_flag=True, help="Show the log and wait until the build has ended.")
 @hub_command
 def build(session: Session, link: str, wait: bool, **options: Any) -> None:
-    r"""Make an environment out of LINK and build it.
+    """Make an environment out of LINK and build it.
 
     LINK is what you would paste: a repository's page on GitHub or GitLab, at a branch or a file
     if you like, a gist, org/repository, or any https git URL. The environment's id is printed.
@@ -290,7 +315,7 @@ def build(session: Session, link: str, wait: bool, **options: Any) -> None:
       jupyterhub-binder build https://github.com/binder-examples/requirements --wait
       jupyterhub-binder build my-analysis --again --ref v2.0
       id=$(jupyterhub-binder build org/repository) && jupyterhub-binder launch "$id"
-    """
+    """  # noqa: D301 - Click wants the character
     session.run(lambda client: _build(session, client, link, wait, **options))
 
 
@@ -299,7 +324,7 @@ def build(session: Session, link: str, wait: bool, **options: Any) -> None:
 @click.option("--all", "everyone", is_flag=True, help="Everyone's, for an admin of the hub.")
 @hub_command
 def list_(session: Session, search: str, everyone: bool) -> None:
-    r"""List my environments, the most recently used first.
+    """List my environments, the most recently used first.
 
     SEARCH narrows the list. Into a pipe go tab-separated lines: id, name, state, repository, ref.
 
@@ -307,7 +332,7 @@ def list_(session: Session, search: str, everyone: bool) -> None:
     Examples:
       jupyterhub-binder list
       jupyterhub-binder list --json | jq -r '.[] | select(.state == "failed") | .name'
-    """
+    """  # noqa: D301 - Click wants the character
     session.run(lambda client: _list(session, client, search, everyone))
 
 
@@ -319,7 +344,7 @@ def list_(session: Session, search: str, everyone: bool) -> None:
 @click.option("--no-wait", is_flag=True, help="Do not wait until the server answers.")
 @hub_command
 def launch(session: Session, environment: str, no_wait: bool, **options: Any) -> None:
-    r"""Start a server in ENVIRONMENT, an id or a name, and print its address.
+    """Start a server in ENVIRONMENT, an id or a name, and print its address.
 
     An environment that is not built yet is built first.
 
@@ -327,7 +352,7 @@ def launch(session: Session, environment: str, no_wait: bool, **options: Any) ->
     Examples:
       jupyterhub-binder launch requirements
       jupyterhub-binder launch my-analysis --server-name second --path lab/tree/index.ipynb
-    """
+    """  # noqa: D301 - Click wants the character
     session.run(lambda client: _launch(session, client, environment, no_wait, options))
 
 
@@ -337,7 +362,7 @@ def launch(session: Session, environment: str, no_wait: bool, **options: Any) ->
 @click.option("--after", type=click.IntRange(0), default=0, help="Only lines after this one.")
 @hub_command
 def logs(session: Session, build_or_environment: str, follow: bool, after: int) -> None:
-    r"""Print the log of a build, or of an environment's newest build.
+    """Print the log of a build, or of an environment's newest build.
 
     With --follow the exit status is the build's: 0 built, 1 failed, 6 cancelled. With --json
     every line is an object with seq, time, phase and message.
@@ -346,7 +371,7 @@ def logs(session: Session, build_or_environment: str, follow: bool, after: int) 
     Examples:
       jupyterhub-binder logs -f my-analysis
       jupyterhub-binder logs my-analysis | grep -i error
-    """
+    """  # noqa: D301 - Click wants the character
     session.run(lambda client: _logs(session, client, build_or_environment, follow, after))
 
 
@@ -475,9 +500,13 @@ async def _logs(
 
 
 async def _cancel(session: Session, client: BinderClient, name: str) -> None:
-    build = await client.cancel_build(await find_build(client, name))
+    build = await client.build(await find_build(client, name))
+    if build["state"] in ("built", "failed", "cancelled"):
+        session.result(build, f"There is nothing to cancel: the build has ended, {build['state']}.")
+        return
+    build = await client.cancel_build(build["id"])
     left = "" if build["state"] == "cancelled" else " Somebody else still waits for it."
-    session.result(build, f"Cancelled.{left}" if left or build["state"] == "cancelled" else "")
+    session.result(build, f"Cancelled.{left}")
 
 
 if __name__ == "__main__":

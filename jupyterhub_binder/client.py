@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -193,7 +194,8 @@ class BinderClient:
         return self._read(response, text)
 
     def _unreachable(self, error: BaseException) -> Unreachable:
-        why = str(error) or "no answer in time"
+        failed = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        why = getattr(failed, "strerror", "") or str(failed) or "no answer in time"
         return Unreachable(f"{self.url} cannot be reached: {why}")
 
     def _read(self, response: aiohttp.ClientResponse, text: str) -> Json:
@@ -207,6 +209,9 @@ class BinderClient:
 
     def _refused(self, response: aiohttp.ClientResponse, data: Any) -> ApiError:
         error = data.get("error") if isinstance(data, dict) else None
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            what = "The hub does not accept this token; its page Token makes a new one."
+            return ApiError(what, http_status=401, code="not_signed_in")
         if isinstance(error, dict):
             return ApiError(
                 str(error.get("message", "")),

@@ -86,7 +86,7 @@ class Service:
         self.requests.append((request.method, request.path))
         known = request.headers.get("Authorization") == f"Bearer {TOKEN}"
         if not known and "/services/" in request.path:
-            return _error(403, "not_allowed", "The token is not one of this hub.")
+            return _error(401, "not_signed_in", "Sign in, or send a valid token.")
         return await handler(request)
 
     async def _hub(self, request: web.Request) -> web.Response:

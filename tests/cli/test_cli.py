@@ -145,13 +145,28 @@ def test_cancel_says_so(run, service: Service) -> None:
 
 def test_wrong_token_exits_with_4(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUPYTERHUB_BINDER_TOKEN", "wrong")
-    assert run("list").exit_code == 4
+    done = run("list")
+    assert done.exit_code == 4
+    assert "its page Token makes a new one" in done.stderr
+
+
+def test_missing_hub_is_named_with_its_variable(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JUPYTERHUB_BINDER_HUB")
+    done = run("list")
+    assert done.exit_code == 2
+    assert "JUPYTERHUB_BINDER_HUB" in done.stderr
+
+
+def test_cancel_of_an_ended_build_says_that_it_has_ended(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    assert "has ended, built" in run("cancel", "daylight").stdout
 
 
 def test_hub_that_is_not_there_exits_with_3(run) -> None:
     done = run("list", "--hub", "http://127.0.0.1:9/")
     assert done.exit_code == 3
     assert "cannot be reached" in done.stderr
+    assert "ssl:default" not in done.stderr
 
 
 def test_missing_token_exits_with_2_and_says_where_to_get_one(
@@ -197,7 +212,10 @@ def test_every_command_teaches_by_help() -> None:
     for name, command in main.commands.items():
         assert command.help, name
         if name != "serve":
-            assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
+            done = CliRunner().invoke(main, [name, "--help"])
+            assert done.exit_code == 0
+            assert "\\b" not in done.stdout
+    assert "\n    jupyterhub-binder demo\n" in CliRunner().invoke(main, ["--help"]).stdout
 
 
 def test_terminal_shows_colours_and_the_log(service: Service) -> None:
