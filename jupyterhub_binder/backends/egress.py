@@ -28,6 +28,7 @@ _SOCKET = Path("/run/egress/socket")
 _HELPER = Path("/run/egress-helper.py")
 _CHUNK = 65_536
 _CONNECT_SECONDS = 20
+_MOST_CONNECTIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ class Egress:
         tasks = TaskSet(self._log)
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if len(tasks) >= _MOST_CONNECTIONS:  # each takes two of the service's open files
+                writer.transport.abort()
+                return
             tasks.spawn(self._serve(reader, writer), name="egress")
 
         listening = await asyncio.start_unix_server(accept, sock=server)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import aclosing, suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tornado.iostream import StreamClosedError
 
 from jupyterhub_binder.clock import isoformat
+from jupyterhub_binder.errors import LimitReached
 from jupyterhub_binder.model import BuildEvent
 from jupyterhub_binder.web.base import APIHandler
 from jupyterhub_binder.web.parse import query_integer, whole_number
@@ -58,12 +60,30 @@ def encode_named(name: str, value: Any) -> bytes:
 class Streams:
     """The streams that are open now; closing ends them all, so that the service can stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_per_user: int = 250) -> None:
+        self._most_per_user = most_per_user
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open: Counter[str] = Counter()
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    @contextmanager
+    def place(self, user_name: str) -> Iterator[None]:
+        """Hold one of a person's places. Raises LimitReached when all are taken."""
+        if self._open[user_name] >= self._most_per_user:
+            raise LimitReached(
+                "You follow too many things at once. Close some pages.",
+                detail={"limit": self._most_per_user, "used": self._open[user_name]},
+            )
+        self._open[user_name] += 1
+        try:
+            yield
+        finally:
+            self._open[user_name] -= 1
+            if not self._open[user_name]:
+                del self._open[user_name]
 
     async def run(self, task: asyncio.Task[None]) -> None:
         """Wait for a stream's end; whatever ends the waiting ends the stream."""
@@ -106,7 +126,16 @@ class EventsHandler(APIHandler):
     async def send_events(
         self, source: AsyncIterator[T], encode: Callable[[T], Awaitable[bytes]]
     ) -> None:
-        """Send what the iterator yields, encoded, with a heartbeat in between."""
+        """Send what the iterator yields, encoded, with a heartbeat in between.
+
+        Raises LimitReached before anything is sent.
+        """
+        with self.services.streams.place(self.me.name):
+            await self._send_events(source, encode)
+
+    async def _send_events(
+        self, source: AsyncIterator[T], encode: Callable[[T], Awaitable[bytes]]
+    ) -> None:
         self.set_header("Content-Type", "text/event-stream; charset=UTF-8")
         self.set_header("Cache-Control", "no-cache, no-transform")
         self.set_header("X-Accel-Buffering", "no")

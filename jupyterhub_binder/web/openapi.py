@@ -94,7 +94,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer="Preview",
         body="LinkBody",
         body_required=True,
-        errors=(400, 401, 403, 413, 415, 422, 503),
+        errors=(400, 401, 403, 413, 415, 422, 429, 503),
     ),
     Operation(
         "get",
@@ -205,7 +205,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Its log as it grows, and its state",
         media=SSE,
         query=("after", "_xsrf"),
-        errors=(400, *_READ),
+        errors=(400, *_READ, 429),
         more=_RESUME,
     ),
     Operation(
@@ -233,7 +233,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "A launch as it goes on",
         media=SSE,
         query=("_xsrf",),
-        errors=(400, *_READ),
+        errors=(400, *_READ, 429),
         more=_LAUNCH_EVENTS,
     ),
     Operation(

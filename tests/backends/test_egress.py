@@ -71,3 +71,21 @@ async def test_socket_may_be_deep_in_the_tree(tmp_path):
     folder = tmp_path / ("d" * 100)
     async with Egress(["*"], LOG).open(folder):
         assert (folder / "socket").is_socket()
+
+
+async def test_one_step_takes_few_of_the_services_open_files(tmp_path):
+    async with Egress(["pypi.org"], LOG).open(tmp_path / "way"):
+        path = str(tmp_path / "way" / "socket")
+        opened = [await asyncio.open_unix_connection(path) for _ in range(130)]
+        cut = [asyncio.create_task(reader.read()) for reader, _ in opened]
+        async with asyncio.timeout(10):
+            while sum(task.done() for task in cut) < 30:
+                await asyncio.wait(
+                    [task for task in cut if not task.done()], return_when=asyncio.FIRST_COMPLETED
+                )
+        assert sum(task.done() for task in cut) == 30
+        for task in cut:
+            task.cancel()
+        for _, writer in opened:
+            writer.close()
+        await asyncio.gather(*cut, return_exceptions=True)

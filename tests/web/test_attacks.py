@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -110,3 +111,24 @@ def test_a_log_as_text_has_no_control_of_either_kind() -> None:
 
     hostile = "a\x9b2Jb\x1b]0;title\x07c\x85d\u2028e"
     assert plain_text((BuildEvent(1, utc_now(), Phase.BUILDING, hostile),)) == "abcde\n"
+
+
+async def test_one_person_follows_so_many_things_and_another_still_can(
+    person: Person, service: JupyterHubBinder, git_repo: GitRepo, monkeypatch
+) -> None:
+    monkeypatch.setattr(service.streams, "_most_per_user", 2)
+    slow = {"fake": {"hang_at": "building"}}
+    paths = {}
+    for name in ("ada", "bob"):
+        made = await person(name)(
+            "POST", "api/v1/environments", {"url": git_repo.url, "options": slow}
+        )
+        paths[name] = f"api/v1/builds/{made.json['latest']['id']}/events"
+    async with person("ada").events(paths["ada"]), person("ada").events(paths["ada"]):
+        refused = await person("ada")("GET", paths["ada"])
+        assert (refused.status, refused.code) == (429, "limit_reached")
+        async with person("bob").events(paths["bob"]):
+            pass
+    async with asyncio.timeout(10):
+        while service.streams._open:
+            await asyncio.sleep(0.01)
