@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -65,8 +66,15 @@ class Repo2DockerKit(Kit):
             *(str(path) for path in (work.iterdir() if work.exists() else ())),
             *processes_under(work),
             *self.ask("image", "ls", "--quiet", f"{self.prefix}building"),
-            *self.ask("ps", "--all", "--quiet"),
+            *self._containers(),
         ]
+
+    def _containers(self) -> list[str]:
+        # Docker's first builder ends a build that was cut off by itself, a moment later.
+        deadline = time.monotonic() + 30
+        while (found := self.ask("ps", "--all", "--quiet")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
 
     def ask(self, *words: str) -> list[str]:
         command = [self.program, *words]
