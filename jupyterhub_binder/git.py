@@ -50,6 +50,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\\]")
 _OLDEST = (2, 37)
 _PORTS = {"https": 443, "http": 80, "file": 0}
 _TRUST = ("GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _METADATA = frozenset({"168.63.129.16"})
 """Public addresses that are a cloud's own, seen from inside of it."""
 
@@ -125,8 +126,11 @@ def _canonical_host(host: str) -> str:
 def is_public(address: str) -> bool:
     """Say whether an IP address is one of the internet's, however it is wrapped."""
     ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and (inner := _wrapped(ip)) is not None:
-        ip = inner
+    if isinstance(ip, ipaddress.IPv6Address):
+        if (inner := _wrapped(ip)) is not None:
+            ip = inner
+        elif ip not in _GLOBAL_UNICAST:  # what is there wraps others, or is a site's own
+            return False
     return ip.is_global and not ip.is_multicast and str(ip) not in _METADATA
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import socket
@@ -22,6 +21,7 @@ from typing import Any
 from jupyterhub_binder.aio import TaskSet
 from jupyterhub_binder.backends import egress_inside
 from jupyterhub_binder.backends.sandbox import Mount
+from jupyterhub_binder.git import is_public
 
 _PORT = 3128
 _SOCKET = Path("/run/egress/socket")
@@ -101,7 +101,7 @@ class Egress:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = [str(address[4][0]) for address in found]
-        if host not in self._hosts and not all(map(_is_public, addresses)):
+        if host not in self._hosts and not all(map(is_public, addresses)):
             raise _Refused(f"{host} is not a public address")
         return await asyncio.open_connection(addresses[0], port)
 
@@ -131,11 +131,6 @@ def _target(head: bytes) -> tuple[str, int]:
     if not host or not all(c.isalnum() or c in ".-" for c in host) or not host.isascii():
         raise _Refused("The name of the host is not one")
     return host.lower().rstrip("."), int(port)
-
-
-def _is_public(address: str) -> bool:
-    plain = ipaddress.ip_address(address.partition("%")[0])
-    return plain.is_global and not plain.is_multicast
 
 
 async def _relay(

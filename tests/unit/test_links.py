@@ -236,6 +236,11 @@ def test_remotes_have_one_spelling():
         *("0.0.0.0", "255.255.255.255", "224.0.0.1", "168.63.129.16", "192.0.2.1"),
         *("::1", "::", "fe80::1", "fe80::1%eth0", "fd00:ec2::254", "ff02::1"),
         *("::ffff:127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1"),
+        "::127.0.0.1",
+        "fec0::1",
+        "64:ff9b:1::7f00:1",
+        "::ffff:0:127.0.0.1",
+        "5f00::1",
     ],
 )
 def test_addresses_that_are_not_of_the_internet_are_known(address: str):
