@@ -30,6 +30,8 @@ Say = Callable[[BackendOutput], Awaitable[None]]
 
 _KEPT_LINES = 300
 _WATCH_SECONDS = 2.0
+_FREE_BYTES = 2**30
+_FREE_FILES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Steps:
     def __init__(self, workspace: Workspace, settings: Settings) -> None:
         self._workspace = workspace
         self._settings = settings
-        self._too_big = False
+        self._stopped: BuildFailed | None = None
         self.say: Say = _say_nothing
         """Takes what the build tells."""
         self.output: list[str] = []
@@ -169,22 +171,32 @@ class Steps:
                     del self.output[:-_KEPT_LINES]
                     await self.say(Line(Phase.BUILDING, plain))
         except ProcessFailed as error:
-            if self._too_big:
-                raise self._oversize() from error
+            if self._stopped:
+                raise self._stopped from error
             raise
         finally:
             for task in watch:
                 task.cancel()
 
     async def _watch_size(self, pgid: int) -> None:
-        """End a step that fills the disk."""
-        while self._settings.max_image_bytes:
+        """End a step that fills the disk, with bytes or with the names of files."""
+        while self._stopped is None:
             await asyncio.sleep(_WATCH_SECONDS)
-            usage = await asyncio.to_thread(measure, self._workspace.path)
-            if usage.size_bytes > 2 * self._settings.max_image_bytes:
-                self._too_big = True
-                signal_group(pgid, SIGKILL)
-                return
+            self._stopped = await asyncio.to_thread(self._why_to_stop)
+        signal_group(pgid, SIGKILL)
+
+    def _why_to_stop(self) -> BuildFailed | None:
+        most = self._settings.max_image_bytes
+        if most and measure(self._workspace.path).size_bytes > 2 * most:
+            return self._oversize()
+        disk = os.statvfs(self._workspace.path)
+        free_bytes, files = disk.f_bavail * disk.f_frsize, disk.f_files
+        if free_bytes < _FREE_BYTES or (files and disk.f_favail < _FREE_FILES):
+            return BuildFailed(
+                "The hub's disk is nearly full: ask its administrator to make room.",
+                code="disk_full",
+            )
+        return None
 
     async def check_size(self) -> None:
         """Raise BuildFailed if the environment is too big; when no step runs any more."""

@@ -181,6 +181,8 @@ def _lock_file(url: sa.URL) -> _FileLock | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(path.name + ".lock").open("w")
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # whatever its folder lets others do; what SQLite puts beside follows
     except OSError as error:
         raise ConfigurationError(
             f"JupyterHubBinder.database_url: {path} cannot be made: {error.strerror}"

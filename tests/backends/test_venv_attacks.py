@@ -257,6 +257,13 @@ async def test_environment_that_fills_the_disk_is_ended(tmp_path):
     assert [path for path in root_of(backend).iterdir() if not path.name.startswith(".")] == []
 
 
+async def test_build_that_would_leave_the_service_no_room_is_ended(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr("jupyterhub_binder.backends.venv_steps._FREE_BYTES", 2**60)
+    with pytest.raises(BuildFailed, match="nearly full") as failed:
+        await build(backend, tmp_path / "co", postBuild=script("sleep 1000\n"))
+    assert failed.value.error_code == "disk_full"
+
+
 async def test_process_that_takes_too_much_memory_is_refused_it(tmp_path):
     backend = make_backend(tmp_path, max_memory_bytes=4 * 2**30)
     await backend.start()

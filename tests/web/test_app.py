@@ -48,6 +48,22 @@ async def test_the_state_is_private(hub: FakeHub, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
 
 
+async def test_the_database_is_private_in_a_folder_that_is_not(
+    hub: FakeHub, tmp_path: Path
+) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o755)
+    app = make_app(hub, folder)
+    await app.start_service()
+    try:
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.glob("binder.*")}
+        del modes["binder.sqlite.lock"]
+        assert set(modes) >= {"binder.sqlite", "binder.sqlite-wal"}
+        assert set(modes.values()) == {0o600}
+    finally:
+        await app.stop_service()
+
+
 async def test_a_taken_port_is_said_and_nothing_is_left(hub: FakeHub, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -59,4 +59,5 @@ def _run_alembic(connection: sa.Connection, revision: str | None) -> None:
 
 def _copy_sqlite(source: Path, target: Path) -> None:
     with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        target.chmod(0o600)
         old.backup(new)
