@@ -483,6 +483,7 @@ class BuildCancel(PageHandler):
 
     async def post(self, build_id: str) -> None:
         """Withdraw this person's wish for the build."""
+        await self.services.environments.request_of(self.me, build_id)
         self.back = f"{self.prefix}builds/{build_id}"
         await self.services.builds.cancel(build_id, user=self.me)
         self.redirect(f"{self.prefix}builds/{build_id}", status=303)
