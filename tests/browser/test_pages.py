@@ -62,7 +62,7 @@ async def test_unknown_repository_is_refused_where_it_was_typed(hub: LiveHub, op
 
 async def test_build_only_leads_to_the_log(hub: LiveHub, open_page: OpenPage):
     page: Page = await open_page("new")
-    await page.get_by_label("Paste a link").fill(hub.make_repository("fake-progress/only"))
+    await page.get_by_label("Paste a link").fill(hub.make_repository("only/fake-progress"))
     await page.get_by_role("button", name="Build only").click()
     await expect(page).to_have_url(re.compile(r"/builds/\w+$"))
     await expect(page.locator("#follow")).to_have_text("following")
@@ -280,7 +280,7 @@ async def test_everything_works_without_scripts(hub: LiveHub, open_page: OpenPag
 
 async def test_nothing_scrolls_sideways_on_a_small_screen(hub: LiveHub, open_page: OpenPage):
     page: Page = await open_page(width=360)
-    made = await make_built(page, hub.make_repository("fake-hostile/small"), "W" * 200)
+    made = await make_built(page, hub.make_repository("small/fake-hostile"), "W" * 200)
     build = made["latest"]["id"]
     paths = ("", "new", f"environments/{made['id']}", f"builds/{build}")
     for path in (*paths, f"environments/{made['id']}/launch", "nothing-here"):
@@ -322,7 +322,7 @@ async def test_form_without_its_token_changes_nothing(hub: LiveHub, open_page: O
 
 async def test_launch_waits_for_its_build_and_can_be_cancelled(hub: LiveHub, open_page: OpenPage):
     page: Page = await open_page()
-    made = await build_of(page, hub, hub.make_repository("fake-hang/waits"))
+    made = await build_of(page, hub, hub.make_repository("waits/fake-hang"))
     await page.get_by_role("button", name="Launch when ready").click()
     await expect(page).to_have_url(re.compile(r"/launch/\w+$"))
     await expect(page.locator(".b-head .b-pill")).to_have_text("Waiting for the build")
@@ -336,7 +336,7 @@ async def test_launch_waits_for_its_build_and_can_be_cancelled(hub: LiveHub, ope
 async def test_second_launch_leaves_a_choice(hub: LiveHub, open_page: OpenPage):
     page: Page = await open_page()
     second = await make_built(page, hub.make_repository("second"), "Second")
-    url = hub.make_repository("fake-hang/first")
+    url = hub.make_repository("first/fake-hang")
     first = await call(page, "POST", "environments", {"url": url, "name": "First"})
     await call(page, "POST", f"environments/{first['id']}/launches", {})
     await page.goto(f"{hub.binder}environments/{second['id']}")
