@@ -1,4 +1,4 @@
-"""Small pieces of concurrency: a replayable broadcast, a single flight, a set of tasks."""
+"""Small pieces of concurrency: a replayable broadcast, a single flight, locks, turns, tasks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -112,6 +113,20 @@ class SingleFlight(Generic[K, T]):
 
 async def _run(ask: Callable[[], Awaitable[T]]) -> T:
     return await ask()
+
+
+class Locks(Generic[K]):
+    """One lock for each key, kept only while somebody holds it or waits for it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[K, asyncio.Lock] = WeakValueDictionary()
+
+    def __getitem__(self, key: K) -> asyncio.Lock:
+        """Return the key's lock."""
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock
 
 
 class Full(Exception):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from traitlets import Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder import buildqueue
-from jupyterhub_binder.aio import Lagged, TaskSet
+from jupyterhub_binder.aio import Lagged, Locks, TaskSet
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.buildlog import EventBatch
 from jupyterhub_binder.buildrun import BuildRun, RunLimits
@@ -32,6 +33,8 @@ from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import BuildWish
 
 _PAGE = 2_000
+_MOST_REPOSITORIES = 1_000
+"""Repositories whose earlier durations are remembered until the next build ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,26 @@ class Standing:
     """Since its start; None before."""
     people: int
     """How many people wait for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """All builds that are not finished."""
+
+    running: tuple[Build, ...]
+    """Those that began first come first."""
+    waiting: tuple[Build, ...]
+    """In the order in which they will begin."""
+
+
+class Met(StrEnum):
+    """How a wish for a build was met."""
+
+    BEGUN = "begun"
+    JOINED = "joined"
+    """The build was waiting or running for somebody else already."""
+    REUSED = "reused"
+    """It was there already."""
 
 
 class Builds(LoggingConfigurable):
@@ -113,9 +136,16 @@ class Builds(LoggingConfigurable):
         self._waiting: dict[str, BuildRun] = {}
         self._running: dict[str, BuildRun] = {}
         self._busy_keys: set[str] = set()
+        self.asking: Locks[str] = Locks()
+        """By a person's name: held from `prepare` to `accept`, so that their requests at once do
+        not exceed what one person may have."""
         self._durations: dict[str | None, tuple[float, ...]] = {}
         self._tasks = TaskSet(self.log)
         self._stopping = False
+        self.when_met: Callable[[Met], None] = lambda _: None
+        """Told of each wish, for whoever counts; must not raise."""
+        self.when_ended: Callable[[Build], None] = lambda _: None
+        """Told of each build that has ended, likewise."""
 
     def _make_run(self, build: Build) -> BuildRun:
         return BuildRun(
@@ -167,8 +197,8 @@ class Builds(LoggingConfigurable):
     ) -> BuildWish:
         """Say what a person wants built, and which finished build serves them already.
 
-        Nothing begins before the wish has been kept with its environment (`accept`).
-        Raises LimitReached.
+        Nothing begins before the wish has been kept with its environment (`accept`); hold
+        `asking` until then. Raises LimitReached.
         """
         key = self._key(resolved, options)
         now = utc_now()
@@ -233,8 +263,11 @@ class Builds(LoggingConfigurable):
         """Queue a build that the store has kept; one that is known or ended is left alone."""
         known = build.id in self._waiting or build.id in self._running
         if build.state is BuildState.PENDING and not known:
+            self.when_met(Met.BEGUN)
             self._waiting[build.id] = self._make_run(build)
             self._dispatch()
+        else:
+            self.when_met(Met.REUSED if build.state.finished else Met.JOINED)
 
     # --- Looking at a build ---------------------------------------------------------------
 
@@ -250,6 +283,12 @@ class Builds(LoggingConfigurable):
     def _find_run(self, build_id: str) -> BuildRun | None:
         run = self._waiting.get(build_id) or self._running.get(build_id)
         return None if run is None or run.ending else run
+
+    def queue(self) -> Queue:
+        """Return every build that waits or runs, whoever wants it."""
+        running = [run.build for run in self._running.values() if not run.ending]
+        waiting = [run.build for run in self._waiting.values() if not run.ending]
+        return Queue(tuple(running), tuple(buildqueue.in_order(waiting, running)))
 
     async def standing(self, build: Build) -> Standing:
         """Say how far a build is; all of it changes with time but for a finished build."""
@@ -272,11 +311,14 @@ class Builds(LoggingConfigurable):
 
     async def earlier_durations(self, repository: str | None) -> tuple[float, ...]:
         """Return the seconds of the newest successful builds of a repository, or of all."""
-        if repository not in self._durations:
-            self._durations[repository] = await self.store.list_durations(
+        known = self._durations
+        if repository not in known:
+            if len(known) >= _MOST_REPOSITORIES:
+                known.clear()
+            known[repository] = await self.store.list_durations(
                 repository, backend=self.backend.name
             )
-        return self._durations[repository]
+        return known[repository]
 
     async def fetch_log(
         self, build_id: str, *, after: int = 0, limit: int = 5000
@@ -290,8 +332,7 @@ class Builds(LoggingConfigurable):
         Lines come in order, each once; the last item is the finished Build, unless the service
         stops first. Raises NotFound.
         """
-        build = await self.fetch_build(build_id)
-        yield build
+        yield await self.fetch_build(build_id)
         while True:
             # One that is ending counts too: its last lines are on their way to the store.
             run = self._waiting.get(build_id) or self._running.get(build_id)
@@ -304,15 +345,14 @@ class Builds(LoggingConfigurable):
             try:
                 async for item in run.feed.read(position):
                     if isinstance(item, Build):
-                        build = item
                         yield item
+                        if item.state.finished:
+                            return
                     elif (batch := item.after(after)) is not None:
                         yield batch
                         after = batch.last
             except Lagged:
                 continue
-            if build.state.finished:
-                return
             break
         finished = await self.store.fetch_build(build_id)
         if finished is not None and finished.state.finished:
@@ -389,8 +429,9 @@ class Builds(LoggingConfigurable):
     def _ended(self, build: Build) -> None:
         """Forget a build that has ended; called by its run, before its watchers know."""
         self._waiting.pop(build.id, None)
-        self._durations.clear()
+        self._durations = {}  # anew, so that no question under way leaves an old answer
         self.log.info("Build %s ended: %s", build.id, build.state)
+        self.when_ended(build)
         self._dispatch()
 
 

@@ -303,14 +303,15 @@ class Environments(LoggingConfigurable):
             created=now,
             updated=now,
         )
-        wish = await self.builds.prepare(resolved, chosen, user=user) if build else None
-        kept = await self.store.insert_environment(
-            environment, wish, directories=directory_names(resolved), most=self.max_per_user
-        )
-        if kept is None:
-            raise await self._limit_reached(user)
-        if kept.latest is not None:
-            self.builds.accept(kept.latest.build)
+        async with self.builds.asking[user.name]:
+            wish = await self.builds.prepare(resolved, chosen, user=user) if build else None
+            kept = await self.store.insert_environment(
+                environment, wish, directories=directory_names(resolved), most=self.max_per_user
+            )
+            if kept is None:
+                raise await self._limit_reached(user)
+            if kept.latest is not None:
+                self.builds.accept(kept.latest.build)
         return kept
 
     async def ensure(self, user: User, link: Link) -> Environment:
@@ -409,9 +410,16 @@ class Environments(LoggingConfigurable):
             link = self.providers.at_ref(link, ref)
         async with self._asking(user):
             resolved = await self.providers.resolve(link.spec, fresh=True)
-        wish = await self.builds.prepare(resolved, environment.options, user=user, force=force)
-        environment, request = await self.store.request_build(environment.id, wish)
-        self.builds.accept(request.build)
+        return await self._request_build(user, environment, resolved, force=force)
+
+    async def _request_build(
+        self, user: User, environment: Environment, resolved: Resolved, *, force: bool = False
+    ) -> Environment:
+        options = environment.options
+        async with self.builds.asking[user.name]:
+            wish = await self.builds.prepare(resolved, options, user=user, force=force)
+            environment, request = await self.store.request_build(environment.id, wish)
+            self.builds.accept(request.build)
         return environment
 
     async def bring_back(self, user: User, environment_id: str) -> Environment:
@@ -426,10 +434,7 @@ class Environments(LoggingConfigurable):
             return environment
         _require_can_build(user)
         resolved = replace(current.build.resolved, spec=environment.spec)
-        wish = await self.builds.prepare(resolved, environment.options, user=user)
-        environment, request = await self.store.request_build(environment.id, wish)
-        self.builds.accept(request.build)
-        return environment
+        return await self._request_build(user, environment, resolved)
 
     async def choose(self, user: User, environment_id: str, number: int) -> Environment:
         """Start servers from build `number` from now on. Raises Conflict if it has no image."""

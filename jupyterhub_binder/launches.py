@@ -8,10 +8,8 @@ launch's way to a server that answers is in `launchrun`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -20,7 +18,7 @@ from urllib.parse import quote
 from traitlets import Float
 from traitlets.config import LoggingConfigurable
 
-from jupyterhub_binder.aio import TaskSet
+from jupyterhub_binder.aio import Locks, TaskSet
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.environments import Environments
@@ -76,10 +74,15 @@ class Launches(LoggingConfigurable):
         self._environments = environments
         self._hub = hub
         self._runs: dict[str, LaunchRun] = {}
-        self._places: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = (
-            weakref.WeakValueDictionary()
-        )
+        self._places: Locks[tuple[str, str]] = Locks()
+        """Held by whoever begins a server of a person's server name."""
         self._tasks = TaskSet(self.log)
+        self.when_ended: Callable[[Launch], None] = lambda _: None
+        """Told of each launch that has ended, for whoever counts; must not raise."""
+
+    def __len__(self) -> int:
+        """Count the launches that are under way."""
+        return len(self._runs)
 
     async def start(self) -> None:
         """Take up what an earlier run of the service left unfinished."""
@@ -106,6 +109,7 @@ class Launches(LoggingConfigurable):
 
     def _ended(self, launch: Launch) -> None:
         self._runs.pop(launch.id, None)
+        self.when_ended(launch)
 
     async def stop(self) -> None:
         """Let go of every launch; unfinished ones stay so in the store. May be called twice."""
@@ -133,7 +137,7 @@ class Launches(LoggingConfigurable):
         False; what `Environments` and `HubClient` raise.
         """
         environment = await self._environments.get(user, environment_id)
-        async with self._place(user.name, server_name):
+        async with self._places[user.name, server_name]:
             run = self._at(user.name, server_name)
             if run is not None and not restart and run.launch.environment_id == environment_id:
                 run.go_on(token)
@@ -220,14 +224,6 @@ class Launches(LoggingConfigurable):
 
     # --- Beginning ---------------------------------------------------------------------------------
 
-    def _place(self, user: str, server_name: str) -> asyncio.Lock:
-        """Return the lock that lets one request at a time begin a server of that name."""
-        place = (user, server_name)
-        lock = self._places.get(place)
-        if lock is None:
-            lock = self._places[place] = asyncio.Lock()
-        return lock
-
     def _at(self, user: str, server_name: str) -> LaunchRun | None:
         runs = (run for run in self._runs.values() if run.place == (user, server_name))
         return next((run for run in runs if not run.finished), None)
@@ -281,6 +277,7 @@ class Launches(LoggingConfigurable):
         if server is not None and server.ready and not restart:
             launch = as_ready(launch, _url_in(server.url, environment, path))
             await self._store.insert_launch(launch)
+            self.when_ended(launch)
             return launch
         launch = await self._with_build(user, environment, launch)
         await self._store.insert_launch(launch)

@@ -203,6 +203,14 @@ async def test_too_many_builds_of_one_person_are_refused_in_words(make_service):
     assert joined.state is not EnvironmentState.UNBUILT
 
 
+async def test_limit_of_one_person_holds_against_requests_at_once(make_service):
+    service = await make_service(max_running=1, max_active_per_user=2)
+    asked = [service.create(ref=f"v{number}", fake={"hang_at": "building"}) for number in range(6)]
+    made = await asyncio.gather(*asked, service.create(BOB), return_exceptions=True)
+    assert sum(isinstance(each, LimitReached) for each in made) == 4
+    assert service.builds.count_active("alice") == 2
+
+
 async def test_a_build_that_takes_too_long_is_ended(make_service):
     service = await make_service(time_limit_seconds=1)
     environment = await service.create(fake={"lines": 10**6, "lines_per_second": 50.0})
