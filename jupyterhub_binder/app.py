@@ -41,6 +41,7 @@ from jupyterhub_binder.launches import Launches
 from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.registry import Registry
 from jupyterhub_binder.store import Store
+from jupyterhub_binder.terminal import OneLineFormatter
 from jupyterhub_binder.web.application import make_application
 from jupyterhub_binder.web.context import Services, Traffic
 from jupyterhub_binder.web.events import Streams
@@ -208,6 +209,8 @@ class JupyterHubBinder(Application):
     @default("log_format")
     def _default_log_format(self) -> str:
         return "[%(levelname).1s %(asctime)s.%(msecs)03d %(name)s] %(message)s"
+
+    _log_formatter_cls = OneLineFormatter
 
     @default("logging_config")
     def _default_logging_config(self) -> dict[str, Any]:

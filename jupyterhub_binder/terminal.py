@@ -6,8 +6,11 @@ window's title or answer for the person; only colours and weights pass, and only
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import UTC, datetime
+
+from traitlets.config.application import LevelFormatter
 
 _ESCAPE = re.compile(
     r"""
@@ -42,6 +45,18 @@ def coloured(text: str) -> str:
         position = match.end()
     parts.append(_CONTROLS.sub("", text[position:]))
     return "".join(parts) + (_RESET if colours else "")
+
+
+class OneLineFormatter(LevelFormatter):
+    """Writes a message of a log on one line: nobody's words become lines of their own.
+
+    What git or a host said is among them; a stack trace that follows keeps its lines.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line, with escapes in the place of control characters."""
+        record.message = _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], record.message)
+        return super().formatMessage(record)
 
 
 def duration(seconds: float | None) -> str:

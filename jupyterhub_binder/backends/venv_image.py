@@ -104,7 +104,8 @@ class Folders:
 
     def ensure(self) -> None:
         """Make the folders; only the service may look into those of builds and of the cache."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        # Who knows an environment's key may read it; nobody need see which there are.
+        self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
         for folder in (self.building, self.deleted, self.cache):
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)

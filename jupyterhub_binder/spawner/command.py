@@ -17,6 +17,8 @@ CONTENT_VARIABLE = "JUPYTERHUB_BINDER_CONTENT"
 RUN_CONTENT = f"import os; exec(os.environ.pop({CONTENT_VARIABLE!r}))"
 """What Python runs of that variable."""
 
+_LONGEST_PATH = 1000
+
 PROGRAM = "jupyterhub-singleuser"
 _SERVERS = {PROGRAM, "jupyter-labhub"}
 
@@ -33,7 +35,7 @@ def content_script() -> str:
 def content_arguments(
     spec: EnvironmentSpec, sources: Iterable[str], *, path: object = None
 ) -> list[str]:
-    """Return the script's arguments; a `path` that is text wins over the environment's own.
+    """Return the script's arguments; a `path` that can be one wins over the environment's own.
 
     The files come from the first of `sources` that is there.
     """
@@ -43,8 +45,13 @@ def content_arguments(
         f"--mode={spec.content}",
         f"--origin={spec.repo_url}",
         f"--ref={spec.resolved_ref}",
-        f"--path={path if isinstance(path, str) else spec.path}",
+        f"--path={path if _is_path(path) else spec.path}",
     ]
+
+
+def _is_path(value: object) -> bool:
+    """Say whether what a person sent can be a command's argument: no NUL, not endless."""
+    return isinstance(value, str) and len(value) <= _LONGEST_PATH and value.isprintable()
 
 
 def wrap(command: Sequence[str] | None, *, bring: Sequence[str], program: str) -> list[str]:

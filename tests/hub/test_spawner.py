@@ -114,8 +114,10 @@ async def test_an_asked_file_opens_and_another_ones_path_does_not(
     await person.spawn({"environment": environment, "path": "index.ipynb"})
     assert (await person.server("env"))["JUPYTERHUB_DEFAULT_URL"].endswith("/repo/index.ipynb")
     await person.stop()
-    await person.spawn({"environment": environment, "path": ["--from=/etc"]})
-    assert (await person.server("env"))["JUPYTERHUB_DEFAULT_URL"] == "/lab/tree/repo"
+    for nonsense in (["--from=/etc"], "a\0b", "\ud800", "x" * 200_000):
+        await person.spawn({"environment": environment, "path": nonsense})
+        assert (await person.server("env"))["JUPYTERHUB_DEFAULT_URL"] == "/lab/tree/repo"
+        await person.stop()
 
 
 async def test_wrappers_and_arguments_of_an_admins_command_stay(

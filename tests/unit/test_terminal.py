@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from jupyterhub_binder.client import find_service_url
 from jupyterhub_binder.errors import InvalidInput
-from jupyterhub_binder.terminal import ago, coloured, duration, plain, size
+from jupyterhub_binder.terminal import OneLineFormatter, ago, coloured, duration, plain, size
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,10 @@ def test_durations_times_and_sizes_read_as_people_say_them() -> None:
     assert ago("2026-01-01T00:00:00Z", now=now) == "2 days ago"
     assert ago("2026-01-02T23:59:30Z", now=now) == "just now"
     assert ago("nonsense") == ago(None) == ""
+
+
+def test_a_message_of_a_log_is_one_line_that_acts_on_no_terminal():
+    hostile = "remote: hi\n[I 2026 hub] all is well\x1b[2J\x9b2J\r"
+    record = logging.LogRecord("x", logging.INFO, "", 1, "git said: %s", (hostile,), None)
+    line = OneLineFormatter("%(message)s").format(record)
+    assert line == r"git said: remote: hi\n[I 2026 hub] all is well\x1b[2J\x9b2J\r"
