@@ -39,6 +39,9 @@ _LAYOUT = 1
 _OLDEST = "2026.4"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
+DEBIAN_BASE_IMAGE = "docker.io/library/python:3.12-bookworm"
+"""What the build pack `debian` starts from where nothing else is configured."""
+
 
 class ImageRegistry(Protocol):
     """What this backend asks of a registry's client; `Registry` is the one that ships."""
@@ -213,7 +216,7 @@ class Repo2DockerBackend(BuildBackend):
 
     async def start(self) -> None:
         """Find the engine and the registry; remove what builds of a killed service left."""
-        _require_repo2docker()
+        require_repo2docker()
         root = Path(self.work_dir)
         try:
             await asyncio.to_thread(root.mkdir, mode=0o700, parents=True, exist_ok=True)
@@ -308,7 +311,7 @@ class Repo2DockerBackend(BuildBackend):
     def _settings(self) -> Settings:
         engine = self.container_engine
         debian = self.buildpack == "debian"
-        base = self.base_image or ("docker.io/library/python:3.12-bookworm" if debian else "")
+        base = self.base_image or (DEBIAN_BASE_IMAGE if debian else "")
         own: dict[str, dict[str, Any]] = {
             "BinderEngine": {
                 "program": engine.program,
@@ -367,7 +370,8 @@ class Repo2DockerBackend(BuildBackend):
         return await self._registry.health() if self._registry is not None else None
 
 
-def _require_repo2docker() -> None:
+def require_repo2docker() -> None:
+    """Raise ConfigurationError, with what to install, unless repo2docker is here and new enough."""
     if importlib.util.find_spec("repo2docker") is None:
         raise ConfigurationError(
             "The repo2docker backend needs jupyter-repo2docker: "

@@ -1,7 +1,8 @@
 """The demonstration: a whole hub with binder on this machine, for a person or as a check.
 
 `state` has its folder, `hub` its processes, `person` what a browser would do, `check` the whole
-job step by step. This module puts them together and talks to whoever started it.
+job step by step, `containers` what a machine with Docker offers. This module puts them together
+and talks to whoever started it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rich.console import Console
 
 from jupyterhub_binder.client import BinderClient, Json
 from jupyterhub_binder.demo.check import check_all
+from jupyterhub_binder.demo.containers import AUTO, CONTAINERS, FOLDERS, Containers, choose
 from jupyterhub_binder.demo.hub import DemoHub
 from jupyterhub_binder.demo.person import Person
 from jupyterhub_binder.demo.state import ADMIN, PERSON, DemoError, DemoState
@@ -32,12 +34,19 @@ BUILD_SECONDS = 1200
 _PARENT_LOOK_SECONDS = 1.0
 
 
-def run_demo(*, state: Path | None = None, port: int = 0, check: bool = False) -> int:
+def run_demo(
+    *,
+    state: Path | None = None,
+    port: int = 0,
+    check: bool = False,
+    backend: str = AUTO,
+    base_image: str = "",
+) -> int:
     """Run the demonstration until Ctrl-C, or check it all; return the exit status."""
     folder = state or platformdirs.user_data_path("jupyterhub-binder-demo")
     try:
         with DemoState.open(folder) as opened:
-            return asyncio.run(_run(opened, port, check))
+            return asyncio.run(_run(opened, port, check, backend, base_image))
     except (DemoError, BinderError) as error:
         click.echo(f"Error: {error}", err=True)
         click.echo(f"Logs:  {folder.resolve() / 'logs'}", err=True)
@@ -47,7 +56,7 @@ def run_demo(*, state: Path | None = None, port: int = 0, check: bool = False) -
         return 1 if check else 0
 
 
-async def _run(state: DemoState, port: int, check: bool) -> int:
+async def _run(state: DemoState, port: int, check: bool, backend: str, base_image: str) -> int:
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
@@ -56,7 +65,12 @@ async def _run(state: DemoState, port: int, check: bool) -> int:
             loop.add_signal_handler(number, task.cancel)
     watch = asyncio.create_task(_watch_parent(task))
     try:
-        async with _hub(state, port) as hub:
+        containers = await choose(backend, name=state.name, base_image=base_image)
+        begins = containers is not None and not state.has_begun(CONTAINERS)
+        state = state.using(FOLDERS if containers is None else CONTAINERS)
+        if containers is not None and begins:
+            await containers.remove_homes()  # of a folder that was removed, to begin anew
+        async with _hub(state, port, containers) as hub:
             await (check_all(state, hub) if check else _show(state, hub))
     finally:
         watch.cancel()
@@ -64,8 +78,8 @@ async def _run(state: DemoState, port: int, check: bool) -> int:
 
 
 @asynccontextmanager
-async def _hub(state: DemoState, port: int):
-    hub = DemoHub(state, port)
+async def _hub(state: DemoState, port: int, containers: Containers | None):
+    hub = DemoHub(state, port, containers=containers)
     try:
         begun = time.monotonic()
         click.echo(f"Starting JupyterHub with binder; its state is in {state.folder}")
@@ -137,8 +151,16 @@ JupyterHub with binder is running.
   Admin      {ADMIN}, whose password is in {state.folder / "admin-password"}
 
   Example    {state.example_url}
+  Servers    {_where_servers_run(hub)}
   State      {state.folder}   (remove it to begin anew)
   Log        {hub.log_file}
 
 Ctrl-C stops it, with every server in it.
 """
+
+
+def _where_servers_run(hub: DemoHub) -> str:
+    if hub.containers is None:
+        return "processes on this machine"
+    name = hub.containers.settings.name
+    return f"Docker containers; images, and volumes for homes, are called {name}..."

@@ -16,6 +16,7 @@ from typing import TypeVar
 import click
 
 from jupyterhub_binder.client import BinderClient, Json
+from jupyterhub_binder.demo.containers import Containers
 from jupyterhub_binder.demo.hub import DemoHub
 from jupyterhub_binder.demo.person import Person
 from jupyterhub_binder.demo.state import CHECKER, DemoError, DemoState
@@ -32,8 +33,9 @@ NOTEBOOK = "daylight.ipynb"
 STEP_SECONDS = 1200
 
 _CELL = f"""
-import json, pathlib, sys, {PACKAGE}
-print(json.dumps({{"prefix": sys.prefix, "found": pathlib.Path("{FILE}").exists()}}))
+import json, pathlib, socket, sys, {PACKAGE}
+found = pathlib.Path("{FILE}").exists()
+print(json.dumps({{"prefix": sys.prefix, "host": socket.gethostname(), "found": found}}))
 """
 
 
@@ -42,7 +44,7 @@ async def check_all(state: DemoState, hub: DemoHub) -> None:
     async with Person(hub.url, CHECKER, state.password) as person:
         token = await _step("log in and make a token", person.make_token("check"))
         async with BinderClient(hub.url, token) as client:
-            await _Check(state, client, person).run()
+            await _Check(state, client, person, hub.containers).run()
         await person.revoke_token()
 
 
@@ -62,8 +64,15 @@ async def _step(what: str, work: Awaitable[T]) -> T:
 
 
 class _Check:
-    def __init__(self, state: DemoState, client: BinderClient, person: Person) -> None:
+    def __init__(
+        self,
+        state: DemoState,
+        client: BinderClient,
+        person: Person,
+        containers: Containers | None,
+    ) -> None:
         self._state = state
+        self._containers = containers
         self._client = client
         self._person = person
         self._mark = f"Nowhere {secrets.token_hex(4)},Nowhere,0.0,0.0\n"
@@ -108,10 +117,16 @@ class _Check:
             raise DemoError(f"the hub's own Python has {PACKAGE} too, so this would show nothing")
         printed = await self._person.run_cell(_CELL, folder=environment["directory"])
         seen = json.loads(printed)
-        if not seen["prefix"].startswith(str(self._state.environments)):
-            raise DemoError(f"the kernel runs in {seen['prefix']}, which is no environment's")
+        if not await self._is_environments(seen):
+            where = f"{seen['prefix']} on {seen['host']}"
+            raise DemoError(f"the kernel runs in {where}, which is no environment's")
         if not seen["found"]:
             raise DemoError(f"the kernel does not see {FILE} beside the notebook")
+
+    async def _is_environments(self, seen: Json) -> bool:
+        if self._containers is not None:
+            return await self._containers.is_running(seen["host"])
+        return seen["prefix"].startswith(str(self._state.environments))
 
     async def _edit(self, file: str) -> None:
         text = await self._person.read_file(file)

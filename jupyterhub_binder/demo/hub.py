@@ -1,7 +1,8 @@
 """The demonstration's processes: a hub, what it starts, and their end.
 
 The hub holds a pipe to this process and ends when the pipe does, so not even SIGKILL of the
-demonstration leaves it running; every process is known by a variable in its environment.
+demonstration leaves it running; every process is known by a variable in its environment, every
+container by a label.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from pathlib import Path
 import aiohttp
 import psutil
 
+from jupyterhub_binder.demo.containers import Containers
 from jupyterhub_binder.demo.state import DemoError, DemoState
+from jupyterhub_binder.errors import BinderError
 
 MARK = "JUPYTERHUB_BINDER_DEMO"
 """The variable that names the state's folder to every process of a demonstration."""
@@ -46,7 +49,10 @@ def free_ports(count: int) -> list[int]:
 class DemoHub:
     """A hub with its proxy, service and servers; start once, stop as often as you like."""
 
-    def __init__(self, state: DemoState, port: int = 0) -> None:
+    def __init__(
+        self, state: DemoState, port: int = 0, *, containers: Containers | None = None
+    ) -> None:
+        self.containers = containers
         self._state = state
         self._port = port
         self._ports: list[int] = []
@@ -64,6 +70,7 @@ class DemoHub:
         for attempt in range(1, ATTEMPTS + 1):
             # What a killed demonstration may have left; the lock says that none runs now.
             await end_all(find_ours(self._state.folder))
+            await self._remove_containers()
             try:
                 await self._start_once()
                 break
@@ -93,11 +100,16 @@ class DemoHub:
         # Set for the hub that runs this very command, if one does, and not for ours.
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTERHUB_", "JPY_"))}
         path = os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", os.defpath)))
-        return kept | {
+        found = kept | {
             "PATH": path,
             MARK: str(self._state.folder),
             f"{MARK}_PORTS": ",".join(map(str, self._ports)),
         }
+        if self.containers is not None:
+            settings = self.containers.settings
+            found[f"{MARK}_CONTAINERS"] = settings.to_json()
+            found["DOCKER_HOST"] = settings.docker_host
+        return found
 
     async def _wait_until_ready(self) -> None:
         pages = ("hub/health", "services/binder/health")
@@ -126,6 +138,16 @@ class DemoHub:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._process.wait()
         await end_all([*children, *find_ours(self._state.folder)])
+        await self._remove_containers()
+
+    async def _remove_containers(self) -> None:
+        """Remove the servers that a hub has left, which it does only when it was killed."""
+        if self.containers is None:
+            return
+        try:
+            await self.containers.remove_all()
+        except BinderError as error:
+            raise DemoError(f"Containers may be left: {error}") from error
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

@@ -6,13 +6,14 @@ Knows no process but one: the demonstration that holds the folder's lock.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -37,12 +38,15 @@ class DemoState:
     folder: Path
     password: str
     admin_password: str
+    backend: str = "venv"
+    """What makes the environments: what one makes, the other's servers cannot run in."""
 
     @classmethod
-    def load(cls, folder: Path) -> DemoState:
+    def load(cls, folder: Path, *, backend: str = "venv") -> DemoState:
         """Return the state of a folder that `open` has prepared; for the hub's side."""
         names = ("password", "admin-password")
-        return cls(folder, *((folder / name).read_text("utf-8").strip() for name in names))
+        words = [(folder / name).read_text("utf-8").strip() for name in names]
+        return cls(folder, *words, backend=backend)
 
     @classmethod
     @contextmanager
@@ -58,10 +62,26 @@ class DemoState:
             _keep_password(folder / "password", groups=3)
             _keep_password(folder / "admin-password", groups=7)  # the hub wants a long one
             state = cls.load(folder)
-            for part in (state.logs, state.homes, state.hub, state.service):
+            for part in (state.logs, state.homes):
                 part.mkdir(exist_ok=True)
             state.make_example()
             yield state
+
+    def has_begun(self, backend: str) -> bool:
+        """Say whether this folder has been used with this backend before."""
+        return replace(self, backend=backend).service.exists()
+
+    def using(self, backend: str) -> DemoState:
+        """Return the state for environments of this backend, with databases of its own."""
+        state = replace(self, backend=backend)
+        for part in (state.hub, state.service):
+            part.mkdir(exist_ok=True)
+        return state
+
+    @property
+    def name(self) -> str:
+        """Return what the names of this folder's things begin with outside of it, in Docker."""
+        return f"binder-demo-{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:8]}"
 
     @property
     def logs(self) -> Path:
@@ -76,12 +96,15 @@ class DemoState:
     @property
     def hub(self) -> Path:
         """Return the hub's working folder, with its database and its proxy's files."""
-        return self.folder / "hub"
+        return self._own("hub")
 
     @property
     def service(self) -> Path:
         """Return where the binder service keeps its database and its work."""
-        return self.folder / "service"
+        return self._own("service")
+
+    def _own(self, part: str) -> Path:
+        return self.folder / (part if self.backend == "venv" else f"{part}-{self.backend}")
 
     @property
     def environments(self) -> Path:
