@@ -256,7 +256,7 @@ class FakeBackend(BuildBackend):
     async def _keep(self, key: str, image: Image) -> None:
         if self.images_dir:
             text = json.dumps({"image": image.name})
-            await asyncio.to_thread(_write, self._image_file(key), text)
+            await asyncio.to_thread(_finish, self._image_file(key), text)
         else:
             self._images[key] = image.name
 
@@ -325,6 +325,13 @@ def _write(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text, "utf-8")
     beside.replace(path)
+
+
+def _finish(path: Path, text: str) -> None:
+    """Make the image out of what is half done, so that no kill leaves both."""
+    partial = path.with_suffix(".partial")
+    _write(partial, text)
+    partial.replace(path)
 
 
 def _list_images(folder: Path) -> list[str]:
