@@ -123,7 +123,7 @@ async def test_cancel_ends_a_running_build(service):
     await until(lambda: service.backend.begun)
     cancelled = await service.builds.cancel(build_id, user=ALICE)
     assert cancelled.state is BuildState.CANCELLED
-    assert (await service.lines(build_id))[-1].message == "Cancelled by alice."
+    assert (await service.lines(build_id))[-1].message == "Cancelled."
     now = await service.environments.get(ALICE, environment.id)
     assert now.state is EnvironmentState.CANCELLED
     assert await service.builds.cancel(build_id, user=ALICE) == cancelled
