@@ -72,7 +72,8 @@ class Containers:
                 await self.engine.remove_container(container)
 
     async def remove_homes(self) -> None:
-        """Remove the volumes that are people's homes."""
+        """Remove the volumes that are people's homes, and what may still run in them."""
+        await self.remove_all()
         prefix = f"{self.settings.name}-"
         names = await self.engine.ask("volume", "ls", "--quiet", "--filter", f"name={prefix}")
         if ours := [name for name in names.split() if name.startswith(prefix)]:

@@ -74,6 +74,7 @@ if containers:
     c.DockerSpawner.extra_create_kwargs = {"labels": {LABEL: containers.name}}
     c.DockerSpawner.remove = True
     c.Spawner.hub_connect_url = f"http://{containers.hub_name}:{hub_port}"
+    c.Spawner.start_timeout = 600  # a start without an environment pulls an image
     c.Spawner.http_timeout = 120
 else:
     c.SimpleLocalProcessSpawner.home_dir_template = str(state.homes / "{username}")

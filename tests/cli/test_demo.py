@@ -14,10 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jupyterhub_binder.demo.containers import choose
 from jupyterhub_binder.demo.hub import find_ours
 from jupyterhub_binder.demo.state import DemoError, DemoState
 
-COMMAND = [sys.executable, "-m", "jupyterhub_binder.cli", "demo", "--state"]
+COMMAND = [sys.executable, "-m", "jupyterhub_binder.cli", "demo", "--backend", "venv", "--state"]
 SECONDS = 280
 
 
@@ -58,6 +59,7 @@ def test_whole_job_from_the_examples_address_to_an_edit_that_survives(folder: Pa
         [*COMMAND, str(folder), "--check"], capture_output=True, text=True, timeout=SECONDS
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Backend venv, as asked" in done.stdout
     assert "see the edit still there" in done.stdout
     assert find_ours(folder) == []
 
@@ -115,3 +117,21 @@ def test_secrets_of_the_demonstration_are_for_its_owner_alone(tmp_path: Path) ->
         assert (state.folder / "password").stat().st_mode & 0o077 == 0
         assert len(state.admin_password) >= 32
         assert os.environ.get("JUPYTERHUB_BINDER_DEMO") is None
+
+
+async def test_without_docker_it_takes_folders_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert await choose("auto", name="x") is None
+    said = capsys.readouterr().out
+    assert said.startswith("Backend venv: ")
+    assert "There is no program 'docker'" in said
+
+
+def test_containers_that_are_asked_for_and_cannot_be_are_an_error(tmp_path: Path) -> None:
+    command = [*COMMAND, str(tmp_path), "--backend", "repo2docker"]
+    nowhere = os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    done = subprocess.run(command, env=nowhere, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "Error: Containers cannot be used here." in done.stderr
