@@ -1,0 +1,144 @@
+"""Pages of environments: the list, one of them, and the forms that change it."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from jupyterhub_binder.errors import InvalidInput, NotFound
+from jupyterhub_binder.model import ContentMode, Environment, Page
+from jupyterhub_binder.web.pages.base import PageHandler
+from jupyterhub_binder.web.parse import query_choice, query_integer, query_text
+from jupyterhub_binder.web.views import BuildView
+
+PAGE_SIZE = 50
+HISTORY_SIZE = 50
+
+_SAID = {
+    "": "",
+    "saved": "Saved.",
+    "newest": "This is the newest commit already, and it is built.",
+}
+"""What a page says of the form that led to it."""
+
+
+class EnvironmentsPage(PageHandler):
+    """``/``: what I have, whether it is ready, and a button that starts it."""
+
+    async def get(self) -> None:
+        """Show a part of the list."""
+        search = query_text(self, "search", most=200)
+        order = query_choice(self, "order", ("recent", "name"))
+        page = await self.services.environments.list(
+            self.me,
+            search=search,
+            order=order,  # type: ignore[arg-type]
+            offset=query_integer(self, "offset", default=0),
+            limit=PAGE_SIZE,
+        )
+        items = await self.fetch_views(page.items)
+        self.render_page(
+            "environments.html",
+            page=Page(tuple(items), page.total, page.offset, page.limit),
+            search=search,
+            searching=bool(search),
+            order=order,
+            unfinished=any(item.unfinished for item in items),
+            previous_url=self._url(search, order, max(0, page.offset - page.limit)),
+            next_url=self._url(search, order, page.offset + page.limit),
+            name_url=self._url(search, "name", 0),
+            recent_url=self._url(search, "recent", 0),
+            **await self._deleted(),
+        )
+
+    async def _deleted(self) -> dict[str, str]:
+        """Return what was deleted just now, for the offer to undo it."""
+        deleted = query_text(self, "deleted", most=40)
+        if not deleted:
+            return {}
+        try:
+            environment = await self.services.environments.get_deleted(self.me, deleted)
+        except NotFound:
+            return {}
+        return {"deleted": deleted, "deleted_name": environment.name}
+
+    def _url(self, search: str, order: str, offset: int) -> str:
+        given = {"search": search, "order": order if order != "recent" else "", "offset": offset}
+        query = urlencode({name: value for name, value in given.items() if value})
+        return f"{self.prefix}?{query}" if query else self.prefix
+
+
+class EnvironmentPage(PageHandler):
+    """``/environments/<id>``: one environment, its builds and settings."""
+
+    async def get(self, environment_id: str) -> None:
+        """Show it."""
+        environments = self.services.environments
+        environment = await environments.get(self.me, environment_id)
+        history = await environments.history(self.me, environment_id, limit=HISTORY_SIZE)
+        (item,) = await self.fetch_views([environment])
+        self.render_page(
+            "environment.html",
+            page_title=environment.name,
+            page_state=item.pill.kind,
+            item=item,
+            said=_SAID[query_choice(self, "said", tuple(_SAID))],
+            history=history,
+            builds=[
+                BuildView(request.build, None, environment, request) for request in history.items
+            ],
+        )
+
+
+class EnvironmentAction(PageHandler):
+    """``POST /environments/<id>/<action>``: the forms of browsers without scripts."""
+
+    async def post(self, environment_id: str, action: str) -> None:
+        """Do one thing, and show the page that it leads to."""
+        self.back = self._page(environment_id)
+        act = getattr(self, f"_{action}")
+        self.redirect(await act(environment_id), status=303)
+
+    async def _settings(self, environment_id: str) -> str:
+        await self.services.environments.update(
+            self.me,
+            environment_id,
+            name=self.form.text("name", most=200, required=True) if "name" in self.form else None,
+            path=self.form.path("path"),
+            content=self.form.choice("content", ContentMode),
+        )
+        return f"{self._page(environment_id)}?said=saved"
+
+    async def _build(self, environment_id: str) -> str:
+        environment = await self.services.environments.build(
+            self.me,
+            environment_id,
+            ref=self.form.text("ref", most=250) or None,
+            force=self.form.text("force", most=5) == "1",
+        )
+        page = page_of_newest_build(self.prefix, environment)
+        return f"{page}?said=newest" if page == self.back else page
+
+    async def _choose(self, environment_id: str) -> str:
+        number = self.form.text("number", most=10, required=True) or ""
+        if not (number.isascii() and number.isdecimal()):
+            raise InvalidInput("'number' must be a whole number.")
+        await self.services.environments.choose(self.me, environment_id, int(number))
+        return self._page(environment_id)
+
+    async def _delete(self, environment_id: str) -> str:
+        await self.services.environments.delete(self.me, environment_id)
+        return f"{self.prefix}?deleted={environment_id}"
+
+    async def _restore(self, environment_id: str) -> str:
+        await self.services.environments.restore(self.me, environment_id)
+        return self.prefix
+
+    def _page(self, environment_id: str) -> str:
+        return f"{self.prefix}environments/{environment_id}"
+
+
+def page_of_newest_build(prefix: str, environment: Environment) -> str:
+    """Return the page to show after a build was asked for."""
+    if environment.latest is None or environment.latest.build.state.finished:
+        return f"{prefix}environments/{environment.id}"
+    return f"{prefix}builds/{environment.latest.build.id}"

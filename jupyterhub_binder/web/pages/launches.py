@@ -1,0 +1,147 @@
+"""Pages of a launch: what would be started, how far it is, its cancelling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from jupyterhub_binder.clientip import client_ip
+from jupyterhub_binder.errors import Conflict, NotFound
+from jupyterhub_binder.model import Environment
+from jupyterhub_binder.slugs import server_name as safe_server_name
+from jupyterhub_binder.web.pages.base import PageHandler
+from jupyterhub_binder.web.views import BuildView, LaunchView, server_path
+
+_FRESH_SECONDS = 30
+"""How long after its end a launch that becomes ready still opens its server by itself."""
+
+
+class LaunchNewPage(PageHandler):
+    """``/environments/<id>/launch``: asks what to start, and starts it."""
+
+    async def get(self, environment_id: str) -> None:
+        """Show what would be started; start nothing."""
+        environment = await self.services.environments.get(self.me, environment_id)
+        await show_launch_form(self, environment, path=environment.path)
+
+    async def post(self, environment_id: str) -> None:
+        """Start it."""
+        self.back = f"{self.prefix}environments/{environment_id}"
+        await start_launch(
+            self,
+            environment_id,
+            server_name=self.form.text("server_name", most=30) or "",
+            path=self.form.path("path"),
+            restart=self.form.text("restart", most=5) == "1",
+        )
+
+
+async def start_launch(
+    handler: PageHandler,
+    environment_id: str,
+    *,
+    server_name: str = "",
+    path: str | None = None,
+    restart: bool = False,
+) -> None:
+    """Launch, and show the progress, the server, or what stands in the way."""
+    try:
+        launch = await handler.services.launches.create(
+            handler.me,
+            handler.token,
+            environment_id,
+            server_name=server_name,
+            path=path,
+            restart=restart,
+            client_ip=client_ip(handler.request),
+        )
+    except Conflict as error:
+        if error.error_code != "server_running":
+            raise
+        environment = await handler.services.environments.get(handler.me, environment_id)
+        handler.set_status(409)
+        await show_launch_form(
+            handler, environment, path=path, conflict=_conflict(error, server_name)
+        )
+        return
+    url = server_path(launch.url)
+    handler.redirect(url or f"{handler.prefix}launch/{launch.id}", status=303)
+
+
+async def show_launch_form(
+    handler: PageHandler,
+    environment: Environment,
+    *,
+    path: str | None,
+    conflict: Mapping[str, str] | None = None,
+) -> None:
+    """Show the form of a launch, or the choice that a running server leaves."""
+    (item,) = await handler.fetch_views([environment])
+    handler.render_page(
+        "launch_new.html",
+        page_title=f"Launch {environment.name}",
+        item=item,
+        path=environment.path if path is None else path,
+        server_name="",
+        suggested_server=safe_server_name(environment.name),
+        conflict=conflict,
+    )
+
+
+def _conflict(error: Conflict, server_name: str) -> dict[str, str]:
+    """Read the detail of a server that runs already."""
+    detail = error.detail
+    running = detail.get("environment")
+    return {
+        "server_name": str(detail.get("server_name") or server_name),
+        "environment": str(
+            (running.get("name") if isinstance(running, Mapping) else running) or ""
+        ),
+        "url": server_path(detail.get("url")) or "",
+    }
+
+
+class LaunchPage(PageHandler):
+    """``/launch/<id>``: the progress of one launch, and then the server."""
+
+    async def get(self, launch_id: str) -> None:
+        """Show how far it is."""
+        launch = await self.services.launches.get(self.me, launch_id, token=self.token)
+        environment = await self._environment(launch.environment_id)
+        url = server_path(launch.url)
+        ended = launch.finished
+        fresh = ended is None or (datetime.now(UTC) - ended).total_seconds() < _FRESH_SECONDS
+        view = LaunchView(launch, environment, await self._build(launch.build_id))
+        self.render_page(
+            "launch.html",
+            page_title=f"{view.pill.label} · {environment.name if environment else 'server'}",
+            page_state=view.pill.kind,
+            view=view,
+            url=url,
+            fresh=fresh,
+            refresh=f"3; url={url}" if url and fresh else None if launch.state.finished else 3,
+        )
+
+    async def _environment(self, environment_id: str) -> Environment | None:
+        try:
+            return await self.services.environments.get(self.me, environment_id)
+        except NotFound:
+            return None
+
+    async def _build(self, build_id: str | None) -> BuildView | None:
+        if build_id is None:
+            return None
+        try:
+            build = await self.services.builds.fetch_build(build_id)
+        except NotFound:
+            return None
+        return BuildView(build, await self.fetch_standing(build))
+
+
+class LaunchCancel(PageHandler):
+    """``POST /launch/<id>/cancel``."""
+
+    async def post(self, launch_id: str) -> None:
+        """Cancel it, and stop what it started."""
+        await self.services.launches.cancel(self.me, launch_id, self.token)
+        self.redirect(f"{self.prefix}launch/{launch_id}", status=303)
