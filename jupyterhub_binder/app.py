@@ -166,6 +166,12 @@ class JupyterHubBinder(Application):
     example_name = Unicode(help="What the pages call `example_url`; default: the URL.").tag(
         config=True
     )
+    authenticate_metrics = Bool(
+        True,
+        help="""Whether ``/metrics`` answers only admins, and tokens with the hub's scope
+        `read:metrics` and access to this service. Switch it off only where nobody but
+        Prometheus reaches the service's address: it is below the hub's own.""",
+    ).tag(config=True)
     tornado_settings = Dict(help="Settings for tornado's Application.").tag(config=True)
 
     trusted_downstream_ips = List(
@@ -391,6 +397,7 @@ class JupyterHubBinder(Application):
                 extra=self.template_vars,
             ),
             settings=self.tornado_settings,
+            authenticate_metrics=self.authenticate_metrics,
         )
         server = HTTPServer(
             application,

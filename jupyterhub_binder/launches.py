@@ -80,8 +80,9 @@ class Launches(LoggingConfigurable):
         self.when_ended: Callable[[Launch], None] = lambda _: None
         """Told of each launch that has ended, for whoever counts; must not raise."""
 
-    def __len__(self) -> int:
-        """Count the launches that are under way."""
+    @property
+    def under_way(self) -> int:
+        """Count the launches that have not ended."""
         return len(self._runs)
 
     async def start(self) -> None:

@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from traitlets.config import LoggingConfigurable
@@ -28,6 +29,43 @@ class KeptImage:
     created: datetime
     in_use: bool = False
     """Whether something runs in it, as far as the backend can see."""
+
+
+class HostState(StrEnum):
+    """Whether a far side is sent builds."""
+
+    UNKNOWN = "unknown"
+    """Not asked yet; sent builds."""
+    OK = "ok"
+    FULL = "full"
+    """It runs as many pods as it may; sent builds only where no other is left."""
+    FAILED = "failed"
+    """Sent none until it is well again, or the time to try it has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """How one far side of a backend stands, for the admin page and metrics."""
+
+    name: str
+    url: str
+    weight: float
+    state: HostState
+    reason: str
+    """What is wrong, in words; empty where nothing is."""
+    checked: datetime | None
+    """When it was last asked."""
+    version: str
+    prefixes: frozenset[str] | None
+    """The providers it has; None where it does not tell."""
+    running: int
+    """Our builds that it is making now."""
+    built: int
+    """Since the service started, as all that follows."""
+    build_failures: int
+    """Builds that failed through their repository; no fault of the host."""
+    host_failures: int
+    """Builds that it was given and could not take or finish."""
 
 
 class BuildBackend(LoggingConfigurable):
@@ -106,6 +144,13 @@ class BuildBackend(LoggingConfigurable):
 
     async def list_images(self) -> tuple[KeptImage, ...]:
         """Return the images that are there, for whoever makes room; none where others do that."""
+        return ()
+
+    def statuses(self) -> tuple[HostStatus, ...]:
+        """Return how each far side stands, for the admin page and metrics.
+
+        None where builds are made here. Reads memory.
+        """
         return ()
 
     async def health(self) -> str | None:

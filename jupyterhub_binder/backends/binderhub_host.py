@@ -8,52 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
+from jupyterhub_binder.backends.base import HostState, HostStatus
 from jupyterhub_binder.backends.binderhub_client import BinderHubClient, ConnectionLost
 from jupyterhub_binder.clock import utc_now
 
 POD_QUOTA = "Pod quota"
-
-
-class HostState(StrEnum):
-    """Whether a BinderHub is sent builds."""
-
-    UNKNOWN = "unknown"
-    """Not asked yet; sent builds."""
-    OK = "ok"
-    FULL = "full"
-    """It runs as many pods as it may; sent builds only where no other is left."""
-    FAILED = "failed"
-    """Sent none until it is well again, or the time to try it has come."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostStatus:
-    """How one BinderHub stands, for the admin page and metrics."""
-
-    name: str
-    url: str
-    weight: float
-    state: HostState
-    reason: str
-    """What is wrong, in words; empty where nothing is."""
-    checked: datetime | None
-    """When it was last asked."""
-    version: str
-    prefixes: frozenset[str] | None
-    """The providers it has; None where it does not tell."""
-    running: int
-    """Our builds that it is making now."""
-    built: int
-    """Since the service started, as all that follows."""
-    build_failures: int
-    """Builds that failed through their repository; no fault of the host."""
-    host_failures: int
-    """Builds that it was given and could not take or finish."""
 
 
 class Host:

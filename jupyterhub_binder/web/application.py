@@ -10,10 +10,12 @@ from jupyterhub.services.auth import HubOAuthCallbackHandler
 from tornado.routing import URLSpec
 from tornado.web import Application, RequestHandler
 
+from jupyterhub_binder.web.admin import admin_handlers
 from jupyterhub_binder.web.api import ROUTES, UNKNOWN, Route
 from jupyterhub_binder.web.base import BaseHandler, UnknownRoute
 from jupyterhub_binder.web.compat import COMPAT_ROUTES
 from jupyterhub_binder.web.context import Services
+from jupyterhub_binder.web.metrics import Metrics
 from jupyterhub_binder.web.pages import PageSettings, page_handlers
 
 log = logging.getLogger("jupyterhub_binder.web")
@@ -37,6 +39,7 @@ def make_application(
     cookie_secret: bytes,
     pages: PageSettings,
     settings: Mapping[str, Any],
+    authenticate_metrics: bool = True,
 ) -> Application:
     """Return the application of all routes below the service's prefix."""
     prefix = services.base_url
@@ -44,10 +47,12 @@ def make_application(
     return Application(
         [
             *(URLSpec(f"{prefix}{pattern}", handler) for pattern, handler in routes),
+            *admin_handlers(prefix),
             *page_handlers(prefix, pages),
         ],
         services=services,
         pages=pages,
+        metrics=Metrics(services, authenticate=authenticate_metrics),
         cookie_secret=cookie_secret,
         # Cookies are checked in `BaseHandler.prepare`, by the hub's rules.
         xsrf_cookies=False,
@@ -60,6 +65,7 @@ def make_application(
 def log_request(handler: RequestHandler) -> None:
     """Log one request: its id, its path without the query, its status and milliseconds."""
     status = handler.get_status()
+    handler.settings["metrics"].count_answer(status)
     level = logging.WARNING if status >= 500 else logging.INFO
     request = handler.request
     if status < 400 and (request.path.endswith("/health") or "/static/" in request.path):

@@ -255,6 +255,35 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "get",
+        "/api/v1/admin/queue",
+        "get_queue",
+        "For admins: everybody's builds that run or wait",
+        answer="Queue",
+        errors=(401, 403, 503),
+        more="`POST /api/v1/builds/{build_id}/cancel` by an admin ends one for everybody.",
+    ),
+    Operation(
+        "get",
+        "/api/v1/admin/backends",
+        "list_backends",
+        "For admins: how what makes the builds stands",
+        answer="Backends",
+        errors=(401, 403, 503),
+    ),
+    Operation(
+        "get",
+        "/metrics",
+        "metrics",
+        "Numbers for Prometheus",
+        media="text/plain",
+        errors=(401, 403, 503),
+        more=(
+            "For admins, and tokens with the hub's scope `read:metrics`; for everybody where "
+            "`JupyterHubBinder.authenticate_metrics` is False."
+        ),
+    ),
+    Operation(
+        "get",
         "/health",
         "health",
         "Whether the service works, for probes",
@@ -366,7 +395,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 def _tag(operation: Operation) -> str:
     parts = operation.path.removeprefix("/api/v1/").split("/")
     kind = {"launches": "launches", "builds": "builds"}.get(parts[-1], parts[0])
-    return kind if kind in ("environments", "builds", "launches") else "service"
+    return kind if kind in ("admin", "environments", "builds", "launches") else "service"
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from jupyterhub_binder.model import (
 )
 
 if TYPE_CHECKING:
+    from jupyterhub_binder.backends.base import HostStatus
     from jupyterhub_binder.builds import Standing
     from jupyterhub_binder.environments import Limit, Preview
 
@@ -224,6 +225,24 @@ def render_reason(reason: Reason | None) -> JSON | None:
     if reason is None:
         return None
     return {"code": reason.code, "message": reason.message, "seq": reason.seq}
+
+
+def render_host(host: HostStatus) -> JSON:
+    """Render how one of the backend's BinderHubs stands."""
+    return {
+        "name": host.name,
+        "url": host.url,
+        "weight": host.weight,
+        "state": host.state,
+        "reason": host.reason or None,
+        "checked": iso_time(host.checked),
+        "version": host.version or None,
+        "providers": None if host.prefixes is None else sorted(host.prefixes),
+        "running": host.running,
+        "built": host.built,
+        "build_failures": host.build_failures,
+        "host_failures": host.host_failures,
+    }
 
 
 def render_limits(limits: Mapping[str, Limit]) -> JSON:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from jupyterhub_binder.backends.base import HostState
 from jupyterhub_binder.model import (
     BuildState,
     ContentMode,
@@ -334,6 +335,38 @@ SCHEMAS: dict[str, Schema] = {
             "url": or_null(TEXT),
             "environment": or_null(_NAMED),
             "started": or_null(TIME),
+        }
+    ),
+    "Queue": closed(
+        {
+            "running": many(ref("Build")),
+            "waiting": said(many(ref("Build")), "In the order in which they will begin"),
+            "max_running": said(NUMBER, "How many run at once"),
+        }
+    ),
+    "Backends": closed({"items": many(ref("Backend"))}),
+    "Backend": closed(
+        {
+            "name": TEXT,
+            "description": TEXT,
+            "health": said(or_null(TEXT), "What is wrong; null where nothing is"),
+            "hosts": said(many(ref("Host")), "The BinderHubs that it sends builds to"),
+        }
+    ),
+    "Host": closed(
+        {
+            "name": TEXT,
+            "url": TEXT,
+            "weight": {"type": "number", "minimum": 0},
+            "state": words(HostState),
+            "reason": said(or_null(TEXT), "What is wrong; null where nothing is"),
+            "checked": said(or_null(TIME), "When it was last asked"),
+            "version": or_null(TEXT),
+            "providers": said(or_null(many(TEXT)), "Prefixes; null where it does not tell"),
+            "running": COUNT,
+            "built": said(COUNT, "Since the service started, as the next two"),
+            "build_failures": said(COUNT, "Builds that failed through their repository"),
+            "host_failures": said(COUNT, "Builds that it could not take or finish"),
         }
     ),
     "EmptyBody": body({}),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from jupyterhub_binder.backends.base import HostState, HostStatus
 from jupyterhub_binder.model import (
     Build,
     BuildRequest,
@@ -244,6 +245,38 @@ class LaunchView:
         if launch.state is LaunchState.PENDING:
             return self.build.words if self.build else "waiting for the build"
         return "asking the hub for a server" if launch.state is LaunchState.STARTING else ""
+
+
+_HOST_PILLS = {
+    HostState.UNKNOWN: Pill("idle", "Not asked yet"),
+    HostState.OK: Pill("good", "Well"),
+    HostState.FULL: Pill("busy", "Full"),
+    HostState.FAILED: Pill("bad", "Sent nothing"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """One of the BinderHubs that builds are sent to."""
+
+    status: HostStatus
+
+    @property
+    def pill(self) -> Pill:
+        """Return the state's word and kind."""
+        return _HOST_PILLS[self.status.state]
+
+    @property
+    def words(self) -> str:
+        """Say what it does and did: ``2 running, 41 built, 3 failed, 1 lost``."""
+        of = self.status
+        counts = (
+            (of.running, "running"),
+            (of.built, "built"),
+            (of.build_failures, "failed"),
+            (of.host_failures, "lost"),
+        )
+        return ", ".join(f"{n:,} {word}" for n, word in counts if n) or "no builds yet"
 
 
 def server_path(url: str | None) -> str | None:

@@ -17,6 +17,8 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
+from jupyterhub_binder.backends.base import HostState, HostStatus
+from jupyterhub_binder.builds import Queue
 from jupyterhub_binder.errors import Conflict, NotFound, RepositoryNotFound
 from jupyterhub_binder.model import (
     Assessment,
@@ -42,6 +44,7 @@ from jupyterhub_binder.model import (
     Severity,
     Spec,
 )
+from jupyterhub_binder.web.admin import admin_handlers
 from jupyterhub_binder.web.context import Traffic
 from jupyterhub_binder.web.pages import make_page_settings, page_handlers
 from jupyterhub_binder.web.templates import hub_template_folders
@@ -287,6 +290,19 @@ class Everything:
     async def fetch_build(self, build_id: str) -> Build:
         return (await self.request_of(None, build_id))[0]
 
+    max_running = 2
+
+    def queue(self) -> Queue:
+        builds = [e.latest.build for e in self.all.values() if e.latest]
+        long = replace(builds[-2], id="b000000099", state=BuildState.PENDING, created_by=HOSTILE)
+        return Queue(
+            tuple(b for b in builds if b.state is BuildState.RUNNING),
+            (*(b for b in builds if b.state is BuildState.PENDING), long),
+        )
+
+    async def cancel(self, build_id: str, **_: Any) -> Build:
+        return await self.fetch_build(build_id)
+
     async def standing(self, build: Build) -> Standing:
         if build.state is BuildState.PENDING:
             return Standing(3, 130.0, None, 2)
@@ -337,7 +353,8 @@ class HubAuth:
     base_url = PREFIX
 
     async def get_user(self, handler: Any, sync: bool = True) -> dict[str, Any]:
-        return {"name": "alice", "kind": "user", "admin": False, "groups": [], "scopes": ["access"]}
+        admin = handler.request.path.startswith(f"{PREFIX}admin")
+        return {"name": "alice", "kind": "user", "admin": admin, "groups": [], "scopes": ["access"]}
 
     def check_scopes(self, scopes: Any, model: Any) -> bool:
         return True
@@ -347,6 +364,29 @@ class HubAuth:
 
     def _get_xsrf_token_id(self, handler: Any) -> bytes:
         return b"canned"
+
+
+class Backend:
+    name = "federation"
+    description = "Container images, made by repo2docker on several BinderHubs."
+
+    def statuses(self) -> tuple[HostStatus, ...]:
+        asked, prefixes = NOW - timedelta(seconds=20), frozenset({"gh", "git"})
+        well = HostStatus(
+            "binder-a", "http://a/", 1.0, HostState.OK, "", asked, "1.0", prefixes, 1, 1041, 37, 0
+        )
+        down = "It does not answer: the connection was refused."
+        return (
+            well,
+            replace(
+                well, name="b" * 60, state=HostState.FULL, reason="it runs 9 pods and may run 9"
+            ),
+            replace(well, name="binder-c", state=HostState.FAILED, reason=down, host_failures=3),
+        )
+
+
+async def health() -> dict[str, str | None]:
+    return {"database": None, "backend": None}
 
 
 class Providers:
@@ -405,6 +445,8 @@ def make_app(environments: tuple[Environment, ...], **settings: Any) -> Applicat
         builds=everything,
         environments=everything,
         launches=everything,
+        backend=Backend(),
+        health=health,
         base_url=PREFIX,
         hub_url="/hub/",
         named_servers=True,
@@ -414,6 +456,7 @@ def make_app(environments: tuple[Environment, ...], **settings: Any) -> Applicat
     return Application(
         [
             (rf"{PREFIX}api/v1/builds/([^/]+)/events", Events),
+            *admin_handlers(PREFIX),
             *page_handlers(PREFIX, pages),
             (r"/hub/static/(.*)", StaticFileHandler, {"path": str(static)}),
             (r"/hub/logo", Logo),

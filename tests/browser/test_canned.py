@@ -104,6 +104,17 @@ async def test_server_that_was_ready_long_ago_is_not_entered(address: str, page:
     await expect(page).to_have_url(re.compile("launch/x2$"))
 
 
+async def test_admins_see_every_build_and_each_binderhub(address: str, page: Page):
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await page.goto(f"{address}admin")
+    await expect(page.locator("#count")).to_have_text("1 of 2 running, 2 waiting")
+    await expect(page.get_by_role("button", name="Cancel the build of")).to_have_count(3)
+    await expect(page.locator("#list")).to_contain_text("1 running, 1,041 built, 37 failed, 3 lost")
+    await expect(page.locator("#list")).to_contain_text("the connection was refused")
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert await page.evaluate(wide) <= 0
+
+
 CONTRAST = """() => {
   const channel = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
   const light = (rgb) => rgb.match(/[\\d.]+/g).slice(0, 3)
@@ -128,6 +139,12 @@ CONTRAST = """() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_texts_have_enough_contrast(address: str, page: Page, scheme: Any):
     await page.emulate_media(color_scheme=scheme)
-    for path in ("", "new?url=uni-lab/julia", "environments/e000000004", "builds/b000000004"):
+    for path in (
+        "",
+        "new?url=uni-lab/julia",
+        "environments/e000000004",
+        "builds/b000000004",
+        "admin",
+    ):
         await page.goto(address + path)
         assert await page.evaluate(CONTRAST) == [], path

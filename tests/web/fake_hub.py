@@ -27,6 +27,7 @@ PEOPLE: dict[str, dict[str, Any]] = {
     # Names that a hub may let somebody take.
     "*": {"scopes": [ACCESS, BUILD]},
     "service:cron": {"scopes": [ACCESS, BUILD]},
+    "prometheus": {"scopes": [ACCESS, "read:metrics"], "kind": "service"},
     "cron": {"scopes": [ACCESS, BUILD], "kind": "service"},
 }
 """By name; the token of each is the name and ``-token``."""

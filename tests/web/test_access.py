@@ -61,6 +61,9 @@ TABLE = [
     Row("GET", f"{LAUNCH}/events", 200, 404, 200, 404),
     Row("POST", f"{LAUNCH}/cancel", 200, 404, 200, 404),
     Row("GET", "/api/v1/servers", 200, 200, 200, 200),
+    Row("GET", "/api/v1/admin/queue", 403, 403, 200, 403),
+    Row("GET", "/api/v1/admin/backends", 403, 403, 200, 403),
+    Row("GET", "/metrics", 403, 403, 200, 403),
     Row("DELETE", ENVIRONMENT, 200, 404, 200, 404),
     Row("POST", f"{ENVIRONMENT}/restore", 200, 404, 200, 404),
 ]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyterhub_binder.web.api import builds, environments, info, launches
+from jupyterhub_binder.web.api import admin, builds, environments, info, launches
 from jupyterhub_binder.web.base import UnknownRoute
+from jupyterhub_binder.web.metrics import MetricsHandler
 
 Route = tuple[str, type[Any]]
 
@@ -33,9 +34,12 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/launches/{ID}/events", launches.LaunchEvents),
     (rf"api/v1/launches/{ID}/cancel", launches.CancelLaunch),
     (r"api/v1/servers", launches.Servers),
+    (r"api/v1/admin/queue", admin.Queue),
+    (r"api/v1/admin/backends", admin.Backends),
+    (r"metrics", MetricsHandler),
     (r"health", info.Health),
     (r"versions", info.Versions),
 )
 """Patterns below the service's prefix."""
 
-UNKNOWN: Route = (r"(?:api|health|versions)(?:/.*)?", UnknownRoute)
+UNKNOWN: Route = (r"(?:api|health|metrics|versions)(?:/.*)?", UnknownRoute)
