@@ -19,7 +19,9 @@ from jupyterhub_binder.demo.hub import find_ours
 from jupyterhub_binder.demo.state import DemoError, DemoState
 
 COMMAND = [sys.executable, "-m", "jupyterhub_binder.cli", "demo", "--backend", "venv", "--state"]
-SECONDS = 280
+SECONDS = 540
+
+pytestmark = pytest.mark.timeout(SECONDS + 60)
 
 
 def wait_for(what: Callable[[], object], seconds: float = SECONDS) -> None:
@@ -84,6 +86,7 @@ def test_killed_demonstration_takes_its_hub_with_it(folder: Path) -> None:
 @pytest.mark.slow
 def test_demonstration_ends_when_whoever_started_it_is_gone(folder: Path) -> None:
     output = folder / "output"
+    output.unlink(missing_ok=True)
     command = " ".join([*COMMAND, str(folder), ">", str(output), "2>&1", "&", "wait"])
     shell = subprocess.Popen(["/bin/sh", "-c", command])
     wait_for(lambda: output.exists() and "Ctrl-C stops it" in output.read_text())
