@@ -22,6 +22,8 @@ MOST_PACKAGES = 5000
 MOST_INCLUDES = 50
 _LONGEST_LINE = 4000
 _MOST_YAML = 2**17
+_MOST_TOML = 2**17
+_MOST_DOTS = 1000
 
 _VERSION = re.compile(r"\d+\.\d+")
 _CONDA_PYTHON = re.compile(r"(?:[\w-]+::)?python\s*=+\s*([\d.]*)")
@@ -244,12 +246,21 @@ def load_toml(checkout: Checkout, kind: str) -> Mapping[str, Any]:
     """Return what a TOML file of a kind holds; empty, with a finding, if it cannot be read."""
     if (text := checkout.text(kind)) is None:
         return {}
+    path = checkout.path_of(kind)
+    if len(text) > _MOST_TOML or _most_dots(text) > _MOST_DOTS:
+        checkout.problem("too_large", f"{path} is too large to be looked at.", path)
+        return {}
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError):
-        path = checkout.path_of(kind)
         checkout.problem("not_toml", f"{path} is not valid TOML.", path)
         return {}
+
+
+def _most_dots(text: str) -> int:
+    """Return the dots of the longest key, or more: tomllib takes minutes for a very long one."""
+    parts = (part for line in text.splitlines() for part in line.split("="))
+    return max((part.count(".") for part in parts), default=0)
 
 
 def read_project(checkout: Checkout, wanted: Wanted) -> None:
