@@ -294,7 +294,14 @@ class Everything:
 
     def queue(self) -> Queue:
         builds = [e.latest.build for e in self.all.values() if e.latest]
-        long = replace(builds[-2], id="b000000099", state=BuildState.PENDING, created_by=HOSTILE)
+        long = replace(
+            builds[-2],
+            id="b000000099",
+            state=BuildState.PENDING,
+            created_by=HOSTILE,
+            finished=None,
+            started=None,
+        )
         return Queue(
             tuple(b for b in builds if b.state is BuildState.RUNNING),
             (*(b for b in builds if b.state is BuildState.PENDING), long),

@@ -158,6 +158,14 @@ async def test_metrics_never_name_repositories_or_people(
     }
 
 
+async def test_the_docs_name_every_metric_and_no_other(person: Person, one_host: None) -> None:
+    text = (await person("root")("GET", "metrics")).text
+    there = set(re.findall(r"^# TYPE (jupyterhub_binder_\w+)", text, re.MULTILINE))
+    there = {name for name in there if not name.endswith("_created")}
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "watch.md"
+    assert there == set(re.findall(r"^\| `(\w+)`", page.read_text(), re.MULTILINE))
+
+
 async def test_the_hubs_own_scope_for_metrics_reads_them(person: Person) -> None:
     assert (await person("prometheus")("GET", "metrics")).status == 200
     assert (await person("cron")("GET", "metrics")).status == 403
