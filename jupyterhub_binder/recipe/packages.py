@@ -259,7 +259,7 @@ def load_toml(checkout: Checkout, kind: str) -> Mapping[str, Any]:
 
 def _most_dots(text: str) -> int:
     """Return the dots of the line with most: tomllib takes minutes for a key of very many parts."""
-    return max((line.count(".") for line in text.splitlines()), default=0)
+    return max(line.count(".") for line in text.split("\n"))
 
 
 def read_project(checkout: Checkout, wanted: Wanted) -> None:

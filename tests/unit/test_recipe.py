@@ -298,6 +298,7 @@ MERGES = "a: &a {k: 1}\n" + "".join(
         ("pyproject.toml", "a." * 40_000 + "b = 1\n", "too_large"),
         ("pyproject.toml", "x = {" + "a." * 40_000 + "b = 1}\n", "too_large"),
         ("pyproject.toml", 'a."=".' * 10_000 + "b = 1\n", "too_large"),
+        ("pyproject.toml", 'a."\u2028".' * 10_000 + "b = 1\n", "too_large"),
         ("Pipfile", "#" * 200_000, "too_large"),
         ("runtime.txt", "python-3.11\n-\u202e<script>", "bad_runtime"),
         ("REQUIRE", "julia 0.6", "julia_require"),
