@@ -15,6 +15,7 @@ from jupyterhub_binder.errors import NotUnderstood
 from jupyterhub_binder.git import SHA, check_ref, parse_remote
 from jupyterhub_binder.model import Link, Spec
 from jupyterhub_binder.providers.base import RepoProvider
+from jupyterhub_binder.providers.binderlinks import parse_binder_link, unwrap_badge
 
 MOST_CHARACTERS = 2000
 
@@ -30,13 +31,15 @@ def understand(text: str, providers: Iterable[RepoProvider]) -> Link:
     Raises NotUnderstood.
     """
     known = {provider.prefix: provider for provider in providers}
-    text = _bared(text)
+    text = unwrap_badge(_bared(text))
     prefix, _, rest = text.partition("/")
     if prefix in known and "/" in rest:
         return Link(known[prefix].parse_spec(rest))
     if "gh" in known and _BARE.fullmatch(text):
         return Link(known["gh"].parse_spec(text))
     url = to_url(text)
+    if (link := parse_binder_link(url, known)) is not None:
+        return link
     for provider in known.values():
         if (link := provider.parse_url(url)) is not None:
             return link

@@ -1,0 +1,59 @@
+import pytest
+
+from jupyterhub_binder.errors import NotUnderstood
+from jupyterhub_binder.git import Git
+from jupyterhub_binder.model import Link, Spec
+from jupyterhub_binder.providers import Providers
+
+MAIN = Spec("gh", "org/name", "main")
+
+
+@pytest.fixture(scope="module")
+def providers() -> Providers:
+    return Providers(git=Git())
+
+
+@pytest.mark.parametrize(
+    ("text", "link"),
+    [
+        ("https://mybinder.org/v2/gh/org/name/main", Link(MAIN)),
+        ("mybinder.org/v2/gh/org/name/main/", Link(MAIN)),
+        ("https://example.org/binder/v2/gh/org/name/main?urlpath=lab", Link(MAIN)),
+        ("https://mybinder.org/v2/gh/org/name/main?labpath=a%2Fb.ipynb", Link(MAIN, "a/b.ipynb")),
+        ("https://mybinder.org/v2/gh/org/name/main?filepath=a.ipynb", Link(MAIN, "a.ipynb")),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=lab/tree/a.md", Link(MAIN, "a.md")),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=%2Fdoc%2Ftree%2Fx", Link(MAIN, "x")),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=rstudio", Link(MAIN)),
+        (
+            "https://mybinder.org/v2/git/https%3A%2F%2Fgit.example.org%2Fa%2Fb/v%2F1",
+            Link(Spec("git", "https://git.example.org/a/b", "v/1")),
+        ),
+        (
+            "[![Binder](https://mybinder.org/badge_logo.svg)]"
+            "(https://mybinder.org/v2/gh/org/name/main?labpath=a.ipynb)",
+            Link(MAIN, "a.ipynb"),
+        ),
+    ],
+)
+def test_a_binder_link_is_its_repository_and_the_file_it_opens(providers, text, link):
+    assert providers.understand(text) == link
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("https://mybinder.org/v2/zenodo/10.5281/zenodo.1", "zenodo"),
+        ("https://mybinder.org/v2/gh/org", "org"),
+        ("https://mybinder.org/v2/gh/org/name/main?labpath=../../etc/passwd", "opens no file"),
+        ("https://mybinder.org/v2/gh/org/name/main?labpath=a%00b", "opens no file"),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=lab/tree/.git/config", "opens no file"),
+    ],
+)
+def test_a_binder_link_that_cannot_be_followed_says_why(providers, text, words):
+    with pytest.raises(NotUnderstood, match=words):
+        providers.understand(text)
+
+
+def test_a_repository_may_have_a_folder_called_v2(providers):
+    link = providers.understand("https://github.com/org/name/tree/main/v2/app/x")
+    assert (link.spec.repo, link.path) == ("org/name", "v2/app/x")
