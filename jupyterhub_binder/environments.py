@@ -54,6 +54,7 @@ from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.recipe import read_recipe
 from jupyterhub_binder.slugs import is_id, new_id, repository_key, safe_name
 from jupyterhub_binder.store import Store
+from jupyterhub_binder.store.builds import BuildWish
 
 _PAGE = 200
 _WAITING_QUESTIONS = 100
@@ -305,13 +306,21 @@ class Environments(LoggingConfigurable):
         )
         async with self.builds.asking[user.name]:
             wish = await self.builds.prepare(resolved, chosen, user=user) if build else None
-            kept = await self.store.insert_environment(
-                environment, wish, directories=directory_names(resolved), most=self.max_per_user
-            )
+            keeping = self._insert(environment, wish, directory_names(resolved))
+            kept = await asyncio.shield(self._tasks.spawn(keeping, name="new environment"))
             if kept is None:
                 raise await self._limit_reached(user)
-            if kept.latest is not None:
-                self.builds.accept(kept.latest.build)
+        return kept
+
+    async def _insert(
+        self, environment: Environment, wish: BuildWish | None, directories: Iterator[str]
+    ) -> Environment | None:
+        """Keep an environment and queue its build: both, whatever becomes of who asked."""
+        kept = await self.store.insert_environment(
+            environment, wish, directories=directories, most=self.max_per_user
+        )
+        if kept is not None and kept.latest is not None:
+            self.builds.accept(kept.latest.build)
         return kept
 
     async def ensure(self, user: User, link: Link) -> Environment:
@@ -418,8 +427,13 @@ class Environments(LoggingConfigurable):
         options = environment.options
         async with self.builds.asking[user.name]:
             wish = await self.builds.prepare(resolved, options, user=user, force=force)
-            environment, request = await self.store.request_build(environment.id, wish)
-            self.builds.accept(request.build)
+            keeping = self._keep_request(environment.id, wish)
+            return await asyncio.shield(self._tasks.spawn(keeping, name="request for a build"))
+
+    async def _keep_request(self, environment_id: str, wish: BuildWish) -> Environment:
+        """Keep a request and queue its build: both, whatever becomes of who asked."""
+        environment, request = await self.store.request_build(environment_id, wish)
+        self.builds.accept(request.build)
         return environment
 
     async def bring_back(self, user: User, environment_id: str) -> Environment:

@@ -217,3 +217,26 @@ async def test_nobody_has_hosts_asked_for_everybody(service, monkeypatch):
     answer.set()
     await bobs
     await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def test_who_leaves_while_an_environment_is_kept_leaves_a_build_that_begins(
+    service, monkeypatch
+):
+    insert, kept, go_on = service.store.insert_environment, asyncio.Event(), asyncio.Event()
+
+    async def insert_slowly(*args, **kwargs):
+        environment = await insert(*args, **kwargs)
+        kept.set()
+        await go_on.wait()
+        return environment
+
+    monkeypatch.setattr(service.store, "insert_environment", insert_slowly)
+    asking = asyncio.create_task(service.create())
+    await kept.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    go_on.set()
+    (environment,) = (await service.environments.list(ALICE)).items
+    build = await service.finished(environment.latest.build.id)
+    assert build.state is BuildState.BUILT
