@@ -105,33 +105,26 @@ class VenvBackend(BuildBackend):
 
     build_hosts = List(
         Unicode(),
-        [
-            "pypi.org",
-            "files.pythonhosted.org",
-            "github.com",
-            "codeload.github.com",
-            "objects.githubusercontent.com",
-            "release-assets.githubusercontent.com",
-            "gitlab.com",
-        ],
+        ["*"],
         help="""Hosts that sandboxed steps may reach over https, besides those of the package
         indexes that the service itself is configured with. `*` stands for every host with
         public addresses only; the local network is reached only by a host's own name. Default:
-        the Python Package Index, GitHub and GitLab.""",
+        `*`, as on a BinderHub. To narrow it, name your index's hosts and, for requirements from
+        git, `github.com` and `codeload.github.com`.""",
     ).tag(config=True)
 
     allowed_indexes = List(
         Unicode(),
         list(Policy().index_urls),
         help="""Beginnings of package indexes that a requirements.txt may add with
-        `--extra-index-url`. Default: PyPI and PyTorch's.""",
+        `--extra-index-url`. Default: PyTorch's.""",
     ).tag(config=True)
 
     allowed_url_hosts = List(
         Unicode(),
         list(Policy().url_hosts),
         help="""Hosts from which a requirement may name a file or a git repository directly.
-        Default: PyPI's files, GitHub and GitLab.""",
+        Default: GitHub and GitLab.""",
     ).tag(config=True)
 
     link_mode = Enum(

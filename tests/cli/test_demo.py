@@ -31,6 +31,12 @@ def wait_for(what: Callable[[], object], seconds: float = SECONDS) -> None:
         time.sleep(0.1)
 
 
+def as_in_a_terminal() -> None:
+    """Heed the signals that `nohup` and a shell's background ignore for what they start."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("demo")
@@ -45,7 +51,13 @@ def demonstration(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Start one, and give it once it has welcomed the person."""
     output = folder / "output"
     with output.open("w") as file:
-        process = subprocess.Popen([*COMMAND, str(folder)], stdout=file, stderr=file, text=True)
+        process = subprocess.Popen(
+            [*COMMAND, str(folder)],
+            stdout=file,
+            stderr=file,
+            text=True,
+            preexec_fn=as_in_a_terminal,
+        )
     try:
         wait_for(lambda: "Ctrl-C stops it" in output.read_text() or process.poll() is not None)
         assert process.poll() is None, output.read_text()
@@ -88,7 +100,7 @@ def test_demonstration_ends_when_whoever_started_it_is_gone(folder: Path) -> Non
     output = folder / "output"
     output.unlink(missing_ok=True)
     command = " ".join([*COMMAND, str(folder), ">", str(output), "2>&1", "&", "wait"])
-    shell = subprocess.Popen(["/bin/sh", "-c", command])
+    shell = subprocess.Popen(["/bin/sh", "-c", command], preexec_fn=as_in_a_terminal)
     wait_for(lambda: output.exists() and "Ctrl-C stops it" in output.read_text())
     shell.kill()
     shell.wait()

@@ -190,7 +190,7 @@ def _make_base(folder: Path, archive: Path) -> None:
         f"--include={','.join(_PACKAGES)}",
         _RELEASE,
         str(root),
-        _find_mirror(),
+        *_find_mirror(),
     )
     shutil.rmtree(root / "var/cache/apt/archives")
     (root / "var/cache/apt/archives/partial").mkdir(parents=True)
@@ -200,13 +200,13 @@ def _make_base(folder: Path, archive: Path) -> None:
     unfinished.rename(archive)
 
 
-def _find_mirror() -> str:
-    """Return the mirror that this machine's apt uses for Debian, else Debian's own."""
+def _find_mirror() -> list[str]:
+    """Return the mirror that this machine's apt uses for the release; none for debootstrap's own."""
     targets = ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)"]
     output = subprocess.run(targets, capture_output=True, text=True).stdout
     found = (line.split() for line in output.splitlines())
-    mirrors = (words[1] for words in found if len(words) == 2 and words[0] == _RELEASE)
-    return next(mirrors, "http://deb.debian.org/debian")
+    mirrors = [words[1] for words in found if len(words) == 2 and words[0] == _RELEASE]
+    return mirrors[:1]
 
 
 def _read_certificates() -> bytes:
