@@ -100,7 +100,7 @@ class VenvBackend(BuildBackend):
     build_network = Bool(
         False,
         help="""Whether postBuild may download from `build_hosts`. Default: False, it has no
-        network at all. Source distributions always get the hosts of the package index.""",
+        network at all. Source distributions always may.""",
     ).tag(config=True)
 
     build_hosts = List(
