@@ -98,6 +98,8 @@ async def open_form(hub: LiveHub, browser: Any, name: str, **choice: str) -> Any
     chosen = {"profile": "choose", "image": "--extra-selectable-item", "autoStart": "false"}
     fragment = urlencode({"fancy-forms-config": json.dumps({**chosen, **choice})})
     await page.goto(f"{hub.url}hub/spawn#{fragment}")
+    # The page loads its terminal late, and a build that is asked for before that does not begin.
+    await page.locator(".xterm").first.wait_for(state="attached")
     return page
 
 
