@@ -25,6 +25,20 @@ from jupyterhub_binder.model import (
 from jupyterhub_binder.slugs import content_key, new_id
 
 
+def build_hosts() -> list[str]:
+    """Return the default of `VenvBackend.build_hosts`, and by name the hosts of pip's own index.
+
+    A machine that tests run on may resolve those to a mirror of its own, whose address is not
+    public: such hosts are reached by name only. Hosts of an index that pip or uv was configured
+    with are added by the backend.
+    """
+    try:
+        from pip._internal.models.index import PyPI
+    except ImportError:
+        return ["*"]
+    return ["*", PyPI.netloc, PyPI.file_storage_domain]
+
+
 def make_job(
     *,
     repo: str = "org/name",

@@ -19,14 +19,16 @@ from jupyterhub_binder.backends.venv_image import MARKER, Folders, end_processes
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError
 from jupyterhub_binder.model import Checkpoint
 
-from .jobs import again, collect, image_of, job_of, lines, make_checkout
+from .jobs import again, build_hosts, collect, image_of, job_of, lines, make_checkout
 from .kits import processes_under
 
 
 @pytest.fixture
 async def backend(tmp_path):
     root = str(tmp_path / "environments")
-    backend = VenvBackend(environments_root=root, base_packages=[], smoke_test=[])
+    backend = VenvBackend(
+        environments_root=root, base_packages=[], smoke_test=[], build_hosts=build_hosts()
+    )
     await backend.start()
     return backend
 

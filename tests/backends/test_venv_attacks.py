@@ -15,7 +15,7 @@ import pytest
 from jupyterhub_binder.backends.venv import VenvBackend
 from jupyterhub_binder.errors import BuildFailed
 
-from .jobs import collect, image_of, job_of, lines
+from .jobs import build_hosts, collect, image_of, job_of, lines
 
 pytestmark = pytest.mark.sandbox
 
@@ -41,7 +41,8 @@ async def backend(tmp_path):
 
 def make_backend(folder: Path, **more) -> VenvBackend:
     root = str(folder / "environments")
-    return VenvBackend(**{"environments_root": root, "base_packages": [], "smoke_test": [], **more})
+    given = {"base_packages": [], "smoke_test": [], "build_hosts": build_hosts(), **more}
+    return VenvBackend(environments_root=root, **given)
 
 
 def root_of(backend: VenvBackend) -> Path:
