@@ -212,6 +212,7 @@ async def test_update_without_a_newer_commit_says_so(hub: LiveHub, open_page: Op
     await page.goto(f"{hub.binder}environments/{made['id']}")
     await page.get_by_role("button", name="Update to the newest commit").click()
     await expect(page.get_by_text("This is the newest commit already")).to_be_visible()
+    await expect(page).to_have_url(re.compile(r"/environments/\w+$"))  # the script has begun
     await page.reload()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Newest")
     await expect(page.locator("#said")).to_have_count(0)
