@@ -114,8 +114,10 @@ async def test_build_your_own_image_builds_and_starts(kube_hub: LiveHub, browser
         while not started.exists():
             await page.wait_for_timeout(100)
     assert json.loads(started.read_text())["image"].startswith("fake:")
-    await page.goto(kube_hub.binder)
-    await page.get_by_text("github.com/org/repo").first.wait_for()
+    # In a page of its own: the form's is still on its way to what the hub says of the start.
+    pages = await page.context.new_page()
+    await pages.goto(kube_hub.binder)
+    await pages.get_by_text("github.com/org/repo").first.wait_for()
     await page.context.close()
 
 
