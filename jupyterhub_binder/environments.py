@@ -56,7 +56,6 @@ from jupyterhub_binder.slugs import is_id, new_id, repository_key, safe_name
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import BuildWish
 
-_PAGE = 200
 _WAITING_QUESTIONS = 100
 
 
@@ -218,6 +217,10 @@ class Environments(LoggingConfigurable):
             raise _no_such_environment()
         return found
 
+    async def find(self, user: User, spec: Spec) -> Environment | None:
+        """Return a person's own environment of a resolved spec, the one used last; None if none."""
+        return await self.store.find_environment(user.name, spec)
+
     async def history(
         self, user: User, environment_id: str, *, offset: int = 0, limit: int = 50
     ) -> Page[BuildRequest]:
@@ -334,16 +337,10 @@ class Environments(LoggingConfigurable):
         return await self._ensuring.do(place, lambda: self._find_or_create(user, link, resolved))
 
     async def _find_or_create(self, user: User, link: Link, resolved: Resolved) -> Environment:
-        offset, total = 0, 1
-        while offset < total:
-            page = await self.store.list_environments(
-                owner=user.name, search=resolved.label, offset=offset, limit=_PAGE
-            )
-            for found in page.items:
-                if found.spec == resolved.spec and not found.options:
-                    return await self.build(user, found.id)
-            offset, total = offset + _PAGE, page.total
-        return await self.create(user, link=link)
+        found = await self.find(user, resolved.spec)
+        if found is None:
+            return await self.create(user, link=link)
+        return await self.build(user, found.id)
 
     async def update(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jupyterhub_binder.model import Build, BuildRequest, BuildState, Environment, Order, Page
+from jupyterhub_binder.model import Build, BuildRequest, BuildState, Environment, Order, Page, Spec
 from jupyterhub_binder.slugs import repository_key
 from jupyterhub_binder.store import builds as build_queries
 from jupyterhub_binder.store.database import Database
@@ -110,6 +110,13 @@ class EnvironmentQueries:
     ) -> Page[Environment]:
         """Return a page of the owner's environments, or of everybody's; no deleted ones."""
         return await self._database.run(_list, owner, search, order, offset, limit)
+
+    async def find_environment(self, owner: str, spec: Spec) -> Environment | None:
+        """Return the owner's environment of a repository at a ref, with no options set.
+
+        Of several the one used last; None if there is none that is not deleted.
+        """
+        return await self._database.run(_find, owner, spec)
 
     async def count_environments(self, owner: str) -> int:
         """Count an owner's environments, without deleted ones."""
@@ -258,6 +265,17 @@ def _list(
     )
     rows = connection.execute(_SELECT.where(*kept).order_by(*by).offset(offset).limit(limit))
     return Page(tuple(_read(row) for row in rows.mappings()), total or 0, offset, limit)
+
+
+def _find(connection: sa.Connection, owner: str, spec: Spec) -> Environment | None:
+    query = _SELECT.where(
+        environments.c.owner == owner,
+        environments.c.repository_key == repository_key(spec),
+        environments.c.ref == spec.ref,
+        environments.c.deleted.is_(None),
+    ).order_by(environments.c.touched.desc(), environments.c.id)
+    found = (_read(row) for row in connection.execute(query).mappings())
+    return next((each for each in found if each.spec == spec and not each.options), None)
 
 
 _COUNT = sa.select(sa.func.count()).where(
