@@ -106,7 +106,7 @@ class Making:
                 self._engine,
                 self._unfinished,
                 container=f"binder-smoke-{self._workspace.name}",
-                label=f"{WORKSPACE_LABEL}={self._workspace.name}",
+                label=_mark(self._workspace.name),
                 expected=self._settings.smoke_test,
             )
             yield Line(Phase.BUILDING, f"It does: jupyterhub-singleuser {version}")
@@ -137,7 +137,7 @@ class Making:
         for name in ("empty", "tmp"):
             (self._workspace / name).mkdir(parents=True)
         (self._workspace / "repo2docker_config.py").write_text(
-            write_config(self._settings), encoding="utf-8"
+            write_config(self._settings, workspace=self._workspace.name), encoding="utf-8"
         )
 
     def _command(self) -> list[str]:
@@ -236,9 +236,9 @@ def is_owned(workspace: str) -> bool:
 # --- Configuration, and what is left ------------------------------------------------------------
 
 
-def write_config(settings: Settings) -> str:
+def write_config(settings: Settings, *, workspace: str) -> str:
     """Return repo2docker's configuration file: the admin's own first, then ours over it."""
-    lines = ["c = get_config()"]
+    lines = ["c = get_config()", f"c.BinderEngine.container_label = {_mark(workspace)!r}"]
     if settings.config_file:
         lines.append(f"load_subconfig({settings.config_file!r})")
     if settings.debian is not None:
@@ -251,6 +251,11 @@ def write_config(settings: Settings) -> str:
     for owner, traits in settings.config.items():
         lines += [f"c.{owner}.{name} = {value!r}" for name, value in traits.items()]
     return "\n".join(lines) + "\n"
+
+
+def _mark(workspace: str) -> str:
+    """Return the label of a workspace's containers, by which they are found after a kill."""
+    return f"{WORKSPACE_LABEL}={workspace}"
 
 
 async def sweep(engine: Engine, root: Path, prefix: str) -> list[str]:

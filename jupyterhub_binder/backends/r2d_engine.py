@@ -20,6 +20,7 @@ from repo2docker.engine import BuildError, ContainerEngine, Image
 from traitlets import Enum, List, Unicode
 
 from jupyterhub_binder.backends.engine import Builder
+from jupyterhub_binder.backends.r2d_files import has_files, write_context
 from jupyterhub_binder.process import LineSplitter
 
 _PIECE = 1200
@@ -42,6 +43,9 @@ class BinderEngine(ContainerEngine):
     ).tag(config=True)
     extra_build_args = List(
         Unicode(), help="More arguments of the program's `build`. Default: none."
+    ).tag(config=True)
+    container_label = Unicode(
+        help="`name=value`: what containers that are made for a look are marked with. Default: none."
     ).tag(config=True)
 
     def build(
@@ -73,6 +77,7 @@ class BinderEngine(ContainerEngine):
         ]
         if fileobj is None:
             yield from self._run([*options, path])
+            yield from self._add_files(Path(path), tag, buildargs or {})
             return
         with tempfile.TemporaryDirectory(prefix="context-") as folder:
             with tarfile.open(fileobj=fileobj) as archive:
@@ -80,6 +85,40 @@ class BinderEngine(ContainerEngine):
             if self.builder == Builder.LEGACY:
                 do_without_chmod(Path(folder))
             yield from self._run([*options, folder])
+
+    def _add_files(self, checkout: Path, image: str, buildargs: Mapping[str, str]) -> Iterator[str]:
+        """Add the repository's files, in a last layer, to an image that has none of them."""
+        folder, owner = buildargs.get("REPO_DIR", ""), buildargs.get("NB_UID", "")
+        if not (folder and owner):
+            return
+        try:
+            if has_files(self.program, image, folder, label=self.container_label):
+                return
+        except subprocess.CalledProcessError as error:
+            raise BuildError(f"The image cannot be looked into: {error.stderr.strip()}") from error
+        yield f"Adding the repository's files: the Dockerfile puts none in {folder}\n"
+        with tempfile.TemporaryDirectory(prefix="files-") as context:
+            write_context(Path(context), checkout, image=image, folder=folder, owner=owner)
+            before = self._ask("image", "inspect", "--format={{.Id}}", image)
+            yield from self._run([*self._beside(), "--tag", image, *self.extra_build_args, context])
+            if before and self.builder != Builder.LEGACY:
+                # It has lost its name, and only the first builder removes it with the new one.
+                self._ask("image", "rm", before)
+
+    def _beside(self) -> list[str]:
+        """Return the options of a build from an image that only the engine itself has.
+
+        A builder of buildx that runs in a container of its own does not see the engine's images;
+        the one that is named like the context does.
+        """
+        if self.builder != Builder.BUILDX:
+            return []
+        return ["--builder", self._ask("context", "show") or "default"]
+
+    def _ask(self, *words: str) -> str:
+        """Return what the program says to a short command; nothing where it fails."""
+        done = subprocess.run([self.program, *words], capture_output=True, text=True)
+        return done.stdout.strip()
 
     def _run(self, words: Sequence[str]) -> Iterator[str]:
         command, variables = _COMMANDS[Builder(self.builder)]

@@ -34,7 +34,7 @@ from jupyterhub_binder.backends.r2d_smoke import Expected, singleuser_of
 from jupyterhub_binder.errors import BinderError, ConfigurationError
 from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Raised when the same inputs make other images, so that old ones are not taken for new."""
 _OLDEST = "2026.4"
 _NEVER = datetime.min.replace(tzinfo=UTC)

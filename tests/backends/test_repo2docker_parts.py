@@ -245,7 +245,8 @@ def test_config_is_python_whatever_it_holds():
             prefix="b/",
             push=False,
             smoke_test=None,
-        )
+        ),
+        workspace=nasty,
     )
     assert "import os" not in [line.strip() for line in text.splitlines()]
     compile(text, "config", "exec")

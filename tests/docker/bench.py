@@ -42,7 +42,7 @@ async def bare(folder: Path, name: str, base: str) -> float:
     backend = make(folder, base)
     await backend.start()
     config = folder / f"{name}.py"
-    config.write_text(write_config(backend._settings()))
+    config.write_text(write_config(backend._settings(), workspace=""))
     job_of(folder / name, {"requirements.txt": f"{REQUIREMENTS}# {name}\n"})
     (folder / "empty").mkdir(exist_ok=True)
     command = [
