@@ -1,4 +1,4 @@
-"""Links of a BinderHub, such as mybinder.org's: ``/v2/<provider>/<spec>?urlpath=...``.
+"""Links of a BinderHub, such as mybinder.org's and ours: ``/v2/<provider>/<spec>?urlpath=...``.
 
 Pure. Their spec is BinderHub's own; of what their query asks for, the file to open is taken.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, unquote, urlencode
 
 from jupyterhub_binder.errors import NotUnderstood
 from jupyterhub_binder.model import Link
@@ -26,6 +26,12 @@ def unwrap_badge(text: str) -> str:
     """Return the link behind a badge's Markdown; any other text as it is."""
     found = _BADGE.fullmatch(text)
     return found[1] if found else text
+
+
+def format_binder_link(provider: RepoProvider, link: Link) -> str:
+    """Return what `parse_binder_link` reads, below a BinderHub's address: ``v2/gh/org/name/main``."""
+    query = f"?{urlencode({'labpath': link.path}, safe='/')}" if link.path else ""
+    return f"v2/{provider.prefix}/{provider.format_spec(link.spec)}{query}"
 
 
 def parse_binder_link(url: str, known: Mapping[str, RepoProvider]) -> Link | None:

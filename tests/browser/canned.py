@@ -225,6 +225,9 @@ class Everything:
         items = [r for r in newest if r] + older
         return Page(tuple(items), len(items), 0, 50)
 
+    async def find(self, user: Any, spec: Spec) -> Environment | None:
+        return next((e for e in self.all.values() if e.spec == spec), None)
+
     async def limits(self, user: Any) -> dict[str, Any]:
         return {"builds": SimpleNamespace(limit=2, used=0)}
 
@@ -399,7 +402,12 @@ async def health() -> dict[str, str | None]:
 class Providers:
     def __init__(self) -> None:
         self.all = [
-            SimpleNamespace(prefix="gh", display_name="GitHub", placeholder="owner/name"),
+            SimpleNamespace(
+                prefix="gh",
+                display_name="GitHub",
+                placeholder="owner/name",
+                format_spec=lambda spec: f"{spec.repo}/{spec.ref}",
+            ),
             SimpleNamespace(
                 prefix="git", display_name="Any git server", placeholder="https://host/repository"
             ),

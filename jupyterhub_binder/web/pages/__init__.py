@@ -21,6 +21,7 @@ from jupyterhub_binder.web.pages.environments import (
     EnvironmentsPage,
 )
 from jupyterhub_binder.web.pages.launches import LaunchCancel, LaunchNewPage, LaunchPage
+from jupyterhub_binder.web.pages.links import Badge, LinkPage
 from jupyterhub_binder.web.pages.new import NewPage
 from jupyterhub_binder.web.templates import make_templates
 
@@ -79,6 +80,8 @@ def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
         (rf"builds/{ID}/cancel", BuildCancel, {}),
         (rf"launch/{ID}", LaunchPage, {}),
         (rf"launch/{ID}/cancel", LaunchCancel, {}),
+        (r"v2/.+", LinkPage, {}),
+        (r"(badge(?:_logo)?\.svg)", Badge, {}),
         (r"static/(.+)", StaticFiles, files),
         (r"(.+)", UnknownPage, {}),
     ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from jupyterhub_binder.errors import InvalidInput, NotFound
-from jupyterhub_binder.model import ContentMode, Environment, Page
+from jupyterhub_binder.model import ContentMode, Environment, Link, Page
+from jupyterhub_binder.providers.binderlinks import format_binder_link
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.parse import query_choice, query_integer, query_text
 from jupyterhub_binder.web.views import BuildView
@@ -86,7 +87,23 @@ class EnvironmentPage(PageHandler):
             builds=[
                 BuildView(request.build, None, environment, request) for request in history.items
             ],
+            **self._sharing(environment),
         )
+
+    def _sharing(self, environment: Environment) -> dict[str, str]:
+        """Return the link for others, and a badge; none where its provider is not enabled."""
+        try:
+            provider = self.services.providers[environment.spec.provider]
+        except InvalidInput:
+            return {}
+        here = f"{self.request.protocol}://{self.request.host}{self.prefix}"
+        link_url = here + format_binder_link(provider, Link(environment.spec, environment.path))
+        badge_url = f"{here}badge_logo.svg"
+        return {
+            "link_url": link_url,
+            "badge_url": badge_url,
+            "badge_markdown": f"[![launch binder]({badge_url})]({link_url})",
+        }
 
 
 class EnvironmentAction(PageHandler):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyterhub_binder.errors import BinderError
-from jupyterhub_binder.model import ContentMode, Link, Severity
+from jupyterhub_binder.model import ContentMode, Link
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.environments import page_of_newest_build
 from jupyterhub_binder.web.pages.launches import start_launch
+from jupyterhub_binder.web.pages.previews import preview_values
 from jupyterhub_binder.web.parse import query_text
-
-if TYPE_CHECKING:
-    from jupyterhub_binder.environments import Preview
-
 
 _HINTS = {
     "ref_not_found": "Look at the repository's branches and tags; upper and lower case count.",
@@ -21,7 +18,6 @@ _HINTS = {
     "repository_not_found": "Check the spelling. Private repositories cannot be built here yet.",
     "upstream_unavailable": "The host may be busy. Try again in a minute.",
 }
-_REF_WORDS = {"branch": "Branch", "tag": "Tag", "commit": "Commit", "version": "Version"}
 
 
 class NewPage(PageHandler):
@@ -43,14 +39,15 @@ class NewPage(PageHandler):
                 content=self.form.choice("content", ContentMode) or ContentMode.COPY,
             )
         except BinderError as error:
-            await self._refuse(url, ref, error)
+            self.refuse(url, ref, error)
             return
         if self.form.text("then", most=20) == "launch":
             await start_launch(self, environment.id)
             return
         self.redirect(page_of_newest_build(self.prefix, environment), status=303)
 
-    async def _refuse(self, url: str, ref: str, error: BinderError) -> None:
+    def refuse(self, url: str, ref: str, error: BinderError) -> None:
+        """Answer with the form, and what is wrong with the link that is in it."""
         self.set_status(error.status)
         self._show_form(url, ref, problem=_problem(error))
 
@@ -65,22 +62,11 @@ class NewPage(PageHandler):
             return
         try:
             preview = await self.services.environments.preview(self.me, self._link(url, ref))
-            limits = await self.services.environments.limits(self.me)
+            values = await preview_values(self, preview)
         except BinderError as error:
             self._show_form(url, ref, problem=_problem(error))
             return
-        provider = self.services.providers[preview.resolved.spec.provider]
-        self._show_form(
-            url,
-            ref,
-            preview=preview,
-            preview_problems=[f for f in preview.findings if f.severity is Severity.PROBLEM],
-            findings=preview.findings,
-            files=_files(preview),
-            ref_word=_REF_WORDS.get(preview.resolved.ref_kind, "Version"),
-            provider_name=provider.display_name,
-            limit_words=_limit_words(limits.get("builds")),
-        )
+        self._show_form(url, ref, **values)
 
     def _show_form(self, url: str, ref: str, **values: Any) -> None:
         providers = [
@@ -101,28 +87,3 @@ class NewPage(PageHandler):
 def _problem(error: BinderError) -> dict[str, str]:
     code = error.error_code
     return {"code": code, "message": error.message, "hint": _HINTS.get(code, "")}
-
-
-def _files(preview: Preview) -> list[dict[str, Any]]:
-    """Join the recipe's files with what the backend will do with each."""
-    actions = {action.path: action for action in preview.assessment.actions}
-    files = []
-    for file in preview.recipe.files:
-        action = actions.get(file.path)
-        words = action.action if action else ("" if file.used else "Not used: another file counts")
-        supported = action.supported if action else True
-        files.append(
-            {"path": file.path, "used": file.used, "supported": supported, "action": words}
-        )
-    return files
-
-
-def _limit_words(limit: Any) -> str:
-    """Say how many builds a person may run; nothing where there is no limit."""
-    if limit is None or limit.limit is None:
-        return ""
-    running = {0: "none is running", 1: "one is running"}.get(
-        limit.used, f"{limit.used} are running"
-    )
-    builds = "1 build" if limit.limit == 1 else f"{limit.limit} builds"
-    return f"You may run {builds} at once; {running}"

@@ -1,0 +1,54 @@
+"""What the pages of a new environment and of a link say of what would be built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jupyterhub_binder.model import Severity
+from jupyterhub_binder.web.pages.base import PageHandler
+
+if TYPE_CHECKING:
+    from jupyterhub_binder.environments import Limit, Preview
+
+
+_REF_WORDS = {"branch": "Branch", "tag": "Tag", "commit": "Commit", "version": "Version"}
+
+
+async def preview_values(handler: PageHandler, preview: Preview) -> dict[str, Any]:
+    """Return what ``preview.html`` and the buttons below it are told. Asks the store alone."""
+    limits = await handler.services.environments.limits(handler.me)
+    provider = handler.services.providers[preview.resolved.spec.provider]
+    return {
+        "preview": preview,
+        "preview_problems": [f for f in preview.findings if f.severity is Severity.PROBLEM],
+        "findings": preview.findings,
+        "files": _files(preview),
+        "ref_word": _REF_WORDS.get(preview.resolved.ref_kind, "Version"),
+        "provider_name": provider.display_name,
+        "limit_words": _limit_words(limits.get("builds")),
+    }
+
+
+def _files(preview: Preview) -> list[dict[str, Any]]:
+    """Join the recipe's files with what the backend will do with each."""
+    actions = {action.path: action for action in preview.assessment.actions}
+    files = []
+    for file in preview.recipe.files:
+        action = actions.get(file.path)
+        words = action.action if action else ("" if file.used else "Not used: another file counts")
+        supported = action.supported if action else True
+        files.append(
+            {"path": file.path, "used": file.used, "supported": supported, "action": words}
+        )
+    return files
+
+
+def _limit_words(limit: Limit | None) -> str:
+    """Say how many builds a person may run; nothing where there is no limit."""
+    if limit is None or limit.limit is None:
+        return ""
+    running = {0: "none is running", 1: "one is running"}.get(
+        limit.used, f"{limit.used} are running"
+    )
+    builds = "1 build" if limit.limit == 1 else f"{limit.limit} builds"
+    return f"You may run {builds} at once; {running}"
