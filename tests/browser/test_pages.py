@@ -233,9 +233,9 @@ async def test_earlier_build_is_chosen_again(hub: LiveHub, open_page: OpenPage):
     again = await call(page, "POST", f"environments/{made['id']}/builds", {"force": True})
     await finish_build(page, again["latest"]["id"])
     await page.goto(f"{hub.binder}environments/{made['id']}")
-    await expect(page.locator("#build-2")).to_contain_text("A launch starts this one")
+    await expect(page.locator("#build-2")).to_contain_text("In use")
     await page.get_by_role("button", name="Use this build").click()
-    await expect(page.locator("#build-1")).to_contain_text("A launch starts this one")
+    await expect(page.locator("#build-1")).to_contain_text("In use")
 
 
 async def test_launch_is_asked_for_before_anything_starts(hub: LiveHub, open_page: OpenPage):
