@@ -63,6 +63,9 @@ _previous_number = (
     .correlate(environments)
     .scalar_subquery()
 )
+NEEDED_NUMBERS = (environments.c.current_number, environments.c.latest_number, _previous_number)
+"""The builds of an environment whose images it needs: current, newest, and the one before."""
+
 _NEEDED = (
     sa.select(
         build_requests.c.build_id,
@@ -70,11 +73,7 @@ _NEEDED = (
         sa.func.max(build_requests.c.requested).label("requested"),
     )
     .join_from(environments, build_requests, build_requests.c.environment_id == environments.c.id)
-    .where(
-        build_requests.c.number.in_(
-            (environments.c.current_number, environments.c.latest_number, _previous_number)
-        )
-    )
+    .where(build_requests.c.number.in_(NEEDED_NUMBERS))
     .group_by(build_requests.c.build_id)
     .subquery("needed")
 )

@@ -25,6 +25,16 @@ from jupyterhub_binder.model import (
     Reason,
     Spec,
 )
+from jupyterhub_binder.oversight import (
+    Action,
+    AuditEntry,
+    Drain,
+    Holder,
+    LimitName,
+    LimitOverride,
+    Rule,
+    RuleKind,
+)
 from jupyterhub_binder.slugs import repository_key
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -96,6 +106,7 @@ builds = sa.Table(
     sa.Index("ix_builds_base_key", "base_key", "generation"),
     sa.Index("ix_builds_repository_key", "repository_key", "finished"),
     sa.Index("ix_builds_state", "state", "finished"),
+    sa.Index("ix_builds_created", "created"),
 )
 
 ACTIVE = builds.c.state.in_((BuildState.PENDING, BuildState.RUNNING))
@@ -186,6 +197,66 @@ launches = sa.Table(
     sa.Index("ix_launches_user", "user", "created"),
     sa.Index("ix_launches_environment_id", "environment_id"),
     sa.Index("ix_launches_state", "state"),
+    sa.Index("ix_launches_created", "created"),
+)
+
+rules = sa.Table(
+    "rules",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("kind", type_of_state, nullable=False),
+    sa.Column("pattern", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created", UTCTime, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Index("ix_rules_kind", "kind", "pattern", unique=True),
+)
+
+limit_overrides = sa.Table(
+    "limit_overrides",
+    metadata,
+    sa.Column("holder", type_of_state, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("values", sa.JSON, nullable=False),
+    sa.Column("updated", UTCTime, nullable=False),
+    sa.Column("updated_by", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("holder", "name"),
+)
+
+# The groups that people had when they were last seen: a queue goes on without them.
+people = sa.Table(
+    "people",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("groups", sa.JSON, nullable=False),
+)
+
+switches = sa.Table(
+    "switches",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("since", UTCTime, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column(
+        "id",
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    sa.Column("time", UTCTime, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.String(32), nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Index("ix_audit_actor", "actor", "id"),
+    sa.Index("ix_audit_action", "action", "id"),
+    sa.Index("ix_audit_time", "time"),
 )
 
 Row = sa.RowMapping
@@ -311,3 +382,67 @@ def read_launch(row: Row) -> Launch:
     """Make a Launch of its row."""
     same = {name: row[name] for name in _SAME_IN_LAUNCH if name != "state"}
     return Launch(**same, state=LaunchState(row["state"]), reason=_read_reason(row))
+
+
+def rule_row(rule: Rule) -> dict[str, Any]:
+    """Return the columns of a rule."""
+    return {name: getattr(rule, name) for name in _SAME_IN_RULE}
+
+
+_SAME_IN_RULE = ("id", "kind", "pattern", "reason", "created", "created_by")
+
+
+def read_rule(row: Row) -> Rule:
+    """Make a Rule of its row."""
+    return Rule(**{**{name: row[name] for name in _SAME_IN_RULE}, "kind": RuleKind(row["kind"])})
+
+
+def override_row(override: LimitOverride) -> dict[str, Any]:
+    """Return the columns of somebody's limits."""
+    return {
+        "holder": override.holder,
+        "name": override.name,
+        "values": dict(override.values),
+        "updated": override.updated,
+        "updated_by": override.updated_by,
+    }
+
+
+def read_override(row: Row) -> LimitOverride:
+    """Make a LimitOverride of its row; a limit that this version does not know is left out."""
+    known = set(LimitName)
+    return LimitOverride(
+        holder=Holder(row["holder"]),
+        name=row["name"],
+        values={LimitName(name): value for name, value in row["values"].items() if name in known},
+        updated=row["updated"],
+        updated_by=row["updated_by"],
+    )
+
+
+def read_drain(row: Row) -> Drain:
+    """Make a Drain of its row."""
+    return Drain(row["message"], row["since"], row["by"])
+
+
+def audit_row(entry: AuditEntry) -> dict[str, Any]:
+    """Return the columns of a new entry of the audit log; the database numbers it."""
+    return {
+        "time": entry.time,
+        "actor": entry.actor,
+        "action": entry.action,
+        "target": entry.target,
+        "detail": dict(entry.detail),
+    }
+
+
+def read_audit(row: Row) -> AuditEntry:
+    """Make an AuditEntry of its row."""
+    return AuditEntry(
+        id=row["id"],
+        time=row["time"],
+        actor=row["actor"],
+        action=Action(row["action"]),
+        target=row["target"],
+        detail=row["detail"],
+    )

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from jupyterhub_binder.errors import ConfigurationError
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `versions/`; a test holds it to that."""
 
 
