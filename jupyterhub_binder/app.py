@@ -137,7 +137,7 @@ class JupyterHubBinder(Application):
         help="""Where environments and builds are kept.
 
         Default: ``sqlite:///<state_dir>/binder.sqlite``. For PostgreSQL
-        ``postgresql://user@host/name``, with the extra ``jupyterhub-binder[postgresql]``.
+        ``postgresql://user@host/name``, with the extra ``jupyterhub-binder[postgres]``.
         """
     ).tag(config=True)
     backend = Unicode(
@@ -281,11 +281,25 @@ class JupyterHubBinder(Application):
             loop.add_signal_handler(number, stopping.set)
         try:
             await self.start_service()
+            self.store.watch(when_ousted=lambda: self._oust(loop, stopping))
             await stopping.wait()
             self.log.info("Stopping")
         finally:
             await self.stop_service()
             await _close_hub_client()
+        if self._ousted:
+            sys.exit(1)
+
+    def _oust(self, loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+        """End: what this process knows of builds is older than what another one makes of them."""
+        self.log.critical(
+            "The connection to the database was lost, and another jupyterhub-binder service owns "
+            "the database now. One service owns a database: stop one of the two."
+        )
+        self._ousted = True
+        loop.call_soon_threadsafe(stopping.set)
+
+    _ousted = False
 
     # --- Start and stop ---------------------------------------------------------------------
 

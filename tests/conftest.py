@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import Databases, PostgresServer, running_postgres
 from tests.docker.engine import Engine, find_missing, open_engine
 from tests.docker.podman import find_podman, podman_settings
 
@@ -97,6 +98,16 @@ NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "podman": (find_podman, "Podman (Debian, as root: podman runc docker.io debootstrap)"),
     "postgres": (find_postgres, "PostgreSQL's server programs (Debian: postgresql)"),
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests of services be run over another database."""
+    parser.addoption(
+        "--database",
+        choices=["sqlite", "postgres"],
+        default="sqlite",
+        help="What the services under test keep their data in; postgres starts a server.",
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -181,3 +192,27 @@ def podman_engine() -> Iterator[str]:
 def require_postgres() -> str:
     """Return the folder of PostgreSQL's programs."""
     return _needed("postgres")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(require_postgres: str) -> Iterator[PostgresServer]:
+    """Return a running PostgreSQL server of the tests' own."""
+    with running_postgres(require_postgres) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _chosen_database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give every service under test the database of the option --database."""
+    if request.config.getoption("--database") == "postgres":
+        Databases.use(request.getfixturevalue("postgres_server"))
+    yield
+    Databases.use(None)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of a new database of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/binder.sqlite"
+    return request.getfixturevalue("postgres_server").new_url()

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from jupyterhub_binder.model import Build, BuildEvent, BuildState, Phase, Reason
 from jupyterhub_binder.slugs import new_id
@@ -192,9 +193,15 @@ def _append(connection: sa.Connection, build_id: str, events: Sequence[BuildEven
         {"build_id": build_id, "seq": e.seq, "time": e.time, "phase": e.phase, "message": e.message}
         for e in events
     ]
-    connection.execute(build_events.insert(), rows)
+    connection.execute(_INSERT_EVENTS[connection.dialect.name], rows)
     _set(connection, build_id, {"lines": events[-1].seq, "phase": events[-1].phase})
 
+
+# A connection that is lost at a commit leaves open whether the lines are there; they come again.
+_INSERT_EVENTS = {
+    "sqlite": build_events.insert(),
+    "postgresql": postgresql.insert(build_events).on_conflict_do_nothing(),
+}
 
 _EVENTS = sa.select(
     build_events.c.seq, build_events.c.time, build_events.c.phase, build_events.c.message

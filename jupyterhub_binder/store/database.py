@@ -1,13 +1,15 @@
 """One database, one worker thread: opens it, migrates it, runs one function a transaction.
 
-SQLite (WAL) or PostgreSQL by URL. One process owns the database: a second one is refused.
-What the functions ask for is the business of the modules beside this one.
+SQLite (WAL) or PostgreSQL by URL. One process owns the database: a second one is refused. A
+connection that is lost is taken up again. What the functions ask for is the business of the
+modules beside this one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,15 +19,19 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from jupyterhub_binder.errors import ConfigurationError, StoreUnavailable
-from jupyterhub_binder.store import migrations
+from jupyterhub_binder.store import migrations, postgres
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 
-# "jhbd" in ASCII: names our lock among a server's others.
-_POSTGRES_LOCK = 0x6A686264
+_RECONNECT_SECONDS = 5.0
+"""For how long a transaction waits for a server that is gone, before its caller is told."""
+_RETRY_SECONDS = 0.2
+
+_LOST = (exc.OperationalError, exc.InterfaceError, exc.InternalError)
+"""What a driver raises when a server is gone, going or read-only, or a disk is full."""
 
 
 class Database:
@@ -37,6 +43,13 @@ class Database:
         self._engine: sa.Engine | None = None
         self._connection: sa.Connection | None = None
         self._lock: _FileLock | None = None
+        self._ousted = False
+        self.reconnections = 0
+        """How often a lost connection was taken up again."""
+        self.when_done: Callable[[float, bool], None] = _ignore
+        """Told, in the worker, of each transaction: its seconds, and whether the database failed."""
+        self.when_ousted: Callable[[], None] = _ignore
+        """Told, in the worker, that another service owns the database: this one is over."""
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -78,18 +91,67 @@ class Database:
         return asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
 
     def _transaction(self, work: Callable[..., R], args: Any, kwargs: Any) -> R:
-        if self._connection is None:
-            raise RuntimeError("the database is closed")
+        began = time.monotonic()
         try:
-            with self._connection.begin():
-                return work(self._connection, *args, **kwargs)
-        except exc.OperationalError as error:
-            if error.connection_invalidated and self._engine is not None:
-                self._connection = self._engine.connect()
+            result = self._insist(work, args, kwargs, until=began + _RECONNECT_SECONDS)
+        except StoreUnavailable:
+            self.when_done(time.monotonic() - began, True)
+            raise
+        except _LOST as error:
+            self.when_done(time.monotonic() - began, True)
             raise StoreUnavailable(
                 "The service cannot use its database at the moment; try again soon. If this "
                 "stays, an administrator should look at the database and the free disk space."
             ) from error
+        self.when_done(time.monotonic() - began, False)
+        return result
+
+    def _insist(self, work: Callable[..., R], args: Any, kwargs: Any, *, until: float) -> R:
+        """Do the work; again on a new connection if the one it had was lost before the commit."""
+        if self._engine is None:
+            raise RuntimeError("the database is closed")
+        while True:
+            done = False
+            try:
+                connection = self._connection or self._connect_again()
+                with connection.begin():
+                    result = work(connection, *args, **kwargs)
+                    done = True
+                return result
+            except _LOST as error:
+                # After a commit nobody knows whether it was kept: that is for the caller.
+                lost = self._is_lost(error)
+                if not lost or done or time.monotonic() > until:
+                    raise
+            time.sleep(_RETRY_SECONDS)
+
+    def _is_lost(self, error: exc.DBAPIError) -> bool:
+        """Say whether there is no connection any more; then let go of what is left of it."""
+        if self._connection is None:
+            return True
+        if not error.connection_invalidated:
+            return False
+        self._connection.close()
+        self._connection = None
+        return True
+
+    def _connect_again(self) -> sa.Connection:
+        """Connect to a server as its owner. Raises StoreUnavailable, for good, if another is."""
+        assert self._engine is not None
+        if self._ousted:
+            raise _ousted()
+        connection = self._engine.connect()
+        try:
+            if not postgres.take_lock(connection):
+                self._ousted = True
+                self.when_ousted()
+                raise _ousted()
+        except BaseException:
+            connection.close()
+            raise
+        self.reconnections += 1
+        self._connection = connection
+        return connection
 
     def _open(self) -> None:
         sqlite = self._url.get_backend_name() == "sqlite"
@@ -98,8 +160,8 @@ class Database:
         self._engine = _make_engine(self._url)
         try:
             self._connection = self._engine.connect()
-            if not sqlite:
-                _lock_postgres(self._connection)
+            if not sqlite and not postgres.take_lock(self._connection):
+                raise _in_use()
             migrations.upgrade(self._connection, _file_of(self._url))
         except exc.OperationalError as error:
             raise ConfigurationError(
@@ -135,13 +197,15 @@ def _parse_url(url: str) -> sa.URL:
 def _make_engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
         try:
-            return sa.create_engine(url, pool_pre_ping=True)
+            return postgres.make_engine(url)
         except ImportError as error:
             raise ConfigurationError(
                 "JupyterHubBinder.database_url names a server whose driver is not installed; "
-                "for PostgreSQL: pip install 'jupyterhub-binder[postgresql]'"
+                "for PostgreSQL: pip install 'jupyterhub-binder[postgres]'"
             ) from error
-    engine = sa.create_engine(url, connect_args={"check_same_thread": False, "timeout": 30})
+    engine = sa.create_engine(
+        url, connect_args={"check_same_thread": False, "timeout": 30}, hide_parameters=True
+    )
 
     # sqlite3 begins transactions by rules of its own; take them over, and write from the start.
     @event.listens_for(engine, "connect")
@@ -195,15 +259,20 @@ def _lock_file(url: sa.URL) -> _FileLock | None:
     return _FileLock(file)
 
 
-def _lock_postgres(connection: sa.Connection) -> None:
-    locked = connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_POSTGRES_LOCK)))
-    connection.commit()
-    if not locked:
-        raise _in_use()
-
-
 def _in_use() -> ConfigurationError:
     return ConfigurationError(
         "Another jupyterhub-binder service is using this database. One service owns a "
         "database: stop the other one, or give this one its own JupyterHubBinder.database_url."
     )
+
+
+def _ousted() -> StoreUnavailable:
+    return StoreUnavailable(
+        "The connection to the database was lost, and another jupyterhub-binder service owns the "
+        "database now. One service owns a database: an administrator should stop one of the two, "
+        "and start the other again."
+    )
+
+
+def _ignore(*_: object) -> None:
+    """Be told, and do nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 from jupyterhub_binder.store.audit import AuditQueries
 from jupyterhub_binder.store.builds import BuildQueries
@@ -47,7 +47,7 @@ class Store(
         self,
         *,
         when_done: Callable[[float, bool], None] | None = None,
-        when_ousted: Callable[[], Any] | None = None,
+        when_ousted: Callable[[], None] | None = None,
     ) -> None:
         """Have somebody told, from another thread, of what happens.
 

@@ -27,6 +27,7 @@ from jupyterhub_binder.model import (
 )
 from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.store import Store
+from tests.databases import Databases
 
 ALICE, BOB, ADMIN = User("alice"), User("bob"), User("root", admin=True)
 
@@ -94,9 +95,9 @@ class Service:
         await self.store.close()
 
 
-async def open_service(folder: Path, **traits: Any) -> Service:
-    """Start the parts over the database of a folder."""
-    store = await Store.open(f"sqlite:///{folder}/binder.sqlite")
+async def open_service(folder: Path, *, database: str = "", **traits: Any) -> Service:
+    """Start the parts over a folder and its database."""
+    store = await Store.open(database or Databases.url_for(folder))
     backend = FakeBackend(images_dir=str(folder / "images"))
     builds = Builds(
         store=store,

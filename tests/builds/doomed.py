@@ -1,6 +1,6 @@
 """A service to be killed: makes its builds over one folder, and prints every line it shows.
 
-Run as ``python -m tests.builds.doomed FOLDER BUILDS LINES``. A run after a kill takes up what
+Run as ``python -m tests.builds.doomed FOLDER DATABASE BUILDS LINES``. A run after a kill takes up what
 is there. It prints ``<build id> <seq> <message>`` a line, and ``done`` when all have ended.
 """
 
@@ -12,9 +12,11 @@ from jupyterhub_binder.model import Build
 from tests.builds.conftest import ALICE, open_service
 
 
-async def main(folder: Path, builds: int, lines: int) -> None:
+async def main(folder: Path, database: str, builds: int, lines: int) -> None:
     """Create what is missing, then watch everything to its end."""
-    service = await open_service(folder, max_running=3, max_running_per_user=3)
+    service = await open_service(
+        folder, database=database, max_running=3, max_running_per_user=3
+    )
     kept = await service.store.list_environments(owner="alice", order="name")
     names = {environment.name for environment in kept.items}
     for number in range(builds):
@@ -37,4 +39,4 @@ async def show(service, build_id: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

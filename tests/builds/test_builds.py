@@ -5,7 +5,7 @@ import pytest
 from jupyterhub_binder.backends.fake import HOSTILE_LINES
 from jupyterhub_binder.errors import LimitReached, NotFound, StoreUnavailable
 from jupyterhub_binder.model import Build, BuildState, EnvironmentState, Phase
-from tests.builds.conftest import ADMIN, ALICE, BOB, until
+from tests.builds.conftest import ADMIN, ALICE, BOB, open_service, until
 
 
 async def test_a_build_ends_with_an_image_and_a_whole_log(service):
@@ -346,3 +346,21 @@ async def test_a_build_that_kills_the_service_again_and_again_is_given_up(make_s
         service = await make_service()
     build = await service.finished(environment.latest.build.id)
     assert (build.state, build.reason.code) == (BuildState.FAILED, "too_many_attempts")
+
+
+@pytest.mark.postgres
+async def test_a_build_goes_on_while_the_database_server_restarts(tmp_path, postgres_server):
+    service = await open_service(tmp_path, database=postgres_server.new_url())
+    try:
+        environment = await service.create(fake={"lines": 2000})
+        build_id = environment.latest.build.id
+        watcher = asyncio.ensure_future(service.lines(build_id))
+        await asyncio.to_thread(postgres_server.stop)
+        await asyncio.to_thread(postgres_server.start)
+        assert (await service.finished(build_id)).state is BuildState.BUILT
+        seen = await watcher
+        kept = await service.store.fetch_events(build_id)
+        assert [event.seq for event in kept] == list(range(1, len(kept) + 1))
+        assert kept == tuple(seen)
+    finally:
+        await service.stop()

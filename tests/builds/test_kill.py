@@ -9,13 +9,15 @@ import pytest
 
 from jupyterhub_binder.model import BuildState
 from jupyterhub_binder.store import Store
+from tests.databases import Databases
 
 BUILDS, LINES = 4, 400
 
 
 def _run_and_kill_after(folder, seen_lines):
     """Run the service until it has shown so many lines, kill it; return all it has shown."""
-    command = [sys.executable, "-m", "tests.builds.doomed", folder, str(BUILDS), str(LINES)]
+    command = [sys.executable, "-m", "tests.builds.doomed", folder, Databases.url_for(folder)]
+    command += [str(BUILDS), str(LINES)]
     shown = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
@@ -39,7 +41,7 @@ async def test_a_kill_at_any_moment_loses_nothing_and_ends_nothing_wrongly(tmp_p
     _remember(seen, shown)
     assert (status, shown[-1]) == (0, "done")
 
-    store = await Store.open(f"sqlite:///{tmp_path}/binder.sqlite")
+    store = await Store.open(Databases.url_for(tmp_path))
     try:
         environments = (await store.list_environments(owner="alice")).items
         assert len(environments) == BUILDS

@@ -14,14 +14,27 @@ from jupyterhub_binder.store.tables import metadata
 
 
 @pytest.fixture
-def url(tmp_path):
+def url(database_url):
+    return database_url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path):
     return f"sqlite:///{tmp_path}/binder.sqlite"
+
+
+def engine_of(url):
+    """Return an engine as the tests' own, who look at what is there."""
+    url = sa.make_url(url)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    return sa.create_engine(url)
 
 
 async def test_a_new_database_has_the_newest_tables(url):
     store = await Store.open(url)
     await store.close()
-    engine = sa.create_engine(url)
+    engine = engine_of(url)
     with engine.connect() as connection:
         assert migrations.current_revision(connection) == migrations.HEAD
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
@@ -46,7 +59,7 @@ async def test_a_second_service_is_refused_in_words(url):
 
 async def test_a_database_of_a_newer_version_is_refused_and_left_alone(url):
     await (await Store.open(url)).close()
-    engine = sa.create_engine(url)
+    engine = engine_of(url)
     with engine.begin() as connection:
         connection.execute(sa.text("update alembic_version set version_num = '9999'"))
     engine.dispose()
@@ -54,14 +67,15 @@ async def test_a_database_of_a_newer_version_is_refused_and_left_alone(url):
         await Store.open(url)
 
 
-async def test_a_copy_is_kept_before_an_upgrade(url, tmp_path, monkeypatch):
-    await (await Store.open(url)).close()
-    monkeypatch.setattr(migrations, "HEAD", "0002")
+async def test_a_copy_is_kept_before_an_upgrade(sqlite_url, tmp_path, monkeypatch):
+    await (await Store.open(sqlite_url)).close()
+    before = migrations.HEAD
+    monkeypatch.setattr(migrations, "HEAD", "next")
     monkeypatch.setattr(migrations, "_run_alembic", lambda connection, revision: None)
-    await (await Store.open(url)).close()
-    copy = sa.create_engine(f"sqlite:///{tmp_path}/binder.sqlite.0001.bak")
+    await (await Store.open(sqlite_url)).close()
+    copy = sa.create_engine(f"sqlite:///{tmp_path}/binder.sqlite.{before}.bak")
     with copy.connect() as connection:
-        assert migrations.current_revision(connection) == "0001"
+        assert migrations.current_revision(connection) == before
     copy.dispose()
 
 
@@ -74,8 +88,8 @@ async def test_a_url_that_cannot_work_names_the_trait(url):
         await Store.open(url)
 
 
-async def test_a_database_that_cannot_be_written_is_unavailable_and_recovers(url):
-    database = await Database.open(url)
+async def test_a_database_that_cannot_be_written_is_unavailable_and_recovers(sqlite_url):
+    database = await Database.open(sqlite_url)
     await database.run(lambda connection: connection.execute(sa.text("create table t (x)")))
     await database.run(lambda connection: connection.execute(sa.text("pragma max_page_count = 1")))
 
@@ -94,7 +108,7 @@ async def test_a_database_that_cannot_be_written_is_unavailable_and_recovers(url
 
 async def test_a_failed_transaction_leaves_nothing(url):
     database = await Database.open(url)
-    await database.run(lambda connection: connection.execute(sa.text("create table t (x)")))
+    await database.run(lambda connection: connection.execute(sa.text("create table t (x integer)")))
 
     def half(connection):
         connection.execute(sa.text("insert into t values (1)"))

@@ -13,6 +13,7 @@ import pytest_asyncio
 from traitlets.config import Config
 
 from jupyterhub_binder.app import JupyterHubBinder
+from tests.databases import Databases
 from tests.git_server import GitRepo, GitServer
 from tests.web.api_client import Api
 from tests.web.fake_hub import FakeHub, running_hub
@@ -39,6 +40,7 @@ def service_config(hub: FakeHub, state_dir: Path) -> Config:
     config = Config()
     config.JupyterHubBinder.backend = "fake"
     config.JupyterHubBinder.state_dir = str(state_dir)
+    config.JupyterHubBinder.database_url = Databases.url_for(state_dir)
     config.JupyterHubBinder.ip = "127.0.0.1"
     config.JupyterHubBinder.port = 0
     config.HubOAuth.api_url = hub.api_url

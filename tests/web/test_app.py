@@ -53,7 +53,7 @@ async def test_the_database_is_private_in_a_folder_that_is_not(
 ) -> None:
     folder = tmp_path / "state"
     folder.mkdir(mode=0o755)
-    app = make_app(hub, folder)
+    app = make_app(hub, folder, database_url=f"sqlite:///{folder}/binder.sqlite")
     await app.start_service()
     try:
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.glob("binder.*")}
