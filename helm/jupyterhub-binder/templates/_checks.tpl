@@ -1,0 +1,52 @@
+{{- /* Values that do not go together: refused, with a sentence that says what to do. */}}
+{{- define "binder.check" -}}
+{{- $backend := dig "JupyterHubBinder" "backend" "binderhub" .Values.config -}}
+{{- if eq $backend "venv" -}}
+{{- fail "config.JupyterHubBinder.backend: `venv` makes folders, which no pod can start. Choose binderhub, federation or, to try the pages, fake." -}}
+{{- end -}}
+{{- if and (eq $backend "binderhub") (not .Values.binderhub.enabled) (not (dig "BinderHubBackend" "url" "" .Values.config)) (not .Values.extraConfig) -}}
+{{- fail "There is nothing that builds. Set binderhub.enabled: true, or config.BinderHubBackend.url to a BinderHub that you have, or config.JupyterHubBinder.backend: fake to try the pages." -}}
+{{- end -}}
+{{- $database := or .Values.database.url .Values.database.existingSecret.name (dig "JupyterHubBinder" "database_url" "" .Values.config) -}}
+{{- if and (not .Values.persistence.enabled) (not $database) -}}
+{{- fail "persistence.enabled: false would lose everybody's environments with the pod. Keep it, or give database.url or database.existingSecret of a PostgreSQL." -}}
+{{- end -}}
+{{- if and .Values.database.url .Values.database.existingSecret.name -}}
+{{- fail "database.url and database.existingSecret say the same thing twice. Give one of them." -}}
+{{- end -}}
+{{- include "binder.checkRegistry" . -}}
+{{- include "binder.checkMetrics" . -}}
+{{- end }}
+
+{{- define "binder.checkRegistry" -}}
+{{- with .Values.registry -}}
+{{- if and .existingSecret (or .username .password) -}}
+{{- fail "registry.existingSecret holds the credentials: leave registry.username and registry.password empty." -}}
+{{- end -}}
+{{- if and .existingSecret .internal.enabled -}}
+{{- fail "registry.existingSecret: the chart's own registry makes its credentials. Leave it empty, or set registry.username and registry.password." -}}
+{{- end -}}
+{{- if ne (empty .password) (empty .username) -}}
+{{- fail "registry.username and registry.password: give both, or neither." -}}
+{{- end -}}
+{{- if and .internal.enabled (not .enabled) -}}
+{{- fail "registry.internal.enabled needs registry.enabled." -}}
+{{- end -}}
+{{- if and $.Values.binderhub.enabled .enabled (not .imagePrefix) (not .internal.enabled) -}}
+{{- fail "BinderHub needs a registry to push to: set registry.imagePrefix (registry.example.org/binder/env-), or registry.internal.enabled: true." -}}
+{{- end -}}
+{{- if and $.Values.binderhub.enabled (not .enabled) (ne $.Values.binderhub.builder.type "host") -}}
+{{- fail "registry.enabled: false works only where builders and servers share one Docker: binderhub.builder.type: host." -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "binder.checkMetrics" -}}
+{{- $open := eq (dig "JupyterHubBinder" "authenticate_metrics" true .Values.config) false -}}
+{{- if and .Values.metrics.serviceMonitor.enabled (not $open) (not .Values.metrics.serviceMonitor.tokenSecret.name) -}}
+{{- fail "metrics.serviceMonitor needs tokenSecret.name: a secret with a token of the hub that has the scopes read:metrics and access:services!service=binder." -}}
+{{- end -}}
+{{- if and .Values.imageCleaner.enabled (not .Values.imageCleaner.prune.enabled) (not .Values.imageCleaner.threshold.enabled) -}}
+{{- fail "imageCleaner.enabled: switch on imageCleaner.prune, imageCleaner.threshold, or both." -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,76 @@
+{{- /* Parts that the pods have in common. */}}
+
+{{- define "binder.image" -}}
+{{ .name }}:{{ .tag }}
+{{- end }}
+
+{{- define "binder.imagePullSecrets" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Variables out of a map: a text, or what Kubernetes takes (`valueFrom`). */}}
+{{- define "binder.env" -}}
+{{- range $name, $value := . }}
+- name: {{ $name }}
+  {{- if kindIs "map" $value }}
+  {{- toYaml $value | nindent 2 }}
+  {{- else }}
+  value: {{ $value | quote }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Where pods run: whatever of it the values have. */}}
+{{- define "binder.placing" -}}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "priorityClassName" }}
+{{- with index $ $key }}
+{{ $key }}: {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "binder.probe" -}}
+{{- $probe := index . 0 -}}
+httpGet:
+  path: {{ index . 1 }}
+  port: http
+{{ toYaml $probe }}
+{{- end }}
+
+{{- /* A claim for a volume: (list $ "component" "name" values). */}}
+{{- define "binder.claim" -}}
+{{- $root := index . 0 -}}
+{{- $values := index . 3 -}}
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: {{ index . 2 }}
+  labels:
+    {{- include "binder.labels" (list $root (index . 1)) | nindent 4 }}
+  {{- with $values.annotations }}
+  annotations: {{ toJson . }}
+  {{- end }}
+spec:
+  accessModes: {{ toJson $values.accessModes }}
+  {{- with $values.storageClassName }}
+  storageClassName: {{ eq . "-" | ternary "" . | quote }}
+  {{- end }}
+  resources:
+    requests:
+      storage: {{ $values.size }}
+{{- end }}
+
+{{- define "binder.claimVolume" -}}
+{{- $values := index . 1 -}}
+{{- if $values.enabled -}}
+persistentVolumeClaim:
+  claimName: {{ $values.existingClaim | default (index . 0) }}
+{{- else -}}
+emptyDir: {}
+{{- end -}}
+{{- end }}
