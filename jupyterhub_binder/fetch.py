@@ -1,7 +1,8 @@
 """Brings a repository's files here: the whole tree for a build, or its configuration files.
 
 Owns the limits of time, size and disk, and that nothing in a checkout leads out of it. How git
-is held in check is `git`'s business, what the files mean `recipe`'s.
+is held in check is `git`'s business, how a published record becomes a checkout `archive`'s,
+what the files mean `recipe`'s.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import shutil
 import tempfile
 import time
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from typing import Any, TypeVar
 from traitlets import Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
+from jupyterhub_binder.archive import ArchiveFetch, Archives
 from jupyterhub_binder.errors import FetchFailed
 from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Commit, RefKind, Resolved
@@ -113,9 +116,11 @@ class Fetcher(LoggingConfigurable):
         help="Where peeks are kept while they last; empty for the system's temporary folder."
     ).tag(config=True)
 
-    def __init__(self, *, git: Git, **kwargs: Any) -> None:
+    def __init__(self, *, git: Git, archives: Archives | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.git = git
+        self.archives = archives
+        """Says what published records consist of; None where there are none."""
         self._peeks = asyncio.Semaphore(self.peeks_at_once)
 
     async def checkout(
@@ -126,7 +131,7 @@ class Fetcher(LoggingConfigurable):
         Links that lead out of the tree are left out. Raises FetchFailed, NotAllowed,
         RepositoryNotFound or UpstreamUnavailable; nothing is left of a failed fetch.
         """
-        work = _Work(self.git, resolved, into, self.most_bytes, self.most_files, on_line)
+        work = self._work(resolved, into, self.most_bytes, on_line)
         await asyncio.to_thread(into.mkdir, parents=True)
         try:
             return await self._guard(work, work.checkout, self.fetch_seconds)
@@ -149,13 +154,20 @@ class Fetcher(LoggingConfigurable):
         root = self.temporary_root or None
         folder = Path(tempfile.mkdtemp(prefix="jupyterhub-binder-peek-", dir=root))
         try:
-            work = _Work(
-                self.git, resolved, folder, self.peek_most_bytes, self.most_files, _no_line
-            )
+            work = self._work(resolved, folder, self.peek_most_bytes, _no_line)
             commit = await self._guard(work, work.peek, self.peek_seconds)
             yield Peek(folder, commit)
         finally:
             await asyncio.shield(asyncio.to_thread(remove_tree, folder))
+
+    def _work(
+        self, resolved: Resolved, folder: Path, most_bytes: int, on_line: Callable[[str], None]
+    ) -> _Work:
+        if self.archives is not None and self.archives.is_archive(resolved):
+            return _ArchiveWork(
+                self.git, resolved, folder, most_bytes, self.most_files, on_line, self.archives
+            )
+        return _GitWork(self.git, resolved, folder, most_bytes, self.most_files, on_line)
 
     async def _guard(
         self, work: _Work, do: Callable[[], Coroutine[Any, Any, T]], seconds: float
@@ -206,7 +218,7 @@ class Fetcher(LoggingConfigurable):
 
 @dataclass(slots=True)
 class _Work:
-    """One fetch into one folder: the commands, in their order."""
+    """One fetch into one folder."""
 
     git: Git
     resolved: Resolved
@@ -214,6 +226,55 @@ class _Work:
     most_bytes: int
     most_files: int
     on_line: Callable[[str], None]
+
+    @abstractmethod
+    async def checkout(self) -> Commit: ...
+
+    @abstractmethod
+    async def peek(self) -> Commit: ...
+
+    def too_large(self) -> FetchFailed:
+        return FetchFailed(
+            f"{self.resolved.label} is larger than the {self.most_bytes // 2**20} MiB "
+            "that this hub fetches.",
+            code="repository_too_large",
+        )
+
+    def too_many(self) -> FetchFailed:
+        return FetchFailed(
+            f"{self.resolved.label} has more than the {self.most_files} files "
+            "that this hub fetches.",
+            code="repository_too_large",
+        )
+
+
+@dataclass(slots=True)
+class _ArchiveWork(_Work):
+    """Fetches a published record."""
+
+    archives: Archives
+
+    async def checkout(self) -> Commit:
+        return await self._fetch().checkout(drop_leading_links)
+
+    async def peek(self) -> Commit:
+        return await self._fetch().peek(_PEEK_AT)
+
+    def _fetch(self) -> ArchiveFetch:
+        return ArchiveFetch(
+            archives=self.archives,
+            git=self.git,
+            resolved=self.resolved,
+            folder=self.folder,
+            most_bytes=self.most_bytes,
+            most_files=self.most_files,
+            on_line=self.on_line,
+        )
+
+
+@dataclass(slots=True)
+class _GitWork(_Work):
+    """Fetches a commit: git's commands, in their order."""
 
     async def checkout(self) -> Commit:
         url = await self._init()
@@ -329,20 +390,6 @@ class _Work:
         out = await self._local("log", "-1", "--no-show-signature", "--format=%H%n%ct%n%s")
         sha, time, subject = out.split("\n", 2)
         return Commit(sha, subject.strip()[:500], _read_time(time))
-
-    def too_large(self) -> FetchFailed:
-        return FetchFailed(
-            f"{self.resolved.label} is larger than the {self.most_bytes // 2**20} MiB "
-            "that this hub fetches.",
-            code="repository_too_large",
-        )
-
-    def too_many(self) -> FetchFailed:
-        return FetchFailed(
-            f"{self.resolved.label} has more than the {self.most_files} files "
-            "that this hub fetches.",
-            code="repository_too_large",
-        )
 
 
 def _read_time(text: str) -> datetime:

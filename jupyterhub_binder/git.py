@@ -8,13 +8,14 @@ of the providers and of `fetch`.
 from __future__ import annotations
 
 import asyncio
+import base64
 import ipaddress
 import os
 import re
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -196,6 +197,10 @@ class Git(LoggingConfigurable):
         return 4 * 2**30 if sys.platform == "linux" else 0
 
     @cached_property
+    def _credentials(self) -> dict[str, str]:
+        return {}
+
+    @cached_property
     def _slots(self) -> asyncio.Semaphore:
         return asyncio.Semaphore(self.concurrency)
 
@@ -224,9 +229,14 @@ class Git(LoggingConfigurable):
             raise NotAllowed(f"This hub does not fetch repositories by {remote.scheme}://.")
         if remote.scheme == "file":
             self._check_folder(remote)
-        elif self.allowed_hosts and not _matches(remote, self.allowed_hosts):
-            raise NotAllowed(f"This hub does not fetch repositories from {remote.host}.")
+        else:
+            self.check_host(remote)
         return remote
+
+    def check_host(self, remote: Remote) -> None:
+        """Raise NotAllowed unless repositories may come from a host, as far as its name tells."""
+        if self.allowed_hosts and not host_matches(remote, self.allowed_hosts):
+            raise NotAllowed(f"This hub does not fetch repositories from {remote.host}.")
 
     def _check_folder(self, remote: Remote) -> None:
         folder = Path(unquote(remote.path)).resolve()
@@ -240,27 +250,35 @@ class Git(LoggingConfigurable):
 
         A name that answers with another address a second later is asked no second time.
         """
-        if remote.scheme == "file" or self.proxy:
-            return self._checked_without_lookup(remote)
-        addresses = await _fetch_addresses(remote)
-        if not _matches(remote, self.private_hosts) and not all(map(is_public, addresses)):
-            raise NotAllowed(f"{remote.host} is not a host of the internet: this hub refuses it.")
+        addresses = [] if remote.scheme == "file" else await self.fetch_addresses(remote)
         listed = ",".join(f"[{a}]" if ":" in a else a for a in addresses)
-        if ":" in remote.host or remote.host in addresses:
+        if not addresses or ":" in remote.host or remote.host in addresses:
             return []
         return ["-c", f"http.curloptResolve={remote.host}:{remote.port}:{listed}"]
 
-    def _checked_without_lookup(self, remote: Remote) -> list[str]:
-        if remote.scheme != "file" and not _matches(remote, self.private_hosts):
-            try:
-                public = is_public(remote.host)
-            except ValueError:
-                public = remote.host != "localhost" and "." in remote.host
-            if not public:
-                raise NotAllowed(
-                    f"{remote.host} is not a host of the internet: this hub refuses it."
-                )
-        return []
+    async def fetch_addresses(self, remote: Remote) -> list[str]:
+        """Look a host up, once; return its addresses, all of which may be connected to.
+
+        With a proxy, which looks it up itself, there are none: its name alone is checked.
+        Raises NotAllowed, RepositoryNotFound or UpstreamUnavailable.
+        """
+        if self.proxy:
+            self._check_name(remote)
+            return []
+        addresses = await _fetch_addresses(remote)
+        if not host_matches(remote, self.private_hosts) and not all(map(is_public, addresses)):
+            raise _not_public(remote)
+        return addresses
+
+    def _check_name(self, remote: Remote) -> None:
+        if host_matches(remote, self.private_hosts):
+            return
+        try:
+            public = is_public(remote.host)
+        except ValueError:
+            public = remote.host != "localhost" and "." in remote.host
+        if not public:
+            raise _not_public(remote)
 
     # --- Commands ------------------------------------------------------------------------------
 
@@ -312,8 +330,11 @@ class Git(LoggingConfigurable):
         url: str = "",
         timeout_seconds: float | None = None,
         most_file_bytes: int | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> str:
         """Run one git command; return what it printed. `url` is the repository it will ask.
+
+        `env` is added to its environment.
 
         Raises ProcessFailed where git alone is at fault, else as `ls_remote`.
         """
@@ -321,7 +342,7 @@ class Git(LoggingConfigurable):
         try:
             return await process.run(
                 await self._command(url, args),
-                env=self.environment(),
+                env={**self.environment(url), **(env or {})},
                 cwd=cwd,
                 timeout_seconds=seconds,
                 limits=self._limits(most_file_bytes),
@@ -344,7 +365,7 @@ class Git(LoggingConfigurable):
         """
         lines = process.stream(
             await self._command(url, args),
-            env=self.environment(),
+            env=self.environment(url),
             cwd=cwd,
             limits=self._limits(most_file_bytes),
         )
@@ -367,8 +388,12 @@ class Git(LoggingConfigurable):
             raise ValueError("git is handed str(Git.check(url)) only")
         return remote
 
-    def environment(self) -> dict[str, str]:
-        """Return all of the environment that a git command gets."""
+    def environment(self, url: str = "") -> dict[str, str]:
+        """Return all of the environment that a git command gets, which asks a repository or none.
+
+        A token is in it only for the host that it belongs to, and by https: unlike an argument,
+        nobody else on the machine reads it there, and git sends it nowhere else.
+        """
         env = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": "/nonexistent",
@@ -382,7 +407,31 @@ class Git(LoggingConfigurable):
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_LFS_SKIP_SMUDGE": "1",
         }
-        return env | {name: os.environ[name] for name in _TRUST if name in os.environ}
+        trust = {name: os.environ[name] for name in _TRUST if name in os.environ}
+        return env | trust | self._credential(url)
+
+    def _credential(self, url: str) -> dict[str, str]:
+        remote = parse_remote(url) if url else None
+        if remote is None or remote.scheme != "https":
+            return {}
+        root = str(Remote("https", remote.host, remote.port, "/"))
+        secret = self._credentials.get(root)
+        if secret is None:
+            return {}
+        return {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"http.{root}.extraHeader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {secret}",
+        }
+
+    def add_credential(self, host: str, user: str, token: str) -> None:
+        """Send a token to a host, and to no other, whenever it is asked by https.
+
+        Raises NotUnderstood for what is no host.
+        """
+        remote = parse_remote(f"https://{host}/-")
+        root = str(Remote("https", remote.host, remote.port, "/"))
+        self._credentials[root] = base64.b64encode(f"{user}:{token}".encode()).decode()
 
     def _limits(self, most_file_bytes: int | None) -> process.Limits:
         return process.Limits(memory_bytes=self.memory_bytes or None, file_bytes=most_file_bytes)
@@ -440,7 +489,12 @@ _COMPLAINTS: tuple[tuple[re.Pattern[str], type[BinderError], str], ...] = (
 )
 
 
-def _matches(remote: Remote, patterns: Sequence[str]) -> bool:
+def _not_public(remote: Remote) -> NotAllowed:
+    return NotAllowed(f"{remote.host} is not a host of the internet: this hub refuses it.")
+
+
+def host_matches(remote: Remote, patterns: Sequence[str]) -> bool:
+    """Say whether a host, with or without its port, is one of some patterns of names."""
     names = (remote.host, f"{remote.host}:{remote.port}")
     return any(fnmatchcase(name, pattern.lower()) for pattern in patterns for name in names)
 

@@ -15,6 +15,7 @@ LAYERS = {
     0: {
         "model",
         "errors",
+        "oversight",
         "inputs",
         "slugs",
         "aio",
@@ -22,10 +23,13 @@ LAYERS = {
         "clock",
         "sse",
         "git",
+        "download",
+        "unpack",
+        "archive",
         "clientip",
         "_version",
     },
-    1: {"providers", "fetch", "recipe", "backends", "registry", "hub", "store"},
+    1: {"providers", "fetch", "gitsync", "recipe", "backends", "registry", "hub", "store"},
     2: {
         "environments",
         "builds",
@@ -38,9 +42,16 @@ LAYERS = {
         "launchrun",
         "content",
         "analytics",
+        "audit",
+        "command",
+        "drain",
+        "limits",
+        "retention",
+        "rules",
+        "usage",
     },
     3: {"web"},
-    4: {"app", "cli", "demo", "client", "doctor", "terminal", "follow", "__main__"},
+    4: {"app", "cli", "admincli", "demo", "client", "doctor", "terminal", "follow", "__main__"},
 }
 HUB_SIDE = {"spawner", "hubconfig"}
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
