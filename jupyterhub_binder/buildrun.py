@@ -128,6 +128,10 @@ class BuildRun:
         if self._task is not None:
             self._task.cancel()
 
+    async def refuse(self, reason: Reason) -> None:
+        """End it as failed before it began."""
+        await self._end(BuildState.FAILED, reason)
+
     # --- Making ---------------------------------------------------------------------------
 
     async def _make_within_limits(self) -> Image:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -25,9 +25,11 @@ from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.buildlog import EventBatch
 from jupyterhub_binder.buildrun import BuildRun, RunLimits
 from jupyterhub_binder.clock import utc_now
+from jupyterhub_binder.command import Command
 from jupyterhub_binder.errors import LimitReached, NotFound
 from jupyterhub_binder.fetch import Fetcher
-from jupyterhub_binder.model import Build, BuildEvent, BuildState, Phase, Resolved, User
+from jupyterhub_binder.model import Build, BuildEvent, BuildState, Phase, Reason, Resolved, User
+from jupyterhub_binder.oversight import Action, LimitName
 from jupyterhub_binder.slugs import content_key, repository_key
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import BuildWish
@@ -86,7 +88,10 @@ class Builds(LoggingConfigurable):
     max_running_per_user = Integer(
         2,
         min=1,
-        help="How many builds of one person run at once; more of them wait in the queue.",
+        help="""How many builds of one person run at once; more of them wait in the queue.
+
+        Administrators set other limits for groups and people while the service runs.
+        """,
     ).tag(config=True)
 
     max_active_per_user = Integer(
@@ -94,7 +99,8 @@ class Builds(LoggingConfigurable):
         min=1,
         help="""How many builds one person may have waiting or running.
 
-        The next one is refused with a sentence that says so.
+        The next one is refused with a sentence that says so. Administrators set other limits
+        for groups and people while the service runs.
         """,
     ).tag(config=True)
 
@@ -127,9 +133,19 @@ class Builds(LoggingConfigurable):
     ).tag(config=True)
 
     def __init__(
-        self, *, store: Store, backend: BuildBackend, fetcher: Fetcher, **kwargs: Any
+        self,
+        *,
+        store: Store,
+        backend: BuildBackend,
+        fetcher: Fetcher,
+        command: Command | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.command = command or Command(store=store)
+        self.command.limits.register(LimitName.BUILDS, lambda: self.max_active_per_user)
+        self.command.limits.register(LimitName.RUNNING, lambda: self.max_running_per_user)
+        self.command.drain.when_ended = self._dispatch
         self.store = store
         self.backend = backend
         self.fetcher = fetcher
@@ -198,8 +214,11 @@ class Builds(LoggingConfigurable):
         """Say what a person wants built, and which finished build serves them already.
 
         Nothing begins before the wish has been kept with its environment (`accept`); hold
-        `asking` until then. Raises LimitReached.
+        `asking` until then. Raises LimitReached, and NotAllowed for a repository that is
+        refused.
         """
+        self.command.rules.require(user, resolved)
+        await self.command.limits.see(user)
         key = self._key(resolved, options)
         now = utc_now()
         build = Build(
@@ -247,11 +266,12 @@ class Builds(LoggingConfigurable):
 
     def _check_limit(self, user: User) -> None:
         used = self.count_active(user.name)
-        if used >= self.max_active_per_user:
+        most = self.command.limits.value(LimitName.BUILDS, user.name)
+        if used >= most:
             raise LimitReached(
-                f"You have {used} builds waiting or running, and may have "
-                f"{self.max_active_per_user}. Wait for one to end, or cancel one.",
-                detail={"limit": self.max_active_per_user, "used": used},
+                f"You have {used} builds waiting or running, and may have {most}. "
+                "Wait for one to end, or cancel one.",
+                detail={"limit": most, "used": used},
             )
 
     def count_active(self, user_name: str) -> int:
@@ -288,7 +308,13 @@ class Builds(LoggingConfigurable):
         """Return every build that waits or runs, whoever wants it."""
         running = [run.build for run in self._running.values() if not run.ending]
         waiting = [run.build for run in self._waiting.values() if not run.ending]
-        return Queue(tuple(running), tuple(buildqueue.in_order(waiting, running)))
+        return Queue(tuple(running), tuple(self._in_order(waiting, running)))
+
+    def _in_order(self, waiting: Sequence[Build], running: Sequence[Build]) -> list[Build]:
+        return buildqueue.in_order(waiting, running, share_of=self._share_of)
+
+    def _share_of(self, person: str) -> int:
+        return self.command.limits.value(LimitName.SHARE, person)
 
     async def standing(self, build: Build) -> Standing:
         """Say how far a build is; all of it changes with time but for a finished build."""
@@ -379,6 +405,14 @@ class Builds(LoggingConfigurable):
         run = self._find_run(build_id)
         if run is not None and (left == 0 or user.admin):
             self.log.info("Build %s is cancelled by %s", build_id, user.name)
+            self.command.audit.note(
+                user.name,
+                Action.BUILD_CANCEL,
+                build_id,
+                repository=build.label,
+                of=build.created_by,
+                for_everybody=left > 0,
+            )
             # Others who wanted it read this, too, and learn no name.
             await run.cancel("Cancelled by an administrator." if left else "Cancelled.")
         return await self.fetch_build(build_id)
@@ -395,21 +429,27 @@ class Builds(LoggingConfigurable):
         """Begin what may begin, and tell everybody else their place."""
         if self._stopping:
             return
-        for build in buildqueue.next_builds(
-            [run.build for run in self._waiting.values()],
-            [run.build for run in self._running.values()],
-            most=self.max_running,
-            most_per_person=self.max_running_per_user,
-            busy_keys=self._busy_keys,
-        ):
+        for build in self._next_builds():
             run = self._waiting.pop(build.id)
             self._running[build.id] = run
             run.position = None
             self._tasks.spawn(self._run(run), name=f"build {build.id}")
         self._tell_positions()
 
+    def _next_builds(self) -> list[Build]:
+        if self.command.drain.state is not None:
+            return []
+        return buildqueue.next_builds(
+            [run.build for run in self._waiting.values()],
+            [run.build for run in self._running.values()],
+            most=self.max_running,
+            most_of=lambda person: self.command.limits.value(LimitName.RUNNING, person),
+            share_of=self._share_of,
+            busy_keys=self._busy_keys,
+        )
+
     def _tell_positions(self) -> None:
-        order = buildqueue.in_order(
+        order = self._in_order(
             [run.build for run in self._waiting.values()],
             [run.build for run in self._running.values()],
         )
@@ -422,7 +462,12 @@ class Builds(LoggingConfigurable):
     async def _run(self, run: BuildRun) -> None:
         self._busy_keys.add(run.build.key)
         try:
-            await run.run()
+            refusal = self.command.rules.judge(run.build)
+            if refusal is None:
+                await run.run()
+            else:  # since it was asked for
+                self.command.rules.note_hit(run.build.created_by, run.build, refusal)
+                await run.refuse(Reason(refusal.code, refusal.message))
         finally:
             self._busy_keys.discard(run.build.key)
             self._running.pop(run.build.id, None)

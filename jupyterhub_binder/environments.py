@@ -50,6 +50,7 @@ from jupyterhub_binder.model import (
     Spec,
     User,
 )
+from jupyterhub_binder.oversight import Action, LimitName
 from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.recipe import read_recipe
 from jupyterhub_binder.slugs import is_id, new_id, repository_key, safe_name
@@ -96,7 +97,8 @@ class Environments(LoggingConfigurable):
         help="""How many environments one person may keep.
 
         Environments of the same content share one image, so the disk grows with the number of
-        different ones. Lower it where disk is short.
+        different ones. Lower it where disk is short. Administrators set other limits for groups
+        and people while the service runs.
         """,
     ).tag(config=True)
 
@@ -131,6 +133,8 @@ class Environments(LoggingConfigurable):
         self.fetcher = fetcher
         self.backend = backend
         self.builds = builds
+        self.command = builds.command
+        self.command.limits.register(LimitName.ENVIRONMENTS, lambda: self.max_per_user)
         self._tasks = TaskSet(self.log)
         self._turns: Turns[str] = Turns(self.max_questions_per_user, waiting=_WAITING_QUESTIONS)
         self._ensuring: SingleFlight[tuple[str, Spec], Environment] = SingleFlight()
@@ -149,7 +153,7 @@ class Environments(LoggingConfigurable):
         """Find out what would be built of a link. Raises what providers and fetch raise."""
         commit, recipe = None, Recipe()
         async with self._asking(user):
-            link, resolved = await self.providers.resolve_link(link)
+            link, resolved = await self._resolve(user, link)
             if self.backend.needs_checkout:
                 async with self.fetcher.peek(resolved) as peek:
                     commit = peek.commit
@@ -250,11 +254,13 @@ class Environments(LoggingConfigurable):
 
     async def limits(self, user: User) -> Mapping[str, Limit]:
         """Return a person's quotas: environments kept, builds waiting or running."""
+        await self.command.limits.see(user)
+        most = self.command.limits.value
+        kept = await self.store.count_environments(user.name)
+        active = self.builds.count_active(user.name)
         return {
-            "environments": Limit(
-                self.max_per_user, await self.store.count_environments(user.name)
-            ),
-            "builds": Limit(self.builds.max_active_per_user, self.builds.count_active(user.name)),
+            "environments": Limit(most(LimitName.ENVIRONMENTS, user.name), kept),
+            "builds": Limit(most(LimitName.BUILDS, user.name), active),
         }
 
     @asynccontextmanager
@@ -271,7 +277,14 @@ class Environments(LoggingConfigurable):
 
     async def _resolve_link(self, user: User, link: Link) -> tuple[Link, Resolved]:
         async with self._asking(user):
-            return await self.providers.resolve_link(link)
+            return await self._resolve(user, link)
+
+    async def _resolve(self, user: User, link: Link) -> tuple[Link, Resolved]:
+        """Resolve a link; hosts of refused repositories are not even asked."""
+        self.command.rules.require(user, link.spec)
+        link, resolved = await self.providers.resolve_link(link)
+        self.command.rules.require(user, resolved)
+        return link, resolved
 
     # --- Making and changing ----------------------------------------------------------------
 
@@ -290,6 +303,7 @@ class Environments(LoggingConfigurable):
         Raises NotAllowed, LimitReached, InvalidInput and what providers raise.
         """
         _require_can_build(user)
+        await self.command.limits.see(user)
         chosen = self.backend.clean_options(options or {})
         link, resolved = await self._resolve_link(user, link)
         now = utc_now()
@@ -312,19 +326,29 @@ class Environments(LoggingConfigurable):
             keeping = self._insert(environment, wish, directory_names(resolved))
             kept = await asyncio.shield(self._tasks.spawn(keeping, name="new environment"))
             if kept is None:
-                raise await self._limit_reached(user)
+                raise await self._limit_reached(user.name)
+        self._note(user, Action.ENVIRONMENT_CREATE, kept)
         return kept
+
+    def _note(self, user: User, action: Action, environment: Environment) -> None:
+        owner = environment.owner if environment.owner != user.name else ""
+        self.command.audit.note(
+            user.name, action, environment.id, repository=environment.label, owner=owner
+        )
 
     async def _insert(
         self, environment: Environment, wish: BuildWish | None, directories: Iterator[str]
     ) -> Environment | None:
         """Keep an environment and queue its build: both, whatever becomes of who asked."""
         kept = await self.store.insert_environment(
-            environment, wish, directories=directories, most=self.max_per_user
+            environment, wish, directories=directories, most=self._most_of(environment.owner)
         )
         if kept is not None and kept.latest is not None:
             self.builds.accept(kept.latest.build)
         return kept
+
+    def _most_of(self, person: str) -> int:
+        return self.command.limits.value(LimitName.ENVIRONMENTS, person)
 
     async def ensure(self, user: User, link: Link) -> Environment:
         """Return a person's environment of a link, kept now if there was none; ask for its build.
@@ -370,16 +394,21 @@ class Environments(LoggingConfigurable):
         environment = await self._get_kept_or_deleted(user, environment_id)
         if environment.deleted is not None:
             return environment
-        return await self._change(environment, {"deleted": utc_now()})
+        deleted = await self._change(environment, {"deleted": utc_now()})
+        self._note(user, Action.ENVIRONMENT_DELETE, deleted)
+        return deleted
 
     async def restore(self, user: User, environment_id: str) -> Environment:
         """Undo a delete. Raises NotFound once it is too late, LimitReached."""
         environment = await self._get_kept_or_deleted(user, environment_id)
         if environment.deleted is None:
             return environment
-        if await self.store.count_environments(environment.owner) >= self.max_per_user:
-            raise await self._limit_reached(user)
-        return await self._change(environment, {"deleted": None})
+        owner = environment.owner
+        if await self.store.count_environments(owner) >= self._most_of(owner):
+            raise await self._limit_reached(owner)
+        restored = await self._change(environment, {"deleted": None})
+        self._note(user, Action.ENVIRONMENT_RESTORE, restored)
+        return restored
 
     async def mark_launched(self, environment_id: str) -> None:
         """Note that a server was started from an environment; one that is gone is success."""
@@ -391,12 +420,12 @@ class Environments(LoggingConfigurable):
             raise _no_such_environment()
         return changed
 
-    async def _limit_reached(self, user: User) -> LimitReached:
-        used = await self.store.count_environments(user.name)
+    async def _limit_reached(self, owner: str) -> LimitReached:
+        used, most = await self.store.count_environments(owner), self._most_of(owner)
         return LimitReached(
-            f"You keep {used} environments, and may keep {self.max_per_user}. "
+            f"You keep {used} environments, and may keep {most}. "
             "Delete one that you no longer need.",
-            detail={"limit": self.max_per_user, "used": used},
+            detail={"limit": most, "used": used},
         )
 
     # --- Builds of an environment -------------------------------------------------------------
@@ -414,9 +443,13 @@ class Environments(LoggingConfigurable):
         link = Link(environment.spec)
         if ref is not None:
             link = self.providers.at_ref(link, ref)
+        self.command.rules.require(user, environment)
         async with self._asking(user):
             resolved = await self.providers.resolve(link.spec, fresh=True)
-        return await self._request_build(user, environment, resolved, force=force)
+        built = await self._request_build(user, environment, resolved, force=force)
+        if force:
+            self._note(user, Action.BUILD_FORCE, built)
+        return built
 
     async def _request_build(
         self, user: User, environment: Environment, resolved: Resolved, *, force: bool = False
@@ -447,6 +480,32 @@ class Environments(LoggingConfigurable):
         resolved = replace(current.build.resolved, spec=environment.spec)
         return await self._request_build(user, environment, resolved)
 
+    async def begin_build(self, user: User, environment_id: str) -> Environment:
+        """Have made what a server could start from.
+
+        An image that was removed comes back as it was; else what the ref is now is built.
+        Raises as `bring_back` and `build`.
+        """
+        environment = await self.get(user, environment_id)
+        begin = self.bring_back if environment.current else self.build
+        return await begin(user, environment_id)
+
+    async def prepare_start(self, user: User, environment_id: str) -> LaunchSpec:
+        """Say what the hub needs to start a server; begin a build where nothing is there to start.
+
+        A build that failed or was cancelled is not begun again by this. Raises as `begin_build`.
+        """
+        environment = await self.get(user, environment_id)
+        spec = await self.launch_spec(user, environment_id)
+        if spec.image is not None:
+            await self.mark_launched(environment_id)
+            return spec
+        missing = environment.current is not None or environment.latest is None
+        if not missing or spec.state in (EnvironmentState.QUEUED, EnvironmentState.BUILDING):
+            return spec
+        await self.begin_build(user, environment_id)
+        return await self.launch_spec(user, environment_id)
+
     async def choose(self, user: User, environment_id: str, number: int) -> Environment:
         """Start servers from build `number` from now on. Raises Conflict if it has no image."""
         environment = await self.get(user, environment_id)
@@ -465,8 +524,12 @@ class Environments(LoggingConfigurable):
         return chosen
 
     async def launch_spec(self, user: User, environment_id: str) -> LaunchSpec:
-        """Say what the hub needs to start a server in an environment."""
+        """Say what the hub needs to start a server in an environment.
+
+        Raises NotAllowed for one of a repository that is refused.
+        """
         environment = await self.get(user, environment_id)
+        self.command.rules.require(user, environment)
         current, latest = environment.current, environment.latest
         shown = current or latest
         resolved_ref = shown.build.resolved_ref if shown else ""

@@ -135,9 +135,11 @@ class Launches(LoggingConfigurable):
         `client_ip` is where the request came from, for `asked_from`. A launch of the same
         under way is joined. Raises Conflict with the code
         ``server_running`` when a server of that name runs something else and `restart` is
-        False; what `Environments` and `HubClient` raise.
+        False; NotAllowed for an environment of a repository that is refused; what
+        `Environments` and `HubClient` raise.
         """
         environment = await self._environments.get(user, environment_id)
+        self._environments.command.rules.require(user, environment)
         async with self._places[user.name, server_name]:
             run = self._at(user.name, server_name)
             if run is not None and not restart and run.launch.environment_id == environment_id:
@@ -293,11 +295,7 @@ class Launches(LoggingConfigurable):
             return replace(launch, state=LaunchState.STARTING, message="Starting the server.")
         latest = environment.latest
         if latest is None or latest.withdrawn or latest.build.state.finished:
-            # An image that was removed comes back as it was; else the newest commit is built.
-            begin = (
-                self._environments.bring_back if environment.current else self._environments.build
-            )
-            latest = (await begin(user, environment.id)).latest
+            latest = (await self._environments.begin_build(user, environment.id)).latest
         if latest is None:
             raise Conflict("The environment has no build to start from. Build it again.")
         return replace(launch, build_id=latest.build.id, message="Waiting for the build.")

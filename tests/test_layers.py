@@ -27,6 +27,7 @@ LAYERS = {
         "unpack",
         "archive",
         "clientip",
+        "redact",
         "_version",
     },
     1: {"providers", "fetch", "gitsync", "recipe", "backends", "registry", "hub", "store"},
@@ -51,7 +52,7 @@ LAYERS = {
         "usage",
     },
     3: {"web"},
-    4: {"app", "cli", "admincli", "demo", "client", "doctor", "terminal", "follow", "__main__"},
+    4: {"app", "cli", "admincli", "demo", "client", "doctor", "terminal", "follow", "logs", "__main__"},
 }
 HUB_SIDE = {"spawner", "hubconfig"}
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

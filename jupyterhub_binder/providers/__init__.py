@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -89,6 +89,15 @@ class Providers(LoggingConfigurable):
             raise NotUnderstood(
                 f"There is no provider {prefix[:40]!r}: this hub has {known}."
             ) from None
+
+    @property
+    def hosts(self) -> Mapping[str, str]:
+        """Return by prefix where a provider's repositories are: a host, nothing for `git`.
+
+        One whose repositories are known by other names has its prefix in place of a host.
+        """
+        found = {prefix: getattr(p, "hostname", prefix) for prefix, p in self._providers.items()}
+        return {**found, "git": ""}
 
     def __iter__(self) -> Iterator[RepoProvider]:
         """Return the providers to offer: those enabled that the backend can build from."""

@@ -15,6 +15,7 @@ from jupyterhub_binder.store.images import NEEDED_NUMBERS
 from jupyterhub_binder.store.tables import build_requests, builds, environments, launches
 
 _SECOND = 1_000_000
+_Query = sa.Select[*tuple[Any, ...]]
 
 
 class UsageQueries:
@@ -36,13 +37,15 @@ def _uses(connection: sa.Connection, since: datetime) -> tuple[PersonUse, ...]:
 
 
 def _numbers(row: sa.RowMapping) -> Mapping[str, Any]:
-    values = {name: int(value or 0) for name, value in row.items() if name != "name"}
+    values: dict[str, Any] = {
+        name: int(value or 0) for name, value in row.items() if name != "name"
+    }
     if "build_microseconds" in values:
         values["build_seconds"] = values.pop("build_microseconds") / _SECOND
     return values
 
 
-def _of_builds(since: datetime) -> sa.Select[Any]:
+def _of_builds(since: datetime) -> _Query:
     microseconds = sa.type_coerce(builds.c.finished, sa.BigInteger) - sa.type_coerce(
         builds.c.started, sa.BigInteger
     )
@@ -57,7 +60,7 @@ def _of_builds(since: datetime) -> sa.Select[Any]:
     )
 
 
-def _of_launches(since: datetime) -> sa.Select[Any]:
+def _of_launches(since: datetime) -> _Query:
     return (
         sa.select(launches.c.user.label("name"), sa.func.count().label("launches"))
         .where(launches.c.created >= since)
@@ -65,7 +68,7 @@ def _of_launches(since: datetime) -> sa.Select[Any]:
     )
 
 
-def _of_environments() -> sa.Select[Any]:
+def _of_environments() -> _Query:
     return (
         sa.select(environments.c.owner.label("name"), sa.func.count().label("environments"))
         .where(environments.c.deleted.is_(None))
@@ -73,7 +76,7 @@ def _of_environments() -> sa.Select[Any]:
     )
 
 
-def _of_images() -> sa.Select[Any]:
+def _of_images() -> _Query:
     """Sum the images that a person's environments need, each once."""
     images = (
         sa.select(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from jupyterhub_binder.backends.base import BuildBackend
     from jupyterhub_binder.builds import Builds
+    from jupyterhub_binder.command import Command
     from jupyterhub_binder.environments import Environments
     from jupyterhub_binder.hub import HubClient
     from jupyterhub_binder.launches import Launches
@@ -57,6 +58,7 @@ class Services:
     builds: Builds
     environments: Environments
     launches: Launches
+    command: Command
     streams: Streams
     traffic: Traffic
     health: Callable[[], Awaitable[Mapping[str, str | None]]]

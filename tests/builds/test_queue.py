@@ -25,16 +25,16 @@ def test_whoever_runs_something_waits_for_whoever_runs_nothing():
 
 def test_a_person_at_their_limit_is_passed_over():
     running = [build_named("r", by="a")]
-    chosen = next_builds(_builds("ab"), running, most=3, most_per_person=1)
+    chosen = next_builds(_builds("ab"), running, most=3, most_of=lambda _: 1)
     assert _ids(chosen) == ["001"]
 
 
 def test_no_more_begin_than_there_is_room_for():
-    assert _ids(next_builds(_builds("abc"), [], most=2, most_per_person=9)) == ["000", "001"]
+    assert _ids(next_builds(_builds("abc"), [], most=2, most_of=lambda _: 9)) == ["000", "001"]
 
 
 def test_a_key_that_is_still_cleaned_up_waits():
-    assert _ids(next_builds(_builds("ab"), [], most=2, most_per_person=2, busy_keys={"000"})) == [
+    assert _ids(next_builds(_builds("ab"), [], most=2, most_of=lambda _: 2, busy_keys={"000"})) == [
         "001"
     ]
 
@@ -45,7 +45,7 @@ def test_a_key_that_is_still_cleaned_up_waits():
 def test_limits_hold_and_nothing_idles(people, at_work, most, most_per_person):
     waiting = _builds(people)
     running = [build_named(f"r{i}", by=by) for i, by in enumerate(at_work)]
-    chosen = next_builds(waiting, running, most=most, most_per_person=most_per_person)
+    chosen = next_builds(waiting, running, most=most, most_of=lambda _: most_per_person)
     assert len(running) + len(chosen) <= max(most, len(running))
     theirs = [build.created_by for build in (*running, *chosen)]
     for build in chosen:

@@ -1,0 +1,130 @@
+"""The audit log: who did what when. Added to, never changed; age alone removes from it.
+
+Entries are kept in the order in which they came, many in one transaction. Nothing secret is
+in them: texts are cut, and what looks like a token or a password is left out. What is worth
+an entry is known where it happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from traitlets import Float
+from traitlets.config import LoggingConfigurable
+
+from jupyterhub_binder.aio import TaskSet
+from jupyterhub_binder.buildlog import keep_trying
+from jupyterhub_binder.clock import utc_now
+from jupyterhub_binder.inputs import one_line
+from jupyterhub_binder.model import Page
+from jupyterhub_binder.oversight import Action, AuditEntry
+from jupyterhub_binder.store import Store
+
+_MOST_CHARACTERS = 500
+_BATCH = 500
+_PAGE = 1000
+_PATIENCE_SECONDS = 5.0
+_IN_URL = re.compile(r"(://)[^/@\s]+@")
+_NAMED = re.compile(
+    r"\b(token|secret|password|passwd|api[_-]?key|bearer)\b([=:]\s*|\s+)\S+", re.IGNORECASE
+)
+_TOKEN = re.compile(r"\b(?:gh[opsu]_|github_pat_|glpat-)\w+|\b[0-9a-f]{32}\b")
+
+
+def without_secrets(text: str) -> str:
+    """Return a text on one line, cut, and without what looks like a secret. Pure."""
+    text = _IN_URL.sub(r"\1…@", one_line(text))
+    text = _NAMED.sub(r"\1\2…", text)
+    return _TOKEN.sub("…", text)[:_MOST_CHARACTERS]
+
+
+def _cleaned(detail: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: without_secrets(value) if isinstance(value, str) else value
+        for name, value in detail.items()
+        if value not in (None, "")
+    }
+
+
+class Audit(LoggingConfigurable):
+    """Keeps the audit log."""
+
+    keep_days = Float(
+        365,
+        min=0,
+        help="""For how many days entries of the audit log are kept. 0 keeps them for ever.
+        Default: 365.""",
+    ).tag(config=True)
+
+    def __init__(self, *, store: Store, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._store = store
+        self._pending: list[AuditEntry] = []
+        self._tasks = TaskSet(self.log)
+        self._writing: asyncio.Task[None] | None = None
+
+    async def stop(self) -> None:
+        """Keep what is not kept yet, if the store takes it soon; may be called twice."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self.flush()
+        await self._tasks.close()
+
+    def note(self, actor: str, action: Action, target: str = "", **detail: Any) -> None:
+        """Take down an entry; it is kept a moment later, in the order of the calls."""
+        entry = AuditEntry(utc_now(), actor, action, without_secrets(target), _cleaned(detail))
+        self._pending.append(entry)
+        if self._writing is None or self._writing.done():
+            self._writing = self._tasks.spawn(self._write(), name="audit log")
+
+    async def record(self, actor: str, action: Action, target: str = "", **detail: Any) -> None:
+        """Take down an entry; it is kept when this returns."""
+        self.note(actor, action, target, **detail)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Wait until all that was taken down is kept."""
+        while self._writing is not None and not self._writing.done():
+            await asyncio.shield(self._writing)
+
+    async def _write(self) -> None:
+        while self._pending:
+            batch, self._pending = self._pending[:_BATCH], self._pending[_BATCH:]
+            await keep_trying(lambda batch=batch: self._store.append_audit(batch), self.log)
+
+    # --- Looking ----------------------------------------------------------------------------
+
+    async def list(
+        self,
+        *,
+        actor: str | None = None,
+        action: Action | None = None,
+        offset: int = 0,
+        limit: int = 50,
+    ) -> Page[AuditEntry]:
+        """Return a page of entries, the newest first."""
+        await self.flush()
+        return await self._store.list_audit(actor=actor, action=action, offset=offset, limit=limit)
+
+    async def read(
+        self, *, actor: str | None = None, action: Action | None = None
+    ) -> AsyncIterator[tuple[AuditEntry, ...]]:
+        """Yield all entries, the oldest first, a part at a time."""
+        await self.flush()
+        after = 0
+        while entries := await self._store.fetch_audit(
+            actor=actor, action=action, after=after, limit=_PAGE
+        ):
+            yield entries
+            after = entries[-1].id
+
+    async def prune(self) -> int:
+        """Remove what is older than `keep_days`; return how many entries went."""
+        if not self.keep_days:
+            return 0
+        return await self._store.prune_audit(before=utc_now() - timedelta(days=self.keep_days))

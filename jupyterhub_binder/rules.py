@@ -1,0 +1,365 @@
+"""Which repositories may be built and launched: bans, and a list of what alone is allowed.
+
+Addresses and patterns are brought into one spelling by `normalise`, and compared by a
+`RuleBook`; both are pure. Rules come from the configuration, which is fixed, and from
+administrators, who change them while the service runs. When to ask is for `environments`,
+`builds` and `launches` to know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+from urllib.parse import unquote
+
+from traitlets import Dict, List, Unicode
+from traitlets.config import LoggingConfigurable
+
+from jupyterhub_binder.audit import Audit
+from jupyterhub_binder.clock import utc_now
+from jupyterhub_binder.errors import (
+    ConfigurationError,
+    InvalidInput,
+    NotAllowed,
+    NotFound,
+    NotUnderstood,
+)
+from jupyterhub_binder.inputs import one_line
+from jupyterhub_binder.model import Build, Environment, Link, Resolved, Spec, User
+from jupyterhub_binder.oversight import Action, Rule, RuleKind
+from jupyterhub_binder.slugs import new_id
+from jupyterhub_binder.store import Store
+
+BANNED = "repository_banned"
+NOT_ON_LIST = "repository_not_allowed"
+
+MOST_PATTERN_CHARACTERS = 500
+MOST_REASON_CHARACTERS = 500
+
+Hosts = Mapping[str, str]
+"""Providers' prefixes to where their repositories are: ``gh`` to ``github.com``; ``git`` to ""."""
+
+_MOST_DECODINGS = 8
+_SCHEME = re.compile(r"^(?:git\+)?[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_SCP = re.compile(r"^(?:[^@/:]+@)?([^@/:]+):(?!\d+(?:/|$))/?(.+)$")
+_PORT = re.compile(r":(?:80|443|22|9418)?$")
+
+
+# --- One spelling of an address ---------------------------------------------------------------
+
+
+def normalise(text: str, hosts: Hosts | None = None) -> str:
+    """Return the one spelling of a repository's address: ``github.com/org/name``.
+
+    Decoded, in lower case, without scheme, name, password, ``www.``, usual port, ``.git`` and
+    needless slashes and dots; what git writes for ssh is the same. ``gh/org/name`` is read by
+    `hosts`. Upper and lower case of a path are not told apart, as hosts of git do not.
+    """
+    decoded = _decode(text).strip().strip("<>\"'`").strip()
+    prefix, slash, rest = decoded.partition("/")
+    if slash and hosts is not None and prefix.lower() in hosts:
+        host = hosts[prefix.lower()]
+        decoded = f"{host}/{rest}" if host else rest
+    if scheme := _SCHEME.match(decoded):
+        decoded = decoded[scheme.end() :]
+    elif found := _SCP.match(decoded):
+        decoded = f"{found[1]}/{found[2]}"
+    host, _, path = decoded.partition("/")
+    return "/".join([_host(host), *_segments(path)])
+
+
+def _decode(text: str) -> str:
+    """Decode percent signs until there is nothing left to decode: once more hides nothing."""
+    for _ in range(_MOST_DECODINGS):
+        decoded = unquote(text)
+        if decoded == text:
+            break
+        text = decoded
+    return text
+
+
+def _host(host: str) -> str:
+    name = _PORT.sub("", host.rpartition("@")[2].lower()).rstrip(".")
+    name = ".".join(_label(label) for label in name.split("."))
+    return name.removeprefix("www.")
+
+
+def _label(label: str) -> str:
+    """Return a part of a host's name in ASCII, as it is asked for."""
+    try:
+        return label if label.isascii() else label.encode("idna").decode()
+    except UnicodeError:
+        return label
+
+
+def _segments(path: str) -> list[str]:
+    segments: list[str] = []
+    for segment in re.split(r"[?#]", path, maxsplit=1)[0].casefold().split("/"):
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in ("", "."):
+            segments.append(segment)
+    if segments:
+        segments[-1] = re.sub(r"(?<=.)(?:\.git)+$", "", segments[-1])
+    return segments
+
+
+def names_of(spec: Spec, *urls: str, hosts: Hosts | None = None) -> frozenset[str]:
+    """Return every name by which a rule may mean a repository.
+
+    A gist is its id, whoever's name stands before it.
+    """
+    hosts = hosts or {}
+    found = {normalise(f"{spec.provider}/{spec.repo}", hosts)}
+    found |= {normalise(url) for url in urls if url}
+    gists = hosts.get("gist", "gist.github.com")
+    return frozenset(found | {_gist(name, gists) for name in found})
+
+
+def _gist(name: str, host: str) -> str:
+    """Return a gist's name without whose it is; all else as it is."""
+    match name.split("/"):
+        case [first, _, gist] if first == host:
+            return f"{host}/{gist}"
+    return name
+
+
+def clean_pattern(text: str, hosts: Hosts) -> str:
+    """Return what somebody typed as a pattern. Raises InvalidInput."""
+    typed = one_line(text)
+    head, slash, _ = typed.partition("/")
+    bare = head and slash and not re.search(r"[.*:%]", head) and head.lower() not in hosts
+    if bare and "gh" in hosts:
+        typed = f"gh/{typed}"
+    pattern = re.sub(r"\*+", "*", normalise(typed, hosts))
+    if not pattern.strip("/") or len(pattern) > MOST_PATTERN_CHARACTERS:
+        raise InvalidInput(
+            "Say which repositories: github.com/org/name, or github.com/org/* for all of them.",
+            detail={"field": "pattern"},
+        )
+    return pattern if "*" in pattern else _gist(pattern, hosts.get("gist", "gist.github.com"))
+
+
+# --- Rules over names ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a repository may not be built or launched."""
+
+    code: str
+    message: str
+    pattern: str = ""
+    """Of the ban; empty where no rule allows the repository."""
+
+
+@lru_cache(maxsize=10_000)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Return a pattern as one over names; in a host ``*`` stops at a slash, in a path nowhere.
+
+    A host, or a group of repositories, is also all that is in it.
+    """
+    host, slash, path = pattern.partition("/")
+    text = re.escape(host).replace(r"\*", "[^/]*")
+    if slash:
+        text += "/" + re.escape(path).replace(r"\*", ".*")
+    return re.compile(text + "(?:/.*)?", re.DOTALL)
+
+
+def matches(pattern: str, names: Collection[str]) -> bool:
+    """Say whether a pattern means a repository that has these names. Pure."""
+    return any(_compiled(pattern).fullmatch(name) for name in names)
+
+
+class RuleBook:
+    """Rules, ready to be asked. Never changes."""
+
+    def __init__(self, rules: Iterable[Rule] = ()) -> None:
+        self.rules = tuple(rules)
+        bans = [rule for rule in self.rules if rule.kind is RuleKind.BAN]
+        self._exact = {rule.pattern: rule for rule in reversed(bans) if "*" not in rule.pattern}
+        self._wide = [rule for rule in bans if "*" in rule.pattern]
+        self._allowed = [rule for rule in self.rules if rule.kind is RuleKind.ALLOW]
+
+    def judge(self, names: Collection[str]) -> Refusal | None:
+        """Say why a repository of these names is refused; None if it is not. A ban wins."""
+        if ban := self._find_ban(names):
+            return Refusal(BANNED, ban_words(ban, names), ban.pattern)
+        if self._allowed and not any(matches(rule.pattern, names) for rule in self._allowed):
+            return Refusal(NOT_ON_LIST, _NOT_ON_LIST.format(_shown(names)))
+        return None
+
+    def _find_ban(self, names: Collection[str]) -> Rule | None:
+        places = (place for name in names for place in _places(name))
+        exact = next((self._exact[place] for place in places if place in self._exact), None)
+        return exact or next((r for r in self._wide if matches(r.pattern, names)), None)
+
+
+def _places(name: str) -> Iterable[str]:
+    """Return a repository's name, its group's, and so on up to its host."""
+    return accumulate(name.split("/"), "{}/{}".format)
+
+
+_NOT_ON_LIST = (
+    "{} is not among the repositories that this hub builds. Ask its administrators to allow it."
+)
+
+
+def ban_words(ban: Rule, names: Collection[str]) -> str:
+    """Return what a person reads whose repository is banned."""
+    said = f"{_shown(names)} is banned on this hub"
+    return f"{said}: {ban.reason.rstrip('.')}." if ban.reason else f"{said} by its administrators."
+
+
+def _shown(names: Collection[str]) -> str:
+    return max(names, key=lambda name: (len(name), name))
+
+
+def _understand_nothing(_: str) -> Link:
+    raise NotUnderstood("There are no providers.")
+
+
+class Rules(LoggingConfigurable):
+    """Which repositories may be built and launched, by the configuration and by admins."""
+
+    banned = Dict(
+        Unicode(),
+        help="""
+        Repositories that nobody may build or launch, each with the reason that people read.
+
+        A repository is written as ``github.com/org/name``, or in any other way in which people
+        write it; ``*`` stands for any text: ``{"github.com/org/*": "Too large for this hub"}``.
+        Administrators add more while the service runs. Default: none.
+        """,
+    ).tag(config=True)
+
+    allowed = List(
+        Unicode(),
+        help="""
+        The only repositories that may be built and launched, written as those of `banned`.
+
+        Default: empty, which allows all that is not banned. For example
+        ``["github.com/our-university/*"]``.
+        """,
+    ).tag(config=True)
+
+    def __init__(self, *, store: Store, audit: Audit, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._store = store
+        self._audit = audit
+        self.hosts: Hosts = {}
+        """What the providers' prefixes mean; `app` sets it before the start."""
+        self.understand: Callable[[str], Link] = _understand_nothing
+        """Says what a pasted address means, likewise."""
+        self._book = RuleBook()
+        self._hits: dict[tuple[str, str], float] = {}
+
+    async def start(self) -> None:
+        """Read the rules. Raises ConfigurationError for a configured one that means nothing."""
+        await self._read()
+
+    async def _read(self) -> None:
+        self._book = RuleBook([*self._configured(), *await self._store.list_rules()])
+
+    def _configured(self) -> list[Rule]:
+        try:
+            bans = [
+                Rule(RuleKind.BAN, self._pattern(pattern), one_line(reason))
+                for pattern, reason in self.banned.items()
+            ]
+            allowed = [Rule(RuleKind.ALLOW, self._pattern(pattern)) for pattern in self.allowed]
+        except InvalidInput as error:
+            raise ConfigurationError(f"Rules.banned or Rules.allowed: {error.message}") from error
+        return bans + allowed
+
+    def _pattern(self, text: str) -> str:
+        """Return a pattern; the address of any page of a repository means the repository."""
+        if "*" not in text:
+            with contextlib.suppress(NotUnderstood):
+                spec = self.understand(text).spec
+                text = f"{spec.provider}/{spec.repo}"
+        return clean_pattern(text, self.hosts)
+
+    # --- Asking -----------------------------------------------------------------------------
+
+    @property
+    def all(self) -> tuple[Rule, ...]:
+        """Return every rule: those of the configuration, then the others, newest first."""
+        return self._book.rules
+
+    def names(self, of: Spec | Resolved | Build | Environment) -> frozenset[str]:
+        """Return the names of a repository by which rules may mean it."""
+        if isinstance(of, Spec):
+            return names_of(of, hosts=self.hosts)
+        urls = [of.repo_url] if isinstance(of, Environment) else [of.repo_url, of.clone_url]
+        return names_of(of.spec, *urls, hosts=self.hosts)
+
+    def judge(self, of: Spec | Resolved | Build | Environment) -> Refusal | None:
+        """Say why a repository is refused, None if it is not."""
+        return self._book.judge(self.names(of)) if self._book.rules else None
+
+    def require(self, user: User, of: Spec | Resolved | Environment) -> None:
+        """Raise NotAllowed if a repository is refused; the audit log tells who asked for it."""
+        refusal = self.judge(of)
+        if refusal is None:
+            return
+        self.note_hit(user.name, of, refusal)
+        raise NotAllowed(refusal.message, code=refusal.code, detail={"pattern": refusal.pattern})
+
+    def note_hit(
+        self, name: str, of: Spec | Resolved | Build | Environment, refusal: Refusal
+    ) -> None:
+        """Tell the audit log that somebody wanted what is refused; once a minute is enough."""
+        target = _shown(self.names(of))
+        now = time.monotonic()
+        if self._hits.get((name, target), float("-inf")) > now - 60:
+            return
+        if len(self._hits) > 1000:
+            self._hits.clear()
+        self._hits[name, target] = now
+        self._audit.note(name, Action.RULE_HIT, target, pattern=refusal.pattern, code=refusal.code)
+
+    # --- Changing -----------------------------------------------------------------------------
+
+    async def add(self, user: User, kind: RuleKind, pattern: str, reason: str = "") -> Rule:
+        """Keep a rule; one of the same pattern gets the new reason. Raises InvalidInput."""
+        wanted = Rule(
+            kind=kind,
+            pattern=self._pattern(pattern),
+            reason=one_line(reason)[:MOST_REASON_CHARACTERS],
+            id=new_id(),
+            created=utc_now(),
+            created_by=user.name,
+        )
+        rule = await self._store.put_rule(wanted)
+        await self._read()
+        await self._audit.record(
+            user.name, Action.RULE_ADD, rule.pattern, kind=rule.kind, reason=rule.reason
+        )
+        return rule
+
+    async def remove(self, user: User, rule_id: str) -> Rule:
+        """Remove a rule. Raises NotFound; the configuration's are not removed here."""
+        rule = await self._store.delete_rule(rule_id)
+        if rule is None:
+            raise NotFound("There is no such rule. Those of the configuration are changed there.")
+        await self._read()
+        await self._audit.record(user.name, Action.RULE_REMOVE, rule.pattern, kind=rule.kind)
+        return rule
+
+    def get(self, rule_id: str) -> Rule:
+        """Return an administrator's rule. Raises NotFound."""
+        found = next((rule for rule in self.all if rule.id and rule.id == rule_id), None)
+        if found is None:
+            raise NotFound("There is no such rule.")
+        return found
+
+    def matched_by(self, rule: Rule, builds: Iterable[Build]) -> tuple[Build, ...]:
+        """Return those of some builds that a rule matches."""
+        return tuple(build for build in builds if matches(rule.pattern, self.names(build)))

@@ -1,0 +1,166 @@
+"""Which repositories a rule means, however they are written: nothing slips through."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyterhub_binder.errors import InvalidInput, NotUnderstood
+from jupyterhub_binder.git import Git
+from jupyterhub_binder.model import Spec
+from jupyterhub_binder.oversight import Rule, RuleKind
+from jupyterhub_binder.providers import Providers
+from jupyterhub_binder.rules import (
+    BANNED,
+    NOT_ON_LIST,
+    RuleBook,
+    clean_pattern,
+    matches,
+    names_of,
+    normalise,
+)
+
+HOSTS = {
+    "gh": "github.com",
+    "gl": "gitlab.com",
+    "gist": "gist.github.com",
+    "git": "",
+    "zenodo": "zenodo",
+}
+WAYS = [
+    "https://github.com/org/name",
+    "http://github.com/org/name",
+    "https://github.com/org/name/",
+    "https://github.com/org/name.git",
+    "https://github.com/org/name.git/",
+    "https://www.github.com/org/name",
+    "https://GitHub.com/Org/NAME",
+    "https://GITHUB.COM./org/name",
+    "https://github.com:443/org/name",
+    "https://github.com//org//name",
+    "https://github.com/./org/x/../name",
+    "https://github.com/org/%6eame",
+    "https://github.com/org/%256eame",
+    "https://github.com/%6F%72%67/name%2Egit",
+    "https%3A%2F%2Fgithub.com%2Forg%2Fname",
+    "https://ada:secret@github.com/org/name",
+    "git@github.com:org/name.git",
+    "ssh://git@github.com/org/name.git",
+    "git+https://github.com/org/name",
+    "git+ssh://git@github.com:22/org/name",
+    "github.com/org/name",
+    "gh/org/name",
+    "GH/Org/Name",
+    "git/https%3A%2F%2Fgithub.com%2Forg%2Fname",
+    "git/https://github.com/org/name",
+    "<https://github.com/org/name?tab=readme#top>",
+]
+
+
+def ban(pattern: str, reason: str = "") -> Rule:
+    return Rule(RuleKind.BAN, clean_pattern(pattern, HOSTS), reason)
+
+
+@pytest.mark.parametrize("text", WAYS)
+def test_every_way_to_write_a_repository_is_one_name(text: str) -> None:
+    assert normalise(text, HOSTS) == "github.com/org/name"
+
+
+@pytest.mark.parametrize("text", WAYS)
+def test_a_ban_written_in_any_way_meets_the_repository(text: str) -> None:
+    names = names_of(Spec("gh", "Org/Name"), "https://github.com/Org/Name", hosts=HOSTS)
+    refusal = RuleBook([ban(text)]).judge(names)
+    assert refusal is not None
+    assert refusal.code == BANNED
+
+
+@pytest.mark.parametrize(
+    ("spec", "url"),
+    [
+        (Spec("gh", "org/name"), "https://github.com/org/name"),
+        (Spec("git", "https://github.com/org/name"), "https://github.com/org/name"),
+        (Spec("git", "https://www.github.com/Org/name.git"), ""),
+        (Spec("git", "https://github.com/org/%6eame"), ""),
+        (Spec("git", "https://github.com:443/org/name/"), ""),
+        (Spec("gh", "new-name-of/it"), "https://github.com/org/name"),
+    ],
+)
+def test_no_provider_is_a_way_round_a_ban(spec: Spec, url: str) -> None:
+    assert RuleBook([ban("gh/org/name")]).judge(names_of(spec, url, hosts=HOSTS))
+
+
+def test_a_gist_is_its_id_whoevers_name_stands_before_it() -> None:
+    book = RuleBook([ban("gist/ada/0123abcd")])
+    for repo in ("https://gist.github.com/0123abcd.git", "https://gist.github.com/bob/0123ABCD"):
+        assert book.judge(names_of(Spec("git", repo), hosts=HOSTS)), repo
+    assert not book.judge(names_of(Spec("gist", "ada/ffff"), hosts=HOSTS))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("github.com/org/*", "github.com/org/name", True),
+        ("github.com/org/*", "github.com/organ/name", False),
+        ("github.com/org", "github.com/org/name", True),
+        ("github.com/org", "github.com/organ/name", False),
+        ("gitlab.com/group/*", "gitlab.com/group/sub/name", True),
+        ("github.com/*/secret*", "github.com/any/secret-things", True),
+        ("github.com", "github.com/any/thing", True),
+        ("*", "git.example.org/any", True),
+        ("*.example.org/*", "git.example.org/a/b", True),
+        ("*.example.org/*", "evil.net/x.example.org/a", False),
+        ("*.example.org", "example.org.evil.net/a", False),
+        ("git.example.org/a+b", "git.example.org/aab", False),
+        ("zenodo/*", "zenodo/10.5281/zenodo.1", True),
+        ("münchen.example/x", "xn--mnchen-3ya.example/x", True),
+    ],
+)
+def test_stars_stand_for_any_text_but_in_a_host_for_no_slash(
+    pattern: str, name: str, expected: bool
+) -> None:
+    assert matches(clean_pattern(pattern, HOSTS), [name]) is expected
+    assert bool(RuleBook([ban(pattern)]).judge([name])) is expected
+
+
+def test_a_bare_pair_is_githubs() -> None:
+    assert clean_pattern("org/*", HOSTS) == "github.com/org/*"
+    assert clean_pattern("Org/Name.git", HOSTS) == "github.com/org/name"
+
+
+@pytest.mark.parametrize("text", ["", "  ", "/", "https://", "x" * 501])
+def test_a_pattern_that_means_nothing_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        clean_pattern(text, HOSTS)
+
+
+def test_an_allow_list_lets_nothing_else_through_and_a_ban_wins() -> None:
+    allow = Rule(RuleKind.ALLOW, "github.com/our/*")
+    book = RuleBook([allow, ban("github.com/our/mistake", "It mines coins.")])
+    assert book.judge(["github.com/our/good"]) is None
+    refused = book.judge(["github.com/other/good"])
+    assert refused is not None
+    assert refused.code == NOT_ON_LIST
+    banned = book.judge(["github.com/our/mistake"])
+    assert banned is not None
+    assert banned.message == "github.com/our/mistake is banned on this hub: It mines coins."
+
+
+def test_the_pasted_address_of_a_page_bans_the_repository() -> None:
+    providers = Providers(git=Git())
+    with pytest.raises(NotUnderstood):
+        providers.understand("https://github.com/org")
+    assert providers.hosts["gh"] == "github.com"
+    assert providers.hosts["git"] == ""
+
+
+@given(st.text(max_size=80))
+def test_normalising_is_done_after_once(text: str) -> None:
+    once = normalise(text, HOSTS)
+    assert names_of(Spec("git", text), hosts=HOSTS)
+    assert "//" not in once.lstrip("/")
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_no_pattern_and_no_name_takes_long_or_breaks(pattern: str, name: str) -> None:
+    matches(pattern, [name])
