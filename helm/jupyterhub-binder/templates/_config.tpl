@@ -48,6 +48,11 @@
 {{- toJson $config -}}
 {{- end }}
 
+{{- /* A folder of the release's own on every node; the path of a socket has 107 characters at most. */}}
+{{- define "binder.builder.folder" -}}
+{{- printf "%s-%s" .Release.Namespace (include "binder.builder.fullname" .) | trunc 80 | trimSuffix "-" -}}
+{{- end }}
+
 {{- /* Where the builders' socket and images are on every node. */}}
 {{- define "binder.builder.socketPath" -}}
 {{- $builder := .Values.binderhub.builder -}}
@@ -56,7 +61,7 @@
 {{- else if eq $builder.type "host" -}}
 /var/run/docker.sock
 {{- else -}}
-/var/run/{{ .Release.Namespace }}-{{ include "binder.builder.fullname" . }}/docker.sock
+/var/run/{{ include "binder.builder.folder" . }}/docker.sock
 {{- end -}}
 {{- end }}
 
@@ -67,6 +72,6 @@
 {{- else if eq $builder.type "host" -}}
 /var/lib/docker
 {{- else -}}
-/var/lib/{{ .Release.Namespace }}-{{ include "binder.builder.fullname" . }}
+/var/lib/{{ include "binder.builder.folder" . }}
 {{- end -}}
 {{- end }}
