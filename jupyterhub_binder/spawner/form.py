@@ -17,6 +17,8 @@ PATH_OPTION = "path"
 BUILDING = {"queued", "building"}
 """The states of an environment that a start waits in."""
 
+_WITHOUT_IMAGE = {**dict.fromkeys(BUILDING, "being built"), "unbuilt": "built when it starts"}
+
 
 def split(data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return our field's value, and the other fields."""
@@ -37,10 +39,10 @@ def form(items: list[dict[str, Any]], last: str, page: str, *, note: str = "") -
     rows = [_row("", "None: this hub's own software", selected=not last)]
     for item in items:
         identity, state = str(item.get("id", "")), str(item.get("state", ""))
-        startable = bool(item.get("current")) or state in BUILDING
+        startable = bool(item.get("current")) or state in BUILDING or state == "unbuilt"
         text = f"{item.get('name', '')} ({item.get('label', '')})"
         if not item.get("current"):
-            text += ", being built" if startable else ", not built"
+            text += f", {_WITHOUT_IMAGE.get(state, 'not built')}"
         rows.append(_row(identity, text, selected=identity == last, disabled=not startable))
     if last and all(item.get("id") != last for item in items):
         rows.append(_row(last, "The one of last time", selected=True))

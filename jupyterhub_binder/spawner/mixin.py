@@ -294,7 +294,7 @@ class BinderSpawnerMixin(_SpawnerBase):
         """Return the environment once there is an image to start. Raises StartRefused."""
         try:
             async with asyncio.timeout(self.binder_wait_seconds):
-                spec = await self._fetch_spec(environment_id)
+                spec = await self._fetch_spec(environment_id, "POST")
                 while spec.image is None and spec.state in BUILDING and spec.build_id:
                     await self._wait_for_build(spec, spec.build_id)
                     spec = await self._fetch_spec(environment_id)
@@ -316,10 +316,11 @@ class BinderSpawnerMixin(_SpawnerBase):
         self._start_log().say(f"Starting {spec.name}", progress=45)
         return spec
 
-    async def _fetch_spec(self, environment_id: str) -> EnvironmentSpec:
+    async def _fetch_spec(self, environment_id: str, method: str = "GET") -> EnvironmentSpec:
+        """Return what the environment is; with POST a build begins where it has no image."""
         server = quote(self.name, safe="")
         answer = await self._service().ask(
-            f"environments/{environment_id}/launch-spec?server_name={server}"
+            f"environments/{environment_id}/launch-spec?server_name={server}", method
         )
         try:
             return EnvironmentSpec.read(answer)

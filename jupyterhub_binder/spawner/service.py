@@ -9,9 +9,12 @@ from typing import Any
 
 import aiohttp
 from jupyterhub import orm
+from jupyterhub.scopes import get_scopes_for
 
 from jupyterhub_binder.spawner.refusal import StartRefused
 from jupyterhub_binder.sse import EventParser, ServerEvent
+
+BUILD_SCOPE = "custom:binder:build"
 
 _SILENCE_SECONDS = 60
 
@@ -38,14 +41,14 @@ class Service:
         self._timeout_seconds = timeout_seconds
         self._log = log
 
-    async def ask(self, path: str) -> dict[str, Any]:
-        """Return the service's answer to a question.
+    async def ask(self, path: str, method: str = "GET") -> dict[str, Any]:
+        """Return the service's answer to a question, or with POST to a request.
 
         Raises StartRefused with the service's words where it refuses, Unreachable where it
         does not answer.
         """
         limits = aiohttp.ClientTimeout(total=self._timeout_seconds)
-        async with self._request(path, limits) as response:
+        async with self._request(path, limits, method) as response:
             answer = await response.json(content_type=None)
         if not isinstance(answer, dict):
             raise Unreachable("The answer is no JSON object")
@@ -64,16 +67,17 @@ class Service:
 
     @asynccontextmanager
     async def _request(
-        self, path: str, limits: aiohttp.ClientTimeout
+        self, path: str, limits: aiohttp.ClientTimeout, method: str = "GET"
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if not self._url:
             raise Unreachable("There is no such service")
         url = f"{self._url.rstrip('/')}/api/v1/{path}"
         try:
             async with aiohttp.ClientSession(timeout=limits) as session:
-                with self._token() as token:
-                    response = await session.get(
-                        url, headers={"Authorization": f"Bearer {token}"}, allow_redirects=False
+                with self._token(may_build=method != "GET") as token:
+                    headers = {"Authorization": f"Bearer {token}"}
+                    response = await session.request(
+                        method, url, headers=headers, allow_redirects=False
                     )
                 async with response:
                     await _raise_for_status(response)
@@ -83,12 +87,13 @@ class Service:
             raise Unreachable(str(error)) from error
 
     @contextmanager
-    def _token(self) -> Iterator[str]:
+    def _token(self, *, may_build: bool) -> Iterator[str]:
+        scopes = [f"access:services!service={self._name}"]
+        if may_build and BUILD_SCOPE in get_scopes_for(self._user.orm_user):
+            scopes.append(BUILD_SCOPE)
         try:
             token = self._user.new_api_token(
-                note="Asks for an environment",
-                expires_in=60,
-                scopes=[f"access:services!service={self._name}"],
+                note="Asks for an environment", expires_in=60, scopes=scopes
             )
         except ValueError as error:
             raise StartRefused(

@@ -189,6 +189,16 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "post",
+        "/api/v1/environments/{environment_id}/launch-spec",
+        "prepare_start",
+        "The same, when a server is about to start: what has no image gets a build to wait for",
+        answer="LaunchSpec",
+        query=("server_name",),
+        body="EmptyBody",
+        errors=(*_WRITE, 409, 422, 429),
+    ),
+    Operation(
+        "post",
         "/api/v1/environments/{environment_id}/launches",
         "launch_environment",
         "Start a server in it",

@@ -84,6 +84,10 @@ class FakeService:
     builds: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    """The environments of which the hub said that a start begins."""
+    builds_at_start: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What becomes of environments when a start of theirs begins."""
     server: HTTPServer | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     refuse: tuple[int, dict[str, Any]] | None = None
@@ -167,6 +171,13 @@ class _Handler(RequestHandler):
 
 
 class _Spec(_Handler):
+    def post(self, identity: str) -> None:
+        """Begin a build where there is nothing to start, as the service does."""
+        self.fake.begun.append(identity)
+        if identity in self.fake.builds_at_start:
+            self.fake.environments[identity] |= self.fake.builds_at_start.pop(identity)
+        self.get(identity)
+
     def get(self, identity: str) -> None:
         spec = self.fake.environments.get(identity)
         if spec is None:
@@ -251,6 +262,8 @@ def fresh(service: FakeService) -> FakeService:
     service.builds.clear()
     service.requests.clear()
     service.tokens.clear()
+    service.begun.clear()
+    service.builds_at_start.clear()
     service.refuse = None
     return service
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jupyterhub
 import pytest
-from jupyterhub import orm
+from jupyterhub import orm, roles
 from jupyterhub.tests.mocking import MockHub
 
 from jupyterhub_binder.slugs import new_id
@@ -72,7 +72,8 @@ async def test_the_service_is_asked_in_the_persons_name_with_a_token_that_is_gon
     assert path.endswith("/launch-spec?server_name=")
     assert asker["name"] == person.name
     reach = {scope.partition("!")[0] for scope in asker["scopes"]}
-    assert reach <= {"access:services", "read:users:name", "read:users:groups"}
+    few = {"access:services", "custom:binder:build", "read:users:name", "read:users:groups"}
+    assert reach <= few
     assert orm.APIToken.find(hub.db, fresh.tokens[0]) is None
 
 
@@ -290,13 +291,39 @@ async def test_cancelling_a_start_that_waits_is_said_and_the_next_start_works(
     ("state", "words"),
     [("unbuilt", "not built yet"), ("failed", "could not be built"), ("cancelled", "cancelled")],
 )
-async def test_an_environment_with_nothing_to_start_says_so_and_builds_nothing(
+async def test_an_environment_with_nothing_to_start_says_so(
     hub: MockHub, fresh: FakeService, person: Person, state: str, words: str
 ) -> None:
     status, answer = await person.spawn({"environment": fresh.add("one", state=state)})
     assert status == 400
     assert words in answer["message"]
     assert len(fresh.requests) == 1
+
+
+async def test_a_start_of_what_has_no_image_waits_for_the_build_that_it_begins(
+    hub: MockHub, fresh: FakeService, person: Person, image: str
+) -> None:
+    environment, build = fresh.add("one"), new_id()
+    fresh.builds_at_start[environment] = {"state": "queued", "build_id": build}
+    starting = asyncio.create_task(person.spawn({"environment": environment}))
+    fresh.lines(build, "making it again")
+    await until(lambda: person.spawner._start_log().lines == 1)
+    finish(fresh, environment, build, image)
+    assert (await starting)[0] == 201
+    assert fresh.begun == [environment], "once a start, however long it waits"
+
+
+async def test_a_person_who_may_not_build_is_not_made_one_who_may(
+    hub: MockHub, fresh: FakeService, person: Person, image: str
+) -> None:
+    person.user.orm_user.roles.clear()
+    hub.db.commit()
+    scopes = ["self", "access:services!service=binder"]
+    roles.create_role(hub.db, {"name": "readers", "scopes": scopes})
+    roles.grant_role(hub.db, person.user.orm_user, "readers")
+    assert (await person.spawn({"environment": fresh.add("one", image=image)}))[0] == 201
+    [(_, asker)] = fresh.requests
+    assert "custom:binder:build" not in asker["scopes"]
 
 
 async def test_an_older_build_is_started_while_a_newer_one_is_under_way(
@@ -368,12 +395,13 @@ async def test_the_form_offers_the_persons_environments_and_escapes_their_names(
 ) -> None:
     ready = fresh.add('"><script>alert(1)</script>', image=image)
     later = fresh.add("later", state="building", build_id=new_id())
-    never = fresh.add("never")
+    never, failed = fresh.add("never"), fresh.add("failed", state="failed")
     form = await person.spawner.get_options_form()
     assert "<script>" not in form
     assert f'<option value="{ready}">' in form
     assert f'<option value="{later}">' in form
-    assert f'<option value="{never}" disabled>' in form
+    assert f'<option value="{never}">' in form
+    assert f'<option value="{failed}" disabled>' in form
     assert '<option value="" selected>None: this hub' in form
     assert "/services/binder/" in form
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
+from jupyterhub_binder import model
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.inputs import MOST_NAME_CHARACTERS
 from jupyterhub_binder.model import ContentMode
@@ -137,6 +138,15 @@ class LaunchSpec(Handler):
     async def get(self, environment_id: str) -> None:
         """Answer to the hub, which asks in the person's name."""
         spec = await self.services.environments.launch_spec(self.me, environment_id)
+        self._answer(spec, environment_id)
+
+    async def post(self, environment_id: str) -> None:
+        """Answer to the hub at the beginning of a start; have built what is not there."""
+        json_object(self.request, ())
+        spec = await self.services.environments.prepare_start(self.me, environment_id)
+        self._answer(spec, environment_id)
+
+    def _answer(self, spec: model.LaunchSpec, environment_id: str) -> None:
         server_name = self.get_query_argument("server_name", "")
         asked_from = self.services.launches.asked_from(self.me, environment_id, server_name)
         self.finish_json(render_launch_spec(spec, client_ip=asked_from))
