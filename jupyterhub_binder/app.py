@@ -14,6 +14,7 @@ import logging
 import signal
 import sys
 import time
+from functools import partial
 from os import environ
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from traitlets.config.application import catch_config_error
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.backends import backend_class, loadable_backends
 from jupyterhub_binder.builds import Builds
-from jupyterhub_binder.cleanup import Cleanup
+from jupyterhub_binder.cleanup import Cleanup, fetch_images_in_use
 from jupyterhub_binder.environments import Environments
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.fetch import Fetcher
@@ -360,7 +361,10 @@ class JupyterHubBinder(Application):
             hub=self.hub,
         )
         await _started(stack, self.launches)
-        cleanup = Cleanup(parent=self, store=self.store, backend=self.build_backend)
+        in_use = partial(fetch_images_in_use, self.hub, self.store)
+        cleanup = Cleanup(
+            parent=self, store=self.store, backend=self.build_backend, in_use=in_use
+        )
         await _started(stack, cleanup)
         self._listen(stack)
 

@@ -20,7 +20,8 @@ from traitlets.config import LoggingConfigurable
 from jupyterhub_binder.aio import TaskSet
 from jupyterhub_binder.backends.base import BuildBackend, KeptImage
 from jupyterhub_binder.clock import utc_now
-from jupyterhub_binder.errors import BinderError
+from jupyterhub_binder.errors import BinderError, Conflict
+from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.images import ImageUse
 
@@ -90,6 +91,24 @@ def _candidate(image: KeptImage, use: ImageUse | None, in_use: Collection[str]) 
     )
 
 
+async def fetch_images_in_use(hub: HubClient, store: Store) -> frozenset[str]:
+    """Return the images that servers may run in, on this machine or any other.
+
+    The hub says which environments its servers were started from, not with which build: all
+    images that such an environment ever had count. Raises HubError or NotAllowed where the hub
+    does not say, and Conflict where a server's environment has been deleted for good: then
+    nobody knows which image it needs.
+    """
+    environments = await hub.fetch_environments_in_use(hub.api_token)
+    images = await store.list_images_of(environments)
+    if gone := sorted(environments - images.keys()):
+        raise Conflict(
+            f"{len(gone)} running server(s) use an environment that is deleted ({gone[0]}, for "
+            "example), and which image that was is not known. Stop them to make room."
+        )
+    return frozenset().union(*images.values())
+
+
 class Cleanup(LoggingConfigurable):
     """Keeps a backend's images within a budget."""
 
@@ -140,7 +159,11 @@ class Cleanup(LoggingConfigurable):
             await asyncio.sleep(self.interval_seconds)
 
     async def run(self) -> Report:
-        """Clean up once. Raises BinderError when the backend or the store does not answer."""
+        """Clean up once.
+
+        Raises BinderError when the backend, the store or who knows what runs does not answer;
+        then nothing is removed.
+        """
         async with self._running:
             images = await self._backend.list_images()
             uses = await self._store.list_image_uses(self._backend.name)

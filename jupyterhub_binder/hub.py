@@ -192,6 +192,23 @@ class HubClient(LoggingConfigurable):
         servers = await self.fetch_servers(token, user)
         return next((server for server in servers if server.name == server_name), None)
 
+    async def fetch_environments_in_use(self, token: str) -> frozenset[str]:
+        """Return the environments of all servers that run, start or stop, wherever they run.
+
+        Raises NotAllowed where the token may not list everybody's servers.
+        """
+        found: set[str] = set()
+        offset: int | None = 0
+        while offset is not None:
+            page = await self._call("GET", f"/users?state=active&offset={offset}", token)
+            users, following = page.get("items"), (page.get("_pagination") or {}).get("next")
+            if not isinstance(users, list):
+                raise HubError("What the hub says of its servers cannot be read.")
+            for user in users:
+                found |= _environments_of(user)
+            offset = following["offset"] if following else None
+        return frozenset(found)
+
     async def start_server(
         self,
         token: str,
@@ -295,7 +312,20 @@ class HubClient(LoggingConfigurable):
 
 
 def _headers(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"} if token else {}
+    # With this the hub says whether a list goes on.
+    accept = {"Accept": "application/jupyterhub-pagination+json, application/json;q=0.9"}
+    return accept | ({"Authorization": f"Bearer {token}"} if token else {})
+
+
+def _environments_of(user: Mapping[str, Any]) -> set[str]:
+    servers = user.get("servers")
+    if servers is None:
+        raise NotAllowed(
+            "The service may not see people's servers: its role needs the scopes list:users and "
+            "read:servers."
+        )
+    found = (_read_server(name, model).environment_id for name, model in servers.items())
+    return {environment for environment in found if environment}
 
 
 def _quoted(name: str) -> str:

@@ -243,8 +243,9 @@ def _add_roles(
     admin_users: Iterable[str],
     admin_groups: Iterable[str],
 ) -> None:
-    # What became of a start that a restart of the service interrupted, with nobody there.
-    scopes = ["read:users:name", "read:servers"]
+    # What became of a start that a restart of the service interrupted, with nobody there; and
+    # which environments servers run in, whose images stay.
+    scopes = ["read:users:name", "list:users", "read:servers"]
     _put_role(hub, {"name": f"{service}-service", "scopes": scopes, "services": [service]})
     _add_user_scopes(
         hub,

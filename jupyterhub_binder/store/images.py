@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,8 @@ from jupyterhub_binder.store.tables import (
     environments,
     launches,
 )
+
+_PART = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class ImageQueries:
     async def fetch_image_use(self, image: str) -> ImageUse | None:
         """Return the use of one image; None if no build made it."""
         return next(iter(await self._database.run(_uses, builds.c.image == image)), None)
+
+    async def list_images_of(self, environments: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Return all images that environments ever had; one that is not kept is left out."""
+        return await self._database.run(_images_of, environments)
 
     async def is_wanted(self, image: str) -> bool:
         """Say whether a build of an image's content is under way, which may find it there."""
@@ -130,6 +136,25 @@ def _merged(one: ImageUse, other: ImageUse) -> ImageUse:
         max(one.last_used, other.last_used),
         one.needed or other.needed,
     )
+
+
+def _images_of(connection: sa.Connection, wanted: Collection[str]) -> Mapping[str, frozenset[str]]:
+    query = (
+        sa.select(environments.c.id, builds.c.image)
+        .outerjoin(build_requests, build_requests.c.environment_id == environments.c.id)
+        .outerjoin(builds, builds.c.id == build_requests.c.build_id)
+    )
+    found: dict[str, set[str]] = {}
+    for some in _in_parts(sorted(wanted)):
+        for row in connection.execute(query.where(environments.c.id.in_(some))):
+            found.setdefault(row.id, set()).update([row.image] if row.image else ())
+    return {id_: frozenset(images) for id_, images in found.items()}
+
+
+def _in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield parts that are short enough for one statement's parameters."""
+    for begin in range(0, len(names), _PART):
+        yield names[begin : begin + _PART]
 
 
 def _is_wanted(connection: sa.Connection, image: str) -> bool:

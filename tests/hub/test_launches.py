@@ -7,6 +7,8 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ import pytest_asyncio
 from jupyterhub.utils import random_port
 from traitlets.config import Config
 
+from jupyterhub_binder import cleanup
 from jupyterhub_binder.app import JupyterHubBinder
+from jupyterhub_binder.cleanup import Cleanup, fetch_images_in_use
 from jupyterhub_binder.errors import Conflict, HubError, NotAllowed, NotFound, StoreUnavailable
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.model import (
@@ -367,6 +371,123 @@ async def test_the_whole_job_through_the_rest_api(stack: Stack, ada: Person, hom
             [server] = (await response.json())["items"]
     assert server["ready"]
     assert (homes / ada.name / environment["directory"] / "index.ipynb").exists()
+
+
+# --- Images that were removed, and those that must stay -------------------------------------------------
+
+
+async def remove_image(stack: Stack, environment: Environment) -> None:
+    assert environment.current is not None
+    await stack.app.build_backend.delete_image(environment.current.build.image or "")
+
+
+async def test_a_start_on_the_hubs_own_page_brings_a_removed_image_back(
+    stack: Stack, ada: Person
+) -> None:
+    environment = await stack.built(ada)
+    await remove_image(stack, environment)
+    status, answer = await ada.spawn({"environment": environment.id})
+    assert status == 201, answer
+    assert (await ada.server("env"))["BINDER_REPO_URL"] == environment.repo_url
+    page = await stack.app.environments.history(User(ada.name), environment.id)
+    assert page.total == 2
+    assert {request.build.resolved_ref for request in page.items} == {
+        environment.current.build.resolved_ref  # type: ignore[union-attr]
+    }
+
+
+async def test_a_start_of_what_was_never_built_builds_it(stack: Stack, ada: Person) -> None:
+    environment = await stack.environment(ada, build=False)
+    status, answer = await ada.spawn({"environment": environment.id})
+    assert status == 201, answer
+    stored = await stack.app.environments.get(User(ada.name), environment.id)
+    assert stored.current
+
+
+async def test_a_start_does_not_try_what_failed_again(stack: Stack, ada: Person) -> None:
+    environment = await stack.environment(ada, fail_at="building")
+    assert environment.latest is not None
+    async for _ in stack.app.builds.watch(environment.latest.build.id):
+        pass
+    status, answer = await ada.spawn({"environment": environment.id})
+    assert (status, "could not be built" in answer["message"]) == (400, True)
+    page = await stack.app.environments.history(User(ada.name), environment.id)
+    assert page.total == 1
+
+
+@pytest.fixture
+def cleaner(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Cleanup:
+    """The service's own clean-up, with no room at all and everything long unused."""
+    monkeypatch.setattr(cleanup, "utc_now", lambda: datetime.now(UTC) + timedelta(days=400))
+    return Cleanup(
+        store=stack.app.store,
+        backend=stack.app.build_backend,
+        in_use=partial(fetch_images_in_use, stack.app.hub, stack.app.store),
+        budget_bytes=1,
+    )
+
+
+async def test_the_image_of_a_server_that_runs_stays_also_when_it_is_an_older_one(
+    stack: Stack, ada: Person, cleaner: Cleanup
+) -> None:
+    environment, unused = await stack.built(ada), await stack.built(ada)
+    assert (await ada.spawn({"environment": environment.id}, server="one"))[0] == 201
+    again = await stack.app.environments.build(User(ada.name), environment.id, force=True)
+    assert again.latest is not None
+    async for _ in stack.app.builds.watch(again.latest.build.id):
+        pass
+    report = await cleaner.run()
+    ran, idle = (one.current.build.image for one in (environment, unused) if one.current)
+    assert ran not in report.removed
+    assert idle in report.removed
+    await ada.stop("one")
+    assert ran in (await cleaner.run()).removed
+
+
+async def test_nothing_is_removed_while_the_hub_does_not_say_what_runs(
+    stack: Stack, ada: Person, cleaner: Cleanup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = await stack.built(ada)
+    with monkeypatch.context() as patch:
+        patch.setattr(stack.app.hub, "api_url", f"http://127.0.0.1:{random_port()}/hub/api")
+        with pytest.raises(HubError):
+            await cleaner.run()
+        patch.undo()
+        patch.setattr(stack.app.hub, "api_token", ada.token)
+        with pytest.raises(NotAllowed):
+            await cleaner.run()
+    kept = {image.name for image in await stack.app.build_backend.list_images()}
+    assert environment.current is not None
+    assert environment.current.build.image in kept
+
+
+async def test_nothing_is_removed_while_a_server_runs_in_what_was_deleted_for_good(
+    stack: Stack, ada: Person, cleaner: Cleanup
+) -> None:
+    environment = await stack.built(ada)
+    assert (await ada.spawn({"environment": environment.id}))[0] == 201
+    user = User(ada.name)
+    await stack.app.environments.delete(user, environment.id)
+    await stack.app.environments.purge(deleted_before=datetime.now(UTC) + timedelta(days=1))
+    with pytest.raises(Conflict, match="deleted"):
+        await cleaner.run()
+    await ada.stop()
+    await cleaner.run()
+
+
+async def test_all_pages_of_the_hubs_people_are_asked(stack: Stack, ada: Person) -> None:
+    bob = Person(stack.hub, f"bob-{new_id()}")
+    ids = set()
+    for person in (ada, bob):
+        environment = await stack.built(person)
+        assert (await person.spawn({"environment": environment.id}))[0] == 201
+        ids.add(environment.id)
+    stack.hub.tornado_settings["api_page_default_limit"] = 1
+    try:
+        assert await stack.app.hub.fetch_environments_in_use(TOKEN) == ids
+    finally:
+        stack.hub.tornado_settings["api_page_default_limit"] = 50
+        await bob.stop()
 
 
 # --- The hub's client ------------------------------------------------------------------------------------
