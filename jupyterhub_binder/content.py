@@ -2,8 +2,9 @@
 
 Runs inside the person's server, as that person, before anything else: standard library only,
 Python 3.8 and later, and nothing that goes wrong here stops the start. It never writes into a
-folder that it did not make, and never twice into one that it did. The hub's side hands over
-this file's own text (`spawner`), so an image need not have it.
+folder that it did not make; into one that it did, only what `gitsync` finds to be new, and only
+where that was asked for. The hub's side hands over this file's own text (`spawner`), so an
+image need not have it.
 
     python -I content.py --from IMAGE/repo --to FOLDER --origin URL --ref SHA -- COMMAND...
 """
@@ -26,6 +27,8 @@ import sys
 import tempfile
 import time
 from urllib.parse import quote
+
+from jupyterhub_binder import gitsync
 
 STATE = os.path.join(".local", "share", "jupyterhub-binder")
 """The folder of the home that remembers which folders came from where."""
@@ -71,9 +74,13 @@ def parse(argv):
         help="the image's checkout; the first that is there counts",
     )
     parser.add_argument("--to", default="", help="name of the folder in the home")
-    parser.add_argument("--mode", default="copy", choices=("copy", "leave"))
+    parser.add_argument("--mode", default="copy", choices=("copy", "sync", "leave"))
     parser.add_argument("--origin", default="", help="where the files come from")
     parser.add_argument("--ref", default="", help="which commit they are")
+    parser.add_argument("--url", default="", help="where git fetches them; none: not at all")
+    parser.add_argument("--follow", default="HEAD", help="the branch, tag or commit to fetch")
+    parser.add_argument("--seconds", type=float, default=20, help="for fetching and merging")
+    parser.add_argument("--most-bytes", type=int, default=2**31, help="of a file that is fetched")
     parser.add_argument("--path", default="", help="what to open, relative to the folder")
     parser.add_argument("command", nargs="+")
     return parser.parse_args(argv)
@@ -84,11 +91,19 @@ def prepare(arguments, env):
     home = home_of(env)
     notice, folder = "", None
     try:
-        if arguments.mode == "copy" and arguments.sources and arguments.to:
+        if arguments.mode != "leave" and arguments.to:
             source = find_source(arguments.sources, home, env)
-            folder = bring(source, home, arguments.to, origin=arguments.origin, ref=arguments.ref)
+            folder = bring(
+                source,
+                home,
+                arguments.to,
+                origin=arguments.origin,
+                ref=arguments.ref,
+                fetch=fetcher(arguments) if arguments.url else None,
+            )
+            notice = keep_in_step(home, folder, arguments) if arguments.mode == "sync" else ""
             open_in(env, home, folder, arguments.path)
-    except Skipped as error:
+    except (Skipped, gitsync.NotInStep) as error:
         notice = "The repository's files were not copied: %s." % error
     except Exception as error:  # noqa: BLE001 - the server starts whatever happens here
         notice = "The repository's files were not copied: %s." % explain(error)
@@ -96,6 +111,20 @@ def prepare(arguments, env):
     with contextlib.suppress(OSError):
         make_room(home, env)
     return folder
+
+
+def fetcher(arguments):
+    """Return what brings the files by git into an empty folder, and returns their commit."""
+    return lambda folder: gitsync.clone(folder, ref=arguments.follow, **limits(arguments))
+
+
+def limits(arguments):
+    """Return what holds for every use of git."""
+    return {
+        "url": arguments.url,
+        "seconds": arguments.seconds,
+        "most_bytes": arguments.most_bytes,
+    }
 
 
 def home_of(env):
@@ -138,10 +167,11 @@ def contains(folder, path):
     return os.path.commonpath([folder, os.path.realpath(path)]) == folder
 
 
-def bring(source, home, name, *, origin="", ref=""):
-    """Return the folder of the home that holds the repository's files; copy them if need be.
+def bring(source, home, name, *, origin="", ref="", fetch=None):
+    """Return the folder of the home that holds the repository's files; bring them if need be.
 
-    Raises Skipped or OSError when there is none.
+    They are copied from the source; without one, `fetch` brings them into an empty folder and
+    returns their commit. Raises Skipped, gitsync.NotInStep or OSError when there are none.
     """
     if not is_plain(name):
         raise Skipped("%r is not a name for a folder" % name)
@@ -151,12 +181,39 @@ def bring(source, home, name, *, origin="", ref=""):
         chosen = find_own(home, known, name, origin)
         if chosen:
             return os.path.join(home, chosen)
-        if not os.path.isdir(source):
+        if not os.path.isdir(source) and not fetch:
             raise Skipped("the environment holds no files")
         chosen = find_free(home, name)
         remember(home, known, chosen, origin, ref)
-        place(source, home, chosen)
+        if os.path.isdir(source):
+            place(lambda beside: copy_tree(source, beside), home, chosen)
+        else:
+            fetched = place(fetch, home, chosen)
+            remember(home, known, chosen, origin, fetched)
     return os.path.join(home, chosen)
+
+
+def keep_in_step(home, folder, arguments):
+    """Bring what is new in the repository into a folder; return what the person should know."""
+    name = os.path.basename(folder)
+    if not arguments.url:
+        return "%s is not kept in step: it does not come from a git repository." % name
+    try:
+        with lock(os.path.realpath(home)):
+            known = read_known(home)
+            base = known.get(name, {}).get("ref", "")
+            commit, notes = gitsync.sync(
+                folder, ref=arguments.follow, base=base, **limits(arguments)
+            )
+            if commit != base:
+                remember(home, known, name, arguments.origin, commit)
+    except (Skipped, gitsync.NotInStep) as error:
+        return "%s was not brought up to date: %s." % (name, error)
+    except Exception as error:  # noqa: BLE001 - what is there is opened whatever happens here
+        return "%s was not brought up to date: %s." % (name, explain(error))
+    for note in notes:
+        print("jupyterhub-binder: " + note, file=sys.stderr, flush=True)  # noqa: T201
+    return notes and "%s was brought up to date; see %s in it." % (name, gitsync.NOTES)
 
 
 def is_plain(name):
@@ -194,15 +251,18 @@ def find_free(home, name):
     raise Skipped("there are too many folders called %r" % name)
 
 
-def place(source, home, name):
-    """Copy into a folder beside, then rename: a half copy never has the name."""
+def place(fill, home, name):
+    """Fill a folder beside, then rename it: a half copy never has the name."""
     prefix = ".%s.copying-" % name
     for left in os.listdir(home):
         if left.startswith(prefix):  # of a start that was cut off; the lock says it is nobody's
             remove(os.path.join(home, left))
     beside = tempfile.mkdtemp(prefix=prefix, dir=home)
     try:
-        copy_tree(source, beside)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(beside, 0o777 & ~umask)
+        result = fill(beside)
         target = os.path.join(home, name)
         if os.path.lexists(target):
             raise Skipped("a folder called %r appeared meanwhile" % name)
@@ -210,13 +270,13 @@ def place(source, home, name):
     except BaseException:
         remove(beside)
         raise
+    return result
 
 
 def copy_tree(source, target):
     """Copy folders, files and links; what the person gets is theirs to write."""
     umask = os.umask(0)
     os.umask(umask)
-    os.chmod(target, 0o777 & ~umask)
     for folder, folders, files in os.walk(source, onerror=fail):
         relative = os.path.relpath(folder, source)
         for name in folders + files:

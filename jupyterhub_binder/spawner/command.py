@@ -17,6 +17,18 @@ CONTENT_VARIABLE = "JUPYTERHUB_BINDER_CONTENT"
 RUN_CONTENT = f"import os; exec(os.environ.pop({CONTENT_VARIABLE!r}))"
 """What Python runs of that variable."""
 
+_MODULES = ("gitsync",)
+"""The modules that the script imports, each after those that it imports itself."""
+
+_PACKAGE = """\
+import sys, types
+package = sys.modules["jupyterhub_binder"] = types.ModuleType("jupyterhub_binder")
+"""
+_LOAD = """\
+package.{name} = sys.modules["jupyterhub_binder.{name}"] = types.ModuleType("{name}")
+exec({text!r}, package.{name}.__dict__)
+"""
+
 _LONGEST_PATH = 1000
 
 PROGRAM = "jupyterhub-singleuser"
@@ -27,9 +39,13 @@ def content_script() -> str:
     """Return the script that brings a repository's files into a home, as text.
 
     It is handed over by an environment variable, so that neither the person nor an image needs
-    to be able to read the hub's own files.
+    to be able to read the hub's own files. What it imports of ours is put before it.
     """
-    return files("jupyterhub_binder").joinpath("content.py").read_text(encoding="utf-8")
+    package = files("jupyterhub_binder")
+    texts = [package.joinpath(f"{name}.py").read_text(encoding="utf-8") for name in _MODULES]
+    loads = [_LOAD.format(name=name, text=text) for name, text in zip(_MODULES, texts, strict=True)]
+    main = package.joinpath("content.py").read_text(encoding="utf-8")
+    return f"{_PACKAGE}{''.join(loads)}exec({main!r})\n"
 
 
 def content_arguments(
