@@ -137,26 +137,42 @@ async def run(
     timeout_seconds: float,
     limits: Limits | None = None,
     most_bytes: int = 8 * 2**20,
+    stdin: str = "",
 ) -> str:
-    """Run a short command; return its standard output.
+    """Run a short command, that may read `stdin`; return its standard output.
 
-    Raises ProcessFailed with its standard error when it fails or says more than `most_bytes`,
+    Raises ProcessFailed, with what it said, when it fails or says more than `most_bytes`,
     TimeoutError when it takes too long.
     """
-    process = await _spawn(args, env, cwd, limits, stderr=asyncio.subprocess.PIPE)
+    process = await _spawn(
+        args, env, cwd, limits, stderr=asyncio.subprocess.PIPE, reads=bool(stdin)
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     try:
         async with asyncio.timeout(timeout_seconds):
-            out, err = await asyncio.gather(
-                _read_most(process.stdout, most_bytes), _read_most(process.stderr, most_bytes)
+            out, err, _ = await asyncio.gather(
+                _read_most(process.stdout, most_bytes),
+                _read_most(process.stderr, most_bytes),
+                _tell(process, stdin),
             )
             returncode = await process.wait()
     finally:
         await end_group(process)
     if returncode != 0:
-        raise ProcessFailed(_explain(args, returncode), returncode=returncode, output=err)
+        said = err if err.strip() else out
+        raise ProcessFailed(_explain(args, returncode), returncode=returncode, output=said)
     return out
+
+
+async def _tell(process: asyncio.subprocess.Process, text: str) -> None:
+    """Write what a process is to read; one that does not care to is no failure."""
+    if process.stdin is None:
+        return
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(text.encode())
+        await process.stdin.drain()
+    process.stdin.close()
 
 
 async def _read_most(reader: asyncio.StreamReader, most_bytes: int) -> str:
@@ -175,10 +191,11 @@ async def _spawn(
     cwd: Path,
     limits: Limits | None,
     stderr: int,
+    reads: bool = False,
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *map(str, args),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if reads else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=stderr,
         cwd=cwd,

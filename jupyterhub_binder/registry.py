@@ -1,22 +1,19 @@
 """A client of the Docker Registry HTTP API v2: is an image there, which tags, remove it.
 
 Images go up through a container engine, which has them; here they are only asked for and
-deleted. Credentials come from a `config.json` as `docker login` writes it; where a registry
-wants tokens, they are fetched for them.
+deleted. Credentials come from `dockerconfig`; where a registry wants tokens, they are fetched
+for them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import re
 import time
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -24,13 +21,12 @@ import aiohttp
 from traitlets import Float, Unicode, default
 from traitlets.config import LoggingConfigurable
 
+from jupyterhub_binder.dockerconfig import DOCKER_HUB, Credentials, DockerConfig
 from jupyterhub_binder.errors import ConfigurationError, NotAllowed, UpstreamUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-DOCKER_HUB = "docker.io"
-_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
 _MANIFESTS = ", ".join(
     (
         "application/vnd.oci.image.index.v1+json",
@@ -69,20 +65,6 @@ class ImageName:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """Who we are to a registry."""
-
-    username: str
-    password: str
-
-    @property
-    def header(self) -> str:
-        """Return the value of an Authorization header."""
-        text = f"{self.username}:{self.password}".encode()
-        return f"Basic {base64.b64encode(text).decode()}"
-
-
-@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a registry says of an image."""
 
@@ -109,11 +91,19 @@ class Registry(LoggingConfigurable):
     docker_config = Unicode(
         help="""A folder that holds a `config.json` with credentials (`docker login` and Kubernetes
         secrets of type dockerconfigjson make one). Default: that of the backend, else the
-        user's `~/.docker`. Programs that keep credentials (credHelpers) are not asked.""",
+        user's `~/.docker`. Programs that it names (`credHelpers`, `credsStore`) are asked; they
+        must be on the service's PATH.""",
     ).tag(config=True)
 
     timeout_seconds = Float(
         20, min=1, help="How long one answer may take, in seconds. Default: 20."
+    ).tag(config=True)
+
+    refresh_seconds = Float(
+        300,
+        min=0,
+        help="""How long credentials that a program gave are used before it is asked anew, in
+        seconds: those of clouds' registries end after an hour. Default: 300.""",
     ).tag(config=True)
 
     image_prefix = Unicode(help="What the images' names begin with; set by the backend.")
@@ -134,18 +124,34 @@ class Registry(LoggingConfigurable):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._session: aiohttp.ClientSession | None = None
+        self._config: DockerConfig | None = None
         self._credentials: Credentials | None = None
+        self._fetched = 0.0
         self._tokens: dict[str, _Token] = {}
         self._basic = False
 
     async def start(self) -> None:
         """Read the credentials; raises ConfigurationError when they cannot be."""
-        self._credentials = await asyncio.to_thread(
-            find_credentials, self.docker_config or "~/.docker", self.host
+        self._config = await asyncio.to_thread(
+            DockerConfig.read, self.docker_config or "~/.docker", self.host
         )
+        await self._fetch_credentials(self._config)
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self.timeout_seconds), trust_env=True
         )
+
+    async def _fetch_credentials(self, config: DockerConfig) -> None:
+        self._fetched = time.monotonic()
+        self._credentials = await config.fetch()
+
+    async def _refresh_credentials(self) -> None:
+        """Ask a program for credentials again, since those that it gave may be good no more."""
+        config = self._config
+        if config and config.helper and time.monotonic() - self._fetched > self.refresh_seconds:
+            try:
+                await self._fetch_credentials(config)
+            except ConfigurationError as error:
+                raise NotAllowed(error.message) from error
 
     async def stop(self) -> None:
         """Close the connections; closing twice is harmless."""
@@ -288,6 +294,7 @@ class Registry(LoggingConfigurable):
         return self._credentials.header if self._basic and self._credentials else None
 
     async def _authenticate(self, answer: aiohttp.ClientResponse, scope: str) -> str | None:
+        await self._refresh_credentials()
         scheme, asked = read_challenge(answer.headers.get("WWW-Authenticate", ""))
         if scheme == "basic" and self._credentials is not None:
             self._basic = True
@@ -353,41 +360,3 @@ def read_challenge(header: str) -> tuple[str, dict[str, str]]:
     scheme, _, rest = header.strip().partition(" ")
     found = {m[1].lower(): m[2] if m[2] is not None else m[3] for m in _PARAMETER.finditer(rest)}
     return scheme.lower(), found
-
-
-def find_credentials(folder: str, host: str) -> Credentials | None:
-    """Return what a folder's `config.json` holds for a registry's host; None if nothing.
-
-    Raises ConfigurationError when the file is there and makes no sense.
-    """
-    path = Path(folder).expanduser() / "config.json"
-    try:
-        known = json.loads(path.read_text(encoding="utf-8")).get("auths") or {}
-        found = next((known[key] for key in _keys(host) if key in known), None)
-        return _read_credentials(found) if found else None
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigurationError(
-            f"Registry.docker_config: {path} is not what `docker login` writes."
-        ) from error
-
-
-def _keys(host: str) -> tuple[str, ...]:
-    if host == DOCKER_HUB:
-        return _HUB_KEYS
-    beginnings = ("", "https://", "http://")
-    return tuple(f"{begin}{host}{end}" for begin in beginnings for end in ("", "/", "/v1/", "/v2/"))
-
-
-def _read_credentials(found: Mapping[str, Any]) -> Credentials | None:
-    if found.get("username"):
-        return Credentials(found["username"], found.get("password", ""))
-    if not found.get("auth"):
-        return None
-    try:
-        text = base64.b64decode(found["auth"], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise ValueError("auth") from error
-    username, _, password = text.partition(":")
-    return Credentials(username, password)

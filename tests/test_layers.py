@@ -27,6 +27,7 @@ LAYERS = {
         "unpack",
         "archive",
         "clientip",
+        "dockerconfig",
         "redact",
         "_version",
     },

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 
 import pytest
 from aiohttp import web
 
+from jupyterhub_binder.dockerconfig import Credentials, DockerConfig, find_credentials
 from jupyterhub_binder.errors import ConfigurationError, NotAllowed, UpstreamUnavailable
-from jupyterhub_binder.registry import (
-    Credentials,
-    ImageName,
-    Registry,
-    find_credentials,
-    read_challenge,
-)
+from jupyterhub_binder.registry import ImageName, Registry, read_challenge
 
 
 @pytest.mark.parametrize(
@@ -167,6 +163,95 @@ async def test_person_without_password_gets_no_token(token_registry, tmp_path):
     with pytest.raises(NotAllowed):
         await client.fetch_digest(f"{token_registry.host}/x/a:v1")
     await client.stop()
+
+
+# --- Programs that keep credentials ------------------------------------------------------------
+
+HELPER = """#!/bin/sh
+read server
+echo "$1 $server" >> {folder}/asked
+case "$server" in
+  {host}) echo '{{"ServerURL": "'"$server"'", "Username": "ada", "Secret": "{secret}"}}' ;;
+  broken*) echo "no keyring" >&2; exit 1 ;;
+  strange*) echo "hello" ;;
+  identity*) echo '{{"Username": "<token>", "Secret": "x"}}' ;;
+  *) echo "credentials not found in native keychain"; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def helper(tmp_path, monkeypatch):
+    """Put a program `docker-credential-mine` on the PATH, which knows one host."""
+
+    def helper(host: str, secret: str = "secret") -> None:
+        program = tmp_path / "bin" / "docker-credential-mine"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(HELPER.format(folder=tmp_path, host=host, secret=secret))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+
+    return helper
+
+
+def configure(folder, **said) -> str:
+    (folder / "config.json").write_text(json.dumps(said))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "said", [{"credsStore": "mine"}, {"credHelpers": {"r.example": "mine"}, "credsStore": "other"}]
+)
+async def test_program_that_the_configuration_names_is_asked(tmp_path, helper, said):
+    helper("r.example")
+    folder = configure(tmp_path, auths={"r.example": {}}, **said)
+    assert await DockerConfig.read(folder, "r.example").fetch() == Credentials("ada", "secret")
+    assert (tmp_path / "asked").read_text() == "get r.example\n"
+
+
+async def test_program_that_knows_nothing_leaves_what_the_file_holds(tmp_path, helper):
+    helper("other.example")
+    kept = {"username": "bob", "password": "x"}
+    folder = configure(tmp_path, auths={"r.example": kept}, credsStore="mine")
+    assert await DockerConfig.read(folder, "r.example").fetch() == Credentials("bob", "x")
+    assert await DockerConfig.read(folder, "third.example").fetch() is None
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [("broken", "no keyring"), ("strange", "not understood"), ("identity", "identity token")],
+)
+async def test_program_that_does_not_work_is_named_with_why(tmp_path, helper, host, why):
+    helper("r.example")
+    folder = configure(tmp_path, credsStore="mine")
+    with pytest.raises(ConfigurationError, match=f"docker-credential-mine.*{why}"):
+        await DockerConfig.read(folder, host).fetch()
+
+
+async def test_program_that_is_not_there_is_named_and_no_path_is_one(tmp_path):
+    folder = configure(tmp_path, credsStore="none-such")
+    with pytest.raises(ConfigurationError, match="docker-credential-none-such"):
+        await DockerConfig.read(folder, "r.example").fetch()
+    folder = configure(tmp_path, credsStore="x/../../evil")
+    with pytest.raises(ConfigurationError, match="docker login"):
+        DockerConfig.read(folder, "r.example")
+
+
+async def test_program_is_asked_again_when_what_it_gave_is_good_no_more(
+    tmp_path, helper, token_registry
+):
+    helper(token_registry.host, secret="old")
+    client = Registry(
+        image_prefix=f"{token_registry.host}/x/",
+        docker_config=configure(tmp_path, credHelpers={token_registry.host: "mine"}),
+        refresh_seconds=0,
+    )
+    await client.start()
+    try:
+        helper(token_registry.host, secret="secret")
+        assert await client.fetch_digest(f"{token_registry.host}/x/a:v1") == "sha256:abc"
+    finally:
+        await client.stop()
 
 
 async def test_all_pages_of_tags_are_read(client, token_registry):
