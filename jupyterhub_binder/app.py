@@ -29,9 +29,11 @@ from traitlets.config import Application, Config
 from traitlets.config.application import catch_config_error
 
 from jupyterhub_binder._version import __version__
+from jupyterhub_binder.audit import Audit
 from jupyterhub_binder.backends import backend_class, loadable_backends
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.cleanup import Cleanup, fetch_images_in_use
+from jupyterhub_binder.command import Command
 from jupyterhub_binder.environments import Environments
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.fetch import Fetcher
@@ -41,6 +43,8 @@ from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.launches import Launches
 from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.registry import Registry
+from jupyterhub_binder.retention import Retention
+from jupyterhub_binder.rules import Rules
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.terminal import OneLineFormatter
 from jupyterhub_binder.web.application import make_application
@@ -256,6 +260,7 @@ class JupyterHubBinder(Application):
         if self.generate_config:
             self._write_config()
             return
+        log_everything_here()
         try:
             asyncio.run(self._serve())
         except (ConfigurationError, TraitError, OSError) as error:
@@ -361,11 +366,7 @@ class JupyterHubBinder(Application):
             hub=self.hub,
         )
         await _started(stack, self.launches)
-        in_use = partial(fetch_images_in_use, self.hub, self.store)
-        cleanup = Cleanup(
-            parent=self, store=self.store, backend=self.build_backend, in_use=in_use
-        )
-        await _started(stack, cleanup)
+        await _started(stack, self._make_cleanup())
         self._listen(stack)
 
     def _make_hub_auth(self) -> HubOAuth:
@@ -379,9 +380,24 @@ class JupyterHubBinder(Application):
             hub_auth.access_scopes = {_ACCESS_SCOPE}
         return hub_auth
 
+    def _make_cleanup(self) -> Cleanup:
+        audit = self.command.audit
+        return Cleanup(
+            parent=self,
+            store=self.store,
+            backend=self.build_backend,
+            in_use=partial(fetch_images_in_use, self.hub, self.store),
+            retention=Retention(parent=self, store=self.store, audit=audit),
+            audit=audit,
+        )
+
     def _make_builds(self) -> Builds:
         builds = Builds(
-            parent=self, store=self.store, backend=self.build_backend, fetcher=self.fetcher
+            parent=self,
+            store=self.store,
+            backend=self.build_backend,
+            fetcher=self.fetcher,
+            command=self.command,
         )
         if not builds.work_dir:
             builds.work_dir = str(Path(self.state_dir) / "work")
@@ -398,6 +414,8 @@ class JupyterHubBinder(Application):
             builds=self.builds,
             environments=self.environments,
             launches=self.launches,
+            command=self.command,
+            store=self.store,
             streams=streams,
             traffic=traffic,
             health=Health(store=self.store, backend=self.build_backend).check,
@@ -471,6 +489,9 @@ def _configurables() -> list[type[Any]]:
         Git,
         Fetcher,
         Registry,
+        Rules,
+        Retention,
+        Audit,
         HubClient,
         HubOAuth,
     ]

@@ -29,7 +29,7 @@ from jupyterhub_binder.command import Command
 from jupyterhub_binder.errors import LimitReached, NotFound
 from jupyterhub_binder.fetch import Fetcher
 from jupyterhub_binder.model import Build, BuildEvent, BuildState, Phase, Reason, Resolved, User
-from jupyterhub_binder.oversight import Action, LimitName
+from jupyterhub_binder.oversight import Action, LimitName, Rule
 from jupyterhub_binder.slugs import content_key, repository_key
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import BuildWish
@@ -416,6 +416,15 @@ class Builds(LoggingConfigurable):
             # Others who wanted it read this, too, and learn no name.
             await run.cancel("Cancelled by an administrator." if left else "Cancelled.")
         return await self.fetch_build(build_id)
+
+    def matched_by(self, rule: Rule) -> tuple[Build, ...]:
+        """Return the builds that run or wait and that a rule matches."""
+        queue = self.queue()
+        return self.command.rules.matched_by(rule, (*queue.running, *queue.waiting))
+
+    async def cancel_matched(self, rule: Rule, *, user: User) -> tuple[Build, ...]:
+        """End all builds that a rule matches, as an admin."""
+        return tuple([await self.cancel(build.id, user=user) for build in self.matched_by(rule)])
 
     async def release(self, build_id: str) -> None:
         """End a build if nobody wants it any more."""

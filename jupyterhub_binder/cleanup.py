@@ -1,9 +1,9 @@
-"""Makes room: removes images that nobody misses, down to a budget.
+"""Makes room from time to time: removes images that nobody misses, down to a budget.
 
 What goes is decided by a pure function, `choose`. Images that no environment needs go first,
 then those that an environment needs but nobody has used for long, always the longest unused
 first. What a running server uses stays, and what was used lately. A launch or a build brings
-an image back that went.
+an image back that went. What is old in the database goes with `retention`, at the same times.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from traitlets import Float, Int
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.aio import TaskSet
+from jupyterhub_binder.audit import Audit
 from jupyterhub_binder.backends.base import BuildBackend, KeptImage
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.errors import BinderError, Conflict
 from jupyterhub_binder.hub import HubClient
+from jupyterhub_binder.oversight import SERVICE, Action
+from jupyterhub_binder.retention import Retention
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.images import ImageUse
 
@@ -132,9 +135,18 @@ class Cleanup(LoggingConfigurable):
     ).tag(config=True)
 
     def __init__(
-        self, *, store: Store, backend: BuildBackend, in_use: InUse | None = None, **kwargs: Any
+        self,
+        *,
+        store: Store,
+        backend: BuildBackend,
+        in_use: InUse | None = None,
+        retention: Retention | None = None,
+        audit: Audit | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._retention = retention
+        self._audit = audit
         self._store = store
         self._backend = backend
         self._in_use = in_use
@@ -142,8 +154,8 @@ class Cleanup(LoggingConfigurable):
         self._tasks = TaskSet(self.log)
 
     async def start(self) -> None:
-        """Clean up from now on, every `interval_seconds`, if there is a budget."""
-        if self.budget_bytes:
+        """Clean up from now on, every `interval_seconds`: images only if there is a budget."""
+        if self.budget_bytes or self._retention:
             self._tasks.spawn(self._run_always(), name="cleanup")
 
     async def stop(self) -> None:
@@ -152,11 +164,17 @@ class Cleanup(LoggingConfigurable):
 
     async def _run_always(self) -> None:
         while True:
-            try:
-                await self.run()
-            except BinderError as error:
-                self.log.warning("Clean-up did not work: %s", error.message)
+            if self.budget_bytes:
+                await self._try(self.run)
+            if self._retention:
+                await self._try(self._retention.run)
             await asyncio.sleep(self.interval_seconds)
+
+    async def _try(self, work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await work()
+        except BinderError as error:
+            self.log.warning("Clean-up did not work: %s", error.message)
 
     async def run(self) -> Report:
         """Clean up once.
@@ -177,7 +195,15 @@ class Cleanup(LoggingConfigurable):
                 unused_days=self.unused_days,
             )
             removed = [one for one in chosen if await self._remove(one)]
-        return self._report(candidates, removed)
+        report = self._report(candidates, removed)
+        if removed and self._audit:
+            await self._audit.record(
+                SERVICE,
+                Action.CLEANUP_IMAGES,
+                removed=len(removed),
+                freed_bytes=report.freed_bytes,
+            )
+        return report
 
     async def _remove(self, candidate: Candidate) -> bool:
         """Remove an image, unless somebody asked for it meanwhile; say whether it went."""

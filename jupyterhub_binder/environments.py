@@ -151,13 +151,9 @@ class Environments(LoggingConfigurable):
 
     async def preview(self, user: User, link: Link) -> Preview:
         """Find out what would be built of a link. Raises what providers and fetch raise."""
-        commit, recipe = None, Recipe()
         async with self._asking(user):
             link, resolved = await self._resolve(user, link)
-            if self.backend.needs_checkout:
-                async with self.fetcher.peek(resolved) as peek:
-                    commit = peek.commit
-                    recipe = await asyncio.to_thread(read_recipe, peek.path)
+            commit, recipe = await self._peek(resolved)
             assessment = await asyncio.to_thread(self.backend.assess, recipe, {})
         repository = repository_key(resolved.spec)
         return Preview(
@@ -176,6 +172,21 @@ class Environments(LoggingConfigurable):
             ),
         )
 
+    async def _peek(self, resolved: Resolved) -> tuple[Commit | None, Recipe]:
+        """Look at the configuration files, without fetching all of the repository.
+
+        A backend that fetches for itself may reach what this service does not: then nothing is
+        known, and that is no reason against a build.
+        """
+        try:
+            async with self.fetcher.peek(resolved) as peek:
+                return peek.commit, await asyncio.to_thread(read_recipe, peek.path)
+        except BinderError as error:
+            if self.backend.needs_checkout:
+                raise
+            self.log.info("The recipe of %s is not known: %s", resolved.label, error.message)
+            return None, Recipe()
+
     async def list(
         self,
         user: User,
@@ -183,10 +194,14 @@ class Environments(LoggingConfigurable):
         search: str = "",
         owner: str | None = None,
         order: Order = "recent",
+        deleted: bool = False,
         offset: int = 0,
         limit: int = 50,
     ) -> Page[Environment]:
-        """Return a page of one's own environments; an admin may ask for another's, or ``*``."""
+        """Return a page of one's own environments; an admin may ask for another's, or ``*``.
+
+        With `deleted` those that can still be restored.
+        """
         owner = owner or user.name
         if owner != user.name and not user.admin:
             raise NotAllowed("Only administrators may list other people's environments.")
@@ -195,6 +210,7 @@ class Environments(LoggingConfigurable):
             owner=None if owner == "*" and user.admin else owner,
             search=one_line(search),
             order=order,
+            deleted=deleted,
             offset=offset,
             limit=limit,
         )

@@ -105,11 +105,13 @@ class EnvironmentQueries:
         owner: str | None,
         search: str = "",
         order: Order = "recent",
+        deleted: bool = False,
         offset: int = 0,
         limit: int = 50,
     ) -> Page[Environment]:
-        """Return a page of the owner's environments, or of everybody's; no deleted ones."""
-        return await self._database.run(_list, owner, search, order, offset, limit)
+        """Return a page of the owner's environments, or of everybody's; deleted ones or others."""
+        kept = _kept(owner, search, deleted=deleted)
+        return await self._database.run(_list, kept, order, offset, limit)
 
     async def find_environment(self, owner: str, spec: Spec) -> Environment | None:
         """Return the owner's environment of a repository at a ref, with no options set.
@@ -244,19 +246,27 @@ def _request(
     return changed, request
 
 
-def _list(
-    connection: sa.Connection, owner: str | None, search: str, order: Order, offset: int, limit: int
-) -> Page[Environment]:
-    kept: list[sa.ColumnElement[bool]] = [environments.c.deleted.is_(None)]
+def _kept(owner: str | None, search: str, *, deleted: bool) -> list[sa.ColumnElement[bool]]:
+    gone = environments.c.deleted
+    kept: list[sa.ColumnElement[bool]] = [gone.is_not(None) if deleted else gone.is_(None)]
     if owner is not None:
         kept.append(environments.c.owner == owner)
-    kept += [
+    return kept + [
         sa.or_(
             environments.c.name.icontains(word, autoescape=True),
             environments.c.label.icontains(word, autoescape=True),
         )
         for word in search.split()[:8]
     ]
+
+
+def _list(
+    connection: sa.Connection,
+    kept: list[sa.ColumnElement[bool]],
+    order: Order,
+    offset: int,
+    limit: int,
+) -> Page[Environment]:
     total = connection.scalar(sa.select(sa.func.count()).select_from(environments).where(*kept))
     by = (
         [sa.func.lower(environments.c.name), environments.c.id]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.hub import HubClient
     from jupyterhub_binder.launches import Launches
     from jupyterhub_binder.providers import Providers
+    from jupyterhub_binder.store import Store
     from jupyterhub_binder.web.events import Streams
 
 
@@ -59,6 +60,7 @@ class Services:
     environments: Environments
     launches: Launches
     command: Command
+    store: Store
     streams: Streams
     traffic: Traffic
     health: Callable[[], Awaitable[Mapping[str, str | None]]]

@@ -59,6 +59,7 @@ EXAMPLES: dict[str, Any] = {
             }
         ],
         "hub": {"url": "/hub/", "named_servers": True},
+        "drain": None,
     },
     "LinkBody": {"url": "https://github.com/binder-examples/requirements/blob/main/index.ipynb"},
     "Preview": {
@@ -184,5 +185,9 @@ EXAMPLES: dict[str, Any] = {
             "page": "/services/binder/launch/v6c4r9sj7e",
         },
     },
-    "Health": {"ok": True, "checks": [{"service": "database", "ok": True, "message": None}]},
+    "Health": {
+        "ok": True,
+        "draining": False,
+        "checks": [{"service": "database", "ok": True, "message": None}],
+    },
 }

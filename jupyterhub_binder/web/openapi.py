@@ -6,16 +6,18 @@ A table of operations, and what makes a document out of it. The tests hold the h
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from jupyterhub_binder import __version__
+from jupyterhub_binder.oversight import Action
+from jupyterhub_binder.usage import UseOrder
+from jupyterhub_binder.web.adminoperations import ADMIN_OPERATIONS
+from jupyterhub_binder.web.adminschemas import ADMIN_EXAMPLES, ADMIN_SCHEMAS
 from jupyterhub_binder.web.examples import EXAMPLES
+from jupyterhub_binder.web.operation import JSON, LIST, READ, WRITE, Operation
 from jupyterhub_binder.web.schemas import COUNT, SCHEMAS, TEXT, Schema, ref
 
-JSON = "application/json"
 SSE = "text/event-stream"
 
 _ERRORS = {
@@ -30,33 +32,6 @@ _ERRORS = {
     429: "A limit of this person is reached.",
     503: "Something that this needs does not answer; try again.",
 }
-_READ = (401, 403, 404, 503)
-_LIST = (400, 401, 403, 503)
-_WRITE = (400, 401, 403, 404, 413, 415, 503)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one route."""
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    answer: str = ""
-    """The schema of a successful answer; empty for text."""
-    status: int = 200
-    media: str = JSON
-    body: str = ""
-    body_required: bool = False
-    query: tuple[str, ...] = ()
-    errors: Sequence[int] = _READ
-    open: bool = False
-    """Whether it answers somebody who is not signed in."""
-    more: str = ""
-    """What else to know, in Markdown."""
-
-
 _RESUME = (
     "Server-sent events. A line of the log has no name of its own, the id `seq`, and the data "
     "of a `BuildEvent`; `build` has a `Build` whenever its state or place in the queue changes; "
@@ -103,7 +78,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "A page of the list of environments",
         answer="Environments",
         query=("search", "order", "owner", "offset", "limit"),
-        errors=_LIST,
+        errors=LIST,
     ),
     Operation(
         "post",
@@ -130,7 +105,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Rename it, change what opens, or what happens to its files",
         answer="Environment",
         body="UpdateBody",
-        errors=(*_WRITE, 409),
+        errors=(*WRITE, 409),
     ),
     Operation(
         "delete",
@@ -138,7 +113,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "delete_environment",
         "Delete it; for a while this can be undone",
         answer="Environment",
-        errors=(*_READ, 409),
+        errors=(*READ, 409),
     ),
     Operation(
         "post",
@@ -147,7 +122,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Undo its deletion",
         answer="Environment",
         body="EmptyBody",
-        errors=(*_WRITE, 409, 429),
+        errors=(*WRITE, 409, 429),
     ),
     Operation(
         "get",
@@ -156,7 +131,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Its builds, the newest first",
         answer="BuildSummaries",
         query=("offset", "limit"),
-        errors=(400, *_READ),
+        errors=(400, *READ),
     ),
     Operation(
         "post",
@@ -166,7 +141,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer="Environment",
         status=201,
         body="BuildAgainBody",
-        errors=(*_WRITE, 409, 422, 429),
+        errors=(*WRITE, 409, 422, 429),
     ),
     Operation(
         "put",
@@ -176,7 +151,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer="Environment",
         body="CurrentBody",
         body_required=True,
-        errors=(*_WRITE, 409),
+        errors=(*WRITE, 409),
     ),
     Operation(
         "get",
@@ -185,7 +160,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "What the hub needs to start a server in it",
         answer="LaunchSpec",
         query=("server_name",),
-        errors=(*_READ, 409),
+        errors=(*READ, 409),
     ),
     Operation(
         "post",
@@ -195,7 +170,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer="LaunchSpec",
         query=("server_name",),
         body="EmptyBody",
-        errors=(*_WRITE, 409, 422, 429),
+        errors=(*WRITE, 409, 422, 429),
     ),
     Operation(
         "post",
@@ -205,7 +180,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer="Launch",
         status=201,
         body="LaunchBody",
-        errors=(*_WRITE, 409, 422, 429),
+        errors=(*WRITE, 409, 422, 429),
     ),
     Operation("get", "/api/v1/builds/{build_id}", "get_build", "One build", answer="Build"),
     Operation(
@@ -215,7 +190,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Its log as it grows, and its state",
         media=SSE,
         query=("after", "_xsrf"),
-        errors=(400, *_READ, 429),
+        errors=(400, *READ, 429),
         more=_RESUME,
     ),
     Operation(
@@ -233,7 +208,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Withdraw my wish for it; it ends when nobody else wants it",
         answer="Build",
         body="EmptyBody",
-        errors=(*_WRITE, 409),
+        errors=(*WRITE, 409),
     ),
     Operation("get", "/api/v1/launches/{launch_id}", "get_launch", "One launch", answer="Launch"),
     Operation(
@@ -243,7 +218,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "A launch as it goes on",
         media=SSE,
         query=("_xsrf",),
-        errors=(400, *_READ, 429),
+        errors=(400, *READ, 429),
         more=_LAUNCH_EVENTS,
     ),
     Operation(
@@ -253,7 +228,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Give up a launch",
         answer="Launch",
         body="EmptyBody",
-        errors=(*_WRITE, 409),
+        errors=(*WRITE, 409),
     ),
     Operation(
         "get",
@@ -263,23 +238,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer="Servers",
         errors=(401, 403, 503),
     ),
-    Operation(
-        "get",
-        "/api/v1/admin/queue",
-        "get_queue",
-        "For admins: everybody's builds that run or wait",
-        answer="Queue",
-        errors=(401, 403, 503),
-        more="`POST /api/v1/builds/{build_id}/cancel` by an admin ends one for everybody.",
-    ),
-    Operation(
-        "get",
-        "/api/v1/admin/backends",
-        "list_backends",
-        "For admins: how what makes the builds stands",
-        answer="Backends",
-        errors=(401, 403, 503),
-    ),
+    *ADMIN_OPERATIONS,
     Operation(
         "get",
         "/metrics",
@@ -313,6 +272,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
 )
 
+_EXAMPLES = {**EXAMPLES, **ADMIN_EXAMPLES}
+
 _QUERY: dict[str, tuple[Schema, str]] = {
     "search": ({**TEXT, "maxLength": 200}, "Part of a name or a repository"),
     "order": ({"type": "string", "enum": ["recent", "name"], "default": "recent"}, "The order"),
@@ -321,6 +282,11 @@ _QUERY: dict[str, tuple[Schema, str]] = {
     "limit": ({"type": "integer", "minimum": 1, "maximum": 200, "default": 50}, "The most items"),
     "after": ({**COUNT, "default": 0}, "The sequence number that was seen last"),
     "download": (TEXT, "If there at all, a browser saves the answer as a file"),
+    "deleted": ({"type": "string", "enum": ["0", "1"]}, "1: those that can still be restored"),
+    "days": ({"type": "string", "enum": ["7", "30", "90"]}, "The period; default: 30"),
+    "sort": ({"type": "string", "enum": list(UseOrder)}, "What is largest first; default: builds"),
+    "person": (TEXT, "Whose: a person's name"),
+    "action": ({"type": "string", "enum": list(Action)}, "Only such entries"),
     "server_name": (TEXT, "Which of the person's servers it is for; default: the unnamed one"),
     "_xsrf": (TEXT, "The XSRF token, for an EventSource, which cannot send headers"),
 }
@@ -328,6 +294,7 @@ _PATH_HELP = {
     "environment_id": "An environment's id",
     "build_id": "A build's id",
     "launch_id": "A launch's id",
+    "rule_id": "A rule's id",
 }
 
 
@@ -355,7 +322,7 @@ def describe(base_url: str) -> dict[str, Any]:
         "security": [{"token": []}, {"cookie": [], "xsrf": []}],
         "paths": paths,
         "components": {
-            "schemas": {**SCHEMAS, "Description": {"type": "object"}},
+            "schemas": {**SCHEMAS, **ADMIN_SCHEMAS, "Description": {"type": "object"}},
             "responses": {_error_name(s): _error_answer(s) for s in _ERRORS},
             "securitySchemes": {
                 "token": {
@@ -452,8 +419,8 @@ def _answers(operation: Operation) -> dict[str, Any]:
 
 def _content(schema: str) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": ref(schema)}
-    if schema in EXAMPLES:
-        content["example"] = EXAMPLES[schema]
+    if schema in _EXAMPLES:
+        content["example"] = _EXAMPLES[schema]
     return content
 
 

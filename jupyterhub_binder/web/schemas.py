@@ -171,6 +171,7 @@ SCHEMAS: dict[str, Schema] = {
             ),
             "providers": many(ref("Provider")),
             "hub": closed({"url": ADDRESS, "named_servers": BOOLEAN}),
+            "drain": said(or_null(TEXT), "Why no build begins at the moment; null if they do"),
         }
     ),
     "Provider": closed({"prefix": TEXT, "name": TEXT, "placeholder": TEXT, "default_ref": TEXT}),
@@ -337,13 +338,6 @@ SCHEMAS: dict[str, Schema] = {
             "started": or_null(TIME),
         }
     ),
-    "Queue": closed(
-        {
-            "running": many(ref("Build")),
-            "waiting": said(many(ref("Build")), "In the order in which they will begin"),
-            "max_running": said(NUMBER, "How many run at once"),
-        }
-    ),
     "Backends": closed({"items": many(ref("Backend"))}),
     "Backend": closed(
         {
@@ -373,6 +367,7 @@ SCHEMAS: dict[str, Schema] = {
     "Health": closed(
         {
             "ok": BOOLEAN,
+            "draining": said(BOOLEAN, "Whether an administrator lets no build begin"),
             "checks": many(closed({"service": TEXT, "ok": BOOLEAN, "message": or_null(TEXT)})),
         }
     ),

@@ -32,6 +32,7 @@ class Row:
 ENVIRONMENT = "/api/v1/environments/{environment_id}"
 BUILD = "/api/v1/builds/{build_id}"
 LAUNCH = "/api/v1/launches/{launch_id}"
+ADMINS = "/api/v1/admin"
 
 TABLE = [
     Row("GET", "/api/v1/", 200, 200, 200, 200),
@@ -64,6 +65,20 @@ TABLE = [
     Row("GET", "/api/v1/servers", 200, 200, 200, 200),
     Row("GET", "/api/v1/admin/queue", 403, 403, 200, 403),
     Row("GET", "/api/v1/admin/backends", 403, 403, 200, 403),
+    Row("GET", f"{ADMINS}/environments", 403, 403, 200, 403),
+    Row("GET", f"{ADMINS}/use", 403, 403, 200, 403),
+    Row("GET", f"{ADMINS}/use.csv", 403, 403, 200, 403),
+    Row("GET", f"{ADMINS}/rules", 403, 403, 200, 403),
+    Row("POST", f"{ADMINS}/rules", 403, 403, 200, 403, {"pattern": "git.example.org/x"}),
+    Row("POST", f"{ADMINS}/rules/{{rule_id}}/cancel", 403, 403, 200, 403),
+    Row("DELETE", f"{ADMINS}/rules/{{rule_id}}", 403, 403, 200, 403),
+    Row("GET", f"{ADMINS}/limits", 403, 403, 200, 403),
+    Row("PUT", f"{ADMINS}/limits", 403, 403, 200, 403, {"group": "astronomy", "builds": 20}),
+    Row("GET", f"{ADMINS}/drain", 403, 403, 200, 403),
+    Row("PUT", f"{ADMINS}/drain", 403, 403, 200, 403, {"message": "Upgrade at noon."}),
+    Row("DELETE", f"{ADMINS}/drain", 403, 403, 200, 403),
+    Row("GET", f"{ADMINS}/audit", 403, 403, 200, 403),
+    Row("GET", f"{ADMINS}/audit.jsonl", 403, 403, 200, 403),
     Row("GET", "/metrics", 403, 403, 200, 403),
     Row("DELETE", ENVIRONMENT, 200, 404, 200, 404),
     Row("POST", f"{ENVIRONMENT}/restore", 200, 404, 200, 404),
@@ -89,6 +104,9 @@ async def fill(
         await wait_for_build(api, urls["build_id"])
         path = f"api/v1/environments/{made['id']}/launches"
         urls["launch_id"] = (await api("POST", path, {"server_name": "made"})).json["id"]
+        rule = {"pattern": "git.example.org/banned"}
+        made = await person("root")("POST", f"{ADMINS[1:]}/rules", rule)
+        urls["rule_id"] = made.json["rule"]["id"]
     body = row.body
     if isinstance(body, dict) and "url" in body:
         body = {**body, "url": git_repo.url}

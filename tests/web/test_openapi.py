@@ -7,6 +7,7 @@ import re
 import pytest
 from openapi_spec_validator import validate
 
+from jupyterhub_binder.web.adminschemas import ADMIN_EXAMPLES
 from jupyterhub_binder.web.api import ID, ROUTES
 from jupyterhub_binder.web.examples import EXAMPLES
 from tests.web.api_client import DESCRIPTION, check_schema
@@ -37,9 +38,9 @@ def test_every_route_is_described_and_nothing_else() -> None:
     assert routed == described
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", [*EXAMPLES, *ADMIN_EXAMPLES])
 def test_every_example_fits_its_schema(name: str) -> None:
-    check_schema(name, EXAMPLES[name])
+    check_schema(name, {**EXAMPLES, **ADMIN_EXAMPLES}[name])
 
 
 async def test_the_service_serves_the_description(ada) -> None:

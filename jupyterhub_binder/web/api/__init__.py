@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyterhub_binder.web.api import admin, builds, environments, info, launches
+from jupyterhub_binder.web.api import admin, builds, environments, info, launches, oversight
 from jupyterhub_binder.web.base import UnknownRoute
 from jupyterhub_binder.web.metrics import MetricsHandler
 
@@ -36,6 +36,16 @@ ROUTES: tuple[Route, ...] = (
     (r"api/v1/servers", launches.Servers),
     (r"api/v1/admin/queue", admin.Queue),
     (r"api/v1/admin/backends", admin.Backends),
+    (r"api/v1/admin/environments", admin.AllEnvironments),
+    (r"api/v1/admin/use", admin.Use),
+    (r"api/v1/admin/use\.csv", admin.UseCSV),
+    (r"api/v1/admin/drain", admin.Drain),
+    (r"api/v1/admin/rules", oversight.Rules),
+    (rf"api/v1/admin/rules/{ID}", oversight.OneRule),
+    (rf"api/v1/admin/rules/{ID}/cancel", oversight.RuleCancel),
+    (r"api/v1/admin/limits", oversight.Limits),
+    (r"api/v1/admin/audit", oversight.Audit),
+    (r"api/v1/admin/audit\.jsonl", oversight.AuditLines),
     (r"metrics", MetricsHandler),
     (r"health", info.Health),
     (r"versions", info.Versions),

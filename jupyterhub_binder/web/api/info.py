@@ -19,6 +19,7 @@ class Info(Handler):
         """Answer with all that a page or a program needs to begin."""
         services, user = self.services, self.me
         backend = services.backend
+        drain = services.command.drain.state
         self.finish_json(
             {
                 "version": __version__,
@@ -40,6 +41,7 @@ class Info(Handler):
                     for provider in services.providers
                 ],
                 "hub": {"url": services.hub_url, "named_servers": services.named_servers},
+                "drain": drain.message if drain else None,
             }
         )
 
@@ -82,7 +84,10 @@ class Health(APIHandler):
             for name, wrong in parts.items()
         ]
         ok = all(check["ok"] for check in checks)
-        self.finish_json({"ok": ok, "checks": checks}, status=200 if ok else 503)
+        draining = self.services.command.drain.state is not None
+        self.finish_json(
+            {"ok": ok, "draining": draining, "checks": checks}, status=200 if ok else 503
+        )
 
 
 class Versions(APIHandler):
