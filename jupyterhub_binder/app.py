@@ -24,7 +24,7 @@ import platformdirs
 from jupyterhub.services.auth import HubOAuth
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from traitlets import Bool, Dict, Int, List, TraitError, Unicode, default, validate
+from traitlets import Bool, Dict, Enum, Int, List, TraitError, Unicode, default, observe, validate
 from traitlets.config import Application, Config
 from traitlets.config.application import catch_config_error
 
@@ -42,11 +42,17 @@ from jupyterhub_binder.health import Health
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.launches import Launches
 from jupyterhub_binder.providers import Providers
+from jupyterhub_binder.logs import (
+    JSONFormatter,
+    PersonFormatter,
+    learn_secrets,
+    log_everything_here,
+    redactor,
+)
 from jupyterhub_binder.registry import Registry
 from jupyterhub_binder.retention import Retention
 from jupyterhub_binder.rules import Rules
 from jupyterhub_binder.store import Store
-from jupyterhub_binder.terminal import OneLineFormatter
 from jupyterhub_binder.web.application import make_application
 from jupyterhub_binder.web.context import Services, Traffic
 from jupyterhub_binder.web.events import Streams
@@ -99,6 +105,7 @@ class JupyterHubBinder(Application):
         "database": "JupyterHubBinder.database_url",
         "log-level": "Application.log_level",
     }
+        "log-format": "JupyterHubBinder.log_style",
     flags = {
         "debug": ({"Application": {"log_level": logging.DEBUG}}, "Log everything."),
         "generate-config": (
@@ -178,6 +185,14 @@ class JupyterHubBinder(Application):
         Prometheus reaches the service's address: it is below the hub's own.""",
     ).tag(config=True)
     tornado_settings = Dict(help="Settings for tornado's Application.").tag(config=True)
+    log_style = Enum(
+        ["text", "json"],
+        "text",
+        help="""How the log is written to standard error: ``text``, a line for people, or ``json``,
+        an object a line, with `time`, `level`, `logger`, `message`, and what it belongs to:
+        `request`, `build`, `launch`. Secrets are left out of both. Default: ``text``; ``json``
+        where something collects the log.""",
+    ).tag(config=True)
 
     trusted_downstream_ips = List(
         Unicode(),
@@ -221,7 +236,17 @@ class JupyterHubBinder(Application):
     def _default_log_format(self) -> str:
         return "[%(levelname).1s %(asctime)s.%(msecs)03d %(name)s] %(message)s"
 
-    _log_formatter_cls = OneLineFormatter
+    @property
+    def _log_formatter_cls(self) -> type[logging.Formatter]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return JSONFormatter if self.log_style == "json" else PersonFormatter
+
+    @observe("log_style")
+    def _log_otherwise(self, _: Any) -> None:
+        self._configure_logging()
+
+    @observe("config")
+    def _keep_secrets(self, change: Any) -> None:
+        learn_secrets(change.new)
 
     @default("logging_config")
     def _default_logging_config(self) -> dict[str, Any]:
@@ -381,6 +406,7 @@ class JupyterHubBinder(Application):
         return hub_auth
 
     def _make_cleanup(self) -> Cleanup:
+        redactor.add([hub_auth.api_token])
         audit = self.command.audit
         return Cleanup(
             parent=self,

@@ -28,6 +28,7 @@ from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.command import Command
 from jupyterhub_binder.errors import LimitReached, NotFound
 from jupyterhub_binder.fetch import Fetcher
+from jupyterhub_binder.logcontext import set_ids
 from jupyterhub_binder.model import Build, BuildEvent, BuildState, Phase, Reason, Resolved, User
 from jupyterhub_binder.oversight import Action, LimitName, Rule
 from jupyterhub_binder.slugs import content_key, repository_key
@@ -469,6 +470,7 @@ class Builds(LoggingConfigurable):
                 run.feed.publish(run.build)
 
     async def _run(self, run: BuildRun) -> None:
+        set_ids(build=run.build.id)
         self._busy_keys.add(run.build.key)
         try:
             refusal = self.command.rules.judge(run.build)

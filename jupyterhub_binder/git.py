@@ -177,7 +177,8 @@ class Git(LoggingConfigurable):
     ).tag(config=True)
     proxy = Unicode(
         help="""
-        A proxy for https and http, such as ``http://proxy.example.org:3128``; empty for none.
+        A proxy for https and http, such as ``http://proxy.example.org:3128``, with a name and
+        password before the host if it wants them; empty for none.
         With a proxy it is the proxy that must refuse private addresses: names are then resolved
         by it and not by this service.
         """
@@ -377,9 +378,7 @@ class Git(LoggingConfigurable):
         pin: list[str] = []
         if url:
             pin = await self._fetch_pin(self._spelled(url))
-        settings = ["-c", f"http.proxy={self.proxy}"]
-        if self.ca_file:
-            settings += ["-c", f"http.sslCAInfo={self.ca_file}"]
+        settings = ["-c", f"http.sslCAInfo={self.ca_file}"] if self.ca_file else []
         return [self.executable, "--no-pager", *settings, *pin, *args]
 
     def _spelled(self, url: str) -> Remote:
@@ -391,8 +390,9 @@ class Git(LoggingConfigurable):
     def environment(self, url: str = "") -> dict[str, str]:
         """Return all of the environment that a git command gets, which asks a repository or none.
 
-        A token is in it only for the host that it belongs to, and by https: unlike an argument,
-        nobody else on the machine reads it there, and git sends it nowhere else.
+        Unlike arguments, nobody else on the machine reads it: the proxy's password is there. A
+        token is in it only for the host that it belongs to, and by https: git sends it nowhere
+        else.
         """
         env = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -408,7 +408,7 @@ class Git(LoggingConfigurable):
             "GIT_LFS_SKIP_SMUDGE": "1",
         }
         trust = {name: os.environ[name] for name in _TRUST if name in os.environ}
-        return env | trust | self._credential(url)
+        return env | trust | _as_variables({"http.proxy": self.proxy, **self._credential(url)})
 
     def _credential(self, url: str) -> dict[str, str]:
         remote = parse_remote(url) if url else None
@@ -418,11 +418,7 @@ class Git(LoggingConfigurable):
         secret = self._credentials.get(root)
         if secret is None:
             return {}
-        return {
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"http.{root}.extraHeader",
-            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {secret}",
-        }
+        return {f"http.{root}.extraHeader": f"Authorization: Basic {secret}"}
 
     def add_credential(self, host: str, user: str, token: str) -> None:
         """Send a token to a host, and to no other, whenever it is asked by https.
@@ -487,6 +483,14 @@ _COMPLAINTS: tuple[tuple[re.Pattern[str], type[BinderError], str], ...] = (
         "{host} did not answer: try again later.",
     ),
 )
+
+
+def _as_variables(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables that configure git."""
+    variables = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (key, value) in enumerate(settings.items()):
+        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables
 
 
 def _not_public(remote: Remote) -> NotAllowed:

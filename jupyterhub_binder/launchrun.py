@@ -27,6 +27,7 @@ from jupyterhub_binder.errors import (
     NotFound,
 )
 from jupyterhub_binder.hub import HubClient
+from jupyterhub_binder.logcontext import set_ids
 from jupyterhub_binder.model import Build, BuildState, Launch, LaunchState, Reason
 from jupyterhub_binder.store import Store
 
@@ -115,6 +116,7 @@ class LaunchRun:
 
     async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         """Finish the launch whatever happens, save when the service stops."""
+        set_ids(launch=self.launch.id)
         try:
             await work()
         except BinderError as error:

@@ -28,6 +28,7 @@ LAYERS = {
         "archive",
         "clientip",
         "dockerconfig",
+        "logcontext",
         "redact",
         "_version",
     },

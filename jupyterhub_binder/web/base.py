@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from functools import cached_property
@@ -20,6 +21,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, HTTPError, RequestHandler
 
 from jupyterhub_binder.errors import BinderError, HubError, NotAllowed
+from jupyterhub_binder.logcontext import set_ids
 from jupyterhub_binder.model import User
 from jupyterhub_binder.web.context import Services
 from jupyterhub_binder.web.errors import NotSignedIn, Problem, XSRFRefused, problem_of
@@ -31,6 +33,7 @@ ADMIN_SCOPE = "custom:binder:admin"
 
 _HUB_TIMEOUT_SECONDS = 15
 _SERVICE = "service:"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{7,63}")
 
 
 def user_of(model: Mapping[str, Any]) -> User:
@@ -71,6 +74,8 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
         self.services: Services = application.settings["services"]
         self._hub_auth = self.services.hub_auth
         self.services.traffic.enter()
+        self.request = request
+        set_ids(request=self.request_id)
         super().__init__(application, request, **kwargs)
 
     def on_finish(self) -> None:
@@ -79,8 +84,12 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
 
     @cached_property
     def request_id(self) -> str:
-        """Names this request in the log and in the answer's ``X-Request-ID``."""
-        return secrets.token_hex(8)
+        """Names this request in the log and in the answer's ``X-Request-ID``.
+
+        Whatever is in front may have named it already.
+        """
+        given = self.request.headers.get("X-Request-ID", "")
+        return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
     @cached_property
     def csp_nonce(self) -> str:

@@ -137,7 +137,7 @@ class PageHandler(BaseHandler):
             headline=_HEADLINES.get(status_code, "That did not work"),
             message=problem.message,
             back=self.back if status_code != 404 else "",
-            request_id=self.request_id if status_code >= 500 else "",
+            request_id=self.request_id,
         )
 
     # --- Reading ----------------------------------------------------------------------------

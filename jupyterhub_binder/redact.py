@@ -1,0 +1,108 @@
+"""Takes secrets out of a text that is about to be logged.
+
+By form: what follows ``Authorization:``, ``token=`` and their like, names and passwords in URLs,
+tokens whose beginning tells what they are. By value: the secrets that the service was given.
+What is left out is better too much than too little.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+MARK = "[secret]"
+"""What stands in a secret's place."""
+
+_LEAST = 6
+"""Characters of the shortest value that is looked for wherever it may be."""
+
+_NAME = r"[\w.-]*(?:token|_?xsrf|passw(?:or)?d|passwd|pwd|secret|api_?key|private_?key|credentials?|signature|-key\b)[\w.-]*"
+_FORMS = (
+    # Authorization: Bearer abc, and the same as JSON or as Python writes a dict
+    re.compile(
+        r"""(?P<keep>\b(?:proxy-)?authorization\b["']?\s*[:=,]\s*[b]?["']?(?:\w+\s+)?)[^\s"',;)}\]]+""",
+        re.IGNORECASE,
+    ),
+    re.compile(r"""(?P<keep>\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}""", re.IGNORECASE),
+    # Cookie: a=b; c=d
+    re.compile(r"""(?P<keep>\b(?:set-)?cookie["']?\s*[:=]\s*["']?)[^\r\n"']+""", re.IGNORECASE),
+    # token=abc, 'password': 'abc', _xsrf=abc, X-Registry-Token: abc
+    re.compile(rf"""(?P<keep>\b{_NAME}["']?\s*[=:]\s*b?["'])[^"']+""", re.IGNORECASE),
+    re.compile(
+        rf"""(?P<keep>\b{_NAME}\s*[=]\s*|\b{_NAME}%3D|\b{_NAME}:\s+)[^\s"'&;,)}}\]]+""",
+        re.IGNORECASE,
+    ),
+    # OAuth's own parameters of a callback
+    re.compile(r"(?P<keep>[?&](?:code|state|key|sig)=)[^\s&\"'#]+", re.IGNORECASE),
+    # as JupyterHub says that it does not fit
+    re.compile(r"""(?P<keep>\boauth[ -]state(?: argument)?[ =]+b?["']?)[^\s"']+""", re.IGNORECASE),
+    # https://name:password@host, https://token@host
+    re.compile(r"(?P<keep>\b[a-z][a-z0-9+.-]*://)[^\s/@\"'<>]+(?=@)", re.IGNORECASE),
+    # GitHub's and GitLab's tokens, JSON web tokens
+    re.compile(
+        r"(?P<keep>)\b(?:gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"
+        r"|eyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*)"
+    ),
+)
+_TELLING = re.compile(_NAME, re.IGNORECASE)
+
+
+class Redactor:
+    """Knows secrets; `redact` takes them out."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._known: frozenset[str] = frozenset()
+        self._values: re.Pattern[str] | None = None
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Learn more secrets; a short one is left out, since it could be any word."""
+        known = self._known | {
+            form
+            for secret in secrets
+            if len(secret) >= _LEAST
+            for form in (secret, quote(secret, safe=""))
+        }
+        if known == self._known:
+            return
+        self._known = known
+        longest_first = sorted(known, key=len, reverse=True)
+        self._values = re.compile("|".join(map(re.escape, longest_first)))
+
+    def redact(self, text: str) -> str:
+        """Return a text with a mark in the place of each secret."""
+        if self._values is not None:
+            text = self._values.sub(MARK, text)
+        for form in _FORMS:
+            text = form.sub(rf"\g<keep>{MARK}", text)
+        return text
+
+
+def find_secrets(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the secrets in settings, by their names and in URLs; settings may be nested."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            # Providers.tokens = {"host": "its token"}
+            prefix = f"{name}." if name[:1].islower() and _TELLING.search(name) else ""
+            yield from find_secrets({f"{prefix}{key}": item for key, item in value.items()})
+        elif isinstance(value, list | tuple):
+            yield from find_secrets({f"{name}.{i}": item for i, item in enumerate(value)})
+        elif isinstance(value, bytes):
+            yield from find_secrets({name: value.decode("latin-1")})
+        elif isinstance(value, str):
+            yield from _secrets_of(str(name), value)
+
+
+def _secrets_of(name: str, value: str) -> Iterator[str]:
+    if "://" in value:
+        try:
+            user_info, at, _ = urlsplit(value).netloc.rpartition("@")
+        except ValueError:
+            return
+        password = user_info.partition(":")[2]
+        if at and password:
+            yield from (password, unquote(password))
+    elif _TELLING.search(name) and not value.startswith("/"):  # a file that holds one is none
+        yield value
