@@ -41,7 +41,6 @@ from jupyterhub_binder.git import Git
 from jupyterhub_binder.health import Health
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.launches import Launches
-from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.logs import (
     JSONFormatter,
     PersonFormatter,
@@ -49,6 +48,7 @@ from jupyterhub_binder.logs import (
     log_everything_here,
     redactor,
 )
+from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.registry import Registry
 from jupyterhub_binder.retention import Retention
 from jupyterhub_binder.rules import Rules
@@ -184,7 +184,6 @@ class JupyterHubBinder(Application):
         `read:metrics` and access to this service. Switch it off only where nobody but
         Prometheus reaches the service's address: it is below the hub's own.""",
     ).tag(config=True)
-    tornado_settings = Dict(help="Settings for tornado's Application.").tag(config=True)
     log_style = Enum(
         ["text", "json"],
         "text",
@@ -193,6 +192,7 @@ class JupyterHubBinder(Application):
         `request`, `build`, `launch`. Secrets are left out of both. Default: ``text``; ``json``
         where something collects the log.""",
     ).tag(config=True)
+    tornado_settings = Dict(help="Settings for tornado's Application.").tag(config=True)
 
     trusted_downstream_ips = List(
         Unicode(),
@@ -371,6 +371,10 @@ class JupyterHubBinder(Application):
         self.fetcher = Fetcher(parent=self, git=self.git)
         self.build_backend = await _started(stack, backend_class(self.backend)(parent=self))
         self.providers.buildable = lambda: self.build_backend.provider_prefixes
+        self.command = Command(parent=self, store=self.store)
+        self.command.rules.hosts = self.providers.hosts
+        self.command.rules.understand = self.providers.understand
+        await _started(stack, self.command)
         self.builds = self._make_builds()
         self.hub = await _started(stack, HubClient(parent=self))
         await _started(stack, self.builds)
@@ -401,12 +405,12 @@ class JupyterHubBinder(Application):
                 "HubOAuth.api_token is missing. A hub that starts the service gives it in "
                 "JUPYTERHUB_API_TOKEN; otherwise set it to the service's api_token."
             )
+        redactor.add([hub_auth.api_token])
         if not hub_auth.access_scopes:
             hub_auth.access_scopes = {_ACCESS_SCOPE}
         return hub_auth
 
     def _make_cleanup(self) -> Cleanup:
-        redactor.add([hub_auth.api_token])
         audit = self.command.audit
         return Cleanup(
             parent=self,
