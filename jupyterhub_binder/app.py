@@ -104,8 +104,8 @@ class JupyterHubBinder(Application):
         "state-dir": "JupyterHubBinder.state_dir",
         "database": "JupyterHubBinder.database_url",
         "log-level": "Application.log_level",
-    }
         "log-format": "JupyterHubBinder.log_style",
+    }
     flags = {
         "debug": ({"Application": {"log_level": logging.DEBUG}}, "Log everything."),
         "generate-config": (
