@@ -10,7 +10,7 @@ VENV = .venv
 ARGS =
 BIN = $(VENV)/bin
 
-.PHONY: help demo test check docs format clean
+.PHONY: help demo test check chart docs format clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -25,8 +25,12 @@ check: $(VENV)/.installed-dev ## lint, format, types, layers, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+	$(BIN)/python helm/schema.py --check
 	$(BIN)/python -m pytest -q tests/test_layers.py
 	$(MAKE) docs
+
+chart: $(VENV)/.installed-dev ## make the chart's values.schema.json of values.schema.yaml
+	$(BIN)/python helm/schema.py
 
 docs: $(VENV)/.installed-dev ## build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
