@@ -1,7 +1,8 @@
 """Writes the reference pages from what the program itself knows.
 
-Configuration from traits, REST from the OpenAPI description, commands from their own help:
-each is Markdown in ``reference/generated``, included by a page of the same name.
+Configuration from traits, REST from the OpenAPI description, commands from their own help, the
+chart's values from its schema: each is Markdown in ``reference/generated``, included by a page of
+the same name.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 from traitlets import HasTraits, TraitType
 from traitlets.config import Configurable
 
 import jupyterhub_binder
 from jupyterhub_binder.cli import main
 from jupyterhub_binder.web import openapi
+
+CHART = Path(__file__).parents[2] / "helm" / "jupyterhub-binder"
 
 # What runs inside another program, which sets its options or cannot import it by itself.
 SKIPPED = (
@@ -40,7 +44,12 @@ def setup(app: Any) -> dict[str, bool]:
 def write_all(app: Any) -> None:
     folder = Path(app.srcdir) / "reference" / "generated"
     folder.mkdir(exist_ok=True)
-    pages = {"configuration": configuration(), "rest": rest(), "cli": commands()}
+    pages = {
+        "configuration": configuration(),
+        "rest": rest(),
+        "cli": commands(),
+        "chart": chart(),
+    }
     for name, text in pages.items():
         path = folder / f"{name}.md"
         if not path.exists() or path.read_text() != text:
@@ -231,3 +240,37 @@ def commands() -> str:
 
 def main_name() -> str:
     return "jupyterhub-binder"
+
+
+# --- The chart's values ---------------------------------------------------------------------------
+
+
+def chart() -> str:
+    schema = yaml.safe_load((CHART / "values.schema.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    parts = []
+    for name, part in schema["properties"].items():
+        parts += _value(name, part, values.get(name), level="##")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _value(name: str, schema: dict, default: Any, *, level: str) -> Iterator[str]:
+    """Describe one value, then what is in it."""
+    inner = {} if schema.get("x-kubernetes") else schema.get("properties", {})
+    yield f"{level} `{name}`"
+    yield schema["description"].strip()
+    if not inner:
+        yield f"*{_value_kind(schema)}*{_value_default(default)}"
+    for key, part in inner.items():
+        yield from _value(f"{name}.{key}", part, (default or {}).get(key), level="###")
+
+
+def _value_kind(schema: dict) -> str:
+    if "enum" in schema:
+        return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
+    kind = {"object": "map", "array": "list", "integer": "number"}.get(schema["type"])
+    return kind or schema["type"]
+
+
+def _value_default(default: Any) -> str:
+    return "" if default is None else f", default `{json.dumps(default)}`"

@@ -12,4 +12,4 @@ for name in ("chart.json", "config.json"):
     c.merge(Config(json.loads((here / name).read_text(encoding="utf-8"))))
 
 for name, snippet in sorted(json.loads((here / "extra.json").read_text(encoding="utf-8")).items()):
-    exec(compile(snippet, f"binderhub.extraConfig.{name}", "exec"))
+    exec(compile(snippet, f"binderhub.extraConfig.{name}", "exec"))  # noqa: S102

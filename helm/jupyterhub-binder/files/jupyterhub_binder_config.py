@@ -16,4 +16,4 @@ if url := os.environ.get("JUPYTERHUB_BINDER_DATABASE_URL"):
     c.JupyterHubBinder.database_url = url
 
 for name, snippet in sorted(json.loads((here / "extra.json").read_text(encoding="utf-8")).items()):
-    exec(compile(snippet, f"extraConfig.{name}", "exec"))
+    exec(compile(snippet, f"extraConfig.{name}", "exec"))  # noqa: S102
