@@ -29,13 +29,13 @@ from jupyterhub_binder.command import Command
 from jupyterhub_binder.errors import LimitReached, NotFound
 from jupyterhub_binder.fetch import Fetcher
 from jupyterhub_binder.logcontext import set_ids
+from jupyterhub_binder.logpages import LogPages
 from jupyterhub_binder.model import Build, BuildEvent, BuildState, Phase, Reason, Resolved, User
 from jupyterhub_binder.oversight import Action, LimitName, Rule
 from jupyterhub_binder.slugs import content_key, repository_key
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import BuildWish
 
-_PAGE = 2_000
 _MOST_REPOSITORIES = 1_000
 """Repositories whose earlier durations are remembered until the next build ends."""
 
@@ -150,6 +150,9 @@ class Builds(LoggingConfigurable):
         self.store = store
         self.backend = backend
         self.fetcher = fetcher
+        self._pages = LogPages(
+            lambda build_id, after, limit: store.fetch_events(build_id, after=after, limit=limit)
+        )
         self._waiting: dict[str, BuildRun] = {}
         self._running: dict[str, BuildRun] = {}
         self._busy_keys: set[str] = set()
@@ -364,7 +367,7 @@ class Builds(LoggingConfigurable):
             # One that is ending counts too: its last lines are on their way to the store.
             run = self._waiting.get(build_id) or self._running.get(build_id)
             position = run.feed.end if run else 0
-            async for batch in self._kept_batches(build_id, after):
+            async for batch in self._pages.read(build_id, after=after):
                 yield batch
                 after = batch.last
             if run is None:
@@ -384,13 +387,6 @@ class Builds(LoggingConfigurable):
         finished = await self.store.fetch_build(build_id)
         if finished is not None and finished.state.finished:
             yield finished
-
-    async def _kept_batches(self, build_id: str, after: int) -> AsyncIterator[EventBatch]:
-        while events := await self.store.fetch_events(build_id, after=after, limit=_PAGE):
-            yield EventBatch(events)
-            after = events[-1].seq
-            if len(events) < _PAGE:
-                return
 
     # --- Ending a build from outside ------------------------------------------------------
 

@@ -37,6 +37,7 @@ LAYERS = {
         "environments",
         "builds",
         "buildlog",
+        "logpages",
         "buildqueue",
         "buildrun",
         "cleanup",
