@@ -21,6 +21,7 @@ from traitlets import Bool, Float, List, Unicode, default
 
 from jupyterhub_binder import __version__
 from jupyterhub_binder.aio import TaskSet
+from jupyterhub_binder.backends import r2d_plan
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.backends.binderhub_client import (
     BinderHubClient,
@@ -45,7 +46,6 @@ from jupyterhub_binder.model import (
     Line,
     Phase,
     Recipe,
-    RecipeAction,
 )
 from jupyterhub_binder.slugs import repository_key
 
@@ -254,14 +254,8 @@ class RemoteBackend(BuildBackend):
         return f"binderhub {self.revision}"
 
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
-        """Say that repo2docker takes everything it knows; the checkout is not looked at here."""
-        return Assessment(
-            tuple(
-                RecipeAction(file.path, supported=True, action="Is left to repo2docker")
-                for file in recipe.files
-                if file.used
-            )
-        )
+        """Say what BinderHub's repo2docker does with each file, with all of its build packs."""
+        return r2d_plan.assess(recipe, debian=False)
 
     @property
     def _images(self) -> ImageMemory:

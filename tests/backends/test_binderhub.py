@@ -14,7 +14,7 @@ from jupyterhub_binder.backends.binderhub import BinderHubBackend
 from jupyterhub_binder.backends.binderhub_host import HostState
 from jupyterhub_binder.backends.binderhub_spec import wire_spec
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError
-from jupyterhub_binder.model import Image, Phase, Spec
+from jupyterhub_binder.model import Image, Phase, Recipe, RecipeFile, Spec
 
 from . import replay
 from .jobs import again, checkpoints, collect, collect_into, image_of, lines, make_job
@@ -484,3 +484,19 @@ async def test_phases_of_a_build_are_told(server, backend):
     outputs = await collect(backend, make_job())
     phases = [output.phase for output in outputs if hasattr(output, "phase")]
     assert phases[-4:] == [Phase.WAITING, Phase.FETCHING, Phase.BUILDING, Phase.PUSHING]
+
+
+def test_every_file_is_assessed_as_repo2docker_takes_it():
+    files = (
+        RecipeFile("binder/environment.yml", "environment.yml", used=True),
+        RecipeFile("requirements.txt", "requirements.txt", used=False),
+        RecipeFile("binder/Gemfile", "Gemfile", used=True),
+    )
+    assessment = BinderHubBackend(url="http://127.0.0.1:1/").assess(Recipe(files=files), {})
+    said = [(action.supported, action.action) for action in assessment.actions]
+    assert said == [
+        (True, "Installs its packages with conda"),
+        (True, "Is not used: another file takes precedence"),
+        (False, "repo2docker does not read it."),
+    ]
+    assert assessment.problems == ()

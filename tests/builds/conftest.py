@@ -14,6 +14,8 @@ from jupyterhub_binder.backends.fake import FakeBackend
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.environments import Environments
+from jupyterhub_binder.errors import UpstreamUnavailable
+from jupyterhub_binder.fetch import Fetcher
 from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import (
     Build,
@@ -51,6 +53,14 @@ class KnownProviders(Providers):
     async def resolve_link(self, link: Link, *, fresh: bool = False) -> tuple[Link, Resolved]:
         """Answer at once."""
         return link, await self.resolve(link.spec)
+
+
+class NoFetcher(Fetcher):
+    """Reaches no host."""
+
+    def peek(self, resolved: Resolved) -> Any:
+        """Refuse at once."""
+        raise UpstreamUnavailable(f"{resolved.label} is not asked in these tests.")
 
 
 @dataclass
@@ -109,7 +119,7 @@ async def open_service(folder: Path, *, database: str = "", **traits: Any) -> Se
     environments = Environments(
         store=store,
         providers=KnownProviders(git=Git()),
-        fetcher=None,  # type: ignore[arg-type]
+        fetcher=NoFetcher(git=Git()),
         backend=backend,
         builds=builds,
     )

@@ -240,3 +240,8 @@ async def test_who_leaves_while_an_environment_is_kept_leaves_a_build_that_begin
     (environment,) = (await service.environments.list(ALICE)).items
     build = await service.finished(environment.latest.build.id)
     assert build.state is BuildState.BUILT
+
+
+async def test_a_repository_that_only_the_backend_reaches_is_no_reason_against_a_build(service):
+    preview = await service.environments.preview(ALICE, Link(Spec("gh", "org/repo", "main")))
+    assert (preview.commit, preview.recipe.files, preview.findings) == (None, (), ())

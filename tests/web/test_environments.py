@@ -19,6 +19,17 @@ async def test_a_link_is_resolved_before_anything_is_kept(ada: Api, git_repo: Gi
     assert (await ada("GET", "api/v1/environments")).json["total"] == before
 
 
+async def test_the_recipe_is_shown_also_where_the_backend_fetches_for_itself(
+    ada: Api, git_repo: GitRepo, service: JupyterHubBinder
+) -> None:
+    assert not service.build_backend.needs_checkout
+    resolved = (await ada("POST", "api/v1/resolve", {"url": git_repo.url})).json
+    assert resolved["commit"]["sha"] == git_repo.head
+    [file] = resolved["recipe"]["files"]
+    assert (file["path"], file["supported"]) == ("requirements.txt", True)
+    assert file["action"] == "Is read; nothing is done with it"
+
+
 async def test_an_environment_is_created_built_and_read(ada: Api, new_environment) -> None:
     made = await new_environment(name="Course, week 1", content="leave", path="./a//b.ipynb")
     assert (made["name"], made["content"], made["path"]) == ("Course, week 1", "leave", "a/b.ipynb")
