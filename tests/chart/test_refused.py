@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import helm_python
 import pytest
 
-from tests.chart.kit import FAKE, render
+from tests.chart.kit import FAKE, helm_python, render
 
 REFUSED_BY_SCHEMA: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown key": ({"confg": {}}, "confg"),

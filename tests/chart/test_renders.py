@@ -7,12 +7,11 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import kubernetes_validate
 import pytest
 
 from jupyterhub_binder import __version__
-from tests.chart.kit import ALL, CHART, FAKE, Manifest, Rendered, containers, render
+from tests.chart.kit import ALL, CHART, FAKE, Manifest, Rendered, containers, helm_python, render
 
 every_set = pytest.mark.parametrize("values", ALL.values(), ids=ALL)
 

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import helm_python
 import pytest
 import yaml
 
-from tests.chart.kit import CHART, Manifest, secret_text
+from tests.chart.kit import CHART, Manifest, helm_python, secret_text
 
 VALUES = {"binderhub": {"enabled": True}, "registry": {"internal": {"enabled": True}}}
 RESOURCES = {
