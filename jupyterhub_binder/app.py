@@ -34,6 +34,8 @@ from jupyterhub_binder.backends import backend_class, loadable_backends
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.cleanup import Cleanup, fetch_images_in_use
 from jupyterhub_binder.command import Command
+from jupyterhub_binder.download import Downloads
+from jupyterhub_binder.download import Downloads
 from jupyterhub_binder.environments import Environments
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.fetch import Fetcher
@@ -368,7 +370,7 @@ class JupyterHubBinder(Application):
 
         self.git = Git(parent=self)
         self.providers = await _started(stack, Providers(parent=self, git=self.git))
-        self.fetcher = Fetcher(parent=self, git=self.git)
+        self.fetcher = Fetcher(parent=self, git=self.git, archives=self.providers)
         self.build_backend = await _started(stack, backend_class(self.backend)(parent=self))
         self.providers.buildable = lambda: self.build_backend.provider_prefixes
         self.command = Command(parent=self, store=self.store)
@@ -530,6 +532,7 @@ def _configurables() -> list[type[Any]]:
 def _derive(secret: str, purpose: str) -> bytes:
     """Return a key for one purpose that reveals nothing of the secret it comes from."""
     return hmac.digest(secret.encode(), f"jupyterhub-binder {purpose}".encode(), hashlib.sha256)
+        Downloads,
 
 
 def _private_folder(path: str) -> None:

@@ -55,10 +55,8 @@ class Site:
 
     hosts: tuple[str, ...] = ()
     """Patterns of hosts that may be asked, ``*.example.org``; empty for every public one."""
-    secret_hosts: tuple[str, ...] = ()
-    """The hosts that `secret` goes to, and to no other."""
-    secret: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Headers that hold a token."""
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """Headers that hold a token, by the one host that they go to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +179,13 @@ class Downloads(LoggingConfigurable):
         """Follow redirects; return the address at which they end. Raises as `fetch_json`."""
         return (await self._fetch(url, site, what, _no_line, {}, most_bytes=0)).url
 
+    async def fetch_target(self, url: str | URL, site: Site, *, what: str) -> URL:
+        """Return where a redirect leads, without going there. Raises as `fetch_json`."""
+        async with self._opened(url, site, what, _no_line, {}, follow=False) as response:
+            if response.status not in _REDIRECTS or "Location" not in response.headers:
+                raise UpstreamUnavailable(f"{response.url.host} does not say where {what} is.")
+            return _next_address(response, 1)
+
     async def fetch_part(
         self, url: str | URL, site: Site, *, what: str, start: int | None, length: int
     ) -> Answer | None:
@@ -287,6 +292,8 @@ class Downloads(LoggingConfigurable):
         what: str,
         on_line: Callable[[str], None],
         headers: Mapping[str, str],
+        *,
+        follow: bool = True,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield an answer that is a success, after redirects, and after waiting if need be."""
         async with self._slots, contextlib.AsyncExitStack() as stack:
@@ -294,7 +301,7 @@ class Downloads(LoggingConfigurable):
             asked = self.check(url, site)
             while True:
                 response = await self._request(stack, asked, site, headers)
-                if response.status in _REDIRECTS and "Location" in response.headers:
+                if follow and response.status in _REDIRECTS and "Location" in response.headers:
                     hops += 1
                     asked = self.check(_next_address(response, hops), site)
                 elif response.status in _BUSY:
@@ -317,9 +324,7 @@ class Downloads(LoggingConfigurable):
         remote = _remote(url)
         if self.git.proxy or _is_address(remote.host):  # aiohttp looks no such host up
             await self.git.fetch_addresses(remote)
-        secret: Mapping[str, str] = {}
-        if url.scheme == "https" and host_matches(remote, site.secret_hosts):
-            secret = site.secret
+        secret = site.secrets.get(url.authority, {}) if url.scheme == "https" else {}
         try:
             async with asyncio.timeout(self.answer_seconds):
                 return await stack.enter_async_context(

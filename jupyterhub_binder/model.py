@@ -23,7 +23,8 @@ class Spec:
     """A repository at a ref as a person typed it; it may move.
 
     `repo` is the provider's own name for the repository, normalised and decoded:
-    ``org/name`` (gh, gl), ``user/id`` (gist), a clone URL (git).
+    ``org/name`` (gh, gl), ``user/id`` (gist), a clone URL (git), a DOI (zenodo, figshare,
+    dataverse), a resource's id (hydroshare), a dataset's URL (ckan).
     BinderHub's one text for both, ``org/name/ref``, is `RepoProvider.format_spec`.
     """
 
@@ -32,19 +33,44 @@ class Spec:
     ref: str = "HEAD"
 
 
+def describe_ref(ref: str) -> str:
+    """Return what a ref is called where it is a proposed change: ``pull request #12``.
+
+    Empty for any other ref.
+    """
+    match ref.split("/"):
+        case ["refs", "pull" | "pull-requests", number, _]:
+            return f"pull request #{number}"
+        case ["refs", "merge-requests", number, _]:
+            return f"merge request !{number}"
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """What a pasted text was understood to mean."""
 
     spec: Spec
     path: str = ""
-    """The file or folder to open, relative to the repository's root; empty for its root."""
+    """The file or folder to open, relative to the root of the repository with the content.
+
+    That is `content_url`'s where there is one, else `spec`'s; empty for the root.
+    """
     tail: str = ""
     """Ref and path as one text, where only the repository knows which part is which.
 
     ``a/b/c`` out of ``…/tree/a/b/c``; `spec` and `path` are then a first guess, which
     `Providers.resolve_link` settles. Empty once settled.
     """
+    content_url: str = ""
+    """The repository that a person's files come from, where it is not the environment's own.
+
+    A URL that git fetches, without credentials; empty where `spec` is the content too.
+    """
+    content_ref: str = ""
+    """Its branch, tag or commit; empty for its default branch, and without `content_url`."""
+    app: str = ""
+    """What opens that is no file, below the server's address: ``rstudio``; empty for files."""
 
 
 class RefKind(StrEnum):
@@ -69,18 +95,23 @@ class Resolved:
     repo_url: str
     """Where a person reads the repository."""
     clone_url: str
-    """Where git fetches it; carries no credentials."""
+    """Where git fetches it, or where the record is; carries no credentials."""
     default_name: str
     """A name for the environment and for the folder of its files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The commit that a resolved_ref names, as far as a fetch showed it."""
+    """The commit, or the version of a record, that a resolved_ref names, as a fetch showed it."""
 
     sha: str
     subject: str
     time: datetime
+
+    @property
+    def short(self) -> str:
+        """Return a sha's first seven digits; all of what is no sha, as a record's version."""
+        return self.sha[:7] if len(self.sha) in (40, 64) else self.sha
 
 
 # --- What a checkout says about its environment ---------------------------------------------
@@ -133,10 +164,6 @@ class Recipe:
     unpinned: tuple[str, ...] = ()
     """Those of `packages` that name no exact version."""
     findings: tuple[Finding, ...] = ()
-
-    def used_file(self, kind: str) -> RecipeFile | None:
-        """Return the file of this kind that counts, if there is one."""
-        return next((file for file in self.files if file.used and file.kind == kind), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,19 @@ from traitlets import Float, Integer, List, Unicode
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.aio import SingleFlight
-from jupyterhub_binder.errors import ConfigurationError, NotUnderstood
+from jupyterhub_binder.archive import Listing
+from jupyterhub_binder.download import Downloads
+from jupyterhub_binder.errors import ConfigurationError, NotAllowed, NotUnderstood
 from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Link, Resolved, Spec
 from jupyterhub_binder.providers import links
 from jupyterhub_binder.providers.base import RepoProvider
+from jupyterhub_binder.providers.identity import canonical, matches
+from jupyterhub_binder.providers.records import LeadsElsewhere, RecordProvider
 
 __all__ = ["Providers", "RepoProvider"]
+
+_RECORDS = ("zenodo", "figshare", "hydroshare", "dataverse", "ckan")
 
 GROUP = "jupyterhub_binder.providers"
 """The entry points by which a package brings a provider of its own."""
@@ -35,7 +41,7 @@ class Providers(LoggingConfigurable):
 
     enabled = List(
         Unicode(),
-        ["gh", "gl", "gist", "git"],
+        ["gh", "gl", "gist", "git", *_RECORDS],
         help="""
         Prefixes of the providers to offer, in the order in which pages show them. A package may
         bring more under the entry points ``jupyterhub_binder.providers``.
@@ -56,6 +62,7 @@ class Providers(LoggingConfigurable):
     def __init__(self, *, git: Git, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.git = git
+        self.downloads = Downloads(parent=self, git=git)
         self.buildable: Callable[[], Collection[str] | None] = lambda: None
         """Says which prefixes the backend can build from now; None for any. `app` sets it."""
         self._flights: SingleFlight[Spec | Link, Resolved] = SingleFlight()
@@ -69,7 +76,8 @@ class Providers(LoggingConfigurable):
             raise ConfigurationError(
                 f"Providers.enabled names {', '.join(unknown)}; there are {', '.join(sorted(found))}."
             )
-        return {p: found[p].load()(parent=self, git=self.git) for p in self.enabled}
+        ours = {"parent": self, "git": self.git, "downloads": self.downloads}
+        return {prefix: found[prefix].load()(**ours) for prefix in self.enabled}
 
     async def start(self) -> None:
         """Load the providers. Raises ConfigurationError for one, or a git, that is not there."""
@@ -77,8 +85,9 @@ class Providers(LoggingConfigurable):
         self.log.info("Repositories from: %s", ", ".join(self._providers))
 
     async def stop(self) -> None:
-        """Forget all answers; may be called twice."""
+        """Forget all answers, close all connections; may be called twice."""
         self._answers.clear()
+        await self.downloads.close()
 
     def __getitem__(self, prefix: str) -> RepoProvider:
         """Return the provider of a prefix. Raises NotUnderstood, which lists those there are."""
@@ -119,6 +128,13 @@ class Providers(LoggingConfigurable):
         Where ref and path run together the ref tells them apart. Raises NotUnderstood.
         """
         provider = self[link.spec.provider]
+        if not provider.takes_ref:
+            if ref.strip() in ("", provider.default_ref):
+                return link
+            raise NotUnderstood(
+                f"{provider.display_name} has no branches or tags: leave the ref out, and paste "
+                "the address of the version that you want."
+            )
         spec = provider.parse_spec(provider.format_spec(replace(link.spec, ref=ref)))
         readings = links.candidates(link) if link.tail else []
         path = next((reading.path for reading in readings if reading.spec == spec), link.path)
@@ -131,7 +147,10 @@ class Providers(LoggingConfigurable):
         UpstreamUnavailable.
         """
         provider = self._offered(spec.provider)
-        return await self._ask(spec, fresh, lambda: provider.fetch_resolved(spec))
+        self.check(spec)
+        resolved = await self._ask(spec, fresh, lambda: provider.fetch_resolved(spec))
+        self.check(spec, resolved)
+        return resolved
 
     async def resolve_link(self, link: Link, *, fresh: bool = False) -> tuple[Link, Resolved]:
         """Resolve a link; where ref and path run together the longest ref that exists wins.
@@ -139,11 +158,61 @@ class Providers(LoggingConfigurable):
         Returns the link with ref and path told apart. Raises as `resolve`.
         """
         if not link.tail:
-            return link, await self.resolve(link.spec, fresh=fresh)
+            return await self._resolve_settled(link, fresh=fresh)
         provider = self._offered(link.spec.provider)
+        self.check(link.spec)
         readings = {reading.spec: reading for reading in links.candidates(link)}
         resolved = await self._ask(link, fresh, lambda: provider.fetch_first(list(readings)))
         return replace(readings[resolved.spec], tail=""), resolved
+
+    async def _resolve_settled(self, link: Link, *, fresh: bool) -> tuple[Link, Resolved]:
+        try:
+            return link, await self.resolve(link.spec, fresh=fresh)
+        except LeadsElsewhere as elsewhere:
+            # A DOI does not say what kind of archive it is of: its page does.
+            there = self.understand(elsewhere.url)
+            if there.spec.provider in (link.spec.provider, "git"):
+                raise
+        link = replace(link, spec=there.spec, path=link.path or there.path, tail=there.tail)
+        return await self.resolve_link(link, fresh=fresh)
+
+    # --- Which repositories may be built --------------------------------------------------------
+
+    def identities(self, spec: Spec, resolved: Resolved | None = None) -> tuple[str, ...]:
+        """Return all that a repository is matched on in lists that ban and allow.
+
+        More is known once it is resolved: a DOI, and the page that it leads to. Pure.
+        """
+        known = self[spec.provider].identities(spec)
+        if resolved is not None:
+            known += (canonical(resolved.clone_url), canonical(resolved.repo_url))
+        return tuple(dict.fromkeys(known))
+
+    def check(self, spec: Spec, resolved: Resolved | None = None) -> None:
+        """Raise NotAllowed for a repository that the providers' configuration rules out."""
+        names = self.identities(spec, resolved)
+        for provider in self._providers.values():
+            if matches(names, provider.banned):
+                raise NotAllowed("This hub does not build that repository.", code="banned")
+            mine = provider.prefix == spec.provider or matches(names, provider.owned_hosts())
+            if provider.allowed and mine and not matches(names, provider.allowed):
+                raise NotAllowed(
+                    "This hub builds chosen repositories only, and that is none of them.",
+                    code="not_on_the_list",
+                )
+
+    # --- What a record consists of --------------------------------------------------------------
+
+    def is_archive(self, resolved: Resolved) -> bool:
+        """Say whether it is a record with files, rather than a git repository."""
+        return isinstance(self._providers.get(resolved.spec.provider), RecordProvider)
+
+    async def fetch_listing(self, resolved: Resolved) -> Listing:
+        """Ask which files a record has at its resolved_ref. Raises as `resolve`, or FetchFailed."""
+        provider = self[resolved.spec.provider]
+        if not isinstance(provider, RecordProvider):
+            raise NotUnderstood(f"{provider.display_name} has no records.")
+        return await provider.fetch_listing(resolved)
 
     def _offered(self, prefix: str) -> RepoProvider:
         provider = self[prefix]

@@ -1,4 +1,4 @@
-"""The contract of a repository provider: one kind of host, from pasted URL to commit."""
+"""The contract of a repository provider: one kind of host, from pasted URL to what is fetched."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from traitlets import Instance
+from traitlets import Dict, Instance, List, Unicode
 from traitlets.config import LoggingConfigurable
 
+from jupyterhub_binder.download import Downloads
 from jupyterhub_binder.errors import UnresolvableRef
 from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Link, Resolved, Spec
+from jupyterhub_binder.providers.identity import canonical
 
 
 class RepoProvider(LoggingConfigurable):
@@ -19,12 +21,49 @@ class RepoProvider(LoggingConfigurable):
 
     git = Instance(Git, help="The git commands that a provider asks hosts with.")
 
+    downloads = Instance(
+        Downloads, allow_none=True, help="What a provider of published records asks with."
+    )
+
+    allowed = List(
+        Unicode(),
+        help="""
+        Repositories of this kind that may be built, and no others, such as
+        ``github.com/our-org/*``; empty for all. Written in any way: upper case, ``.git`` and
+        percent escapes make no difference, ``*`` is any text, and what lies below is meant too.
+        It holds for the same repositories if they come by another provider.
+        """,
+    ).tag(config=True)
+    banned = List(
+        Unicode(),
+        help="""
+        Repositories that are never built, written as in `allowed`, such as
+        ``github.com/spam/*`` or ``10.5281/zenodo.123``. It holds whichever provider they come by.
+        """,
+    ).tag(config=True)
+    tokens = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        help="""
+        Tokens by host, such as ``{"github.com": os.environ["GITHUB_TOKEN"]}``: they raise the
+        limits of a host, or open what is private. A token is sent to that host alone, by https
+        alone, and never shown or logged. Whoever may build on this hub may build, and read,
+        whatever it opens: give it the least rights, and narrow it with `allowed`.
+        """,
+    ).tag(config=True)
+
     prefix: ClassVar[str]
-    """BinderHub's: ``gh``, ``gl``, ``gist``, ``git``."""
+    """BinderHub's: ``gh``, ``gl``, ``gist``, ``git``, ``zenodo`` and so on."""
     display_name: ClassVar[str]
     placeholder: ClassVar[str]
     """An example of what a person may type, for forms."""
     default_ref: ClassVar[str] = "HEAD"
+    takes_ref: ClassVar[bool] = True
+    """Whether a person may name a branch, tag or commit."""
+    takes_any_doi: ClassVar[bool] = False
+    """Whether it is asked for DOIs whose form says nothing."""
+    takes_any_host: ClassVar[bool] = False
+    """Whether it understands every URL, and so is asked last."""
 
     @abstractmethod
     def parse_spec(self, text: str) -> Spec:
@@ -48,6 +87,18 @@ class RepoProvider(LoggingConfigurable):
 
         Raises UnresolvableRef, RepositoryNotFound, NotAllowed or UpstreamUnavailable.
         """
+
+    def parse_doi(self, doi: str) -> Spec | None:
+        """Read a DOI; None for one that is not known to be of this kind. Pure."""
+        return None
+
+    def identities(self, spec: Spec) -> tuple[str, ...]:
+        """Return what a repository is matched on in lists that ban and allow. Pure."""
+        return (canonical(self.format_spec(spec)),)
+
+    def owned_hosts(self) -> tuple[str, ...]:
+        """Return the hosts whose repositories `allowed` holds for, whoever brings them."""
+        return ()
 
     def ref_url(self, repo_url: str, resolved_ref: str) -> str:
         """Return where a person reads a repository at a resolved_ref; its page if nowhere."""

@@ -11,19 +11,28 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
 from traitlets import Unicode
 
 from jupyterhub_binder.errors import NotUnderstood, UnresolvableRef
-from jupyterhub_binder.git import SHA, check_ref, parse_remote
-from jupyterhub_binder.model import Link, RefKind, Resolved, Spec
+from jupyterhub_binder.git import SHA, parse_remote
+from jupyterhub_binder.git import check_ref as check_git_ref
+from jupyterhub_binder.model import Link, RefKind, Resolved, Spec, describe_ref
 from jupyterhub_binder.providers.base import RepoProvider
-from jupyterhub_binder.providers.links import Place, check_path, link_at, take_apart
+from jupyterhub_binder.providers.identity import canonical
+from jupyterhub_binder.providers.links import check_path, link_at
+from jupyterhub_binder.providers.places import Place, take_apart
 from jupyterhub_binder.slugs import safe_name
 
 _SHORT_SHA = re.compile(r"[0-9a-f]{7,39}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_REQUEST = re.compile(
+    r"(?:refs/)?(?P<kind>pull|pull-requests|merge[-_]requests)/(?P<number>[1-9][0-9]{0,9})"
+    r"(?:/(?P<tip>head|merge|from))?"
+)
+"""A pull request of GitHub, Gitea or Bitbucket, or a merge request of GitLab."""
 _AT_TREE = frozenset({"tree", "blob", "raw", "edit", "blame", "commits", "commit"})
 """Words of GitHub's and GitLab's pages after which a ref and a path follow."""
 
@@ -41,9 +50,32 @@ class Whereabouts:
 class GitHostProvider(RepoProvider):
     """What all git hosts share: refs are resolved by asking `git ls-remote` once."""
 
+    login_name: ClassVar[str] = "x-access-token"
+    """The name that a token goes by."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for host, token in self.tokens.items():
+            user, colon, password = token.partition(":")
+            self.git.add_credential(
+                host, user if colon else self.login_name, password if colon else token
+            )
+
     @abstractmethod
     def locate(self, repo: str) -> Whereabouts:
         """Say where a repository is. Pure."""
+
+    def identities(self, spec: Spec) -> tuple[str, ...]:
+        """Return its address; a gist's without its owner too, who may be left out."""
+        name = canonical(self.locate(spec.repo).clone_url)
+        host, _, path = name.partition("/")
+        owner, slash, gist = path.partition("/")
+        return (name, f"{host}/{gist}") if _is_gist(host) and owner and slash else (name,)
+
+    def owned_hosts(self) -> tuple[str, ...]:
+        """Return its host, where it has but one."""
+        hostname = getattr(self, "hostname", "")
+        return (hostname,) if hostname else ()
 
     async def fetch_resolved(self, spec: Spec) -> Resolved:
         """Ask the host what the ref is now.
@@ -72,6 +104,9 @@ class GitHostProvider(RepoProvider):
     async def _fetch_refs(self, where: Whereabouts, refs: Sequence[str]) -> dict[str, str]:
         if list(refs) == ["HEAD"]:
             return await self.git.ls_remote(where.clone_url, pattern="HEAD")
+        if len(refs) == 1 and describe_ref(refs[0]):
+            # A repository has many more of these than branches.
+            return await self.git.ls_remote(where.clone_url, pattern=refs[0])
         if any(ref == "HEAD" or ref.startswith("refs/") for ref in refs):
             return await self.git.ls_remote(where.clone_url)
         return await self.git.ls_remote(where.clone_url, "--heads", "--tags")
@@ -120,12 +155,37 @@ def _resolved(spec: Spec, where: Whereabouts, sha: str, kind: RefKind) -> Resolv
 def _no_such_ref(where: Whereabouts, ref: str, refs: Mapping[str, str]) -> UnresolvableRef:
     if ref == "HEAD":
         return UnresolvableRef(f"{where.label} is empty, or has no default branch: name a branch.")
+    if words := describe_ref(ref):
+        return UnresolvableRef(f"{where.label} has no {words}: check its number.")
     names = {re.sub(r"^refs/(heads|tags)/|\^\{\}$", "", name) for name in refs}
     close = difflib.get_close_matches(ref, sorted(names)[:5000], n=3)
     ask = f" Did you mean {' or '.join(close)}?" if close else " Check its name."
     return UnresolvableRef(
         f"{where.label} has no branch, tag or commit {ref}.{ask}", detail={"suggestions": close}
     )
+
+
+def read_request(ref: str) -> str:
+    """Return a ref as typed, that of a pull or merge request in the one form that hosts have.
+
+    ``pull/12``, ``pull/12/head`` and ``merge-requests/3`` are such; of a branch of that name
+    ``refs/heads/…`` is the whole one.
+    """
+    found = _REQUEST.fullmatch(ref)
+    if found is None:
+        return ref
+    kind = "merge-requests" if found["kind"].startswith("merge") else found["kind"]
+    tip = "from" if kind == "pull-requests" else "head"
+    return f"refs/{kind}/{found['number']}/{found['tip'] or tip}"
+
+
+def check_ref(ref: str) -> str:
+    """Return a ref as git has it. Raises NotUnderstood."""
+    return check_git_ref(read_request(ref.strip()))
+
+
+def _is_gist(host: str) -> bool:
+    return host.startswith("gist.")
 
 
 def _without_git(name: str) -> str:
@@ -191,8 +251,10 @@ def _github_page(spec: Spec, rest: Sequence[str]) -> Link:
             return link_at(spec, tail)
         case ["releases", "tag", *tag] if tag:
             return Link(Spec(spec.provider, spec.repo, check_ref("/".join(tag))))
-        case ["pull", number, *_] if number.isdecimal():
-            return Link(Spec(spec.provider, spec.repo, check_ref(f"refs/pull/{number}/head")))
+        case ["pull", _, "commits", sha] if SHA.fullmatch(sha):
+            return Link(Spec(spec.provider, spec.repo, sha))
+        case ["pull", number, *_] if _REQUEST.fullmatch(f"pull/{number}"):
+            return Link(Spec(spec.provider, spec.repo, check_ref(f"pull/{number}")))
     return Link(spec)
 
 
@@ -201,6 +263,7 @@ class GitLabProvider(GitHostProvider):
 
     prefix = "gl"
     display_name = "GitLab"
+    login_name = "oauth2"
     placeholder = "https://gitlab.com/group/name"
 
     hostname = Unicode("gitlab.com", help="The host; that of a GitLab of your own.").tag(
@@ -259,9 +322,8 @@ def _gitlab_link(spec: Spec, page: Sequence[str]) -> Link:
             return link_at(spec, tail)
         case ["tags", *tag] if tag:
             return Link(Spec(spec.provider, spec.repo, check_ref("/".join(tag))))
-        case ["merge_requests", number, *_] if number.isdecimal():
-            ref = f"refs/merge-requests/{number}/head"
-            return Link(Spec(spec.provider, spec.repo, check_ref(ref)))
+        case ["merge_requests", number, *_] if _REQUEST.fullmatch(f"pull/{number}"):
+            return Link(Spec(spec.provider, spec.repo, check_ref(f"merge-requests/{number}")))
     return Link(spec)
 
 
@@ -317,6 +379,7 @@ class GitProvider(GitHostProvider):
 
     prefix = "git"
     display_name = "Git repository"
+    takes_any_host = True
     placeholder = "https://example.org/name.git"
 
     def parse_spec(self, text: str) -> Spec:
@@ -346,6 +409,9 @@ class GitProvider(GitHostProvider):
         match place.segments:
             case (org, name, "src", "branch" | "tag" | "commit", *tail) if tail:
                 return link_at(self._spec(take_apart(f"{root}/{_path([org, name])}")), tail)
+            case (org, name, "pulls", number, *_) if _REQUEST.fullmatch(f"pull/{number}"):
+                spec = self._spec(take_apart(f"{root}/{_path([org, name])}"), f"pull/{number}")
+                return Link(spec)
             case (org, name, "src", *tail) if place.host == "bitbucket.org" and tail:
                 return link_at(self._spec(take_apart(f"{root}/{_path([org, name])}")), tail)
         return Link(self._spec(place))

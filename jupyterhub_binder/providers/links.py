@@ -1,28 +1,29 @@
 """What a pasted text means: from anything a person copies to a link.
 
-Pure. Owns what all kinds of hosts have in common; what the paths of one host mean is that
-provider's `parse_url`.
+Pure. Owns in which order it is tried what a text may be, and what refs and paths of all hosts
+have in common; what the paths of one host mean is that provider's `parse_url`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterable, Mapping, Sequence
 
 from jupyterhub_binder.errors import NotUnderstood
-from jupyterhub_binder.git import SHA, check_ref, parse_remote
+from jupyterhub_binder.git import SHA, check_ref
 from jupyterhub_binder.model import Link, Spec
 from jupyterhub_binder.providers.base import RepoProvider
-from jupyterhub_binder.providers.binderlinks import parse_binder_link, unwrap_badge
+from jupyterhub_binder.providers.binderlinks import parse_binder_link
+from jupyterhub_binder.providers.hublinks import parse_hub_link
+from jupyterhub_binder.providers.identity import matches
+from jupyterhub_binder.providers.places import take_apart, to_url
+from jupyterhub_binder.providers.records import read_doi
+from jupyterhub_binder.providers.wrappings import unwrap_badge, unwrap_viewer
 
 MOST_CHARACTERS = 2000
+_MOST_WRAPPINGS = 4
 
 _BARE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/[A-Za-z0-9._-]{1,100}")
-_SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?([A-Za-z0-9.-]+\.[A-Za-z0-9-]+):(?!//)/?([^\s:]+)")
-_SSH = re.compile(r"(?:git\+)?(?:ssh|git)://(?:[A-Za-z0-9._-]+@)?([^/@:]+)(?::\d+)?/(.+)")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def understand(text: str, providers: Iterable[RepoProvider]) -> Link:
@@ -31,26 +32,30 @@ def understand(text: str, providers: Iterable[RepoProvider]) -> Link:
     Raises NotUnderstood.
     """
     known = {provider.prefix: provider for provider in providers}
-    text = unwrap_badge(_bared(text))
-    prefix, _, rest = text.partition("/")
-    if prefix in known and "/" in rest:
-        return Link(known[prefix].parse_spec(rest))
-    if "gh" in known and _BARE.fullmatch(text):
-        return Link(known["gh"].parse_spec(text))
-    url = to_url(text)
-    if (link := parse_binder_link(url, known)) is not None:
+    return _understand(text, known, _MOST_WRAPPINGS)
+
+
+def _understand(text: str, known: Mapping[str, RepoProvider], wrappings: int) -> Link:
+    if wrappings == 0:
+        raise NotUnderstood("That link leads to links without an end.")
+    text = _bared(text)
+    if (link := _read_spec(text, known) or _read_doi(text, known)) is not None:
         return link
-    for provider in known.values():
+    url = unwrap_viewer(to_url(text))
+    take_apart(url)  # what is no address is refused whoever's it would be
+    if (link := _read_around(url, known, wrappings)) is not None:
+        return link
+    for provider in sorted(known.values(), key=lambda each: each.takes_any_host):
         if (link := provider.parse_url(url)) is not None:
             return link
     raise NotUnderstood("This hub does not know that kind of host.")
 
 
 def _bared(text: str) -> str:
-    """Take away what clings to a copied link: blanks, brackets, quotes, ``git clone``."""
+    """Take away what clings to a copied link: blanks, brackets, quotes, badges, ``git clone``."""
     if len(text) > MOST_CHARACTERS:
         raise NotUnderstood("That is too long for a link.")
-    text = text.strip().strip("<>\"'`").strip()
+    text = unwrap_badge(text.strip()).strip().strip("<>\"'`").strip()
     if re.match(r"git\s+clone\s", text):
         text = next((word for word in text.split()[2:] if "/" in word), "")
     if not text:
@@ -58,42 +63,43 @@ def _bared(text: str) -> str:
     return text
 
 
-def to_url(text: str) -> str:
-    """Return a pasted text as a URL with a scheme; what git writes for ssh becomes https.
-
-    Raises NotUnderstood.
-    """
-    text = re.sub(r"^git\+(?=https?://)", "", text)
-    if found := _SSH.fullmatch(text) or (None if _SCHEME.match(text) else _SCP.fullmatch(text)):
-        return f"https://{found[1]}/{found[2]}"
-    if _SCHEME.match(text):
-        return text
-    if "." in text.partition("/")[0] and "/" in text:
-        return f"https://{text}"
-    raise NotUnderstood(
-        "That is no link to a repository. Paste its address from the browser, "
-        "such as https://github.com/org/name, or org/name for one on GitHub."
-    )
+def _read_spec(text: str, known: Mapping[str, RepoProvider]) -> Link | None:
+    """Read BinderHub's ``<prefix>/<spec>``, or a repository of GitHub by its name."""
+    prefix, _, rest = text.partition("/")
+    if prefix in known and ("/" in rest or not known[prefix].takes_ref):
+        try:
+            return Link(known[prefix].parse_spec(rest))
+        except NotUnderstood:
+            if "/" in rest:
+                raise
+    if "gh" in known and _BARE.fullmatch(text):
+        return Link(known["gh"].parse_spec(text))
+    return None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A browser's URL, taken apart: query and fragment gone, the path decoded."""
+def _read_doi(text: str, known: Mapping[str, RepoProvider]) -> Link | None:
+    """Read a DOI. Where its form does not say whose it is, that shows when it is asked for."""
+    doi = read_doi(text)
+    if doi is None:
+        return None
+    for provider in known.values():
+        if (spec := provider.parse_doi(doi)) is not None:
+            return Link(spec)
+    for provider in known.values():
+        if provider.takes_any_doi:
+            return Link(provider.parse_spec(doi))
+    raise NotUnderstood("That DOI is of no kind of archive that this hub takes.")
 
-    url: str
-    """Its one spelling as far as the path, without a slash at the end."""
-    host: str
-    """With the port where it is an unusual one."""
-    segments: tuple[str, ...]
 
-
-def take_apart(url: str) -> Place:
-    """Read a URL. Raises NotUnderstood for what is none, or carries a name or password."""
-    bare = re.split(r"[?#]", url, maxsplit=1)[0].rstrip("/")
-    remote = str(parse_remote(bare))
-    parts = urlsplit(remote)
-    segments = tuple(unquote(segment) for segment in parts.path.split("/") if segment)
-    return Place(remote, parts.netloc, segments)
+def _read_around(url: str, known: Mapping[str, RepoProvider], wrappings: int) -> Link | None:
+    """Read a link of a BinderHub or a hub, on any host that is not one of repositories."""
+    owned = [host for provider in known.values() for host in provider.owned_hosts()]
+    if matches([url], owned):
+        return None
+    link = parse_binder_link(url, known)
+    if link is not None:
+        return link
+    return parse_hub_link(url, known, lambda text: _understand(text, known, wrappings - 1))
 
 
 def link_at(spec: Spec, tail: Sequence[str]) -> Link:

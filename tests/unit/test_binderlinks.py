@@ -23,7 +23,21 @@ def providers() -> Providers:
         ("https://mybinder.org/v2/gh/org/name/main?filepath=a.ipynb", Link(MAIN, "a.ipynb")),
         ("https://mybinder.org/v2/gh/org/name/main?urlpath=lab/tree/a.md", Link(MAIN, "a.md")),
         ("https://mybinder.org/v2/gh/org/name/main?urlpath=%2Fdoc%2Ftree%2Fx", Link(MAIN, "x")),
-        ("https://mybinder.org/v2/gh/org/name/main?urlpath=rstudio", Link(MAIN)),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=rstudio", Link(MAIN, app="rstudio")),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=/lab/", Link(MAIN)),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=/tree", Link(MAIN, app="tree")),
+        (
+            "https://mybinder.org/v2/gh/org/name/main?urlpath=voila/render/a.ipynb?x=1",
+            Link(MAIN, app="voila/render/a.ipynb?x=1"),
+        ),
+        (
+            "https://mybinder.org/v2/zenodo/10.5281/zenodo.3242074/?labpath=a.ipynb",
+            Link(Spec("zenodo", "10.5281/zenodo.3242074"), "a.ipynb"),
+        ),
+        (
+            "https://mybinder.org/v2/ckan/https%3A%2F%2Fdemo.ckan.org%2Fdataset%2Fx",
+            Link(Spec("ckan", "https://demo.ckan.org/dataset/x")),
+        ),
         (
             "https://mybinder.org/v2/git/https%3A%2F%2Fgit.example.org%2Fa%2Fb/v%2F1",
             Link(Spec("git", "https://git.example.org/a/b", "v/1")),
@@ -42,7 +56,13 @@ def test_a_binder_link_is_its_repository_and_the_file_it_opens(providers, text, 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("https://mybinder.org/v2/zenodo/10.5281/zenodo.1", "zenodo"),
+        ("https://mybinder.org/v2/zenodo/hello", "no DOI"),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=//evil.example.org/x", "none of the"),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=https://evil.example.org", "none of"),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=a/..%252F..%252Fhub", "none of"),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=a%5Cb", "none of"),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=git-pull", "does not say which"),
+        ("https://mybinder.org/v2/gh/org/name/main?" + "a=b%26" * 3 + "a=b&" * 60, "too many"),
         ("https://mybinder.org/v2/gh/org", "org"),
         ("https://mybinder.org/v2/gh/org/name/main?labpath=../../etc/passwd", "opens no file"),
         ("https://mybinder.org/v2/gh/org/name/main?labpath=a%00b", "opens no file"),

@@ -1,0 +1,177 @@
+"""Datasets of any Dataverse installation; their DOI says which."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote, unquote
+
+from yarl import URL
+
+from jupyterhub_binder.archive import Listing, RemoteFile
+from jupyterhub_binder.download import Checksum
+from jupyterhub_binder.errors import NotUnderstood, RepositoryNotFound
+from jupyterhub_binder.model import Link, Resolved, Spec
+from jupyterhub_binder.providers.places import take_apart
+from jupyterhub_binder.providers.records import (
+    DOIProvider,
+    LeadsElsewhere,
+    Odd,
+    dig,
+    is_on,
+    list_at,
+    read_doi,
+    size_at,
+    text_at,
+    time_at,
+)
+
+_PAGES = ("/dataset.xhtml", "/file.xhtml", "/citation")
+_PERSISTENT_ID = re.compile(r"[?&]persistentId=([^&#]+)", re.IGNORECASE)
+_VERSION = re.compile(r"(\d{1,18})\.v(\d{1,9}\.\d{1,9})")
+_PAGE_SIZE = 1000
+_MOST_PAGES = 200
+
+
+class DataverseProvider(DOIProvider):
+    """Datasets of Dataverse installations: a DOI of a dataset, or of one of its files."""
+
+    prefix = "dataverse"
+    display_name = "Dataverse"
+    placeholder = "10.7910/DVN/TJCLKP"
+    takes_any_doi = True
+
+    def authorization(self, token: str) -> dict[str, str]:
+        """Return the header that Dataverse takes a token in."""
+        return {"X-Dataverse-key": token}
+
+    def is_page(self, url: URL) -> bool:
+        """Say whether an address is one that Dataverse installations have."""
+        if self.hosts and not is_on(url, self.hosts):
+            return False
+        return url.path.endswith(_PAGES) and "persistentId" in url.query
+
+    def parse_url(self, url: str) -> Link | None:
+        """Read a dataset's or a file's page, of any installation."""
+        place, found = take_apart(url), _PERSISTENT_ID.search(url)
+        if found is None or not f"/{place.segments[-1]}".endswith(_PAGES):
+            return None
+        doi = read_doi(unquote(found[1]))
+        if doi is None:
+            raise NotUnderstood("Of Dataverse's datasets this hub takes those that have a DOI.")
+        return Link(Spec(self.prefix, doi))
+
+    async def fetch_resolved(self, spec: Spec) -> Resolved:
+        """Ask the installation for the newest published version of the dataset."""
+        page = await self.fetch_page(spec.repo)
+        base = _base(page)
+        dataset = await self._fetch_dataset(base, spec.repo)
+        latest = dig(dataset, "latestVersion")
+        version = f"{text_at(dataset, 'id')}.v{_number(latest)}"
+        if not _VERSION.fullmatch(version):
+            raise Odd(page.host, spec.repo)
+        doi = f"{text_at(dataset, 'authority')}/{text_at(dataset, 'identifier')}"
+        return self.resolved(
+            spec,
+            version,
+            page=str((base / "dataset.xhtml").with_query(persistentId=f"doi:{doi}")),
+            title=_title(latest),
+            label=f"doi.org/{spec.repo}",
+            repo_url=f"https://doi.org/{quote(spec.repo)}",
+        )
+
+    async def _fetch_dataset(self, base: URL, doi: str) -> Any:
+        """Ask for a dataset by its DOI, or by that of one of its files."""
+        try:
+            return await self._ask(base / "api/datasets/:persistentId", doi, doi)
+        except RepositoryNotFound:
+            file = await self._ask(
+                base / "api/files/:persistentId", doi, doi, returnDatasetVersion="true"
+            )
+        of = read_doi(text_at(file, "datasetVersion", "datasetPersistentId"))
+        if of is None:
+            raise LeadsElsewhere(doi, str(base))
+        return await self._ask(base / "api/datasets/:persistentId", of, doi)
+
+    async def _ask(self, url: URL, doi: str, what: str, **query: Any) -> Any:
+        """Ask Dataverse's API about a DOI; return the data of its answer."""
+        answer = await self._web.fetch_json(
+            f"{url}/", self.site(), what=what, persistentId=f"doi:{doi}", **query
+        )
+        return dig(answer, "data")
+
+    async def fetch_listing(self, resolved: Resolved) -> Listing:
+        """Ask which files the version has: they are the same for ever."""
+        page = self.check_url(resolved.clone_url)
+        found = _VERSION.fullmatch(resolved.resolved_ref)
+        doi = read_doi(page.query.get("persistentId", ""))
+        if found is None or doi is None:
+            raise Odd(page.host, resolved.label)
+        base = _base(page)
+        version = base / "api/datasets/:persistentId/versions" / found[2]
+        about = await self._ask(version, doi, resolved.label)
+        entries = await self._fetch_files(version / "files", doi, resolved.label)
+        closed = [_path(entry) for entry in entries if dig(entry, "restricted") is True]
+        return Listing(
+            title=_title(about),
+            time=time_at(about, "releaseTime"),
+            files=tuple(_file(base, e) for e in entries if dig(e, "restricted") is not True),
+            site=self.site(),
+            left_out=tuple(f"Left out {path!r}: it is restricted." for path in closed),
+        )
+
+    async def _fetch_files(self, url: URL, doi: str, what: str) -> list[Any]:
+        """Return the files, page by page; older installations send all at once, each time."""
+        entries: list[Any] = []
+        for number in range(_MOST_PAGES):
+            part = await self._ask(url, doi, what, limit=_PAGE_SIZE, offset=number * _PAGE_SIZE)
+            part = part if isinstance(part, list) else []
+            if entries and part[:1] == entries[:1]:
+                break
+            entries += part
+            if len(part) != _PAGE_SIZE:
+                break
+        return entries
+
+
+def _base(page: URL) -> URL:
+    """Return the installation's address, which may be below a path."""
+    return page.origin().with_path(page.path.rpartition("/")[0])
+
+
+def _number(version: Any) -> str:
+    return f"{text_at(version, 'versionNumber')}.{text_at(version, 'versionMinorNumber')}"
+
+
+def _title(version: Any) -> str:
+    fields = list_at(version, "metadataBlocks", "citation", "fields")
+    titles = (text_at(field, "value") for field in fields if dig(field, "typeName") == "title")
+    return next(titles, "")
+
+
+def _path(entry: Any) -> str:
+    name = text_at(entry, "dataFile", "originalFileName") or text_at(entry, "label")
+    folder = text_at(entry, "directoryLabel").strip("/")
+    return f"{folder}/{name}" if folder else name
+
+
+def _file(base: URL, entry: Any) -> RemoteFile:
+    """Return a file as it was uploaded, not the table that Dataverse may have made of it.
+
+    Of what was made into a table the size and checksum that are told are not reliably those of
+    either form, so they hold for all other files alone.
+    """
+    data = dig(entry, "dataFile")
+    table = bool(text_at(data, "originalFileFormat") or text_at(data, "originalFileName"))
+    url = base / "api/access/datafile" / text_at(data, "id")
+    return RemoteFile(
+        path=_path(entry),
+        url=str(url.with_query(format="original") if table else url),
+        size_bytes=None if table else size_at(data, "filesize"),
+        checksum=None if table else _checksum(data),
+    )
+
+
+def _checksum(data: Any) -> Checksum | None:
+    value = text_at(data, "checksum", "value") or text_at(data, "md5")
+    return Checksum.parse(value)
