@@ -52,6 +52,7 @@ from jupyterhub_binder.model import (
 )
 from jupyterhub_binder.oversight import Action, LimitName
 from jupyterhub_binder.providers import Providers
+from jupyterhub_binder.providers.binderlinks import format_binder_link
 from jupyterhub_binder.recipe import read_recipe
 from jupyterhub_binder.slugs import is_id, new_id, repository_key, safe_name
 from jupyterhub_binder.store import Store
@@ -565,7 +566,7 @@ class Environments(LoggingConfigurable):
             repo_url=environment.repo_url,
             resolved_ref=resolved_ref,
             ref=environment.spec.ref,
-            **self._addresses(environment, resolved_ref),
+            **self.addresses(environment, resolved_ref),
         )
 
     async def _is_there(self, build: Build) -> bool:
@@ -576,20 +577,25 @@ class Environments(LoggingConfigurable):
             self.log.warning("Whether %s is there is not known: %s", build.image, error.message)
             return True
 
-    def _addresses(self, environment: Environment, resolved_ref: str) -> dict[str, str]:
-        """Return the addresses of a launch; none for a provider that is no longer enabled."""
+    def addresses(self, environment: Environment, resolved_ref: str) -> dict[str, str]:
+        """Return where an environment is read and asked for again, as `LaunchSpec` has it.
+
+        None for a provider that is no longer enabled.
+        """
         spec = environment.spec
         try:
             provider = self.providers[spec.provider]
         except InvalidInput:
             return {}
+        request = {"request": format_binder_link(provider, Link(spec))}
         if not resolved_ref:
-            return {"request": f"v2/{spec.provider}/{provider.format_spec(spec)}"}
-        fixed = provider.format_spec(replace(spec, ref=resolved_ref))
+            return request
         return {
+            **request,
             "ref_url": provider.ref_url(environment.repo_url, resolved_ref),
-            "request": f"v2/{spec.provider}/{provider.format_spec(spec)}",
-            "persistent_request": f"v2/{spec.provider}/{fixed}",
+            "persistent_request": format_binder_link(
+                provider, Link(replace(spec, ref=resolved_ref))
+            ),
         }
 
     # --- Purging --------------------------------------------------------------------------------

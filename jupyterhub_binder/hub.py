@@ -37,9 +37,6 @@ _FIRST_WITH_OPTIONS_KEY = (6,)
 _SILENCE_SECONDS = 30
 """The hub says something every 8 seconds while a server starts."""
 
-_NO_SERVER = "jupyterhub-binder-asks"
-"""The name of a server that nobody has, to find out whether servers may have names."""
-
 
 @dataclass(frozen=True, slots=True)
 class HubServer:
@@ -126,7 +123,6 @@ class HubClient(LoggingConfigurable):
 
     _session: aiohttp.ClientSession | None = None
     _version: tuple[int, ...] | None = None
-    _named_servers: bool | None = None
 
     @default("api_url")
     def _default_api_url(self) -> str:
@@ -159,22 +155,6 @@ class HubClient(LoggingConfigurable):
                 raise HubError("What answers as the hub is none: check HubClient.api_url.")
             self._version = tuple(int(part) for part in found.groups(default="0"))
         return self._version
-
-    async def fetch_named_servers(self, token: str, user: str) -> bool:
-        """Say whether the hub lets people have several servers; asked once.
-
-        No answer of the API holds it, but stopping a server that nobody has is refused with
-        another status where servers cannot have names.
-        """
-        if self._named_servers is None:
-            try:
-                await self._call("DELETE", _server_path(user, _NO_SERVER), token)
-                self._named_servers = True
-            except NotFound:
-                self._named_servers = True
-            except (InvalidInput, Conflict):
-                self._named_servers = False
-        return self._named_servers
 
     # --- Servers ---------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ import asyncio
 import hmac
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, cast
 
 from jupyterhub_binder.buildlog import EventBatch
@@ -121,24 +120,27 @@ class BuildStream(EventsHandler, Handler):
             return
         url = f"{self._origin}{launch.url}"
         yield encode_event(
-            "ready", f"server running at {url}", url=url, token="", **self._about(build)
+            "ready",
+            f"server running at {url}",
+            url=url,
+            token="",
+            **self._about(environment, build),
         )
 
     @property
     def _origin(self) -> str:
         return f"{self.request.protocol}://{self.request.host}"
 
-    def _about(self, build: Build) -> dict[str, Any]:
+    def _about(self, environment: Environment, build: Build) -> dict[str, Any]:
         """Return what BinderHub says of a server's repository."""
-        prefix, spec = self._spec()
-        resolved = self.format_spec(replace(build.spec, ref=build.resolved_ref))
+        known = self.services.environments.addresses(environment, build.resolved_ref)
         return {
             "image": build.image,
             "repo_url": build.repo_url,
-            "binder_ref_url": build.repo_url,
+            "binder_ref_url": known.get("ref_url", build.repo_url),
             "binder_launch_host": f"{self._origin}{self.services.base_url}",
-            "binder_request": f"v2/{prefix}/{spec}",
-            "binder_persistent_request": f"v2/{prefix}/{resolved}",
+            "binder_request": known.get("request", ""),
+            "binder_persistent_request": known.get("persistent_request", ""),
         }
 
 

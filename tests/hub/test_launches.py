@@ -501,17 +501,10 @@ async def client(stack: Stack) -> AsyncIterator[HubClient]:
     await client.stop()
 
 
-async def test_the_hubs_version_and_named_servers_are_found(client: HubClient, ada: Person) -> None:
+async def test_the_hubs_version_is_found(client: HubClient) -> None:
     import jupyterhub
 
     assert (await client.fetch_version())[:2] == jupyterhub.version_info[:2]
-    assert await client.fetch_named_servers(ada.token, ada.name)
-    ada.hub.tornado_settings["allow_named_servers"] = False
-    try:
-        client._named_servers = None
-        assert not await client.fetch_named_servers(ada.token, ada.name)
-    finally:
-        ada.hub.tornado_settings["allow_named_servers"] = True
 
 
 async def test_a_token_that_does_not_reach_is_not_allowed(client: HubClient, ada: Person) -> None:

@@ -206,7 +206,6 @@ def test_an_environment_is_read_with_its_pip_list(tmp_path: Path):
         ("binder/environment.yml", True),
         ("requirements.txt", False),
     ]
-    assert recipe.used_file("environment.yml")
 
 
 def test_a_pipfile_and_its_lock_are_read(tmp_path: Path):
@@ -221,7 +220,7 @@ def test_a_pipfile_and_its_lock_are_read(tmp_path: Path):
 def test_a_project_is_read(tmp_path: Path):
     recipe = read(tmp_path, {"pyproject.toml": PROJECT + 'dependencies = ["numpy>=2"]\n'})
     assert (recipe.buildpack, recipe.packages) == ("python", ("numpy>=2",))
-    assert recipe.used_file("pyproject.toml")
+    assert [(f.path, f.used) for f in recipe.files] == [("pyproject.toml", True)]
 
 
 def test_scripts_and_names_that_will_not_work_are_warned_of(tmp_path: Path):
