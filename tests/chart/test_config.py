@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from traitlets.config import Config, PyFileConfigLoader
@@ -115,6 +116,29 @@ def test_service_asks_the_binderhub_beside_it_and_both_know_its_build_tokens(
     assert variables(rendered, "service")[name] == variables(rendered, "binderhub")[name]
     reference = variables(rendered, "service")[name]["secretKeyRef"]
     assert bytes.fromhex(secret_text(rendered.one("Secret", reference["name"]), reference["key"]))
+
+
+async def test_probes_are_answered_though_the_hub_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered = render(VALUES["a hub in another namespace"])
+    (container,) = rendered.pod("service")["spec"]["containers"]
+    for name, value in variables(rendered, "service").items():
+        monkeypatch.setenv(name, value if isinstance(value, str) else "t" * 32)
+    monkeypatch.setenv("JUPYTERHUB_BINDER_DATABASE_URL", f"sqlite:///{tmp_path}/binder.sqlite")
+    path = lay_out(rendered.one("Secret", "binder-config"), tmp_path)
+    app = JupyterHubBinder()
+    app.initialize([f"--config={path}", f"--state-dir={tmp_path}/state", "--port=0"])
+    await app.start_service()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{app.port}") as session:
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                async with session.get(container[probe]["httpGet"]["path"]) as answer:
+                    assert answer.status == 200
+            async with session.get("/jupyter/services/environments/health") as answer:
+                assert answer.status == 503
+    finally:
+        await app.stop_service()
 
 
 # --- BinderHub's configuration --------------------------------------------------------------------
