@@ -3,6 +3,7 @@
 #   make demo                 a hub with binder on 127.0.0.1, until Ctrl-C
 #   make demo ARGS=--check    the whole job by itself, then an exit status
 #   make test                 the test suite;  make test ARGS="tests/unit -q" a part of it
+#   make test-cluster         the chart on the cluster that KUBECONFIG leads to
 #   make check                linters, types, layers, docs
 
 PYTHON = python3
@@ -10,16 +11,19 @@ VENV = .venv
 ARGS =
 BIN = $(VENV)/bin
 
-.PHONY: help demo test check chart docs format clean
+.PHONY: help demo test test-cluster check chart docs format clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.installed-demo ## run a hub with binder and an example; ARGS=--check checks it all
 	@$(BIN)/jupyterhub-binder demo --state .demo $(ARGS)
 
 test: $(VENV)/.installed-test ## run the tests; REQUIRE_ALL=1 makes a skipped test a failure
 	$(BIN)/python -m pytest $(ARGS)
+
+test-cluster: $(VENV)/.installed-test ## try the chart on the cluster of KUBECONFIG, in a namespace of its own
+	BINDER_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format, types, layers, docs
 	$(BIN)/ruff check .

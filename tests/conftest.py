@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.cluster import find_cluster
 from tests.databases import Databases, PostgresServer, running_postgres
 from tests.docker.engine import Engine, find_missing, open_engine
 from tests.docker.podman import find_podman, podman_settings
@@ -117,14 +118,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             requires(find(), what)
     if item.get_closest_marker("binderhub") and not os.environ.get("BINDERHUB_URL"):
         pytest.skip("needs a BinderHub: its address in BINDERHUB_URL")
+    if item.get_closest_marker("cluster") and not find_cluster():
+        pytest.skip("needs Kubernetes: make test-cluster with KUBECONFIG set, and kubectl")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
     """Turn any skip, `pytest.skip` and `importorskip` included, into a failure when all is required."""
     report = yield
-    # No machine has a BinderHub by itself: the one thing that may be lacking.
-    return report if item.get_closest_marker("binderhub") else _without_skip(report)
+    # No machine has a BinderHub or a cluster by itself: the two things that may be lacking.
+    lacking = any(map(item.get_closest_marker, ("binderhub", "cluster")))
+    return report if lacking else _without_skip(report)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -95,7 +95,7 @@ def start_engine() -> Iterator[Engine]:
     try:
         with _dockerd(folder) as host:
             engine = Engine(host, BASE_IMAGE)
-            _import_base(engine, base)
+            import_base(engine, base)
             yield engine
     finally:
         unmount_below(folder)
@@ -213,7 +213,8 @@ def _read_certificates() -> bytes:
     return CERTIFICATES.read_bytes() if CERTIFICATES.exists() else b""
 
 
-def _import_base(engine: Engine, archive: Path) -> None:
+def import_base(engine: Engine, archive: Path) -> None:
+    """Give an engine the base image."""
     changes = [
         f"ENV SSL_CERT_FILE={CERTIFICATES} PIP_CERT={CERTIFICATES} "
         f"REQUESTS_CA_BUNDLE={CERTIFICATES} PIP_DISABLE_PIP_VERSION_CHECK=1",

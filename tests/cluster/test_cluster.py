@@ -1,0 +1,146 @@
+"""The chart on a real cluster: from a repository's address to a cell in a pod, and away again.
+
+The order matters: the first test installs, the last one looks at what an uninstall leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from jupyterhub_binder.follow import Reporter, follow_build, follow_launch
+
+from .conftest import DEPLOYMENT, REPOSITORY, WAIT_SECONDS, Site, Visitor
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+
+CELL = """
+import json, os, pathlib, socket, sys
+print(json.dumps({
+    "host": socket.gethostname(),
+    "uid": os.getuid(),
+    "file": pathlib.Path("answer/answer.py").read_text(),
+    "request": os.environ["BINDER_REQUEST"],
+}))
+"""
+
+
+class Log(Reporter):
+    """Keeps what was told of a build."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.reached = asyncio.Event()
+
+    def line(self, event: dict[str, Any]) -> None:
+        self.lines.append(event)
+        if len(self.lines) >= 10:
+            self.reached.set()
+
+
+def said(build: dict[str, Any], log: Log) -> str:
+    """Return why a build ended as it did, and its last lines."""
+    return f"{build.get('reason')}\n" + "\n".join(line["message"] for line in log.lines[-20:])
+
+
+async def test_a_build_and_a_launch_end_with_a_cell_in_a_pod(site: Site, visitor: Visitor):
+    environment = await visitor.client.create({"url": REPOSITORY, "path": "answer.py"})
+    log = Log()
+    build = await follow_build(visitor.client, environment["latest"]["id"], log)
+    assert build["state"] == "built", said(build, log)
+
+    launch = await visitor.client.launch(environment["id"], {})
+    launch = await follow_launch(visitor.client, launch, Reporter())
+    assert launch["state"] == "ready", f"{launch}\n{site.cluster.explain()}"
+    pods = site.cluster.get("pods", "--selector=component=singleuser-server")["items"]
+    assert [pod["spec"]["containers"][0]["image"] for pod in pods] == [site.images.singleuser]
+
+    seen = json.loads(await visitor.person.run_cell(CELL))
+    assert seen["host"] == pods[0]["metadata"]["name"]
+    assert seen["uid"] == 1000
+    assert seen["file"] == "answer = 42\n"
+    assert seen["request"].startswith("v2/git/")
+
+
+async def test_an_edit_survives_the_pod(visitor: Visitor):
+    await visitor.person.write_file("answer/answer.py", "answer = 43\n")
+    await visitor.stop_server()
+    [environment] = await visitor.client.environments()
+    launch = await visitor.client.launch(environment["id"], {})
+    launch = await follow_launch(visitor.client, launch, Reporter())
+    assert launch["state"] == "ready", launch
+    assert await visitor.person.read_file("answer/answer.py") == "answer = 43\n"
+    await visitor.stop_server()
+
+
+async def test_a_build_and_the_launch_that_waits_for_it_survive_the_services_restart(
+    site: Site, visitor: Visitor
+):
+    fake = {"lines": 200, "lines_per_second": 20.0, "image": site.images.singleuser}
+    environment = await visitor.client.create(
+        {"url": REPOSITORY, "name": "slow", "options": {"fake": fake}}
+    )
+    build_id = environment["latest"]["id"]
+    log = Log()
+    following = asyncio.create_task(follow_build(visitor.client, build_id, log))
+    launch = await visitor.client.launch(environment["id"], {"server_name": "slow"})
+    async with asyncio.timeout(60):
+        await log.reached.wait()
+
+    await asyncio.to_thread(
+        site.cluster.run,
+        "delete", "pod", "--selector=app.kubernetes.io/component=service", "--wait=false",
+    )  # fmt: skip
+    async with asyncio.timeout(WAIT_SECONDS):
+        build = await following
+        launch = await follow_launch(visitor.client, launch, Reporter())
+    assert build["state"] == "built", said(build, log)
+    assert build["id"] == build_id
+    # Every line reached the watcher once and in order, those from before the restart too.
+    assert [line["seq"] for line in log.lines] == list(range(1, build["lines"] + 1))
+    assert sum(line["message"] == "Pushing image" for line in log.lines) == 1
+    assert launch["state"] == "ready", f"{launch}\n{site.cluster.explain()}"
+    assert {e["name"] for e in await visitor.client.environments()} == {"answer", "slow"}
+    await visitor.person._hub_api("DELETE", "users/ada/servers/slow", {"remove": True})
+
+
+async def test_an_upgrade_keeps_secrets_and_environments(site: Site, visitor: Visitor):
+    before = site.cluster.get("secret", DEPLOYMENT)["data"]
+    await site.install(podAnnotations={"test": "upgraded"})
+    assert site.cluster.get("secret", DEPLOYMENT)["data"] == before
+    assert len(await visitor.client.environments()) == 2
+
+
+async def test_the_service_runs_as_nobody_on_a_read_only_root(site: Site):
+    def run(*command: str) -> str:
+        return site.cluster.run("exec", f"deployment/{DEPLOYMENT}", "--", *command).strip()
+
+    assert run("id", "-u") == "1000"
+    with pytest.raises(RuntimeError, match="Read-only"):
+        run("touch", "/opt/binder/here")
+    with pytest.raises(RuntimeError):
+        run("ls", "/var/run/secrets/kubernetes.io")
+
+
+async def test_an_uninstall_leaves_no_trace(site: Site):
+    await site.uninstall()
+
+    def left() -> set[str]:
+        namespaced, cluster_wide = site.before
+        claims = {
+            name
+            for name in site.cluster.list_objects() - namespaced
+            # What the hub made for people stays: homes are no business of the chart.
+            if not name.startswith("persistentvolumeclaim/claim-")
+        }
+        homes = site.cluster.get("persistentvolumeclaims")["items"]
+        volumes = {f"persistentvolume/{home['spec'].get('volumeName')}" for home in homes}
+        return claims | (site.cluster.list_cluster_objects() - cluster_wide - volumes)
+
+    async with asyncio.timeout(WAIT_SECONDS):
+        while found := await asyncio.to_thread(left):
+            print("still there:", *sorted(found))
+            await asyncio.sleep(1)
