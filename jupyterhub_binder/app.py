@@ -35,7 +35,6 @@ from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.cleanup import Cleanup, fetch_images_in_use
 from jupyterhub_binder.command import Command
 from jupyterhub_binder.download import Downloads
-from jupyterhub_binder.download import Downloads
 from jupyterhub_binder.environments import Environments
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.fetch import Fetcher
@@ -180,6 +179,12 @@ class JupyterHubBinder(Application):
     example_name = Unicode(help="What the pages call `example_url`; default: the URL.").tag(
         config=True
     )
+    least_free_bytes = Int(
+        10**9,
+        min=0,
+        help="""Free bytes where `state_dir` is, below which ``/health`` says that the disk is
+        almost full. Default: 1 GB.""",
+    ).tag(config=True)
     authenticate_metrics = Bool(
         True,
         help="""Whether ``/metrics`` answers only admins, and tokens with the hub's scope
@@ -450,7 +455,13 @@ class JupyterHubBinder(Application):
             store=self.store,
             streams=streams,
             traffic=traffic,
-            health=Health(store=self.store, backend=self.build_backend).check,
+            health=Health(
+                store=self.store,
+                backend=self.build_backend,
+                hub=self.hub,
+                state_dir=self.state_dir,
+                least_free_bytes=self.least_free_bytes,
+            ).check,
             base_url=self.base_url,
             hub_url=self.hub_auth.hub_host + self.hub_auth.hub_prefix,
             named_servers=self.named_servers,
@@ -467,6 +478,7 @@ class JupyterHubBinder(Application):
             settings=self.tornado_settings,
             authenticate_metrics=self.authenticate_metrics,
         )
+        application.settings["metrics"].watch(self.store, state_dir=self.state_dir)
         server = HTTPServer(
             application,
             max_body_size=_BODY_BYTES,
@@ -519,6 +531,7 @@ def _configurables() -> list[type[Any]]:
         Launches,
         Providers,
         Git,
+        Downloads,
         Fetcher,
         Registry,
         Rules,
@@ -532,7 +545,6 @@ def _configurables() -> list[type[Any]]:
 def _derive(secret: str, purpose: str) -> bytes:
     """Return a key for one purpose that reveals nothing of the secret it comes from."""
     return hmac.digest(secret.encode(), f"jupyterhub-binder {purpose}".encode(), hashlib.sha256)
-        Downloads,
 
 
 def _private_folder(path: str) -> None:
