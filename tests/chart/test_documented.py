@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +16,10 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.chart.kit import CHART, HELM
+from tests.chart.kit import CHART, FAKE, HELM, VALUES, render
 
 ROOT = HELM.parent
+YAML = re.compile(r"^ *```yaml\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 
@@ -119,3 +122,43 @@ def test_script_says_when_the_schema_is_old(
     monkeypatch.setattr(sys, "argv", ["schema.py"])
     assert script.main() == 0
     assert json.loads(old.read_text()) == SCHEMA
+
+
+# --- What is written beside it -----------------------------------------------------------------------
+
+
+def test_cryptnono_looks_where_builders_are_and_for_what_servers_have() -> None:
+    detectors = yaml.safe_load((HELM / "cryptnono.yaml").read_text(encoding="utf-8"))["detectors"]
+    rendered = render(VALUES["everything"], name="binder", namespace="hub")
+    (engine,) = rendered.pod("builder")["spec"]["containers"]
+    for name in ("execwhacker", "tcpflowkiller"):
+        assert f"--host=unix://{detectors[name]['dockerHostPath']}" in engine["args"]
+    mixin = (ROOT / "jupyterhub_binder" / "spawner" / "mixin.py").read_text(encoding="utf-8")
+    for variable in detectors["execwhacker"]["lookupEnvs"]:
+        assert f'"{variable}"' in mixin
+
+
+def test_values_in_the_readme_are_taken() -> None:
+    text = (CHART / "README.md").read_text(encoding="utf-8")
+    found = [yaml.safe_load(textwrap.dedent(block)) for block in YAML.findall(text)]
+    values = [one for one in found if "mirrors" not in one]
+    assert len(values) >= 4
+    for one in values:
+        render({**FAKE, **one})
+    (mirrors,) = [one["mirrors"] for one in found if "mirrors" in one]
+    notes = render(VALUES["everything"]).notes
+    for name, mirror in mirrors.items():
+        assert name in notes
+        assert mirror["endpoint"][0] in notes
+
+
+def test_readme_names_values_that_are_there() -> None:
+    text = (CHART / "README.md").read_text(encoding="utf-8")
+    known = {path for path, _ in described(SCHEMA)}
+    tops = {path.partition(".")[0] for path in known} - {"singleuser"}
+    named = re.findall(r"`([a-zA-Z]+(?:\.[a-zA-Z]+)+)", text)
+    for name in named:
+        if name.partition(".")[0] in tops and not name.endswith((".yaml", ".json", ".md")):
+            assert any(
+                path in (name, name.partition(".config.")[0] + ".config") for path in known
+            ), name
