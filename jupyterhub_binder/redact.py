@@ -36,7 +36,8 @@ _FORMS = (
     ),
     # OAuth's own parameters of a callback
     re.compile(r"(?P<keep>[?&](?:code|state|key|sig)=)[^\s&\"'#]+", re.IGNORECASE),
-    # as JupyterHub says that it does not fit
+    # as JupyterHub logs them
+    re.compile(r"""(?P<keep>\bxsrf cookie for b?["'])[^"']+"""),
     re.compile(r"""(?P<keep>\boauth[ -]state(?: argument)?[ =]+b?["']?)[^\s"']+""", re.IGNORECASE),
     # https://name:password@host, https://token@host
     re.compile(r"(?P<keep>\b[a-z][a-z0-9+.-]*://)[^\s/@\"'<>]+(?=@)", re.IGNORECASE),

@@ -12,7 +12,7 @@ from tornado.web import Application, RequestHandler
 
 from jupyterhub_binder.web.admin import admin_handlers
 from jupyterhub_binder.web.api import ROUTES, UNKNOWN, Route
-from jupyterhub_binder.web.base import BaseHandler, UnknownRoute
+from jupyterhub_binder.web.base import APIHandler, BaseHandler, UnknownRoute
 from jupyterhub_binder.web.compat import COMPAT_ROUTES
 from jupyterhub_binder.web.context import Services
 from jupyterhub_binder.web.metrics import Metrics
@@ -65,7 +65,9 @@ def make_application(
 def log_request(handler: RequestHandler) -> None:
     """Log one request: its id, its path without the query, its status and milliseconds."""
     status = handler.get_status()
-    handler.settings["metrics"].count_answer(status)
+    handler.settings["metrics"].count_answer(
+        status, _kind_of(handler), handler.request.request_time()
+    )
     level = logging.WARNING if status >= 500 else logging.INFO
     request = handler.request
     if status < 400 and (request.path.endswith("/health") or "/static/" in request.path):
@@ -81,3 +83,11 @@ def log_request(handler: RequestHandler) -> None:
         1000 * request.request_time(),
         getattr(handler, "request_id", "-"),
     )
+
+
+def _kind_of(handler: RequestHandler) -> str | None:
+    """Return how an answer is counted; None for a stream, which takes as long as it lasts."""
+    path = handler.request.path
+    if path.endswith("/events") or "/build/" in path:
+        return None
+    return "api" if isinstance(handler, APIHandler) else "page"

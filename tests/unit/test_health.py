@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from jupyterhub_binder.errors import StoreUnavailable
-from jupyterhub_binder.health import Health
+from jupyterhub_binder.errors import HubError, StoreUnavailable
+from jupyterhub_binder.health import Health, without_detail
 
 
 class Parts:
@@ -19,13 +19,16 @@ class Parts:
     async def list_active_builds(self) -> tuple[()]:
         raise StoreUnavailable("The disk is full.")
 
+    async def fetch_version(self) -> tuple[int, ...]:
+        raise HubError("The hub is down.")
+
     async def health(self) -> None:
         self.asked += 1
         await self.go_on.wait()
 
 
 def health_of(parts: Any) -> Health:
-    return Health(store=parts, backend=parts)
+    return Health(store=parts, backend=parts, hub=parts, state_dir="/", least_free_bytes=10**18)
 
 
 async def test_many_probes_at_once_ask_once():
@@ -34,12 +37,35 @@ async def test_many_probes_at_once_ask_once():
     probes = [asyncio.create_task(health.check()) for _ in range(50)]
     await asyncio.sleep(0)
     parts.go_on.set()
-    answers = [*await asyncio.gather(*probes), await health.check()]
+    answers = [dict(a) for a in [*await asyncio.gather(*probes), await health.check()]]
     assert parts.asked == 1
-    assert all(a == {"database": "The disk is full.", "backend": None} for a in answers)
+    for answer in answers:
+        assert answer.pop("disk").endswith("says when this is a warning.")
+        assert answer == {
+            "database": "The disk is full.",
+            "hub": "The hub is down.",
+            "backend": None,
+        }
 
 
 async def test_part_that_does_not_answer_is_said(monkeypatch):
     monkeypatch.setattr("jupyterhub_binder.health._PATIENCE_SECONDS", 0.01)
     answer = await health_of(Parts()).check()
     assert answer["backend"] == "The counting backend does not answer."
+
+
+async def test_a_folder_that_is_gone_is_said():
+    parts = Parts()
+    parts.go_on.set()
+    health = Health(store=parts, backend=parts, hub=parts, state_dir="/gone", least_free_bytes=1)
+    assert (await health.check())[
+        "disk"
+    ] == "The folder /gone cannot be looked at: No such file or directory."
+
+
+def test_whoever_is_no_admin_is_told_of_no_folder():
+    parts = {"database": None, "disk": "/srv is full", "hub": None, "backend": "/srv is gone"}
+    told = without_detail(parts)
+    assert told.keys() == parts.keys()
+    assert [part for part, wrong in told.items() if wrong] == ["disk", "backend"]
+    assert "/srv" not in str(told)

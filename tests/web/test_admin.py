@@ -154,7 +154,7 @@ async def test_metrics_never_name_repositories_or_people(
     labels = set(re.findall(r'[{,](\w+)="', text))
     assert labels <= {
         *("backend", "host", "implementation", "le", "outcome", "part", "state", "status"),
-        "version",
+        *("code", "kind", "reason", "version"),
     }
 
 

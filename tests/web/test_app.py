@@ -104,16 +104,34 @@ async def test_health_says_what_is_wrong(
     await app.start_service()
 
     async def ill() -> str:
-        return "There is no disk left."
+        return "The folder /srv/secret cannot be written to."
 
     monkeypatch.setattr(app.build_backend, "health", ill)
     try:
         url = f"http://127.0.0.1:{app.port}{app.base_url}health"
-        async with aiohttp.ClientSession() as session, session.get(url) as response:
-            assert response.status == 503
-            checks = (await response.json())["checks"]
-        assert {"service": "backend", "ok": False, "message": "There is no disk left."} in checks
+        async with aiohttp.ClientSession() as session:
+            async with session.get(url) as response:
+                assert response.status == 503
+                checks = (await response.json())["checks"]
+            headers = {"Authorization": "Bearer root-token"}
+            async with session.get(url, headers=headers) as response:
+                for_admins = {c["service"]: c["message"] for c in (await response.json())["checks"]}
+            headers = {"Authorization": "Bearer ada-token"}
+            async with session.get(url, headers=headers) as response:
+                assert (await response.json())["checks"] == checks
+            hub.down = True
+            async with session.get(url, headers={"Authorization": "Bearer nobody"}) as response:
+                assert (await response.json())["checks"] == checks
+        said = {check["service"]: check["message"] for check in checks}
+        assert said == {
+            "database": None,
+            "disk": None,
+            "hub": None,
+            "backend": "Nothing can be built at the moment.",
+        }
+        assert for_admins["backend"] == "The folder /srv/secret cannot be written to."
     finally:
+        hub.down = False
         await app.stop_service()
 
 

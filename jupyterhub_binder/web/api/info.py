@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import jupyterhub
 
 from jupyterhub_binder import __version__
+from jupyterhub_binder.errors import BinderError
+from jupyterhub_binder.health import without_detail
 from jupyterhub_binder.web.api.common import LINK_KEYS, Handler, read_link
 from jupyterhub_binder.web.base import APIHandler
 from jupyterhub_binder.web.openapi import description_json
@@ -29,7 +33,7 @@ class Info(Handler):
                 "backend": {
                     "name": backend.name,
                     "description": backend.description,
-                    "health": (await services.health()).get("backend"),
+                    "health": without_detail(await services.health()).get("backend"),
                 },
                 "providers": [
                     {
@@ -71,14 +75,22 @@ class Resolve(Handler):
 
 
 class Health(APIHandler):
-    """Whether the service works, for probes and people."""
+    """Whether the service works, for probes and people; in detail for admins."""
+
+    signed_in_only = False
 
     async def prepare(self) -> None:
-        """Ask the hub nothing: a probe must work without it."""
+        """Ask the hub only about who sends a token: a probe must work without a hub."""
+        if not self._sent_token():
+            return
+        with contextlib.suppress(BinderError):  # is nobody then, who is answered too
+            await super().prepare()
 
     async def get(self) -> None:
         """Answer 200, or 503 with what is wrong."""
         parts = await self.services.health()
+        if self.user is None or not self.user.admin:
+            parts = without_detail(parts)
         checks = [
             {"service": name, "ok": wrong is None, "message": wrong}
             for name, wrong in parts.items()
