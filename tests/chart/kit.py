@@ -51,7 +51,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "everything": {
         "binderhub": {
             "enabled": True,
-            "config": {"BinderHub": {"banned_specs": ["^gh/bad/.*"]}},
+            "config": {"GitHubRepoProvider": {"banned_specs": ["^bad/.*"]}},
             "builder": {"dind": {"mtu": 1450}, "extraArgs": ["--debug"]},
         },
         "registry": {"internal": {"enabled": True, "nodePort": 30500}},
@@ -59,6 +59,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "metrics": {
             "serviceMonitor": {"enabled": True, "tokenSecret": {"name": "prometheus"}},
             "dashboard": {"enabled": True},
+            "alerts": {"enabled": True, "labels": {"prometheus": "ours"}},
         },
         "networkPolicy": {
             "registry": {"nodeCidrs": ["192.168.1.0/24"]},
@@ -120,13 +121,9 @@ VALUES: dict[str, dict[str, Any]] = {
 
 def examples() -> dict[str, dict[str, Any]]:
     """Return the examples that admins start from: values of this chart, by the file's name."""
-    found = {}
-    for path in sorted(EXAMPLES.glob("*.yaml")):
-        values = next(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-        # The counterparts, values of Zero to JupyterHub, have its keys.
-        if not {"singleuser", "proxy", "hub"} <= values.keys() and "singleuser" not in values:
-            found[path.name] = values
-    return found
+    # The counterparts are values of Zero to JupyterHub.
+    paths = [path for path in EXAMPLES.glob("*.yaml") if not path.stem.endswith(".jupyterhub")]
+    return {path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(paths)}
 
 
 ALL = {**VALUES, **examples()}

@@ -152,7 +152,7 @@ def load_binderhub(rendered: Rendered, folder: Path) -> Config:
 def test_binderhub_builds_and_does_nothing_else(tmp_path: Path) -> None:
     config = load_binderhub(render(VALUES["everything"]), tmp_path)
     assert config.BinderHub.enable_api_only_mode is True
-    assert config.BinderHub.banned_specs == ["^gh/bad/.*"]
+    assert config.GitHubRepoProvider.banned_specs == ["^bad/.*"]
     assert config.KubernetesBuildExecutor.repo2docker_extra_args == ["--target-repo-dir=/srv/repo"]
 
 

@@ -9,14 +9,25 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from jupyterhub_binder import __version__
-from tests.chart.kit import ALL, CHART, FAKE, Manifest, Rendered, containers, helm_python, render
+from tests.chart.kit import (
+    ALL,
+    CHART,
+    FAKE,
+    VALUES,
+    Manifest,
+    Rendered,
+    containers,
+    helm_python,
+    render,
+)
 
 every_set = pytest.mark.parametrize("values", ALL.values(), ids=ALL)
 
-# A resource that the Prometheus operator brings: Kubernetes' own schemas do not know it.
-CUSTOM = {"ServiceMonitor"}
+# Resources that the Prometheus operator brings: Kubernetes' own schemas do not know them.
+CUSTOM = {"ServiceMonitor", "PrometheusRule"}
 
 
 @every_set
@@ -80,14 +91,14 @@ def test_services_find_pods_and_ports(values: dict[str, Any]) -> None:
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= named
 
 
-@every_set
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_what_pods_mount_is_there(values: dict[str, Any]) -> None:
     rendered = render(values)
     mine = {(one["kind"], one["metadata"]["name"]) for one in rendered.manifests}
     given = {"hub-token", "postgresql", "ghcr", "build-token", "images", "state", "gh"}
     for _, pod in rendered.pods():
         for kind, name in references(pod):
-            assert (kind, name) in mine or name in given or values not in list(ALL.values())[:7]
+            assert (kind, name) in mine or name in given
         volumes = {volume["name"] for volume in pod["spec"].get("volumes", ())}
         for container in containers(pod):
             assert {mount["name"] for mount in container.get("volumeMounts", ())} <= volumes
@@ -212,7 +223,10 @@ def test_chart_installs_this_version() -> None:
     assert container["image"] == f"jupyterhub-binder:{__version__}"
 
 
-def test_dashboard_is_passed_on_as_it_is() -> None:
+def test_dashboard_and_alerts_are_passed_on_as_they_are() -> None:
     rendered: Rendered = render(ALL["everything"])
     (shown,) = rendered.one("ConfigMap", "binder-dashboard")["data"].values()
-    assert shown == (CHART / "files" / "dashboard.json").read_text(encoding="utf-8")
+    files = CHART / "files"
+    assert shown == (files / "dashboard.json").read_text(encoding="utf-8")
+    rules = rendered.one("PrometheusRule", "binder")["spec"]
+    assert rules == yaml.safe_load((files / "alerts.yaml").read_text(encoding="utf-8"))
