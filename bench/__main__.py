@@ -1,0 +1,40 @@
+"""`python -m bench [NAME ...]`: measure; one JSON line a figure, with its goal beside it.
+
+These are benchmarks, not tests: compare figures of one run, on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+
+from bench.figures import show_machine
+
+NAMES = {
+    "idle": "memory and start of the service",
+    "environments": "environments of what is built already; a list of 10,000",
+    "watchers": "20,000 lines to 50 and 200 watchers, and a slow one among them",
+    "launches": "a launch over the hub's bare spawn; launches taken in and counted",
+    "venv": "a build of the venv backend over bare uv",
+    "binderhub": "delay and memory of the BinderHub backend",
+}
+
+
+def main() -> None:
+    """Run what is asked for, or everything."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"  {name:13} {what}" for name, what in NAMES.items()),
+    )
+    parser.add_argument("name", nargs="*", choices=[[], *NAMES], metavar="NAME")  # type: ignore[arg-type]
+    chosen = parser.parse_args().name or list(NAMES)
+    show_machine()
+    for name in chosen:
+        asyncio.run(importlib.import_module(f"bench.{name}").measure())
+
+
+if __name__ == "__main__":
+    main()
