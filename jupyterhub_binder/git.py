@@ -407,7 +407,9 @@ class Git(LoggingConfigurable):
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_LFS_SKIP_SMUDGE": "1",
         }
-        trust = {name: os.environ[name] for name in _TRUST if name in os.environ}
+        # To git these variables weigh more than the file that the configuration names.
+        names = () if self.ca_file else _TRUST
+        trust = {name: os.environ[name] for name in names if name in os.environ}
         return env | trust | _as_variables({"http.proxy": self.proxy, **self._credential(url)})
 
     def _credential(self, url: str) -> dict[str, str]:

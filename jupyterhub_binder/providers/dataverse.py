@@ -163,7 +163,7 @@ def _file(base: URL, entry: Any) -> RemoteFile:
     """
     data = dig(entry, "dataFile")
     table = bool(text_at(data, "originalFileFormat") or text_at(data, "originalFileName"))
-    url = base / "api/access/datafile" / text_at(data, "id")
+    url = base / "api/access/datafile" / str(size_at(data, "id") or 0)
     return RemoteFile(
         path=_path(entry),
         url=str(url.with_query(format="original") if table else url),

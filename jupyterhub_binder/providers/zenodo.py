@@ -124,10 +124,10 @@ class ZenodoProvider(DOIProvider):
 
 def _file(page: URL, version: str, entry: Any) -> RemoteFile:
     path = text_at(entry, "key")
-    content = page.origin() / "api" / "records" / version / "files" / path / "content"
+    content = f"{page.origin()}/api/records/{version}/files/{quote(path, safe='')}/content"
     return RemoteFile(
         path=path,
-        url=text_at(entry, "links", "content") or str(content),
+        url=text_at(entry, "links", "content") or content,
         size_bytes=size_at(entry, "size"),
         checksum=Checksum.parse(text_at(entry, "checksum")),
     )
