@@ -100,16 +100,15 @@ async def site(cluster: Cluster, images: Images) -> AsyncIterator[Site]:
         "SERVICE_NAME": name,
         "SERVICE_TAG": tag,
         "SERVICE_URL": f"http://{DEPLOYMENT}:10101",
-        "TOKEN": secrets.token_hex(32),
         "PASSWORD": password,
     }
     await asyncio.to_thread(cluster.apply, fill("hub.yaml", words))
-    for deployment in ("hub", "git"):
-        await asyncio.to_thread(cluster.wait_for, deployment)
+    await asyncio.to_thread(cluster.wait_for, "git")
     site = Site(cluster, images, password, fill("values.yaml", words)[0])
     site.before = (cluster.list_objects(), cluster.list_cluster_objects())
     try:
         await site.install()
+        await asyncio.to_thread(cluster.wait_for, "hub")
         yield site
     finally:
         await site.uninstall()
