@@ -201,8 +201,11 @@ class Everything:
         self.conflict = False
 
     # Environments
-    async def list(self, user: Any, *, search: str, order: str, offset: int, limit: int) -> Any:
+    async def list(
+        self, user: Any, *, search: str, offset: int, limit: int, owner: str = "*", **_: Any
+    ) -> Any:
         found = [e for e in self.all.values() if search.lower() in e.name.lower()]
+        found = [e for e in found if owner in ("*", e.owner)]
         return Page(tuple(found[offset : offset + limit]), len(found), offset, limit)
 
     async def get(self, user: Any, environment_id: str, **_: Any) -> Any:
@@ -297,6 +300,8 @@ class Everything:
 
     def queue(self) -> Queue:
         builds = [e.latest.build for e in self.all.values() if e.latest]
+        if not builds:
+            return Queue((), ())
         long = replace(
             builds[-2],
             id="b000000099",
@@ -309,6 +314,9 @@ class Everything:
             tuple(b for b in builds if b.state is BuildState.RUNNING),
             (*(b for b in builds if b.state is BuildState.PENDING), long),
         )
+
+    def matched_by(self, rule: Any) -> tuple[Build, ...]:
+        return self.queue().waiting[:2] if "climate" in rule.pattern else ()
 
     async def cancel(self, build_id: str, **_: Any) -> Build:
         return await self.fetch_build(build_id)
@@ -448,7 +456,19 @@ class Logo(RequestHandler):
         self.finish((folder / "jupyterhub-80.png").read_bytes())
 
 
-def make_app(environments: tuple[Environment, ...], **settings: Any) -> Application:
+QUIET = SimpleNamespace(
+    drain=SimpleNamespace(state=None), rules=SimpleNamespace(judge=lambda _: None)
+)
+"""An administrators' part in which nothing was decided."""
+
+
+def make_app(
+    environments: tuple[Environment, ...],
+    *,
+    command: Any = QUIET,
+    store: Any = None,
+    **settings: Any,
+) -> Application:
     everything = Everything(environments)
     pages = make_page_settings(
         example_url="https://github.com/binder-examples/requirements",
@@ -461,6 +481,8 @@ def make_app(environments: tuple[Environment, ...], **settings: Any) -> Applicat
         environments=everything,
         launches=everything,
         backend=Backend(),
+        command=command,
+        store=store,
         health=health,
         base_url=PREFIX,
         hub_url="/hub/",
@@ -478,13 +500,16 @@ def make_app(environments: tuple[Environment, ...], **settings: Any) -> Applicat
         ],
         services=services,
         pages=pages,
+        metrics=SimpleNamespace(count_error=lambda _: None),
         cookie_secret="canned",
         **settings,
     )
 
 
-def serve(environments: tuple[Environment, ...], port: int = 0) -> tuple[HTTPServer, int]:
-    server = HTTPServer(make_app(environments))
+def serve(
+    environments: tuple[Environment, ...], port: int = 0, **parts: Any
+) -> tuple[HTTPServer, int]:
+    server = HTTPServer(make_app(environments, **parts))
     sockets = bind_sockets(port, "127.0.0.1")
     server.add_sockets(sockets)
     return server, sockets[0].getsockname()[1]

@@ -135,7 +135,7 @@ async def test_each_binderhub_is_seen(person: Person, one_host: None) -> None:
     assert (backend["name"], backend["health"]) == ("fake", None)
     (host,) = backend["hosts"]
     assert (host["state"], host["providers"]) == ("failed", ["gh", "gl"])
-    _, page = await open_page(root, "admin")
+    _, page = await open_page(root, "admin/backends")
     assert "2 running, 41 built, 3 failed, 1 lost" in page
     assert "it does not answer" in page
     found = await numbers(root)

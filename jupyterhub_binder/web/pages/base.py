@@ -118,6 +118,7 @@ class PageHandler(BaseHandler):
             "example_url": self.pages.example_url,
             "example_name": self.pages.example_name,
             "named_servers": self.services.named_servers,
+            "drain": self.services.command.drain.state,
         }
 
     @cached_property

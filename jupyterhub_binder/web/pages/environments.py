@@ -84,6 +84,7 @@ class EnvironmentPage(PageHandler):
             item=item,
             said=_SAID[query_choice(self, "said", tuple(_SAID))],
             history=history,
+            refusal=self.services.command.rules.judge(environment),
             builds=[
                 BuildView(request.build, None, environment, request) for request in history.items
             ],

@@ -1,0 +1,116 @@
+"""The admins' pages, over things that were made up: wide, narrow, dark, empty, a thousand rows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from jupyterhub_binder.oversight import LimitName
+
+from .canned_admin import ROOT, admin_pages
+from .test_canned import CONTRAST
+
+pytestmark = pytest.mark.browser
+
+TABS = ("", "/environments", "/use", "/backends", "/rules", "/limits", "/drain", "/audit")
+WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Any) -> AsyncIterator[Page]:
+    page = await browser.new_page()
+    yield page
+    await page.close()
+
+
+@pytest.mark.parametrize("rows", [0, 3, 1000])
+async def test_every_tab_fits_a_phone_and_the_screen_in_light_and_dark(
+    page: Page, tmp_path: Path, rows: int
+):
+    async with admin_pages(tmp_path, rows) as (address, _):
+        for tab in TABS:
+            await page.set_viewport_size({"width": 1080, "height": 800})
+            await page.goto(f"{address}admin{tab}")
+            await expect(page.locator(".b-tabs [aria-current]")).to_have_count(1)
+            assert await page.locator(".b-history > li, .b-table tbody tr").count() <= 51
+            for scheme in ("light", "dark"):
+                await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                assert await page.evaluate(CONTRAST) == [], (tab, scheme)
+            await page.set_viewport_size({"width": 360, "height": 740})
+            assert await page.evaluate(WIDE) <= 0, tab
+            assert await page.title() != "1"
+
+
+async def test_long_lists_are_turned_page_by_page(page: Page, tmp_path: Path):
+    async with admin_pages(tmp_path, 1000) as (address, _):
+        await page.goto(f"{address}admin/audit")
+        await page.get_by_role("link", name="Next").click()
+        await expect(page.locator(".b-pages")).to_contain_text("51 to 100 of 1,000")
+        await page.get_by_role("link", name="Previous").click()
+        await expect(page.locator(".b-pages")).to_contain_text("1 to 50 of 1,000")
+
+
+async def test_a_ban_is_made_and_offers_to_cancel_what_runs(page: Page, tmp_path: Path):
+    async with admin_pages(tmp_path, 3) as (address, command):
+        await page.goto(f"{address}admin/rules")
+        await page.get_by_label("Repositories").fill("https://github.com/uni-lab/Climate-101.git")
+        await page.get_by_label("Reason").fill("Too large")
+        await page.get_by_role("button", name="Add").click()
+        verdict = page.locator(".b-verdict")
+        await expect(verdict).to_contain_text("github.com/uni-lab/climate-101 is banned")
+        await expect(verdict).to_contain_text("2 builds of it are under way")
+        await expect(page.get_by_role("button", name="Cancel them")).to_be_visible()
+        await page.get_by_label("Remove the rule github.com/uni-lab/climate-101").click()
+        await page.get_by_role("button", name="Remove the rule").click()
+        await expect(page.locator("#list, .b-history")).not_to_contain_text("climate-101")
+        assert "github.com/uni-lab/climate-101" not in {rule.pattern for rule in command.rules.all}
+
+
+async def test_a_cancel_asks_first_and_is_one_key_away(page: Page, tmp_path: Path):
+    async with admin_pages(tmp_path, 3) as (address, _):
+        await page.goto(f"{address}admin")
+        button = page.get_by_role("button", name="Cancel the build")
+        await expect(button.first).to_be_hidden()
+        await page.locator(".b-confirm > summary").first.focus()
+        await page.keyboard.press("Enter")
+        await expect(button.first).to_be_visible()
+        await expect(page.locator(".b-question").first).to_have_text("Ends it for 2 people.")
+
+
+async def test_limits_of_a_person_say_where_they_come_from(page: Page, tmp_path: Path):
+    async with admin_pages(tmp_path, 3) as (address, command):
+        await page.goto(f"{address}admin/limits?name=ada")
+        await expect(page.get_by_label("Environments kept")).to_have_attribute("placeholder", "100")
+        await page.get_by_label("Environments kept").fill("7")
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator("form.b-card").nth(1)).to_contain_text("7, their own")
+        assert command.limits.value(LimitName.ENVIRONMENTS, "ada") == 7
+
+
+async def test_everybody_reads_the_message_while_the_service_is_drained(page: Page, tmp_path: Path):
+    async with admin_pages(tmp_path, 3) as (address, command):
+        await page.goto(f"{address}admin/drain")
+        await page.get_by_label("What everybody reads").fill("Upgrade at <b>noon</b>.")
+        await page.get_by_role("button", name="Let no build begin").click()
+        await expect(page.locator(".b-verdict")).to_contain_text("1 build still runs")
+        await page.goto(address)
+        await expect(page.locator(".b-banner")).to_have_text("Upgrade at <b>noon</b>.")
+        await command.drain.end(ROOT)
+        await page.reload()
+        await expect(page.locator(".b-banner")).to_have_count(0)
+
+
+async def test_use_is_sorted_by_its_columns_and_downloaded(page: Page, tmp_path: Path):
+    async with admin_pages(tmp_path, 1000) as (address, _):
+        await page.goto(f"{address}admin/use")
+        await page.get_by_role("link", name="Images").click()
+        await expect(page.locator("[aria-sort]")).to_have_text("Images")
+        await expect(page.locator("tbody tr").first).to_contain_text("student-0997")
+        href = await page.get_by_role("link", name="Download as CSV").get_attribute("href")
+        assert href is not None
+        assert href.endswith("use.csv?days=30&sort=image_bytes")
