@@ -239,6 +239,21 @@ def test_a_rule_of_the_admin_s_own_is_added() -> None:
     assert allowed(policies(rendered), peers(rendered)["service"], PEERS["other in hub"], 5432)
 
 
+def test_a_registry_at_a_port_of_its_own_is_reached_by_who_pushes_and_looks_up() -> None:
+    for registry in (
+        {"imagePrefix": "registry.example.org:5443/env-"},
+        {"imagePrefix": "registry.example.org/env-", "url": "https://registry.example.org:5443"},
+    ):
+        rendered = render({"binderhub": {"enabled": True}, "registry": registry})
+        known = peers(rendered)
+        through = {
+            name
+            for name in ("service", "binderhub", "builder", "build", "person")
+            if allowed(policies(rendered), known[name], known["internet"], 5443)
+        }
+        assert through == {"service", "binderhub", "builder"}
+
+
 def test_policies_can_be_left_out() -> None:
     assert not render(VALUES["one Docker for all"]).all("NetworkPolicy")
     accounts = render(VALUES["accounts and claims that are there"])

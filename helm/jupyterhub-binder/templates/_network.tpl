@@ -27,6 +27,20 @@
 {{- end }}
 {{- end }}
 
+{{- /*
+  The same ports, and that of a registry outside which has one of its own: (list $ ports). For who
+  pushes or looks up.
+*/}}
+{{- define "binder.net.internetAndRegistry" -}}
+{{- $root := index . 0 -}}
+{{- $ports := index . 1 -}}
+{{- $port := (urlParse (include "binder.registry.url" $root)).host | regexFind ":[0-9]+$" | trimPrefix ":" -}}
+{{- if and $port $root.Values.registry.enabled (not $root.Values.registry.internal.enabled) -}}
+{{- $ports = append $ports (int $port) | uniq -}}
+{{- end -}}
+{{- include "binder.net.internet" (list $root $ports) -}}
+{{- end }}
+
 {{- /* The pods of one of our components, at a port: (list $ "registry" 5000). */}}
 {{- define "binder.net.to" -}}
 - to:
