@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -35,6 +36,10 @@ from jupyterhub_binder.oversight import Action, LimitName, Rule
 from jupyterhub_binder.slugs import content_key, repository_key
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import BuildWish
+
+_SEEN_SECONDS = 10.0
+"""For how long an image that was there is not asked for again: a registry is not always near."""
+_MOST_REMEMBERED = 10_000
 
 _MOST_REPOSITORIES = 1_000
 """Repositories whose earlier durations are remembered until the next build ends."""
@@ -160,6 +165,10 @@ class Builds(LoggingConfigurable):
         """By a person's name: held from `prepare` to `accept`, so that their requests at once do
         not exceed what one person may have."""
         self._durations: dict[str | None, tuple[float, ...]] = {}
+        self._built: dict[str, Build] = {}
+        """By base key, the newest build of it that succeeded."""
+        self._seen: dict[str, float] = {}
+        """By key, until when its image counts as there."""
         self._tasks = TaskSet(self.log)
         self._stopping = False
         self.when_met: Callable[[Met], None] = lambda _: None
@@ -259,10 +268,28 @@ class Builds(LoggingConfigurable):
         )
 
     async def _find_built(self, base_key: str) -> Build | None:
-        build = await self.store.find_built(base_key)
-        if build is not None and await self.backend.find_image(build.key) is not None:
-            return build
-        return None
+        built = self._built
+        build = built.get(base_key) or await self.store.find_built(base_key)
+        if build is None or not await self.has_image(build.key):
+            return None
+        if len(built) < _MOST_REMEMBERED:
+            built[base_key] = build
+        return build
+
+    async def has_image(self, key: str) -> bool:
+        """Say whether the backend has the image of a key, or had it a moment ago.
+
+        Raises what the backend raises when it cannot tell.
+        """
+        now = time.monotonic()
+        if now < self._seen.get(key, 0.0):
+            return True
+        if await self.backend.find_image(key) is None:
+            return False
+        if len(self._seen) >= _MOST_REMEMBERED:
+            self._seen = {}
+        self._seen[key] = now + _SEEN_SECONDS
+        return True
 
     def _find_active(self, base_key: str) -> bool:
         runs = (*self._waiting.values(), *self._running.values())
@@ -483,7 +510,8 @@ class Builds(LoggingConfigurable):
     def _ended(self, build: Build) -> None:
         """Forget a build that has ended; called by its run, before its watchers know."""
         self._waiting.pop(build.id, None)
-        self._durations = {}  # anew, so that no question under way leaves an old answer
+        # Anew, so that no question under way leaves an old answer.
+        self._durations, self._built = {}, {}
         self.log.info("Build %s ended: %s", build.id, build.state)
         self.when_ended(build)
         self._dispatch()
