@@ -192,7 +192,7 @@ class BuildRun:
         commit = await self._fetcher.checkout(
             build.resolved, self._checkout, on_line=lambda text: self._add(Phase.FETCHING, text)
         )
-        await self._say(Phase.FETCHING, f"Fetched {commit.sha[:7]} “{commit.subject}”")
+        await self._say(Phase.FETCHING, f"Fetched {commit.short} “{commit.subject}”")
         return await asyncio.to_thread(read_recipe, self._checkout)
 
     async def _follow(self, job: BuildJob) -> Image:

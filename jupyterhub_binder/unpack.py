@@ -10,7 +10,9 @@ import io
 import os
 import shutil
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,12 @@ from jupyterhub_binder.errors import FetchFailed
 _MOST_DIRECTORY_BYTES = 64 * 2**20
 """What a zip file's list of contents may have, which is read into memory."""
 _MOST_LINK_BYTES = 4096
-_ZIP_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValueError, EOFError)
+_UNPACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""How files may be packed; the others take as much memory as the file says."""
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError),
+    *(ValueError, IndexError, OverflowError, RuntimeError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +184,11 @@ def _entries(
         entries = [e for e in entries if not e.info.is_dir() and wanted("/".join(e.parts))]
     if any(entry.info.flag_bits & 1 for entry in entries):
         raise FetchFailed("The zip file is encrypted.", code="archive_broken")
+    if any(entry.info.compress_type not in _UNPACKED for entry in entries):
+        raise FetchFailed(
+            "The zip file is packed in an unusual way: pack it with “deflate”.",
+            code="archive_broken",
+        )
     if sum(entry.info.file_size for entry in entries) > limits.most_bytes:
         raise FetchFailed(
             f"Unpacked, the zip file is larger than the {limits.most_bytes // 2**20} MiB that "

@@ -30,7 +30,8 @@ from jupyterhub_binder.providers.records import LeadsElsewhere, RecordProvider
 
 __all__ = ["Providers", "RepoProvider"]
 
-_RECORDS = ("zenodo", "figshare", "hydroshare", "dataverse", "ckan")
+RECORDS = ("zenodo", "figshare", "hydroshare", "dataverse", "ckan")
+"""The providers of published records, which have versions rather than branches."""
 
 GROUP = "jupyterhub_binder.providers"
 """The entry points by which a package brings a provider of its own."""
@@ -41,7 +42,7 @@ class Providers(LoggingConfigurable):
 
     enabled = List(
         Unicode(),
-        ["gh", "gl", "gist", "git", *_RECORDS],
+        ["gh", "gl", "gist", "git", *RECORDS],
         help="""
         Prefixes of the providers to offer, in the order in which pages show them. A package may
         bring more under the entry points ``jupyterhub_binder.providers``.

@@ -61,27 +61,39 @@ def encode_waiting(position: int | None) -> bytes:
 def describe_provider(provider: RepoProvider) -> dict[str, Any]:
     """Describe a provider as BinderHub's ``/api/repoproviders`` does."""
     host = getattr(provider, "hostname", "")
-    encoded = provider.prefix in ("git", "gl", "ckan")
-    has_ref = provider.prefix in ("gh", "gl", "gist", "git")
+    encoded = provider.prefix in ("git", "gl", "hydroshare", "ckan")
     return {
         "id": provider.prefix,
         "displayName": provider.display_name,
         "spec": {"validateRegex": _SPECS.get(provider.prefix, ".+")},
         "detect": {"regex": _detect(host)},
         "repo": {
-            "label": f"{provider.display_name} name or URL",
+            "label": f"{provider.display_name} {_LABELS.get(provider.prefix, 'name or URL')}",
             "placeholder": f"example: {provider.placeholder}",
             "urlEncode": encoded,
         },
-        "ref": {"enabled": has_ref, "default": provider.default_ref},
+        "ref": {"enabled": provider.takes_ref, "default": provider.default_ref},
     }
 
 
+_DOI = r"10\.\d+\/(.)+"
 _SPECS = {
     "gh": r"[^/]+/[^/]+/.+",
     "gl": r"[^/]+/.+",
     "gist": r"[^/]+/[^/]+(/[^/]+)?",
     "git": r"[^/]+/.+",
+    "zenodo": _DOI,
+    "figshare": _DOI,
+    "dataverse": _DOI,
+    "hydroshare": r"[^/]+",
+    "ckan": r"[^/]+",
+}
+_LABELS = {
+    "zenodo": "DOI",
+    "figshare": "DOI",
+    "dataverse": "DOI",
+    "hydroshare": "resource id or DOI",
+    "ckan": "dataset URL",
 }
 
 

@@ -95,7 +95,10 @@ SECONDS: Schema = {"type": "number", "minimum": 0, "description": "seconds"}
 ADDRESS: Schema = {"type": "string", "format": "uri-reference"}
 
 _SPEC: dict[str, Schema] = {
-    "provider": said(TEXT, "The provider's prefix: gh, gl, gist, git"),
+    "provider": said(
+        TEXT,
+        "The provider's prefix: gh, gl, gist, git, zenodo, figshare, hydroshare, dataverse, ckan",
+    ),
     "repo": said(TEXT, "The provider's name of the repository"),
     "ref": said(TEXT, "As it was typed; it may move"),
     "spec": said(TEXT, "BinderHub's text of repository and ref"),
@@ -111,7 +114,7 @@ _SUMMARY: dict[str, Schema] = {
     "number": said(or_null(NUMBER), "Counts the builds of the environment, from 1"),
     "state": words(BuildState),
     "phase": words(Phase),
-    "resolved_ref": said(TEXT, "The commit; it never changes"),
+    "resolved_ref": said(TEXT, "The commit, or the version of a record; it never changes"),
     "ref": TEXT,
     "created": TIME,
     "started": or_null(TIME),

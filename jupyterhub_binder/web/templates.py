@@ -19,6 +19,8 @@ from jinja2 import meta
 from markupsafe import Markup, escape
 
 import jupyterhub_binder
+from jupyterhub_binder.model import Spec, describe_ref
+from jupyterhub_binder.providers import RECORDS
 
 _SHARE = "share/jupyterhub-binder"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -182,6 +184,13 @@ def short(ref: str) -> str:
     return ref[:7] if re.fullmatch(r"[0-9a-f]{40,64}", ref) else ref
 
 
+def typed_ref(spec: Spec) -> str:
+    """Return a ref as people call it: ``main``, ``pull request #12``; empty where none is typed."""
+    if spec.provider in RECORDS and spec.ref == "HEAD":
+        return ""
+    return describe_ref(spec.ref) or spec.ref
+
+
 _UNSEEN = re.compile(
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
 )
@@ -220,6 +229,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "about": about,
     "size": size,
     "short": short,
+    "typed_ref": typed_ref,
     "visible": visible,
     "plain": plain,
     "count": count,

@@ -181,10 +181,11 @@ async def test_repoproviders_are_those_of_the_pages(
             assert {"id", "displayName", "spec", "detect", "repo", "ref"} <= item.keys()
         return [item["id"] for item in found]
 
-    assert await prefixes() == ["gh", "gl", "gist", "git"]
+    records = ["zenodo", "figshare", "hydroshare", "dataverse", "ckan"]
+    assert await prefixes() == ["gh", "gl", "gist", "git", *records]
     service.providers.buildable = lambda: {"git", "gl", "zenodo"}
     try:
-        assert await prefixes() == ["gl", "git"]
+        assert await prefixes() == ["gl", "git", "zenodo"]
     finally:
         service.providers.buildable = lambda: None
 

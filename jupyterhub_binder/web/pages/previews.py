@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jupyterhub_binder.model import Severity
+from jupyterhub_binder.model import Resolved, Severity, describe_ref
 from jupyterhub_binder.web.pages.base import PageHandler
 
 if TYPE_CHECKING:
@@ -23,10 +23,17 @@ async def preview_values(handler: PageHandler, preview: Preview) -> dict[str, An
         "preview_problems": [f for f in preview.findings if f.severity is Severity.PROBLEM],
         "findings": preview.findings,
         "files": _files(preview),
-        "ref_word": _REF_WORDS.get(preview.resolved.ref_kind, "Version"),
+        "ref_word": _ref_word(preview.resolved),
+        "takes_ref": provider.takes_ref,
         "provider_name": provider.display_name,
         "limit_words": _limit_words(limits.get("builds")),
     }
+
+
+def _ref_word(resolved: Resolved) -> str:
+    """Return what kind of ref it is: ``Branch``, ``Pull request``."""
+    request = describe_ref(resolved.spec.ref).rpartition(" ")[0]
+    return request.capitalize() or _REF_WORDS.get(resolved.ref_kind, "Version")
 
 
 def _files(preview: Preview) -> list[dict[str, Any]]:
