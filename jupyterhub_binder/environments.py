@@ -79,6 +79,9 @@ class Preview:
     """How many earlier builds of the repository the expectation rests on."""
     suggested_name: str
     directory: str
+    content_url: str = ""
+    """Where git fetches the person's files, if that is not `resolved`."""
+    content_ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ class Environments(LoggingConfigurable):
         self.command.limits.register(LimitName.ENVIRONMENTS, lambda: self.max_per_user)
         self._tasks = TaskSet(self.log)
         self._turns: Turns[str] = Turns(self.max_questions_per_user, waiting=_WAITING_QUESTIONS)
-        self._ensuring: SingleFlight[tuple[str, Spec], Environment] = SingleFlight()
+        self._ensuring: SingleFlight[tuple[str, Spec, str], Environment] = SingleFlight()
 
     async def start(self) -> None:
         """Begin to purge what was deleted."""
@@ -157,6 +160,8 @@ class Environments(LoggingConfigurable):
             commit, recipe = await self._peek(resolved)
             assessment = await asyncio.to_thread(self.backend.assess, recipe, {})
         repository = repository_key(resolved.spec)
+        source = await self._resolve_content(user, link, resolved.clone_url)
+        content_url = source.clone_url if source else ""
         return Preview(
             link=link,
             resolved=resolved,
@@ -169,8 +174,10 @@ class Environments(LoggingConfigurable):
             earlier_builds=len(await self.builds.earlier_durations(repository)),
             suggested_name=resolved.default_name,
             directory=await self.store.find_directory(
-                user.name, repository, directory_names(resolved)
+                user.name, repository, directory_names(source or resolved), content_url=content_url
             ),
+            content_url=content_url,
+            content_ref=source.spec.ref if source else "",
         )
 
     async def _peek(self, resolved: Resolved) -> tuple[Commit | None, Recipe]:
@@ -238,9 +245,28 @@ class Environments(LoggingConfigurable):
             raise _no_such_environment()
         return found
 
-    async def find(self, user: User, spec: Spec) -> Environment | None:
-        """Return a person's own environment of a resolved spec, the one used last; None if none."""
-        return await self.store.find_environment(user.name, spec)
+    async def find(self, user: User, spec: Spec, *, content_url: str = "") -> Environment | None:
+        """Return a person's own environment of a resolved spec, the one used last; None if none.
+
+        `content_url` is as an environment has it: where git fetches the files of another one.
+        """
+        return await self.store.find_environment(user.name, spec, content_url=content_url)
+
+    async def _resolve_content(self, user: User, link: Link, own: str) -> Resolved | None:
+        """Return where a person's files come from; None where it is the environment's own.
+
+        Raises InvalidInput for what git does not fetch, and what providers raise.
+        """
+        if not link.content_url:
+            return None
+        found = self.providers.understand(link.content_url)
+        if not self.providers[found.spec.provider].takes_ref:
+            raise InvalidInput("Files can be brought from git repositories only.")
+        if link.content_ref:
+            found = self.providers.at_ref(found, link.content_ref)
+        _, resolved = await self._resolve_link(user, found)
+        same = resolved.clone_url == own and resolved.spec.ref == link.spec.ref
+        return None if same else resolved
 
     async def history(
         self, user: User, environment_id: str, *, offset: int = 0, limit: int = 50
@@ -311,18 +337,20 @@ class Environments(LoggingConfigurable):
         *,
         link: Link,
         name: str | None = None,
-        content: ContentMode = ContentMode.COPY,
+        content: ContentMode | None = None,
         options: Mapping[str, Any] | None = None,
         build: bool = True,
     ) -> Environment:
         """Keep a new environment of a link, and ask for its build unless told not to.
 
-        Raises NotAllowed, LimitReached, InvalidInput and what providers raise.
+        Unless `content` says otherwise, another repository's files are kept in step, and the
+        environment's own are copied once. Raises NotAllowed, LimitReached, InvalidInput and what providers raise.
         """
         _require_can_build(user)
         await self.command.limits.see(user)
         chosen = self.backend.clean_options(options or {})
         link, resolved = await self._resolve_link(user, link)
+        source = await self._resolve_content(user, link, resolved.clone_url)
         now = utc_now()
         environment = Environment(
             id=new_id(),
@@ -332,15 +360,17 @@ class Environments(LoggingConfigurable):
             label=resolved.label,
             repo_url=resolved.repo_url,
             path=clean_path(link.path),
-            content=content,
+            content=content or (ContentMode.SYNC if source else ContentMode.COPY),
             directory="",
             options=chosen,
             created=now,
             updated=now,
+            content_url=source.clone_url if source else "",
+            content_ref=source.spec.ref if source else "",
         )
         async with self.builds.asking[user.name]:
             wish = await self.builds.prepare(resolved, chosen, user=user) if build else None
-            keeping = self._insert(environment, wish, directory_names(resolved))
+            keeping = self._insert(environment, wish, directory_names(source or resolved))
             kept = await asyncio.shield(self._tasks.spawn(keeping, name="new environment"))
             if kept is None:
                 raise await self._limit_reached(user.name)
@@ -374,11 +404,13 @@ class Environments(LoggingConfigurable):
         """
         _require_can_build(user)
         link, resolved = await self._resolve_link(user, link)
-        place = (user.name, resolved.spec)
+        place = (user.name, resolved.spec, link.content_url)
         return await self._ensuring.do(place, lambda: self._find_or_create(user, link, resolved))
 
     async def _find_or_create(self, user: User, link: Link, resolved: Resolved) -> Environment:
-        found = await self.find(user, resolved.spec)
+        source = await self._resolve_content(user, link, resolved.clone_url)
+        content_url = source.clone_url if source else ""
+        found = await self.find(user, resolved.spec, content_url=content_url)
         if found is None:
             return await self.create(user, link=link)
         return await self.build(user, found.id)
@@ -391,8 +423,14 @@ class Environments(LoggingConfigurable):
         name: str | None = None,
         path: str | None = None,
         content: ContentMode | None = None,
+        content_url: str | None = None,
+        content_ref: str | None = None,
     ) -> Environment:
-        """Change what a person may change; None leaves a thing as it is. Raises InvalidInput."""
+        """Change what a person may change; None leaves a thing as it is.
+
+        An empty `content_url` brings the environment's own files again. Raises InvalidInput and
+        what providers raise.
+        """
         environment = await self.get(user, environment_id)
         changes: dict[str, Any] = {}
         if name is not None:
@@ -401,7 +439,36 @@ class Environments(LoggingConfigurable):
             changes["path"] = clean_path(path)
         if content is not None:
             changes["content"] = content
+        if content_url is not None or content_ref is not None:
+            changes |= await self._change_content(user, environment, content_url, content_ref)
         return await self._change(environment, changes) if changes else environment
+
+    async def _change_content(
+        self, user: User, environment: Environment, url: str | None, ref: str | None
+    ) -> dict[str, Any]:
+        """Return what changes when files come from elsewhere, the folder that takes them too."""
+        url = environment.content_url if url is None else url.strip()
+        ref = environment.content_ref if ref is None else ref.strip()
+        if (url, ref) == (environment.content_url, environment.content_ref):
+            return {}
+        spec = environment.spec
+        link = Link(spec, content_url=url, content_ref=ref)
+        own = environment.latest.build.clone_url if environment.latest else ""
+        source = await self._resolve_content(user, link, own)
+        columns = {
+            "content_url": source.clone_url if source else "",
+            "content_ref": source.spec.ref if source else "",
+        }
+        if columns["content_url"] == environment.content_url:
+            return columns
+        resolved = source or await self.providers.resolve(spec)
+        directory = await self.store.find_directory(
+            environment.owner,
+            repository_key(spec),
+            directory_names(resolved),
+            content_url=columns["content_url"],
+        )
+        return {**columns, "directory": directory}
 
     async def delete(self, user: User, environment_id: str) -> Environment:
         """Delete an environment; `restore` undoes it for `undo_seconds`.
@@ -567,7 +634,26 @@ class Environments(LoggingConfigurable):
             resolved_ref=resolved_ref,
             ref=environment.spec.ref,
             **self.addresses(environment, resolved_ref),
+            **self._content_source(environment, shown.build if shown else None),
         )
+
+    def _content_source(self, environment: Environment, build: Build | None) -> dict[str, Any]:
+        """Return where git fetches an environment's files, as `LaunchSpec` has it."""
+        if environment.content_url:
+            return {
+                "content_url": environment.content_url,
+                "content_ref": environment.content_ref,
+                "content_elsewhere": True,
+            }
+        spec = environment.spec
+        try:
+            is_git = self.providers[spec.provider].takes_ref
+        except InvalidInput:
+            is_git = False
+        return {
+            "content_url": build.clone_url if is_git and build else "",
+            "content_ref": spec.ref,
+        }
 
     async def _is_there(self, build: Build) -> bool:
         """Say whether a build's image is there; if that cannot be told, let a start find out."""

@@ -318,6 +318,8 @@ class ContentMode(StrEnum):
 
     COPY = "copy"
     """Copied once into the home; from then on they are the person's."""
+    SYNC = "sync"
+    """Kept in step: what is new in the repository comes, what the person changed stays."""
     LEAVE = "leave"
     """Not brought into the home at all."""
 
@@ -360,6 +362,9 @@ class Environment:
     launched: datetime | None = None
     deleted: datetime | None = None
     """Set by delete; undone by restore until the purge."""
+    content_url: str = ""
+    """The repository of the person's files, as in `Link`; empty where it is the environment's."""
+    content_ref: str = ""
 
     @property
     def state(self) -> EnvironmentState:
@@ -444,6 +449,12 @@ class LaunchSpec:
     """BinderHub's link to it, below the service's address: ``v2/gh/org/name/main``."""
     persistent_request: str = ""
     """The same at the resolved_ref; empty where nothing was resolved yet."""
+    content_url: str = ""
+    """Where git fetches the files; empty where they are no git repository's."""
+    content_ref: str = ""
+    """The branch, tag or commit that they follow."""
+    content_elsewhere: bool = False
+    """Whether the files are another repository's than the image's own."""
 
 
 # --- People -----------------------------------------------------------------------------------

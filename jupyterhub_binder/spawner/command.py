@@ -49,18 +49,26 @@ def content_script() -> str:
 
 
 def content_arguments(
-    spec: EnvironmentSpec, sources: Iterable[str], *, path: object = None
+    spec: EnvironmentSpec,
+    sources: Iterable[str],
+    *,
+    path: object = None,
+    limits: Sequence[str] | None = (),
 ) -> list[str]:
     """Return the script's arguments; a `path` that can be one wins over the environment's own.
 
-    The files come from the first of `sources` that is there.
+    The files come from the first of `sources` that is there, or by git, within `limits`; where
+    those are None, only from `sources`.
     """
+    fetched = limits is not None and (spec.content_elsewhere or spec.content == "sync")
     return [
-        *(f"--from={source}" for source in sources if source),
+        *(f"--from={source}" for source in sources if source and not spec.content_elsewhere),
         f"--to={spec.directory}",
-        f"--mode={spec.content}",
-        f"--origin={spec.repo_url}",
-        f"--ref={spec.resolved_ref}",
+        f"--mode={'copy' if spec.content == 'sync' and limits is None else spec.content}",
+        f"--origin={spec.content_url if spec.content_elsewhere else spec.repo_url}",
+        f"--ref={'' if spec.content_elsewhere else spec.resolved_ref}",
+        *([f"--url={spec.content_url}", f"--follow={spec.content_ref}"] if fetched else []),
+        *(limits or () if fetched else ()),
         f"--path={path if _is_path(path) else spec.path}",
     ]
 

@@ -74,7 +74,8 @@ class BinderImageMixin(BinderSpawnerMixin):
     def command_of(self, spec: EnvironmentSpec) -> list[str]:
         """Return the spawner's command with the image's own server in it, after the files."""
         path = self.user_options.get(PATH_OPTION)
-        arguments = content_arguments(spec, [self.binder_repo_dir, REPO_DIR], path=path)
+        sources = [self.binder_repo_dir, REPO_DIR]
+        arguments = content_arguments(spec, sources, path=path, limits=self.content_limits())
         return wrap(self.cmd, bring=["sh", "-c", BRING, RUN_CONTENT, *arguments], program=PROGRAM)
 
     def override(self, **values: Any) -> None:

@@ -93,7 +93,7 @@ class BinderKubeMixin(BinderImageMixin, _Base):  # pyright: ignore[reportIncompa
         """Return the pod, with an init container for the files where one is wanted."""
         pod = await super().get_pod_manifest()
         spec = self.binder_spec
-        if spec is not None and self.binder_content_init:
+        if spec is not None and self.binder_content_init and not spec.content_elsewhere:
             server = next(one for one in pod.spec.containers if one.name == "notebook")
             if mounts := self._home_elsewhere(server.volume_mounts or ()):
                 before = pod.spec.init_containers or []
@@ -120,7 +120,10 @@ class BinderKubeMixin(BinderImageMixin, _Base):  # pyright: ignore[reportIncompa
     def _bring(self, spec: EnvironmentSpec, server: Any, mounts: list[V1VolumeMount]) -> Any:
         """Return the container that copies the files and ends; it fails no start."""
         arguments = content_arguments(
-            spec, [self.binder_repo_dir, REPO_DIR, self.binder_home_dir], path=""
+            spec,
+            [self.binder_repo_dir, REPO_DIR, self.binder_home_dir],
+            path="",
+            limits=None,  # the server itself fetches what is new
         )
         environment = {
             "HOME": _ELSEWHERE,

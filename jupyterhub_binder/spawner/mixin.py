@@ -18,7 +18,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import jupyterhub
 from jupyterhub import orm
 from jupyterhub.utils import maybe_future
-from traitlets import Float, Unicode, default
+from traitlets import Float, Integer, Unicode, default
 from traitlets.config import Configurable
 
 from jupyterhub_binder.clientip import client_ip
@@ -91,6 +91,24 @@ class BinderSpawnerMixin(_SpawnerBase):
 
         It does not count against `start_timeout`. Builds have limits of their own.
         """,
+    )
+    binder_content_seconds = Float(
+        20,
+        min=1,
+        config=True,
+        help="""
+        For how long a start may fetch and merge files by git, in seconds. Default: 20.
+
+        Where files are kept in step, or come from another repository than the environment's.
+        What takes longer is given up for this start, which goes on with the files as they
+        are. The server does not answer before, so stay below `Spawner.http_timeout`.
+        """,
+    )
+    binder_content_most_bytes = Integer(
+        2 * 2**30,
+        min=2**16,
+        config=True,
+        help="How large a file may become that git fetches into a home, in bytes; 2 GiB.",
     )
     environments_root = Unicode(
         config=True,
@@ -236,6 +254,13 @@ class BinderSpawnerMixin(_SpawnerBase):
         if self.binder_spec is not None:
             env |= self.environment_variables(self.binder_spec)
         return env
+
+    def content_limits(self) -> list[str]:
+        """Return the limits of git, as arguments of the script that brings the files."""
+        return [
+            f"--seconds={self.binder_content_seconds:g}",
+            f"--most-bytes={self.binder_content_most_bytes}",
+        ]
 
     def environment_variables(self, spec: EnvironmentSpec) -> dict[str, str]:
         """Return the variables that BinderHub sets too, and the script that brings the files.

@@ -84,7 +84,9 @@ class BinderProcessMixin(BinderSpawnerMixin):
 
     def _command(self, spec: EnvironmentSpec, folder: Path) -> list[str]:
         path = self.user_options.get(PATH_OPTION)
-        arguments = content_arguments(spec, [str(folder / "repo")], path=path)
+        arguments = content_arguments(
+            spec, [str(folder / "repo")], path=path, limits=self.content_limits()
+        )
         return wrap(
             self.cmd,
             bring=[str(folder / "bin" / "python"), "-I", "-c", RUN_CONTENT, *arguments],

@@ -27,6 +27,12 @@ class EnvironmentSpec:
     """``v2/gh/org/name/main``: the link that asks for it, below the service's address."""
     persistent_request: str = ""
     """The same at the resolved ref, whose content never changes."""
+    content_url: str = ""
+    """Where git fetches the files; empty where they are no git repository's."""
+    content_ref: str = ""
+    """The branch, tag or commit that they follow."""
+    content_elsewhere: bool = False
+    """Whether the files are another repository's than the image's own."""
     client_ip: str = ""
     """Who asked the service to launch it; empty where nobody did, and the hub was asked."""
 
@@ -47,5 +53,8 @@ class EnvironmentSpec:
             ref_url=answer.get("ref_url", ""),
             request=answer.get("request", ""),
             persistent_request=answer.get("persistent_request", ""),
+            content_url=answer.get("content_url", ""),
+            content_ref=answer.get("content_ref", ""),
+            content_elsewhere=answer.get("content_elsewhere", False),
             client_ip=answer.get("client_ip", ""),
         )

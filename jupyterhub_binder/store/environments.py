@@ -113,12 +113,14 @@ class EnvironmentQueries:
         kept = _kept(owner, search, deleted=deleted)
         return await self._database.run(_list, kept, order, offset, limit)
 
-    async def find_environment(self, owner: str, spec: Spec) -> Environment | None:
+    async def find_environment(
+        self, owner: str, spec: Spec, *, content_url: str = ""
+    ) -> Environment | None:
         """Return the owner's environment of a repository at a ref, with no options set.
 
-        Of several the one used last; None if there is none that is not deleted.
+        Its files are those of `content_url`, which is empty for the repository's own. Of several the one used last; None if there is none that is not deleted.
         """
-        return await self._database.run(_find, owner, spec)
+        return await self._database.run(_find, owner, spec, content_url)
 
     async def count_environments(self, owner: str) -> int:
         """Count an owner's environments, without deleted ones."""
@@ -160,13 +162,15 @@ class EnvironmentQueries:
         """Return the newest request for a build among an owner's environments."""
         return await self._database.run(_find_request, build_id, owner)
 
-    async def find_directory(self, owner: str, repository: str, candidates: Iterable[str]) -> str:
+    async def find_directory(
+        self, owner: str, repository: str, candidates: Iterable[str], *, content_url: str = ""
+    ) -> str:
         """Return the folder of the owner's home that takes a repository's files.
 
         It is the one that takes them already, else the first candidate that takes those of no
         other repository, deleted environments included.
         """
-        return await self._database.run(_find_directory, owner, repository, candidates)
+        return await self._database.run(_find_directory, owner, repository, content_url, candidates)
 
     async def purge_environments(self, *, deleted_before: datetime) -> tuple[str, ...]:
         """Remove environments deleted before a time; return the ids of builds they waited for."""
@@ -183,7 +187,9 @@ def _insert(
     if _count(connection, environment.owner) >= most:
         return None
     repository = repository_key(environment.spec)
-    directory = _find_directory(connection, environment.owner, repository, directories)
+    directory = _find_directory(
+        connection, environment.owner, repository, environment.content_url, directories
+    )
     environment = replace(environment, directory=directory)
     row = environment_row(environment)
     if wish is None:
@@ -277,11 +283,14 @@ def _list(
     return Page(tuple(_read(row) for row in rows.mappings()), total or 0, offset, limit)
 
 
-def _find(connection: sa.Connection, owner: str, spec: Spec) -> Environment | None:
+def _find(
+    connection: sa.Connection, owner: str, spec: Spec, content_url: str
+) -> Environment | None:
     query = _SELECT.where(
         environments.c.owner == owner,
         environments.c.repository_key == repository_key(spec),
         environments.c.ref == spec.ref,
+        environments.c.content_url == content_url,
         environments.c.deleted.is_(None),
     ).order_by(environments.c.touched.desc(), environments.c.id)
     found = (_read(row) for row in connection.execute(query).mappings())
@@ -364,14 +373,25 @@ _DIRECTORY = (
     .where(environments.c.owner == sa.bindparam("owner"))
     .limit(1)
 )
-_DIRECTORY_OF = _DIRECTORY.where(environments.c.repository_key == sa.bindparam("repository"))
+_DIRECTORY_OF = _DIRECTORY.where(
+    environments.c.repository_key == sa.bindparam("repository"), environments.c.content_url == ""
+)
+_DIRECTORY_OF_CONTENT = _DIRECTORY.where(environments.c.content_url == sa.bindparam("content_url"))
 _DIRECTORY_TAKEN = _DIRECTORY.where(environments.c.directory == sa.bindparam("directory"))
 
 
 def _find_directory(
-    connection: sa.Connection, owner: str, repository: str, candidates: Iterable[str]
+    connection: sa.Connection,
+    owner: str,
+    repository: str,
+    content_url: str,
+    candidates: Iterable[str],
 ) -> str:
-    known = connection.scalar(_DIRECTORY_OF, {"owner": owner, "repository": repository})
+    known = (
+        connection.scalar(_DIRECTORY_OF_CONTENT, {"owner": owner, "content_url": content_url})
+        if content_url
+        else connection.scalar(_DIRECTORY_OF, {"owner": owner, "repository": repository})
+    )
     if known is not None:
         return known
     return next(

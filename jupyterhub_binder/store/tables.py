@@ -151,6 +151,8 @@ environments = sa.Table(
     sa.Column("deleted", UTCTime),
     sa.Column("current_number", sa.Integer),
     sa.Column("latest_number", sa.Integer),
+    sa.Column("content_url", sa.Text, nullable=False, server_default=""),
+    sa.Column("content_ref", sa.Text, nullable=False, server_default=""),
     sa.Index("ix_environments_owner", "owner", "touched"),
     sa.Index("ix_environments_repository_key", "owner", "repository_key"),
     sa.Index("ix_environments_directory", "owner", "directory"),
@@ -334,7 +336,7 @@ def read_request(row: Row, request: str, build: str) -> BuildRequest | None:
 
 _SAME_IN_ENVIRONMENT = (
     "id", "owner", "name", "label", "repo_url", "path", "content", "directory", "options",
-    "created", "updated", "launched", "deleted",
+    "created", "updated", "launched", "deleted", "content_url", "content_ref",
 )  # fmt: skip
 
 

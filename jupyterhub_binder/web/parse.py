@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from tornado.httputil import HTTPServerRequest
 
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.inputs import MOST_PATH_CHARACTERS, clean_path
+from jupyterhub_binder.model import Link
 from jupyterhub_binder.web.errors import TooLarge, UnsupportedMediaType
 
 BODY_LIMIT = 65_536
@@ -145,6 +146,15 @@ class Fields:
         if value is not None and not isinstance(value, dict):
             raise _wrong(name, "must be an object")
         return value
+
+
+def with_content(link: Link, fields: Fields) -> Link:
+    """Return a link whose files come from where a body says, if it says."""
+    url = fields.text("content_url", most=2000)
+    ref = fields.text("content_ref", most=250) or ""
+    if url is None:
+        return replace(link, content_ref=ref) if ref and link.content_url else link
+    return replace(link, content_url=url, content_ref=ref)
 
 
 def query_integer(

@@ -64,6 +64,8 @@ class Renderer:
             "repo_url": e.repo_url,
             "path": e.path,
             "content": e.content,
+            "content_url": e.content_url,
+            "content_ref": e.content_ref,
             "directory": e.directory,
             "options": e.options,
             "state": e.state,
@@ -267,6 +269,9 @@ def render_launch_spec(spec: LaunchSpec, *, client_ip: str) -> JSON:
         "ref_url": spec.ref_url,
         "request": spec.request,
         "persistent_request": spec.persistent_request,
+        "content_url": spec.content_url,
+        "content_ref": spec.content_ref,
+        "content_elsewhere": spec.content_elsewhere,
         "client_ip": client_ip,
     }
 

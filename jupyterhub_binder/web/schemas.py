@@ -136,7 +136,11 @@ _LINK: dict[str, Schema] = {
 }
 _CHOICES: dict[str, Schema] = {
     "name": {**line(200), "minLength": 1},
-    "content": words(ContentMode),
+    "content": said(words(ContentMode), "Left out: sync for another repository's files, else copy"),
+    "content_url": said(
+        line(2000), "The git repository of the files, as pasted; empty: the environment's own"
+    ),
+    "content_ref": said(line(250), "Its branch, tag or commit; empty: its default branch"),
 }
 
 SCHEMAS: dict[str, Schema] = {
@@ -226,6 +230,10 @@ SCHEMAS: dict[str, Schema] = {
             **_PLACE,
             "path": said(TEXT, "What opens, relative to the repository's root"),
             "content": words(ContentMode),
+            "content_url": said(
+                TEXT, "Where git fetches the files; empty where they are the environment's own"
+            ),
+            "content_ref": said(TEXT, "The branch, tag or commit of content_url"),
             "directory": said(TEXT, "The folder of the home that takes the repository's files"),
             "options": ANY_OBJECT,
             "state": words(EnvironmentState),
@@ -299,6 +307,9 @@ SCHEMAS: dict[str, Schema] = {
             "ref_url": said(TEXT, "Where a person reads the repository as it was built"),
             "request": said(TEXT, "BinderHub's link to it, below the service's address"),
             "persistent_request": said(TEXT, "The same, at the resolved ref"),
+            "content_url": said(TEXT, "Where git fetches the files; empty: nowhere"),
+            "content_ref": said(TEXT, "The branch, tag or commit that the files follow"),
+            "content_elsewhere": said(BOOLEAN, "Whether the image has other files than these"),
             "client_ip": said(
                 TEXT, "Who asked the service for the launch under way; empty if nobody did"
             ),

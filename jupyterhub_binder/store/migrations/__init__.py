@@ -5,12 +5,16 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from jupyterhub_binder.errors import ConfigurationError
 
-HEAD = "0002"
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0003"
 """The newest revision in `versions/`; a test holds it to that."""
 
 
@@ -38,23 +42,37 @@ def current_revision(connection: sa.Connection) -> str | None:
     return revision
 
 
-def _run_alembic(connection: sa.Connection, revision: str | None) -> None:
-    from alembic import command
-    from alembic.config import Config
+def is_known(revision: str | None) -> bool:
+    """Say whether this version knows a revision; None is an empty database's."""
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    config.attributes["connection"] = connection
     try:
-        ScriptDirectory.from_config(config).get_revision(revision or "base")
-    except CommandError as error:
+        ScriptDirectory.from_config(_config()).get_revision(revision or "base")
+    except CommandError:
+        return False
+    return True
+
+
+def _run_alembic(connection: sa.Connection, revision: str | None) -> None:
+    from alembic import command
+
+    if not is_known(revision):
         raise ConfigurationError(
             f"The database was written by a newer jupyterhub-binder (revision {revision}). "
             "Install that version again, or restore the copy made before its upgrade."
-        ) from error
+        )
+    config = _config()
+    config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return config
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:

@@ -21,11 +21,13 @@ from jupyterhub_binder.web.parse import (
     query_choice,
     query_integer,
     query_text,
+    with_content,
 )
 from jupyterhub_binder.web.render import render_launch_spec
 
-_CREATE_KEYS = LINK_KEYS | {"name", "content", "options", "build"}
-_UPDATE_KEYS = frozenset({"name", "path", "content"})
+_CONTENT_KEYS = frozenset({"content", "content_url", "content_ref"})
+_CREATE_KEYS = LINK_KEYS | _CONTENT_KEYS | {"name", "options", "build"}
+_UPDATE_KEYS = _CONTENT_KEYS | {"name", "path"}
 
 
 class Environments(Handler):
@@ -50,9 +52,9 @@ class Environments(Handler):
         fields = json_object(self.request, _CREATE_KEYS)
         environment = await self.services.environments.create(
             self.me,
-            link=read_link(fields, self.services.providers),
+            link=with_content(read_link(fields, self.services.providers), fields),
             name=_name(fields),
-            content=fields.choice("content", ContentMode) or ContentMode.COPY,
+            content=fields.choice("content", ContentMode),
             options=fields.mapping("options"),
             build=fields.boolean("build", default=True),
         )
@@ -73,6 +75,8 @@ class OneEnvironment(Handler):
             "name": _name(fields),
             "path": fields.path("path"),
             "content": fields.choice("content", ContentMode),
+            "content_url": fields.text("content_url", most=2000),
+            "content_ref": fields.text("content_ref", most=250),
         }
         environment = await self.services.environments.update(self.me, environment_id, **changes)
         await self.answer_environment(environment)

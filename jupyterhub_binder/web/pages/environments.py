@@ -123,6 +123,8 @@ class EnvironmentAction(PageHandler):
             name=self.form.text("name", most=200, required=True) if "name" in self.form else None,
             path=self.form.path("path"),
             content=self.form.choice("content", ContentMode),
+            content_url=self.form.text("content_url", most=2000),
+            content_ref=self.form.text("content_ref", most=250),
         )
         return f"{self._page(environment_id)}?said=saved"
 

@@ -32,7 +32,9 @@ class LinkPage(NewPage):
             "link.html",
             page_title=f"Open {preview.suggested_name}",
             url=self._address(),
-            environment=await self.services.environments.find(self.me, preview.resolved.spec),
+            environment=await self.services.environments.find(
+                self.me, preview.resolved.spec, content_url=preview.content_url
+            ),
             **await preview_values(self, preview),
         )
 

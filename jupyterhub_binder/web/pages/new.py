@@ -10,7 +10,7 @@ from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.environments import page_of_newest_build
 from jupyterhub_binder.web.pages.launches import start_launch
 from jupyterhub_binder.web.pages.previews import preview_values
-from jupyterhub_binder.web.parse import query_text
+from jupyterhub_binder.web.parse import query_text, with_content
 
 _HINTS = {
     "ref_not_found": "Look at the repository's branches and tags; upper and lower case count.",
@@ -34,9 +34,9 @@ class NewPage(PageHandler):
         try:
             environment = await self.services.environments.create(
                 self.me,
-                link=self._link(url, ref),
+                link=with_content(self._link(url, ref), self.form),
                 name=self.form.text("name", most=200) or None,
-                content=self.form.choice("content", ContentMode) or ContentMode.COPY,
+                content=self.form.choice("content", ContentMode),
             )
         except BinderError as error:
             self.refuse(url, ref, error)
@@ -79,7 +79,6 @@ class NewPage(PageHandler):
             url=url,
             ref=ref,
             providers=providers,
-            content=ContentMode.COPY,
             **values,
         )
 

@@ -53,13 +53,25 @@ form.addEventListener("submit", (event) =>
 
 const settings = /** @type {HTMLFormElement} */ (byId("settings"));
 const path = /** @type {HTMLInputElement} */ (settings.elements.namedItem("path"));
-const content = /** @type {HTMLSelectElement} */ (settings.elements.namedItem("content"));
 settings.addEventListener("submit", (event) =>
   send(event, "Saved", async () => {
-    const wanted = { path: path.value, content: content.value };
+    const form = new FormData(settings);
+    const wanted = Object.fromEntries(
+      ["path", "content", "content_url", "content_ref"].map((name) => [name, form.get(name)]),
+    );
     path.value = (await call("PATCH", `environments/${id}`, wanted)).path;
+    await refreshSettings();
   }),
 );
+
+/** Show what the saved settings mean, and which folder takes the files. */
+async function refreshSettings() {
+  const page = await fetchPage(location.pathname);
+  for (const part of ["content-words", "content-label"]) {
+    const fresh = page.getElementById(part);
+    if (fresh) byId(part)?.replaceChildren(...fresh.childNodes);
+  }
+}
 
 /**
  * Send a form without leaving the page, and say how that went.
