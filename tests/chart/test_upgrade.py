@@ -64,13 +64,18 @@ class _Answer(BaseHTTPRequestHandler):
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     with Cluster() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
 
 
 def deploy(cluster: Cluster, values: dict[str, Any]) -> dict[str, Manifest]:
     """Render as an installation or upgrade does, keep the secrets there, and return them."""
+    return {one["metadata"]["name"]: one for one in install(cluster, values, "Secret")}
+
+
+def install(cluster: Cluster, values: dict[str, Any], *kinds: str) -> list[Manifest]:
+    """Return what Helm would give to the cluster, of some kinds."""
     with (
         helm_python.Config(
             kube_apiserver=f"http://127.0.0.1:{cluster.server_address[1]}", namespace="hub"
@@ -78,13 +83,16 @@ def deploy(cluster: Cluster, values: dict[str, Any]) -> dict[str, Manifest]:
         helm_python.Chart.load(CHART) as chart,
     ):
         texts = config.render(chart, values, name="binder", namespace="hub")
-    found = {}
+    cluster.secrets.update(
+        {one["metadata"]["name"]: one for one in documents(texts) if one["kind"] == "Secret"}
+    )
+    return [one for one in documents(texts) if one["kind"] in kinds]
+
+
+def documents(texts: dict[str, str]) -> Iterator[Manifest]:
     for path, text in texts.items():
-        for one in yaml.safe_load_all(text) if path.endswith(".yaml") else ():
-            if one and one["kind"] == "Secret":
-                found[one["metadata"]["name"]] = one
-    cluster.secrets.update(found)
-    return found
+        if path.endswith(".yaml"):
+            yield from filter(None, yaml.safe_load_all(text))
 
 
 def test_secrets_survive_an_upgrade(cluster: Cluster) -> None:
@@ -117,3 +125,9 @@ def test_switching_a_part_on_later_leaves_the_token_of_the_hub_alone(cluster: Cl
     after = deploy(cluster, VALUES)
     assert before["binder"]["data"]["api-token"] == after["binder"]["data"]["api-token"]
     assert "build-token-secret" in after["binder"]["data"]
+
+
+def test_an_upgrade_that_changes_nothing_starts_no_pod_anew(cluster: Cluster) -> None:
+    first, second = (install(cluster, VALUES, "Deployment", "DaemonSet") for _ in range(2))
+    assert len(first) == 4
+    assert first == second
