@@ -137,16 +137,20 @@ class Making:
         for name in ("empty", "tmp"):
             (self._workspace / name).mkdir(parents=True)
         (self._workspace / "repo2docker_config.py").write_text(
-            write_config(self._settings, workspace=self._workspace.name), encoding="utf-8"
+            write_config(self._settings, workspace=self._workspace.name, labels=self._labels()),
+            encoding="utf-8",
         )
+
+    def _labels(self) -> dict[str, str]:
+        labels = {
+            KEY_LABEL: self._build.key,
+            f"{LABEL}.repository": self._build.repo_url,
+            f"{LABEL}.ref": self._build.resolved_ref,
+        }
+        return {name: _NOT_IN_LABEL.sub("_", text) for name, text in labels.items()}
 
     def _command(self) -> list[str]:
         settings, build = self._settings, self._build
-        labels = {
-            KEY_LABEL: build.key,
-            f"{LABEL}.repository": build.repo_url,
-            f"{LABEL}.ref": build.resolved_ref,
-        }
         return [
             *(sys.executable, "-P", "-m", "repo2docker"),
             *("--config", str(self._workspace / "repo2docker_config.py")),
@@ -160,7 +164,6 @@ class Making:
             f"--user-name={settings.user_name}",
             f"--target-repo-dir={REPO_DIR}",
             f"--image-name={self._unfinished}",
-            *(f"--label={name}={_NOT_IN_LABEL.sub('_', text)}" for name, text in labels.items()),
             *([f"--appendix={settings.appendix}"] if settings.appendix else ()),
             str(self._checkout.absolute()),
         ]
@@ -236,9 +239,13 @@ def is_owned(workspace: str) -> bool:
 # --- Configuration, and what is left ------------------------------------------------------------
 
 
-def write_config(settings: Settings, *, workspace: str) -> str:
+def write_config(settings: Settings, *, workspace: str, labels: Mapping[str, str]) -> str:
     """Return repo2docker's configuration file: the admin's own first, then ours over it."""
-    lines = ["c = get_config()", f"c.BinderEngine.container_label = {_mark(workspace)!r}"]
+    lines = [
+        "c = get_config()",
+        f"c.BinderEngine.container_label = {_mark(workspace)!r}",
+        f"c.BinderEngine.labels = {dict(labels)!r}",
+    ]
     if settings.config_file:
         lines.append(f"load_subconfig({settings.config_file!r})")
     if settings.debian is not None:

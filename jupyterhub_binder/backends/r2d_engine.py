@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from repo2docker.engine import BuildError, ContainerEngine, Image
-from traitlets import Enum, List, Unicode
+from traitlets import Dict, Enum, List, Unicode
 
 from jupyterhub_binder.backends.engine import Builder
 from jupyterhub_binder.backends.r2d_files import has_files, write_context
@@ -44,6 +44,11 @@ class BinderEngine(ContainerEngine):
     extra_build_args = List(
         Unicode(), help="More arguments of the program's `build`. Default: none."
     ).tag(config=True)
+    labels = Dict(
+        Unicode(),
+        Unicode(),
+        help="Labels for each image: told to repo2docker, each would be a step of the build of its own.",
+    ).tag(config=True)
     container_label = Unicode(
         help="`name=value`: what containers that are made for a look are marked with. Default: none."
     ).tag(config=True)
@@ -69,7 +74,7 @@ class BinderEngine(ContainerEngine):
         options = [
             *_repeat("--build-arg", _pairs(buildargs)),
             *_repeat("--cache-from", cache_from or ()),
-            *_repeat("--label", _pairs(labels)),
+            *_repeat("--label", _pairs({**(labels or {}), **self.labels})),
             *(["--file", dockerfile] if dockerfile else ()),
             *(["--tag", tag] if tag else ()),
             *(["--platform", platform] if platform else ()),

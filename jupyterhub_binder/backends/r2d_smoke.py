@@ -21,11 +21,18 @@ from jupyterhub_binder.process import ProcessFailed
 
 CODE = "smoke_test_failed"
 _WORD = "binder-smoke"
+_SLOW = "rfc3987_syntax"
+"""An optional part of jsonschema that compiles a grammar whenever it is imported: most of the time
+that a server's program takes to say its version."""
 _SCRIPT = f"""
 echo "{_WORD} uid $(id -u)"
 echo "{_WORD} home $HOME"
-touch "$HOME/.{_WORD}" && rm "$HOME/.{_WORD}" && echo "{_WORD} writable yes"
-echo "{_WORD} version $(jupyterhub-singleuser --version)"
+without="$HOME/.{_WORD}"
+mkdir "$without" && echo 'raise ImportError' > "$without/{_SLOW}.py" && echo "{_WORD} writable yes"
+export PYTHONPATH="$without${{PYTHONPATH:+:$PYTHONPATH}}"
+version="$(jupyterhub-singleuser --version)"
+rm -rf "$without" 2>/dev/null
+echo "{_WORD} version $version"
 """
 _SAID = re.compile(rf"^{_WORD} (\w+) ?(.*)$")
 # Our own words, and what Docker's program adds below an error.

@@ -247,6 +247,7 @@ def test_config_is_python_whatever_it_holds():
             smoke_test=None,
         ),
         workspace=nasty,
+        labels={nasty: nasty},
     )
     assert "import os" not in [line.strip() for line in text.splitlines()]
     compile(text, "config", "exec")
