@@ -130,6 +130,11 @@ class BinderClient:
         """Delete an environment."""
         await self._call("DELETE", f"/environments/{quote(environment_id, safe='')}")
 
+    async def restore(self, environment_id: str) -> Json:
+        """Undo the deletion of an environment."""
+        path = f"/environments/{quote(environment_id, safe='')}/restore"
+        return await self._call("POST", path, json={})
+
     # --- Builds ------------------------------------------------------------------------------
 
     async def rebuild(
@@ -175,6 +180,30 @@ class BinderClient:
         """Return my running servers."""
         return (await self._call("GET", "/servers"))["items"]
 
+    # --- For admins --------------------------------------------------------------------------
+
+    async def admin(self, method: str, path: str, *, body: Any = None, **params: Any) -> Json:
+        """Ask a route below ``/admin``; empty parameters are left out."""
+        sent = {name: str(value) for name, value in params.items() if value not in (None, "")}
+        return await self._call(method, f"/admin/{path}", params=sent, json=body)
+
+    async def admin_all(self, path: str, **params: Any) -> list[Json]:
+        """Return all items of a list for admins, however many pages it has."""
+        items: list[Json] = []
+        while True:
+            page = await self.admin("GET", path, offset=len(items), limit=200, **params)
+            items += page["items"]
+            if not page["items"] or len(items) >= page["total"]:
+                return items
+
+    async def admin_text(self, path: str, **params: Any) -> str:
+        """Return a file for admins."""
+        sent = {name: str(value) for name, value in params.items() if value not in (None, "")}
+        response, text = await self._request("GET", f"/admin/{path}", params=sent)
+        if response.status != 200:
+            self._read(response, text)
+        return text
+
     # --- Requests ----------------------------------------------------------------------------
 
     @property
@@ -184,6 +213,11 @@ class BinderClient:
         return self._session
 
     async def _call(self, method: str, path: str, **kw: Any) -> Json:
+        return self._read(*await self._request(method, path, **kw))
+
+    async def _request(
+        self, method: str, path: str, **kw: Any
+    ) -> tuple[aiohttp.ClientResponse, str]:
         try:
             async with self._open.request(
                 method, self._api + path, timeout=self._timeout, allow_redirects=False, **kw
@@ -191,7 +225,7 @@ class BinderClient:
                 text = await response.text(errors="replace")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreachable(error) from error
-        return self._read(response, text)
+        return response, text
 
     def _unreachable(self, error: BaseException) -> Unreachable:
         failed = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error

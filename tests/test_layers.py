@@ -55,7 +55,19 @@ LAYERS = {
         "usage",
     },
     3: {"web"},
-    4: {"app", "cli", "admincli", "demo", "client", "doctor", "terminal", "follow", "logs", "__main__"},
+    4: {
+        "app",
+        "cli",
+        "admincli",
+        "session",
+        "demo",
+        "client",
+        "doctor",
+        "terminal",
+        "follow",
+        "logs",
+        "__main__",
+    },
 }
 HUB_SIDE = {"spawner", "hubconfig"}
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}
