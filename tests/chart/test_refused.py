@@ -68,8 +68,12 @@ REFUSED_TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
         "registry.internal.enabled",
     ),
     "metrics without a token": ({"metrics": {"serviceMonitor": {"enabled": True}}}, "tokenSecret"),
+    "a cleaner without builders": ({"imageCleaner": {"enabled": True}}, "no builders to clean"),
     "a cleaner that cleans nothing": (
-        {"imageCleaner": {"enabled": True, "prune": {"enabled": False}}},
+        {
+            "binderhub": {"builder": {"type": "host"}},
+            "imageCleaner": {"enabled": True, "prune": {"enabled": False}},
+        },
         "imageCleaner.prune",
     ),
 }

@@ -16,6 +16,7 @@
 {{- end -}}
 {{- include "binder.checkRegistry" . -}}
 {{- include "binder.checkMetrics" . -}}
+{{- include "binder.checkCleaner" . -}}
 {{- end }}
 
 {{- define "binder.checkRegistry" -}}
@@ -45,6 +46,13 @@
 {{- $open := eq (dig "JupyterHubBinder" "authenticate_metrics" true .Values.config) false -}}
 {{- if and .Values.metrics.serviceMonitor.enabled (not $open) (not .Values.metrics.serviceMonitor.tokenSecret.name) -}}
 {{- fail "metrics.serviceMonitor needs tokenSecret.name: a secret with a token of the hub that has the scopes read:metrics and access:services!service=binder." -}}
+{{- end -}}
+{{- end }}
+
+{{- define "binder.checkCleaner" -}}
+{{- $builder := .Values.binderhub.builder -}}
+{{- if and .Values.imageCleaner.enabled (not .Values.binderhub.enabled) (not $builder.socketPath) (ne $builder.type "host") -}}
+{{- fail "imageCleaner.enabled: there are no builders to clean. Set binderhub.enabled: true, or for an engine of somebody else binderhub.builder.socketPath." -}}
 {{- end -}}
 {{- if and .Values.imageCleaner.enabled (not .Values.imageCleaner.prune.enabled) (not .Values.imageCleaner.threshold.enabled) -}}
 {{- fail "imageCleaner.enabled: switch on imageCleaner.prune, imageCleaner.threshold, or both." -}}
