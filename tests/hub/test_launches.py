@@ -349,6 +349,37 @@ async def test_content_left_alone_brings_nothing(stack: Stack, ada: Person, home
     assert not (homes / ada.name / environment.directory).exists()
 
 
+async def stop(ada: Person) -> None:
+    await ada.user.stop()
+
+
+async def test_content_is_kept_in_step_at_each_start(
+    stack: Stack, ada: Person, homes: Path, tmp_path: Path
+) -> None:
+    course = GitServer(tmp_path / "git").make_repo("org/course", {"a.txt": "one\n", "b.txt": "b"})
+    os.symlink(course.git_dir, stack.repo.git_dir.parent / f"{ada.name}.git")
+    url = stack.repo.url.replace("/repo.git", f"/{ada.name}.git")
+    environment = await stack.built(ada)
+    user = User(ada.name)
+    environment = await stack.app.environments.update(
+        user, environment.id, content=ContentMode.SYNC, content_url=url
+    )
+    assert (environment.content_url, environment.content_ref) == (url, "HEAD")
+    assert environment.directory == ada.name
+    assert (await stack.ended(ada, await stack.launch(ada, environment))).state is LaunchState.READY
+    folder = homes / ada.name / environment.directory
+    assert (folder / "a.txt").read_text() == "one\n"
+    (folder / "a.txt").write_text("mine\n")
+    (folder / "b.txt").unlink()
+    course.commit({"a.txt": "theirs\n", "c.txt": "new"})
+    await stop(ada)
+    assert (await stack.ended(ada, await stack.launch(ada, environment))).state is LaunchState.READY
+    assert (folder / "a.txt").read_text() == "mine\n"
+    assert (folder / "b.txt").read_text() == "b"
+    assert (folder / "c.txt").read_text() == "new"
+    assert [p.read_text() for p in folder.glob("a_upstream_*.txt")] == ["theirs\n"]
+
+
 async def test_the_whole_job_through_the_rest_api(stack: Stack, ada: Person, homes: Path) -> None:
     headers = {"Authorization": f"Bearer {ada.token}"}
     base = f"http://127.0.0.1:{stack.app.port}/services/binder/api/v1"
