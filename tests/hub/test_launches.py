@@ -357,7 +357,7 @@ async def test_content_is_kept_in_step_at_each_start(
     stack: Stack, ada: Person, homes: Path, tmp_path: Path
 ) -> None:
     course = GitServer(tmp_path / "git").make_repo("org/course", {"a.txt": "one\n", "b.txt": "b"})
-    os.symlink(course.git_dir, stack.repo.git_dir.parent / f"{ada.name}.git")
+    (stack.repo.git_dir.parent / f"{ada.name}.git").symlink_to(course.git_dir)
     url = stack.repo.url.replace("/repo.git", f"/{ada.name}.git")
     environment = await stack.built(ada)
     user = User(ada.name)
