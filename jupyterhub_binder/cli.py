@@ -18,6 +18,7 @@ from rich.text import Text
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.admincli import admin
 from jupyterhub_binder.client import BinderClient, Json
+from jupyterhub_binder.dbcli import db
 from jupyterhub_binder.follow import (
     CANCELLED,
     FAILED,
@@ -160,6 +161,7 @@ def doctor(
     raise SystemExit(FAILED if any(f.level == "problem" for f in findings) else 0)
 
 
+main.add_command(db)
 
 
 # --- At a hub ---------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ LAYERS = {
         "demo",
         "client",
         "doctor",
+        "dbcli",
         "terminal",
         "follow",
         "logs",

@@ -231,6 +231,9 @@ def commands() -> str:
             command, info_name=name, parent=click.Context(main, info_name=main_name())
         )
         parts += [f"## {name}", f"```text\n{command.get_help(context)}\n```"]
+        for below, part in getattr(command, "commands", {}).items():
+            inner = click.Context(part, info_name=below, parent=context)
+            parts += [f"### {name} {below}", f"```text\n{part.get_help(inner)}\n```"]
     whole = main.get_help(click.Context(main, info_name=main_name()))
     status = whole[whole.index("Exit status:") :]
     return (

@@ -38,7 +38,7 @@ class Database:
     """An open database. `run` is the one way in."""
 
     def __init__(self, url: str) -> None:
-        self._url = _parse_url(url)
+        self._url = parse_url(url)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._engine: sa.Engine | None = None
         self._connection: sa.Connection | None = None
@@ -156,13 +156,13 @@ class Database:
     def _open(self) -> None:
         sqlite = self._url.get_backend_name() == "sqlite"
         if sqlite:
-            self._lock = _lock_file(self._url)
+            self._lock = lock_file(self._url)
         self._engine = _make_engine(self._url)
         try:
             self._connection = self._engine.connect()
             if not sqlite and not postgres.take_lock(self._connection):
-                raise _in_use()
-            migrations.upgrade(self._connection, _file_of(self._url))
+                raise in_use()
+            migrations.upgrade(self._connection, file_of(self._url))
         except exc.OperationalError as error:
             raise ConfigurationError(
                 f"JupyterHubBinder.database_url: {self._url.render_as_string()} cannot be "
@@ -181,7 +181,8 @@ class Database:
             self._lock = None
 
 
-def _parse_url(url: str) -> sa.URL:
+def parse_url(url: str) -> sa.URL:
+    """Return a database's URL with its driver. Raises ConfigurationError."""
     try:
         parsed = sa.make_url(url)
     except exc.ArgumentError:
@@ -221,7 +222,7 @@ def _make_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _file_of(url: sa.URL) -> Path | None:
+def file_of(url: sa.URL) -> Path | None:
     """Return the file of an SQLite database; None for one in memory or on a server."""
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
@@ -231,17 +232,19 @@ def _file_of(url: sa.URL) -> Path | None:
 class _FileLock:
     """A lock that ends with the process, however it ends."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[str] | None) -> None:
         self._file = file
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
-def _lock_file(url: sa.URL) -> _FileLock | None:
-    path = _file_of(url)
+def lock_file(url: sa.URL) -> _FileLock:
+    """Become the owner of an SQLite file until the lock is closed. Raises ConfigurationError."""
+    path = file_of(url)
     if path is None:
-        return None
+        return _FileLock(None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(path.name + ".lock").open("w")
@@ -255,11 +258,12 @@ def _lock_file(url: sa.URL) -> _FileLock | None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        raise _in_use() from error
+        raise in_use() from error
     return _FileLock(file)
 
 
-def _in_use() -> ConfigurationError:
+def in_use() -> ConfigurationError:
+    """Return what is said to whoever would be a second owner."""
     return ConfigurationError(
         "Another jupyterhub-binder service is using this database. One service owns a "
         "database: stop the other one, or give this one its own JupyterHubBinder.database_url."
