@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
 import sqlalchemy as sa
 
 from jupyterhub_binder.model import Launch, LaunchState
@@ -9,6 +12,14 @@ from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.tables import launch_row, launches, read_launch
 
 _UNFINISHED = launches.c.state.in_((LaunchState.PENDING, LaunchState.STARTING))
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """How many launches there were in one week."""
+
+    monday: date
+    launches: int
 
 
 class LaunchQueries:
@@ -46,6 +57,32 @@ class LaunchQueries:
         if unfinished:
             query = query.where(_UNFINISHED)
         return await self._database.run(_read, query)
+
+    async def count_launches_by_week(self, *, since: datetime, until: datetime) -> tuple[Week, ...]:
+        """Count launches by week, Monday to Sunday in UTC, from a time until before another.
+
+        Weeks without a launch are there, too; the first and the last may be cut.
+        """
+        return await self._database.run(_by_week, since, until)
+
+
+def _by_week(connection: sa.Connection, since: datetime, until: datetime) -> tuple[Week, ...]:
+    # Ranges of the index on `created`, one a week: nothing is read but the index, or sorted.
+    weeks: list[Week] = []
+    begin = since
+    while begin < until:
+        monday = begin.date() - timedelta(days=begin.weekday())
+        end = min(until, datetime.combine(monday + _WEEK, time(), UTC))
+        values = {"begin": begin, "end": end}
+        weeks.append(Week(monday, connection.scalar(_CREATED_BETWEEN, values) or 0))
+        begin = end
+    return tuple(weeks)
+
+
+_WEEK = timedelta(days=7)
+_CREATED_BETWEEN = sa.select(sa.func.count()).where(
+    launches.c.created >= sa.bindparam("begin"), launches.c.created < sa.bindparam("end")
+)
 
 
 def _insert(connection: sa.Connection, launch: Launch) -> None:
