@@ -153,7 +153,7 @@ def backends(session: Session) -> None:
 @admin.command()
 @click.argument("search", default="")
 @click.option("--days", type=click.Choice(["7", "30", "90"]), default="30", show_default=True)
-@click.option("--sort", type=click.Choice(list(UseOrder)), default="builds", show_default=True)
+@click.option("--sort", type=click.Choice([each.value for each in UseOrder]), default="builds", show_default=True)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
 @hub_command
 def use(session: Session, search: str, days: str, sort: str, as_csv: bool) -> None:
@@ -404,7 +404,7 @@ def resume(session: Session) -> None:
 
 @admin.command()
 @click.option("--person", metavar="NAME", help="Only what this person did.")
-@click.option("--action", type=click.Choice(list(Action)), help="Only this.")
+@click.option("--action", type=click.Choice([each.value for each in Action]), help="Only this.")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True)
 @click.option("--lines", is_flag=True, help="All of it, the oldest first, as JSON lines.")
 @hub_command
