@@ -228,7 +228,7 @@ class Everything:
         items = [r for r in newest if r] + older
         return Page(tuple(items), len(items), 0, 50)
 
-    async def find(self, user: Any, spec: Spec) -> Environment | None:
+    async def find(self, user: Any, spec: Spec, *, content_url: str = "") -> Environment | None:
         return next((e for e in self.all.values() if e.spec == spec), None)
 
     async def limits(self, user: Any) -> dict[str, Any]:
@@ -283,6 +283,8 @@ class Everything:
             earlier_builds=3,
             suggested_name="climate-101",
             directory="climate-101",
+            content_url="",
+            content_ref="",
         )
 
     async def request_of(self, user: Any, build_id: str) -> tuple[Any, Any, Any]:
@@ -414,6 +416,7 @@ class Providers:
                 prefix="gh",
                 display_name="GitHub",
                 placeholder="owner/name",
+                takes_ref=True,
                 format_spec=lambda spec: f"{spec.repo}/{spec.ref}",
             ),
             SimpleNamespace(
