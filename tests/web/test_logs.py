@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -16,7 +17,10 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.databases import Databases
+from jupyterhub_binder.logs import PersonFormatter
+from jupyterhub_binder.registry import Registry
+from jupyterhub_binder.store import Store
+from tests.databases import Databases, PostgresServer
 from tests.git_server import GitRepo
 from tests.web.fake_hub import FakeHub
 
@@ -264,3 +268,47 @@ async def test_an_error_page_says_the_request(hub: FakeHub, service_url: str) ->
         async with session.get(service_url + "environments/none", headers=headers) as answer:
             assert answer.status == 404
             assert "shown-to-a-person" in await answer.text()
+
+
+@pytest.mark.postgres
+async def test_a_service_whose_database_another_took_over_ends(
+    hub: FakeHub, tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    url = postgres_server.new_url()
+    config = config_for(hub, tmp_path, NosyProxy(), "fake")
+    config += f"c.JupyterHubBinder.database_url = {url!r}\n"
+    async with running_service(tmp_path, config) as service:
+        postgres_server.end_sessions(url)
+        other = await Store.open(url)
+        try:
+            async with aiohttp.ClientSession() as session, session.get(service.url + "health"):
+                pass  # whoever asks first finds out
+            async with asyncio.timeout(30):
+                assert await service.process.wait() == 1
+        finally:
+            await other.close()
+        log = service.log.read_text()
+    assert "another jupyterhub-binder service owns the database now" in log
+    assert postgres_server.password not in log
+
+
+async def test_a_registrys_password_is_not_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    password = "reg-s3cret-0012"
+    encoded = base64.b64encode(f"me:{password}".encode()).decode()
+    proxy = NosyProxy()
+    async with proxy.running():
+        host = f"127.0.0.1:{proxy.port}"
+        auths = {"auths": {host: {"auth": encoded}}}
+        (tmp_path / "config.json").write_text(json.dumps(auths))
+        registry = Registry(url=f"http://{host}", docker_config=str(tmp_path))
+        with caplog.at_level(logging.DEBUG):
+            await registry.start()
+            try:
+                said = await registry.health()
+            finally:
+                await registry.stop()
+    text = "\n".join(PersonFormatter().format(record) for record in caplog.records) + str(said)
+    assert password not in text
+    assert encoded not in text
