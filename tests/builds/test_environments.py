@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from jupyterhub_binder.clock import utc_now
-from jupyterhub_binder.errors import Conflict, LimitReached, NotAllowed, NotFound
+from jupyterhub_binder.errors import BinderError, Conflict, LimitReached, NotAllowed, NotFound
 from jupyterhub_binder.model import BuildState, ContentMode, Environment, Link, Spec, User
 from tests.builds.conftest import ADMIN, ALICE, BOB, until
 
@@ -150,6 +150,42 @@ async def test_changes_are_kept(service):
     )
     assert (changed.name, changed.path, changed.content) == ("New name", "a/b.ipynb", "leave")
     assert (await service.environments.get(ALICE, environment.id)) == changed
+
+
+async def test_files_of_another_repository_are_kept_in_step_in_a_folder_of_their_own(service):
+    link = Link(Spec("gh", "org/env", "main"), content_url="https://github.com/org/course")
+    environment = await service.environments.create(ALICE, link=link, build=False)
+    assert environment.content is ContentMode.SYNC
+    assert environment.content_url == "https://github.com/org/course"
+    assert environment.content_ref == "HEAD"
+    assert environment.directory == "course"
+    spec = await service.environments.launch_spec(ALICE, environment.id)
+    assert (spec.content_url, spec.content_elsewhere) == (environment.content_url, True)
+    plain = await service.create(repo="org/env", build=False)
+    assert (plain.content, plain.directory) == (ContentMode.COPY, "env")
+    other = Link(Spec("gh", "org/other", "main"), content_url="https://github.com/org/course")
+    same = await service.environments.create(ALICE, link=other, build=False)
+    assert same.directory == "course"
+    # Each is found by where its files come from.
+    assert (await service.environments.find(ALICE, link.spec)).id == plain.id
+    found = await service.environments.find(ALICE, link.spec, content_url=environment.content_url)
+    assert found.id == environment.id
+
+
+async def test_where_files_come_from_can_be_changed_and_changed_back(service):
+    environment = await service.create(repo="org/env", build=False)
+    update = service.environments.update
+    changed = await update(
+        ALICE, environment.id, content_url="https://github.com/org/course/tree/2026"
+    )
+    assert (changed.content_url, changed.content_ref) == ("https://github.com/org/course", "2026")
+    assert changed.directory == "course"
+    changed = await update(ALICE, environment.id, content_ref="2027")
+    assert (changed.content_ref, changed.directory) == ("2027", "course")
+    back = await update(ALICE, environment.id, content_url="")
+    assert (back.content_url, back.content_ref, back.directory) == ("", "", "env")
+    with pytest.raises(BinderError):
+        await update(ALICE, environment.id, content_url="no repository at all")
 
 
 async def test_a_build_without_an_image_cannot_be_chosen(service):
