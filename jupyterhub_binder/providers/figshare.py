@@ -75,6 +75,7 @@ class FigshareProvider(DOIProvider):
 
     async def fetch_resolved(self, spec: Spec) -> Resolved:
         """Ask for the article's version, its newest where the DOI names none."""
+        home = self.check_url(f"https://{self._home}")
         article, version = await self._identify(spec.repo)
         if not version:
             versions = await self._ask(spec.repo, "articles", article, "versions")
@@ -86,7 +87,7 @@ class FigshareProvider(DOIProvider):
         return self.resolved(
             spec,
             f"{article}.v{version}",
-            page=str(self.check_url(f"https://{self._home}/articles/{article}")),
+            page=str(home / "articles" / article),
             title=text_at(about, "title"),
             label=f"doi.org/{spec.repo}",
             repo_url=f"https://doi.org/{quote(spec.repo)}",

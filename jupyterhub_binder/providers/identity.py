@@ -11,7 +11,7 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
+from functools import lru_cache
 from urllib.parse import unquote
 
 _DOI = re.compile(
@@ -69,15 +69,32 @@ def matches(identities: Iterable[str], patterns: Iterable[str]) -> bool:
     ``github.com/org`` is every repository of ``org``.
     """
     names = [canonical(identity) for identity in identities]
-    return any(_means(name, pattern) for pattern in map(_pattern, patterns) for name in names)
+    return any(
+        compiled(pattern).fullmatch(name)
+        for pattern in map(canonical_pattern, patterns)
+        for name in names
+    )
 
 
-def _pattern(text: str) -> str:
+def canonical_pattern(text: str) -> str:
+    """Return the one spelling of a pattern."""
     # A "?" of a pattern is a wildcard, no query: it is kept from being cut off.
     return canonical(text.replace("?", "\ue000")).replace("\ue000", "?")
 
 
-def _means(name: str, pattern: str) -> bool:
+@lru_cache(maxsize=10_000)
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return what a pattern in its one spelling means, for canonical names.
+
+    A star in a host stands for no slash: ``*.example.org`` is no folder of another host.
+    """
     if not pattern:
-        return False
-    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern.rstrip('/')}/*")
+        return re.compile("(?!)")
+    host, slash, path = pattern.partition("/")
+    wanted = _glob(host, "[^/]*") + (f"/{_glob(path.rstrip('/'), '.*')}" if slash else "")
+    return re.compile(f"{wanted}(?:/.*)?", re.DOTALL)
+
+
+def _glob(text: str, star: str) -> str:
+    text = re.sub(r"\*+", "*", text)
+    return "".join({"*": star, "?": "[^/]"}.get(each, re.escape(each)) for each in text)

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from traitlets.config import Config
 
 from jupyterhub_binder.errors import (
     BinderError,
@@ -21,7 +22,7 @@ from jupyterhub_binder.errors import (
     UpstreamUnavailable,
 )
 from jupyterhub_binder.git import Git
-from jupyterhub_binder.model import Link, RefKind, Spec
+from jupyterhub_binder.model import Link, RefKind, Spec, describe_ref
 from jupyterhub_binder.providers import Providers
 from tests.git_server import GitRepo, GitServer
 
@@ -444,3 +445,74 @@ def test_ref_typed_beside_a_link_is_the_one_that_counts(providers: Providers, ur
 def test_ref_typed_beside_a_link_is_checked_as_any_other(providers: Providers):
     with pytest.raises(NotUnderstood):
         providers.at_ref(providers.understand("org/name"), "--upload-pack=x")
+
+
+# --- Pull requests --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ref", ["pull/7", "pull/7/head", "refs/pull/7/head"])
+async def test_a_pull_request_is_asked_for_by_its_number(
+    providers: Providers, repo: GitRepo, ref: str
+) -> None:
+    spec = providers.parse_spec("git", f"{quote(repo.url, safe='')}/{ref}")
+    assert spec.ref == "refs/pull/7/head"
+    resolved = await providers.resolve(spec)
+    assert resolved.resolved_ref == repo.commits[1]
+    assert describe_ref(spec.ref) == "pull request #7"
+
+
+async def test_a_pull_request_that_is_none_is_named_in_words(
+    providers: Providers, repo: GitRepo
+) -> None:
+    with pytest.raises(UnresolvableRef, match="has no pull request #8"):
+        await providers.resolve(spec_of(repo, "refs/pull/8/head"))
+    with pytest.raises(UnresolvableRef, match="has no merge request !8"):
+        await providers.resolve(spec_of(repo, "refs/merge-requests/8/head"))
+
+
+# --- What the configuration rules out -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prefix", "spec"),
+    [
+        ("gh", "Spam/Name/main"),
+        ("gh", "spam/n%61me/main"),
+        ("git", "https%3A%2F%2Fgithub.com%2Fspam%2Fname.git/main"),
+        ("git", "https%3A%2F%2Fwww.GitHub.com%2Fgood%2F..%2Fspam%2Fn%2561me/main"),
+    ],
+)
+def test_a_ban_holds_however_a_repository_is_spelled(prefix: str, spec: str) -> None:
+    config = Config({"GitHubProvider": {"banned": ["github.com/spam/*"]}})
+    providers = Providers(git=Git(), config=config)
+    with pytest.raises(NotAllowed):
+        providers.check(providers.parse_spec(prefix, spec))
+    providers.check(providers.parse_spec("gh", "good/name/main"))
+
+
+def test_an_allow_list_of_a_host_holds_for_whoever_brings_its_repositories() -> None:
+    config = Config({"GitHubProvider": {"allowed": ["github.com/our-org"]}})
+    providers = Providers(git=Git(), config=config)
+    providers.check(providers.parse_spec("gh", "Our-Org/name/main"))
+    providers.check(providers.parse_spec("gl", "any%2Fname/main"))
+    for prefix, spec in (("gh", "other/name"), ("git", "https%3A%2F%2Fgithub.com%2Fother%2Fname")):
+        with pytest.raises(NotAllowed, match="none of them"):
+            providers.check(providers.parse_spec(prefix, spec))
+
+
+def test_a_gist_is_banned_with_its_owner_and_without() -> None:
+    config = Config({"GistProvider": {"banned": ["gist.github.com/abc123"]}})
+    providers = Providers(git=Git(), config=config)
+    for prefix, spec in (("gist", "ada/abc123"), ("git", "https%3A%2F%2Fgist.github.com%2Fabc123")):
+        with pytest.raises(NotAllowed):
+            providers.check(providers.parse_spec(prefix, spec))
+
+
+def test_a_providers_token_is_gits_for_that_host_alone() -> None:
+    config = Config({"GitHubProvider": {"tokens": {"github.com": "s3cret"}}})
+    providers = Providers(git=Git(), config=config)
+    assert providers["gh"]
+    held = providers.git.environment("https://github.com/org/name").values()
+    assert any("Authorization: Basic eC1hY2Nlc3MtdG9rZW46czNjcmV0" in text for text in held)
+    held = providers.git.environment("https://gitlab.com/org/name").values()
+    assert not any("Authorization" in text for text in held)

@@ -52,6 +52,7 @@ def service_config(hub: FakeHub, state_dir: Path) -> Config:
     config.Git.protocols = ["https", "http"]
     config.Git.private_hosts = ["127.0.0.1"]
     config.Git.allowed_hosts = ["127.0.0.1"]  # no test asks the world
+    config.DOIProvider.resolver_url = "http://127.0.0.1:1"
     config.Builds.max_active_per_user = 200
     config.Builds.max_running = 50
     config.Builds.max_running_per_user = 50
