@@ -94,7 +94,7 @@ async def hub(
     os.chdir(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        app = await start_hub(_config(folder, built, service))
+        app = await start_hub(docker_config(folder, built, service.url, "t" * 32))
         service.hub_api = app.hub.api_url.rstrip("/")
         yield app
         await stop_hub(app)
@@ -104,7 +104,8 @@ async def hub(
     os.chdir(before)
 
 
-def _config(folder: Path, image: str, service: FakeService) -> Config:
+def docker_config(folder: Path, image: str, service_url: str, token: str) -> Config:
+    """Return a hub's configuration whose servers are containers behind a real proxy."""
     c = Config()
     c.JupyterHub.bind_url = f"http://127.0.0.1:{random_port()}/"
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 120, "slow_stop_timeout": 60}
@@ -125,7 +126,7 @@ def _config(folder: Path, image: str, service: FakeService) -> Config:
     c.DockerSpawner.volumes = {f"{NAMES}-{{username}}": "/home/jovyan"}
     c.Spawner.http_timeout = 120
     c.Spawner.start_timeout = 120
-    configure(c, url=service.url, api_token="t" * 32)
+    configure(c, url=service_url, api_token=token)
     return c
 
 
