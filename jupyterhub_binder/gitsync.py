@@ -168,11 +168,12 @@ def environment(env, url):
     }
     kept.pop("SSH_ASKPASS", None)
     name, mail = IDENTITY
+    scheme = url.partition("://")[0]
     return dict(
         kept,
         LC_ALL="C",
         GIT_TERMINAL_PROMPT="0",
-        GIT_ALLOW_PROTOCOL=url.partition("://")[0] or "none",
+        GIT_ALLOW_PROTOCOL=scheme if scheme in ("https", "http", "file") else "none",
         GIT_AUTHOR_NAME=name,
         GIT_AUTHOR_EMAIL=mail,
         GIT_COMMITTER_NAME=name,
