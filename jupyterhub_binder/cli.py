@@ -171,6 +171,15 @@ main.add_command(db)
 @click.argument("link")
 @click.option("--name", help="What to call the environment.  [default: the repository's name]")
 @click.option("--path", help="What opens at a start, such as notebooks/index.ipynb.")
+@click.option(
+    "--content-url", help="Open the files of another git repository: what you would paste."
+)
+@click.option("--content-ref", help="The branch, tag or commit of --content-url.")
+@click.option(
+    "--content",
+    type=click.Choice(["copy", "sync", "leave"]),
+    help="Files in your home: copied once, kept in step, or left out.",
+)
 @click.option("--again", is_flag=True, help="LINK is an environment of yours: build it again.")
 @click.option("--ref", help="With --again: the branch, tag or commit to build from now on.")
 @click.option("--force", is_flag=True, help="With --again: even if the image is there already.")
@@ -275,6 +284,7 @@ async def _build(
     force: bool,
     name: str | None,
     path: str | None,
+    **content: str | None,
 ) -> None:
     if again:
         environment_id = (await find_environment(client, link))["id"]
@@ -282,7 +292,7 @@ async def _build(
     elif ref or force:
         raise Failure("--ref and --force go with --again.", USAGE, code="usage")
     else:
-        fields = {"url": link, "name": name, "path": path}
+        fields = {"url": link, "name": name, "path": path, **content}
         environment = await client.create({k: v for k, v in fields.items() if v is not None})
     session.say(f"{environment['name']}: {client.page_url(_page(environment))}")
     if wait and (latest := environment.get("latest")):
