@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from jupyterhub_binder.errors import BuildFailed
@@ -24,6 +25,9 @@ def wire_spec(spec: Spec, resolved_ref: str) -> str:
         case "zenodo" if resolved_ref.isdecimal() and "zenodo." in spec.repo:
             # The DOI of all versions means the newest: name the version.
             return f"zenodo/{quote(spec.repo.partition('zenodo.')[0])}zenodo.{resolved_ref}"
+        case "figshare" if re.fullmatch(r"\d+\.v\d+", resolved_ref) and "figshare." in spec.repo:
+            # Without a version repo2docker takes the first, not the newest.
+            return f"figshare/{quote(spec.repo.partition('figshare.')[0])}figshare.{resolved_ref}"
         case "zenodo" | "figshare" | "dataverse" | "hydroshare":
             return f"{spec.provider}/{quote(spec.repo)}"
         case "ckan":

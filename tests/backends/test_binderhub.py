@@ -211,7 +211,11 @@ async def test_build_token_is_one_that_binderhub_takes(server, tmp_path):
         (Spec("git", "https://h/x y%20.git"), SHA, f"git/https%3A%2F%2Fh%2Fx%20y%2520.git/{SHA}"),
         (Spec("git", "https://h/b%61n?x=1#y"), SHA, f"git/https%3A%2F%2Fh%2Fb%2561n%3Fx%3D1%23y/{SHA}"),
         (Spec("zenodo", "10.5281/zenodo.12"), "34", "zenodo/10.5281/zenodo.34"),
-        (Spec("figshare", "10.6084/m9.figshare.1.v1"), "1", "figshare/10.6084/m9.figshare.1.v1"),
+        (Spec("figshare", "10.6084/m9.figshare.7"), "7.v2", "figshare/10.6084/m9.figshare.7.v2"),
+        (Spec("figshare", "10.1184/R1/7.v1"), "7.v1", "figshare/10.1184/R1/7.v1"),
+        (Spec("hydroshare", "8f7c"), "8f7c.v17", "hydroshare/8f7c"),
+        (Spec("dataverse", "10.7910/DVN/X"), "77.v2.1", "dataverse/10.7910/DVN/X"),
+        (Spec("ckan", "https://h/dataset/x?activity_id=1"), "x.v1", "ckan/https%3A%2F%2Fh%2Fdataset%2Fx%3Factivity_id%3D1"),
     ],
 )  # fmt: skip
 def test_specs_are_escaped_as_binderhub_reads_them(spec, ref, path):
