@@ -381,6 +381,7 @@ class JupyterHubBinder(Application):
         self.command = Command(parent=self, store=self.store)
         self.command.rules.hosts = self.providers.hosts
         self.command.rules.understand = self.providers.understand
+        self.command.rules.identities = self.providers.identities
         await _started(stack, self.command)
         self.builds = self._make_builds()
         self.hub = await _started(stack, HubClient(parent=self))

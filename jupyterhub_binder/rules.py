@@ -13,10 +13,8 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from typing import Any
-from urllib.parse import unquote
 
 from traitlets import Dict, List, Unicode
 from traitlets.config import LoggingConfigurable
@@ -33,6 +31,12 @@ from jupyterhub_binder.errors import (
 from jupyterhub_binder.inputs import one_line
 from jupyterhub_binder.model import Build, Environment, Link, Resolved, Spec, User
 from jupyterhub_binder.oversight import Action, Rule, RuleKind
+from jupyterhub_binder.providers.identity import (
+    canonical,
+    canonical_pattern,
+    compiled,
+    decoded,
+)
 from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.store import Store
 
@@ -45,10 +49,9 @@ MOST_REASON_CHARACTERS = 500
 Hosts = Mapping[str, str]
 """Providers' prefixes to where their repositories are: ``gh`` to ``github.com``; ``git`` to ""."""
 
-_MOST_DECODINGS = 8
-_SCHEME = re.compile(r"^(?:git\+)?[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_MOST_STARS = 8
+_GIT = re.compile(r"^git\+(?=[a-z]+://)", re.IGNORECASE)
 _SCP = re.compile(r"^(?:[^@/:]+@)?([^@/:]+):(?!\d+(?:/|$))/?(.+)$")
-_PORT = re.compile(r":(?:80|443|22|9418)?$")
 
 
 # --- One spelling of an address ---------------------------------------------------------------
@@ -57,57 +60,22 @@ _PORT = re.compile(r":(?:80|443|22|9418)?$")
 def normalise(text: str, hosts: Hosts | None = None) -> str:
     """Return the one spelling of a repository's address: ``github.com/org/name``.
 
-    Decoded, in lower case, without scheme, name, password, ``www.``, usual port, ``.git`` and
-    needless slashes and dots; what git writes for ssh is the same. ``gh/org/name`` is read by
-    `hosts`. Upper and lower case of a path are not told apart, as hosts of git do not.
+    As `providers.identity.canonical`, and what git writes for ssh is the same; ``gh/org/name``
+    is read by `hosts`.
     """
-    decoded = _decode(text).strip().strip("<>\"'`").strip()
-    prefix, slash, rest = decoded.partition("/")
-    if slash and hosts is not None and prefix.lower() in hosts:
+    return canonical(_as_url(text, hosts or {}))
+
+
+def _as_url(text: str, hosts: Hosts) -> str:
+    """Write a provider's spec, and what git writes for ssh, as a URL without a scheme."""
+    bare = decoded(text).replace("\\", "/").strip().strip("<>\"'`").strip()
+    prefix, slash, rest = bare.partition("/")
+    if slash and prefix.lower() in hosts:
         host = hosts[prefix.lower()]
-        decoded = f"{host}/{rest}" if host else rest
-    if scheme := _SCHEME.match(decoded):
-        decoded = decoded[scheme.end() :]
-    elif found := _SCP.match(decoded):
-        decoded = f"{found[1]}/{found[2]}"
-    host, _, path = decoded.partition("/")
-    return "/".join([_host(host), *_segments(path)])
-
-
-def _decode(text: str) -> str:
-    """Decode percent signs until there is nothing left to decode: once more hides nothing."""
-    for _ in range(_MOST_DECODINGS):
-        decoded = unquote(text)
-        if decoded == text:
-            break
-        text = decoded
-    return text
-
-
-def _host(host: str) -> str:
-    name = _PORT.sub("", host.rpartition("@")[2].lower()).rstrip(".")
-    name = ".".join(_label(label) for label in name.split("."))
-    return name.removeprefix("www.")
-
-
-def _label(label: str) -> str:
-    """Return a part of a host's name in ASCII, as it is asked for."""
-    try:
-        return label if label.isascii() else label.encode("idna").decode()
-    except UnicodeError:
-        return label
-
-
-def _segments(path: str) -> list[str]:
-    segments: list[str] = []
-    for segment in re.split(r"[?#]", path, maxsplit=1)[0].casefold().split("/"):
-        if segment == "..":
-            del segments[-1:]
-        elif segment not in ("", "."):
-            segments.append(segment)
-    if segments:
-        segments[-1] = re.sub(r"(?<=.)(?:\.git)+$", "", segments[-1])
-    return segments
+        bare = f"{host}/{rest}" if host else rest
+    bare = _GIT.sub("", bare)
+    found = None if "://" in bare else _SCP.match(bare)
+    return f"{found[1]}/{found[2]}" if found else bare
 
 
 def names_of(spec: Spec, *urls: str, hosts: Hosts | None = None) -> frozenset[str]:
@@ -115,10 +83,9 @@ def names_of(spec: Spec, *urls: str, hosts: Hosts | None = None) -> frozenset[st
 
     A gist is its id, whoever's name stands before it.
     """
-    hosts = hosts or {}
     found = {normalise(f"{spec.provider}/{spec.repo}", hosts)}
-    found |= {normalise(url) for url in urls if url}
-    gists = hosts.get("gist", "gist.github.com")
+    found |= {canonical(url) for url in urls if url}
+    gists = (hosts or {}).get("gist", "gist.github.com")
     return frozenset(found | {_gist(name, gists) for name in found})
 
 
@@ -137,8 +104,10 @@ def clean_pattern(text: str, hosts: Hosts) -> str:
     bare = head and slash and not re.search(r"[.*:%]", head) and head.lower() not in hosts
     if bare and "gh" in hosts:
         typed = f"gh/{typed}"
-    pattern = re.sub(r"\*+", "*", normalise(typed, hosts))
-    if not pattern.strip("/") or len(pattern) > MOST_PATTERN_CHARACTERS:
+    url = _as_url(re.sub(r"\*+", "*", typed), hosts)
+    pattern = canonical_pattern(url) if "*" in url else canonical(url)
+    too_much = len(pattern) > MOST_PATTERN_CHARACTERS or pattern.count("*") > _MOST_STARS
+    if not pattern.strip("/") or too_much:
         raise InvalidInput(
             "Say which repositories: github.com/org/name, or github.com/org/* for all of them.",
             detail={"field": "pattern"},
@@ -159,22 +128,9 @@ class Refusal:
     """Of the ban; empty where no rule allows the repository."""
 
 
-@lru_cache(maxsize=10_000)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return a pattern as one over names; in a host ``*`` stops at a slash, in a path nowhere.
-
-    A host, or a group of repositories, is also all that is in it.
-    """
-    host, slash, path = pattern.partition("/")
-    text = re.escape(host).replace(r"\*", "[^/]*")
-    if slash:
-        text += "/" + re.escape(path).replace(r"\*", ".*")
-    return re.compile(text + "(?:/.*)?", re.DOTALL)
-
-
 def matches(pattern: str, names: Collection[str]) -> bool:
     """Say whether a pattern means a repository that has these names. Pure."""
-    return any(_compiled(pattern).fullmatch(name) for name in names)
+    return any(compiled(pattern).fullmatch(name) for name in names)
 
 
 class RuleBook:
@@ -257,6 +213,8 @@ class Rules(LoggingConfigurable):
         """What the providers' prefixes mean; `app` sets it before the start."""
         self.understand: Callable[[str], Link] = _understand_nothing
         """Says what a pasted address means, likewise."""
+        self.identities: Callable[[Spec], Iterable[str]] = lambda _: ()
+        """Says what else a provider knows its repositories by, such as a DOI; likewise."""
         self._book = RuleBook()
         self._hits: dict[tuple[str, str], float] = {}
 
@@ -283,6 +241,8 @@ class Rules(LoggingConfigurable):
         if "*" not in text:
             with contextlib.suppress(NotUnderstood):
                 spec = self.understand(text).spec
+                if known := self._identities(spec):
+                    return min(known, key=len)
                 text = f"{spec.provider}/{spec.repo}"
         return clean_pattern(text, self.hosts)
 
@@ -295,14 +255,29 @@ class Rules(LoggingConfigurable):
 
     def names(self, of: Spec | Resolved | Build | Environment) -> frozenset[str]:
         """Return the names of a repository by which rules may mean it."""
-        if isinstance(of, Spec):
-            return names_of(of, hosts=self.hosts)
-        urls = [of.repo_url] if isinstance(of, Environment) else [of.repo_url, of.clone_url]
-        return names_of(of.spec, *urls, hosts=self.hosts)
+        spec, urls = (of, []) if isinstance(of, Spec) else (of.spec, [of.repo_url])
+        if isinstance(of, Resolved | Build):
+            urls.append(of.clone_url)
+        return names_of(spec, *urls, hosts=self.hosts) | self._identities(spec)
+
+    def _identities(self, spec: Spec) -> frozenset[str]:
+        try:
+            return frozenset(self.identities(spec))
+        except NotUnderstood:  # of a provider that is no longer enabled
+            return frozenset()
 
     def judge(self, of: Spec | Resolved | Build | Environment) -> Refusal | None:
-        """Say why a repository is refused, None if it is not."""
-        return self._book.judge(self.names(of)) if self._book.rules else None
+        """Say why a repository is refused, None if it is not.
+
+        An environment is refused for the repository of its files, too.
+        """
+        if not self._book.rules:
+            return None
+        refusal = self._book.judge(self.names(of))
+        if refusal is None and isinstance(of, Environment) and of.content_url:
+            names = names_of(Spec("git", of.content_url), hosts=self.hosts)
+            refusal = self._book.judge(names)
+        return refusal
 
     def require(self, user: User, of: Spec | Resolved | Environment) -> None:
         """Raise NotAllowed if a repository is refused; the audit log tells who asked for it."""

@@ -29,7 +29,7 @@ def canonical(text: str) -> str:
     end; percent escapes are read until none is left, and ``..`` is followed. A DOI becomes
     ``doi.org/10.…``. A text that is nothing of the kind comes back folded, never raises.
     """
-    text = unicodedata.normalize("NFKC", _decoded(text.strip())).casefold().replace("\\", "/")
+    text = unicodedata.normalize("NFKC", decoded(text.strip())).casefold().replace("\\", "/")
     if found := _DOI.fullmatch(text) or _PERSISTENT_ID.search(text):
         return f"doi.org/{_path(found[1])}"
     scheme = _SCHEME.match(text)
@@ -38,7 +38,8 @@ def canonical(text: str) -> str:
     return f"{_host(host)}/{_path(path)}".strip("/")
 
 
-def _decoded(text: str) -> str:
+def decoded(text: str) -> str:
+    """Read percent escapes until none is left: once more hides nothing."""
     for _ in range(_MOST_ROUNDS):
         plain = unquote(text)
         if plain == text:

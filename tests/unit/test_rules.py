@@ -47,6 +47,7 @@ WAYS = [
     "https://ada:secret@github.com/org/name",
     "git@github.com:org/name.git",
     "ssh://git@github.com/org/name.git",
+    "git%40github.com%3Aorg%2Fname",
     "git+https://github.com/org/name",
     "git+ssh://git@github.com:22/org/name",
     "github.com/org/name",
@@ -55,6 +56,7 @@ WAYS = [
     "git/https%3A%2F%2Fgithub.com%2Forg%2Fname",
     "git/https://github.com/org/name",
     "<https://github.com/org/name?tab=readme#top>",
+    "https:\\\\github.com\\org\\name",
 ]
 
 

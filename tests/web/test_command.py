@@ -62,15 +62,16 @@ async def test_a_banned_repository_is_refused_wherever_it_is_asked_for(
     made = await new_environment()
     await wait_for_build(ada, made["latest"]["id"])
     url = git_repo.url
-    await ban(url.upper().replace("HTTP", "http") + ".git/", reason="It mines coins.")
+    bare = url.removesuffix(".git")
+    await ban(bare.upper().replace("HTTP", "http") + ".git/", reason="It mines coins.")
     path = f"api/v1/environments/{made['id']}"
-    encoded = url.replace("org/repo", "%6frg/r%65po")
+    encoded = bare.replace("org/repo", "%6frg/r%65po")
     asked = [
         ("POST", "api/v1/resolve", {"url": url}),
         ("POST", "api/v1/environments", {"url": url}),
         ("POST", "api/v1/environments", {"url": url, "build": False}),
         ("POST", "api/v1/environments", {"url": encoded}),
-        ("POST", "api/v1/environments", {"url": f"{url}.git"}),
+        ("POST", "api/v1/environments", {"url": f"{bare}.git/"}),
         ("POST", "api/v1/environments", {"provider": "git", "spec": f"{quote(url, safe='')}/HEAD"}),
         ("POST", f"{path}/builds", {"force": True}),
         ("POST", f"{path}/launches", {"server_name": "banned"}),
