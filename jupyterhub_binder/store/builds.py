@@ -41,10 +41,13 @@ class BuildWish:
 
 def find_or_insert(connection: sa.Connection, wish: BuildWish) -> Build:
     """Return the build under way for the same content, the one to reuse, or a new one."""
-    if (active := _fetch_active(connection, wish.build.base_key)) is not None:
-        return active
-    if not wish.force and (reused := _fetch_reusable(connection, wish)) is not None:
-        return reused
+    values = {"base_key": wish.build.base_key}
+    if wish.force:
+        found = _first(connection, _ACTIVE, values)
+    else:
+        found = _first(connection, _SERVING, {**values, "reuse": wish.reuse, "at": wish.at})
+    if found is not None:
+        return found
     build = replace(wish.build, id=new_id(), generation=_next_generation(connection, wish))
     connection.execute(builds.insert(), build_row(build))
     return build
@@ -55,25 +58,21 @@ _ACTIVE = _OF_KEY.where(ACTIVE)
 _NEWEST_BUILT = _OF_KEY.where(builds.c.state == BuildState.BUILT).order_by(
     builds.c.generation.desc(), builds.c.finished.desc()
 )
-_REUSABLE = _OF_KEY.where(
-    builds.c.state == BuildState.BUILT,
-    sa.or_(builds.c.id == sa.bindparam("reuse"), builds.c.finished >= sa.bindparam("at")),
-).order_by(builds.c.finished.desc())
+# One under way, else the one known to be there or that ended since the wish was made.
+_SERVING = _OF_KEY.where(
+    sa.or_(
+        ACTIVE,
+        sa.and_(
+            builds.c.state == BuildState.BUILT,
+            sa.or_(builds.c.id == sa.bindparam("reuse"), builds.c.finished >= sa.bindparam("at")),
+        ),
+    )
+).order_by(sa.case((ACTIVE, 0), else_=1), builds.c.finished.desc())
 _BY_ID = builds.select().where(builds.c.id == sa.bindparam("id"))
-
-
-def _fetch_active(connection: sa.Connection, base_key: str) -> Build | None:
-    return _first(connection, _ACTIVE, {"base_key": base_key})
 
 
 def _fetch_newest_built(connection: sa.Connection, base_key: str) -> Build | None:
     return _first(connection, _NEWEST_BUILT, {"base_key": base_key})
-
-
-def _fetch_reusable(connection: sa.Connection, wish: BuildWish) -> Build | None:
-    """Return the build known to be there, or one that ended since the wish was made."""
-    values = {"base_key": wish.build.base_key, "reuse": wish.reuse, "at": wish.at}
-    return _first(connection, _REUSABLE, values)
 
 
 def _next_generation(connection: sa.Connection, wish: BuildWish) -> int:

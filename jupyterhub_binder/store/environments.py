@@ -184,14 +184,15 @@ def _insert(
     directories: Iterable[str],
     most: int,
 ) -> Environment | None:
-    if _count(connection, environment.owner) >= most:
-        return None
-    repository = repository_key(environment.spec)
-    directory = _find_directory(
-        connection, environment.owner, repository, environment.content_url, directories
-    )
-    environment = replace(environment, directory=directory)
     row = environment_row(environment)
+    kept, known = connection.execute(
+        _COUNT_AND_DIRECTORY[bool(environment.content_url)], _place(row)
+    ).one()
+    if kept >= most:
+        return None
+    directory = known or _first_free(connection, environment.owner, directories)
+    environment = replace(environment, directory=directory)
+    row["directory"] = directory
     if wish is None:
         connection.execute(environments.insert(), row)
         return environment
@@ -380,6 +381,18 @@ _DIRECTORY_OF_CONTENT = _DIRECTORY.where(environments.c.content_url == sa.bindpa
 _DIRECTORY_TAKEN = _DIRECTORY.where(environments.c.directory == sa.bindparam("directory"))
 
 
+_COUNT_AND_DIRECTORY = {
+    of_content: sa.select(_COUNT.scalar_subquery(), query.scalar_subquery())
+    for of_content, query in ((False, _DIRECTORY_OF), (True, _DIRECTORY_OF_CONTENT))
+}
+
+
+def _place(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells the folder of a row of environments."""
+    given = {name: row[name] for name in ("owner", "content_url")}
+    return {**given, "repository": row["repository_key"]}
+
+
 def _find_directory(
     connection: sa.Connection,
     owner: str,
@@ -387,13 +400,13 @@ def _find_directory(
     content_url: str,
     candidates: Iterable[str],
 ) -> str:
-    known = (
-        connection.scalar(_DIRECTORY_OF_CONTENT, {"owner": owner, "content_url": content_url})
-        if content_url
-        else connection.scalar(_DIRECTORY_OF, {"owner": owner, "repository": repository})
-    )
-    if known is not None:
-        return known
+    query = _DIRECTORY_OF_CONTENT if content_url else _DIRECTORY_OF
+    given = {"owner": owner, "repository": repository, "content_url": content_url}
+    known = connection.scalar(query, given)
+    return known or _first_free(connection, owner, candidates)
+
+
+def _first_free(connection: sa.Connection, owner: str, candidates: Iterable[str]) -> str:
     return next(
         name
         for name in candidates
