@@ -20,7 +20,11 @@ ID_LENGTH = 10
 
 def new_id() -> str:
     """Return a fresh identifier: 10 characters, 49 bits, safe in a URL and as a file's name."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(ID_LENGTH))
+    number, letters = secrets.randbelow(len(_ALPHABET) ** ID_LENGTH), []
+    for _ in range(ID_LENGTH):
+        number, digit = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[digit])
+    return "".join(letters)
 
 
 def is_id(text: str) -> bool:

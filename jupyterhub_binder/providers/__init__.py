@@ -33,6 +33,9 @@ __all__ = ["Providers", "RepoProvider"]
 RECORDS = ("zenodo", "figshare", "hydroshare", "dataverse", "ckan")
 """The providers of published records, which have versions rather than branches."""
 
+_MOST_UNDERSTOOD = 1_000
+"""Pasted texts whose meaning is remembered; each has 2,000 characters at most."""
+
 GROUP = "jupyterhub_binder.providers"
 """The entry points by which a package brings a provider of its own."""
 
@@ -67,6 +70,7 @@ class Providers(LoggingConfigurable):
         self.buildable: Callable[[], Collection[str] | None] = lambda: None
         """Says which prefixes the backend can build from now; None for any. `app` sets it."""
         self._flights: SingleFlight[Spec | Link, Resolved] = SingleFlight()
+        self._understood: dict[tuple[str, tuple[str, ...]], Link] = {}
         self._answers: OrderedDict[Spec | Link, tuple[float, Resolved]] = OrderedDict()
 
     @cached_property
@@ -117,7 +121,15 @@ class Providers(LoggingConfigurable):
 
     def understand(self, text: str) -> Link:
         """Return what a pasted text means. Raises NotUnderstood."""
-        return links.understand(text, self)
+        offered = tuple(self)
+        question = (text, tuple(provider.prefix for provider in offered))
+        link = self._understood.get(question)
+        if link is None:
+            link = links.understand(text, offered)
+            if len(self._understood) >= _MOST_UNDERSTOOD:
+                self._understood = {}
+            self._understood[question] = link
+        return link
 
     def parse_spec(self, prefix: str, text: str) -> Spec:
         """Read BinderHub's spec of one provider. Raises NotUnderstood."""
@@ -191,8 +203,9 @@ class Providers(LoggingConfigurable):
 
     def check(self, spec: Spec, resolved: Resolved | None = None) -> None:
         """Raise NotAllowed for a repository that the providers' configuration rules out."""
-        names = self.identities(spec, resolved)
-        for provider in self._providers.values():
+        choosy = [each for each in self._providers.values() if each.banned or each.allowed]
+        names = self.identities(spec, resolved) if choosy else ()
+        for provider in choosy:
             if matches(names, provider.banned):
                 raise NotAllowed("This hub does not build that repository.", code="banned")
             mine = provider.prefix == spec.provider or matches(names, provider.owned_hosts())

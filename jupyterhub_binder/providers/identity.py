@@ -22,6 +22,7 @@ _PERSISTENT_ID = re.compile(r"[?&]persistentid=(?:doi:|https?://doi\.org/)(10\.\
 _MOST_ROUNDS = 8
 
 
+@lru_cache(maxsize=2_000)
 def canonical(text: str) -> str:
     """Return the one spelling of a repository's address, a DOI, or a pattern of such.
 
