@@ -21,6 +21,9 @@ SERVICE, HUB, SINGLEUSER = (
     "BINDER_TEST_HUB_IMAGE",
     "BINDER_TEST_SINGLEUSER_IMAGE",
 )
+BINDERHUB = ("BINDER_TEST_BINDERHUB_IMAGE", "BINDER_TEST_REPO2DOCKER_IMAGE")
+"""BinderHub's image and that of its build pods: where both are named, it builds too."""
+
 JUPYTERHUB = os.environ.get("BINDER_TEST_JUPYTERHUB", ">=5.5,<6")
 """Which hub the tests run: Zero to JupyterHub's by default."""
 
@@ -40,6 +43,17 @@ def find_images() -> Images | None:
     """Return the images that were named; None unless all were."""
     named = [os.environ.get(name, "") for name in (SERVICE, HUB, SINGLEUSER)]
     return Images(*named) if all(named) else None
+
+
+def find_binderhub() -> dict[str, str] | None:
+    """Return the words that `binderhub.yaml` wants; None unless both images were named."""
+    found = {}
+    for variable, word in zip(BINDERHUB, ("BINDERHUB", "REPO2DOCKER"), strict=True):
+        name, _, tag = os.environ.get(variable, "").rpartition(":")
+        if not name:
+            return None
+        found |= {f"{word}_NAME": name, f"{word}_TAG": tag}
+    return found
 
 
 def find_docker() -> Engine | None:

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from jupyterhub_binder.follow import Reporter, follow_build, follow_launch
+from tests.conftest import requires
 
+from .cluster import fill
 from .conftest import DEPLOYMENT, REPOSITORY, WAIT_SECONDS, Site, Visitor
+from .images import BINDERHUB, find_binderhub
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -123,6 +126,30 @@ async def test_the_service_runs_as_nobody_on_a_read_only_root(site: Site):
         run("touch", "/opt/binder/here")
     with pytest.raises(RuntimeError):
         run("ls", "/var/run/secrets/kubernetes.io")
+
+
+async def test_binderhub_builds_the_image_of_a_pod(site: Site, visitor: Visitor):
+    named = find_binderhub()
+    requires(named, f"BinderHub's images: their names in {' and '.join(BINDERHUB)}")
+    assert named is not None
+    await site.install(**fill("binderhub.yaml", named)[0])
+    await asyncio.to_thread(site.cluster.wait_for, f"{DEPLOYMENT}-binderhub")
+
+    environment = await visitor.client.create({"url": REPOSITORY, "name": "image"})
+    log = Log()
+    build = await follow_build(visitor.client, environment["latest"]["id"], log)
+    assert build["state"] == "built", f"{said(build, log)}\n{site.cluster.explain()}"
+    # The repository's own Dockerfile was followed.
+    assert any(site.images.singleuser in line["message"] for line in log.lines)
+
+    launch = await visitor.client.launch(environment["id"], {})
+    launch = await follow_launch(visitor.client, launch, Reporter())
+    assert launch["state"] == "ready", f"{launch}\n{site.cluster.explain()}"
+    [pod] = site.cluster.get("pods", "--selector=component=singleuser-server")["items"]
+    image = pod["spec"]["containers"][0]["image"]
+    assert image.startswith("binder/env-"), image
+    assert "answer = 43" in await visitor.person.read_file("answer/answer.py")
+    await visitor.stop_server()
 
 
 async def test_an_uninstall_leaves_no_trace(site: Site):
