@@ -1,8 +1,9 @@
 """The audit log: who did what when. Added to, never changed; age alone removes from it.
 
-Entries are kept in the order in which they came, many in one transaction. Nothing secret is
-in them: texts are cut, and what looks like a token or a password is left out. What is worth
-an entry is known where it happens.
+Entries are kept in the order in which they came, those of a moment in one transaction; what an
+administrator does is kept before it is answered. Nothing secret is in them: texts are cut, and
+what looks like a token or a password is left out. What is worth an entry is known where it
+happens.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from jupyterhub_binder.oversight import Action, AuditEntry
 from jupyterhub_binder.store import Store
 
 _MOST_CHARACTERS = 500
+_SHORTEST_TOKEN = 32
 _BATCH = 500
 _PAGE = 1000
 _PATIENCE_SECONDS = 5.0
+_GATHER_SECONDS = 0.1
+"""How long an entry that nobody waits for may wait for others."""
 _IN_URL = re.compile(r"(://)[^/@\s]+@")
 _NAMED = re.compile(
     r"\b(token|secret|password|passwd|api[_-]?key|bearer)\b([=:]\s*|\s+)\S+", re.IGNORECASE
@@ -38,7 +42,10 @@ _TOKEN = re.compile(r"\b(?:gh[opsu]_|github_pat_|glpat-)\w+|\b[0-9a-f]{32}\b")
 
 def without_secrets(text: str) -> str:
     """Return a text on one line, cut, and without what looks like a secret. Pure."""
-    text = _IN_URL.sub(r"\1…@", one_line(text))
+    text = text if text.isascii() and text.isprintable() else one_line(text)
+    if text.isalnum() and len(text) < _SHORTEST_TOKEN:
+        return text
+    text = _IN_URL.sub(r"\1…@", text)
     text = _NAMED.sub(r"\1\2…", text)
     return _TOKEN.sub("…", text)[:_MOST_CHARACTERS]
 
@@ -67,6 +74,7 @@ class Audit(LoggingConfigurable):
         self._pending: list[AuditEntry] = []
         self._tasks = TaskSet(self.log)
         self._writing: asyncio.Task[None] | None = None
+        self._urgent = asyncio.Event()
 
     async def stop(self) -> None:
         """Keep what is not kept yet, if the store takes it soon; may be called twice."""
@@ -90,9 +98,14 @@ class Audit(LoggingConfigurable):
     async def flush(self) -> None:
         """Wait until all that was taken down is kept."""
         while self._writing is not None and not self._writing.done():
+            self._urgent.set()
             await asyncio.shield(self._writing)
 
     async def _write(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER_SECONDS):
+                await self._urgent.wait()
+        self._urgent.clear()
         while self._pending:
             batch, self._pending = self._pending[:_BATCH], self._pending[_BATCH:]
             await keep_trying(lambda batch=batch: self._store.append_audit(batch), self.log)
