@@ -156,6 +156,12 @@ def test_binderhub_builds_and_does_nothing_else(tmp_path: Path) -> None:
     assert config.KubernetesBuildExecutor.repo2docker_extra_args == ["--target-repo-dir=/srv/repo"]
 
 
+def test_binderhub_clears_build_pods_away_where_it_makes_them(tmp_path: Path) -> None:
+    rendered = render(VALUES["everything"])
+    made = load_binderhub(rendered, tmp_path).KubernetesBuildExecutor.namespace
+    assert variables(rendered, "binderhub")["BUILD_NAMESPACE"] == made
+
+
 def test_builders_socket_is_where_binderhub_and_the_cleaner_look(tmp_path: Path) -> None:
     rendered = render(VALUES["everything"])
     socket = load_binderhub(rendered, tmp_path).KubernetesBuildExecutor.docker_host
