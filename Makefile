@@ -3,24 +3,31 @@
 #   make demo                 a hub with binder on 127.0.0.1, until Ctrl-C
 #   make demo ARGS=--check    the whole job by itself, then an exit status
 #   make test                 the test suite;  make test ARGS="tests/unit -q" a part of it
+#   make test-hub5            the spawners and the whole job on JupyterHub 5.5
 #   make test-cluster         the chart on the cluster that KUBECONFIG leads to
 #   make check                linters, types, layers, docs
 
 PYTHON = python3
 VENV = .venv
 ARGS =
+# Which JupyterHub `make test` installs, if not the newest.
+HUB =
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-cluster check chart docs format clean
+.PHONY: help demo test test-hub5 test-cluster check chart docs format clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.installed-demo ## run a hub with binder and an example; ARGS=--check checks it all
 	@$(BIN)/jupyterhub-binder demo --state .demo $(ARGS)
 
 test: $(VENV)/.installed-test ## run the tests; REQUIRE_ALL=1 makes a skipped test a failure
 	$(BIN)/python -m pytest $(ARGS)
+
+test-hub5: ## run what touches the hub on JupyterHub 5.5, in .venv-hub5
+	$(MAKE) test VENV=.venv-hub5 HUB="jupyterhub>=5.5,<6" \
+	  ARGS="tests/hub tests/browser/test_whole_job.py $(ARGS)"
 
 test-cluster: $(VENV)/.installed-test ## try the chart on the cluster of KUBECONFIG, in a namespace of its own
 	BINDER_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
@@ -45,13 +52,13 @@ format: $(VENV)/.installed-dev ## let ruff mend and format the code
 	$(BIN)/ruff format .
 
 clean: ## remove what these commands made, .venv and .demo included
-	rm -rf $(VENV) .demo docs/_build docs/reference/generated
+	rm -rf $(VENV) .venv-hub5 .demo docs/_build docs/reference/generated
 
 # A stamp for each set of extras: older than pyproject.toml means stale.
 $(VENV)/.installed-demo: pyproject.toml $(VENV)/bin/uv
 	@./.ci/install $(VENV) demo
 $(VENV)/.installed-test: pyproject.toml $(VENV)/bin/uv
-	@./.ci/install $(VENV) test
+	@./.ci/install $(VENV) test "$(HUB)"
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/bin/uv
 	@./.ci/install $(VENV) dev
 
