@@ -161,12 +161,13 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
         self.set_header("Content-Security-Policy", self.content_security_policy())
 
     def content_security_policy(self) -> str:
-        """Return the policy for a page: our own files, and scripts with the nonce.
+        """Return the policy for a page: our own files, and scripts by their nonce alone.
 
-        As the hub's pages it may not be framed: other people's servers may be of this origin.
+        Other people's servers may be of this origin: it may not be framed, as the hub's pages,
+        and being of this origin makes no script ours.
         """
         return (
-            f"default-src 'self'; script-src 'self' 'nonce-{self.csp_nonce}'; "
+            f"default-src 'self'; script-src 'nonce-{self.csp_nonce}'; "
             "img-src 'self' data:; object-src 'none'; base-uri 'none'; "
             "form-action 'self'; frame-ancestors 'none'"
         )
@@ -181,11 +182,26 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Write the one JSON shape of errors; pages write HTML."""
         problem: Problem = kwargs["problem"]
+        self.set_error_headers(status_code, problem)
+        self.finish_json(problem.as_json())
+
+    def set_error_headers(self, status_code: int, problem: Problem) -> None:
+        """Set what tells a client how to do better: sign in, wait, use another method."""
         if status_code == 401:
             self.set_header("WWW-Authenticate", "Bearer")
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(self._methods()))
         if (seconds := problem.detail.get("retry_after_seconds")) is not None:
             self.set_header("Retry-After", str(max(1, round(seconds))))
-        self.finish_json(problem.as_json())
+
+    def _methods(self) -> list[str]:
+        """Return the methods that this address takes."""
+        unknown = RequestHandler._unimplemented_method
+        return [
+            method
+            for method in self.SUPPORTED_METHODS
+            if getattr(type(self), method.lower(), unknown) is not unknown
+        ]
 
     def finish_json(self, value: Any, *, status: int | None = None) -> None:
         """Answer with JSON that no cache keeps."""

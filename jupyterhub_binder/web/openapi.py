@@ -404,9 +404,7 @@ _LAST_EVENT_ID = {
 
 def _answers(operation: Operation) -> dict[str, Any]:
     good: dict[str, Any] = {"description": operation.summary}
-    good["content"] = {
-        operation.media: _content(operation.answer) if operation.answer else {"schema": TEXT}
-    }
+    good["content"] = {operation.media: _shape(operation)}
     if operation.status == 201:
         good["headers"] = {"Location": {"description": "Where it is", "schema": TEXT}}
     answers = {str(operation.status): good}
@@ -415,6 +413,13 @@ def _answers(operation: Operation) -> dict[str, Any]:
     if operation.name == "health":
         answers["503"] = {"description": "What is wrong", "content": {JSON: _content("Health")}}
     return answers
+
+
+def _shape(operation: Operation) -> dict[str, Any]:
+    """Return what the answer is made of; what one event of a stream is, only words can say."""
+    if operation.answer:
+        return _content(operation.answer)
+    return {} if operation.media == SSE else {"schema": TEXT}
 
 
 def _content(schema: str) -> dict[str, Any]:
