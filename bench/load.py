@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
-from bench.service import HEADERS, Service
+from bench.service import Service, headers_of
 
 _HEAD_END = b"\r\n\r\n"
 
@@ -29,10 +31,12 @@ class Load:
         return self.requests / self.seconds
 
 
-def request(service: Service, method: str, path: str, body: bytes = b"") -> bytes:
+def request(
+    service: Service, method: str, path: str, body: bytes = b"", *, person: str = "ada"
+) -> bytes:
     """Return a request to send again and again."""
     head = [f"{method} {service.prefix}{path} HTTP/1.1", f"Host: {service.host}:{service.port}"]
-    head += [f"{name}: {value}" for name, value in HEADERS.items()]
+    head += [f"{name}: {value}" for name, value in headers_of(person).items()]
     head += [f"Content-Length: {len(body)}"] if method != "GET" else []
     return "\r\n".join(head).encode() + _HEAD_END + body
 
@@ -66,16 +70,22 @@ class Client:
 
 
 async def load(
-    service: Service, request: bytes, *, clients: int, requests: int, expect: int = 200
+    service: Service,
+    wanted: Sequence[bytes],
+    *,
+    clients: int,
+    requests: int,
+    expect: int = 200,
 ) -> Load:
-    """Have several clients send one request many times, each after its last was answered."""
+    """Have several clients send requests in turns, each after its last was answered."""
     times: list[float] = []
+    turns = cycle(wanted)
 
     async def work() -> None:
         async with Client(service) as client:
             for _ in range(requests // clients):
                 began = time.perf_counter()
-                await client.ask(request, expect=expect)
+                await client.ask(next(turns), expect=expect)
                 times.append(time.perf_counter() - began)
 
     cpu, began = service.cpu_seconds(), time.perf_counter()

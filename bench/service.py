@@ -19,12 +19,21 @@ from typing import Any
 
 import psutil
 
-from tests.web.fake_hub import running_hub
+from tests.web import fake_hub
 
 ROOT = Path(__file__).parent.parent
-HEADERS = {"Authorization": "token ada-token", "Content-Type": "application/json"}
+PEOPLE = tuple(f"person{n}" for n in range(50))
+"""Known to the hub, beside ada."""
 
 _START_SECONDS = 60
+
+
+def headers_of(person: str) -> dict[str, str]:
+    """Return the headers of a person's program."""
+    return {"Authorization": f"token {person}-token", "Content-Type": "application/json"}
+
+
+HEADERS = headers_of("ada")
 
 
 @dataclass
@@ -58,7 +67,8 @@ async def running_service(
     config: Mapping[str, Mapping[str, Any]] | None = None, *, state_dir: Path | None = None
 ) -> AsyncIterator[Service]:
     """Run the service with the fake backend and a hub that knows everybody."""
-    async with running_hub() as hub, contextlib.AsyncExitStack() as stack:
+    fake_hub.PEOPLE.update(dict.fromkeys(PEOPLE, fake_hub.PEOPLE["ada"]))
+    async with fake_hub.running_hub() as hub, contextlib.AsyncExitStack() as stack:
         if state_dir is None:
             state_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         written = state_dir / "bench-config.json"
