@@ -7,6 +7,7 @@ for.
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -153,7 +154,12 @@ def backends(session: Session) -> None:
 @admin.command()
 @click.argument("search", default="")
 @click.option("--days", type=click.Choice(["7", "30", "90"]), default="30", show_default=True)
-@click.option("--sort", type=click.Choice([each.value for each in UseOrder]), default="builds", show_default=True)
+@click.option(
+    "--sort",
+    type=click.Choice([each.value for each in UseOrder]),
+    default="builds",
+    show_default=True,
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for a spreadsheet.")
 @hub_command
 def use(session: Session, search: str, days: str, sort: str, as_csv: bool) -> None:
@@ -171,7 +177,7 @@ def use(session: Session, search: str, days: str, sort: str, as_csv: bool) -> No
     async def work(client: BinderClient) -> None:
         asked = {"days": days, "sort": sort, "search": search}
         if as_csv:
-            click.echo(await client.admin_text("use.csv", **asked), nl=False)
+            _show_lines(await client.admin_text("use.csv", **asked))
             return
         items = await client.admin_all("use", **asked)
         columns = (
@@ -422,7 +428,7 @@ def audit(
     async def work(client: BinderClient) -> None:
         if lines:
             text = await client.admin_text("audit.jsonl", person=person, action=action)
-            click.echo(text, nl=False)
+            _show_lines(text)
             return
         page = await client.admin("GET", "audit", person=person, action=action, limit=limit)
         columns = ("time", "actor", "action", "target", "detail")
@@ -448,6 +454,12 @@ def _show(
     else:
         for row in rows:
             click.echo("\t".join(_text(row.get(name)).replace("\t", " ") for name in names))
+
+
+def _show_lines(text: str) -> None:
+    """Print what is made for a file, and may be printed on a terminal all the same."""
+    for line in io.StringIO(text):
+        click.echo(plain(line))
 
 
 def _table(rows: Sequence[Json], names: Sequence[str]) -> Table:

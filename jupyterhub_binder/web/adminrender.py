@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jupyterhub_binder.inputs import one_line
 from jupyterhub_binder.limits import Chosen
 from jupyterhub_binder.oversight import (
     SERVICE,
@@ -24,7 +25,7 @@ from jupyterhub_binder.oversight import (
 from jupyterhub_binder.web.render import JSON, iso_time
 
 _USE_COLUMNS = ("name", "builds", "build_seconds", "launches", "environments", "image_bytes")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = tuple("=+-@＝＋－＠")  # noqa: RUF001 - some spreadsheets read the wide ones alike
 
 
 def render_rule(rule: Rule) -> JSON:
@@ -108,4 +109,7 @@ def use_csv(uses: Iterable[PersonUse]) -> str:
 
 
 def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -19,6 +19,7 @@ from jinja2 import meta
 from markupsafe import Markup, escape
 
 import jupyterhub_binder
+from jupyterhub_binder.inputs import one_line
 from jupyterhub_binder.model import Spec, describe_ref
 from jupyterhub_binder.providers import RECORDS
 
@@ -233,4 +234,5 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "visible": visible,
     "plain": plain,
     "count": count,
+    "one_line": one_line,
 }

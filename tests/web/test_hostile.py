@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import unicodedata
+from html.parser import HTMLParser
+from urllib.parse import quote
 
 import pytest
+from yarl import URL
 
+from jupyterhub_binder.inputs import one_line
+from jupyterhub_binder.oversight import PersonUse
+from jupyterhub_binder.web.adminrender import use_csv
 from tests.git_server import GitRepo
 from tests.web.api_client import Api
+from tests.web.conftest import Person, wait_for_build
 
 CREATE = "api/v1/environments"
+ADMIN = "api/v1/admin"
 
 
 async def post(api: Api, data: bytes, kind: str | None = "application/json", path: str = CREATE):
@@ -102,8 +113,6 @@ async def test_a_bad_query_is_400(ada: Api, query: str) -> None:
 
 
 async def test_a_query_that_is_no_utf8_is_400(ada: Api) -> None:
-    from yarl import URL
-
     async with ada.session.get(
         URL(f"{ada.url}{CREATE}?search=%ff", encoded=True), headers=ada.headers
     ) as response:
@@ -139,3 +148,104 @@ async def test_nothing_tells_of_the_inside(ada: Api, service, monkeypatch, new_e
         assert response.headers["X-Request-ID"] in text
     assert "secret" not in text
     assert "Zero" not in text
+
+
+# --- Texts of strangers, through everything that shows them ---------------------------------------
+
+TEXTS = (
+    "</title><script>alert(1)</script>",
+    "\"><img src=x onerror='alert(1)'>",
+    "{{ 7*7 }}${7*7}",
+    "right to left: \u202egnp.exe",
+    "\x9b2Ja \x9d0;title\x9c",
+    "line\u2028separator\u0085next",
+    '=HYPERLINK("http://evil.example")',
+    "data: 1\\nevent: end",
+)
+"""One line each, without what a body is refused for."""
+
+
+@pytest.mark.parametrize("text", TEXTS)
+async def test_texts_of_administrators_stay_texts(person: Person, text: str) -> None:
+    root = person("root")
+    rule = await root("POST", f"{ADMIN}/rules", {"pattern": "example.org/x", "reason": text})
+    await root("PUT", f"{ADMIN}/limits", {"group": text, "share": 2})
+    await root("PUT", f"{ADMIN}/drain", {"message": text})
+    try:
+        assert rule.json["rule"]["reason"] == one_line(text)
+        assert (await root("GET", f"{ADMIN}/drain")).json["message"] == one_line(text)
+        lines = (await root("GET", f"{ADMIN}/audit.jsonl")).text
+        assert lines.isascii()
+        assert [json.loads(line) for line in lines.splitlines()]
+        for tab in ("", "/rules", "/limits", "/drain", "/audit"):
+            check_page(await page_of(root, f"admin{tab}"))
+    finally:
+        await root("DELETE", f"{ADMIN}/drain")
+        await root("DELETE", f"{ADMIN}/rules/{rule.json['rule']['id']}")
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("path", ["new?url={}", "v2/gh/{}", "?search={}", "{}", "new?url=x&ref={}"])
+async def test_texts_of_addresses_stay_texts(person: Person, path: str, text: str) -> None:
+    check_page(await page_of(person("root"), path.format(quote(text, safe=""))))
+
+
+async def page_of(api: Api, path: str) -> str:
+    url = URL(f"{api.url}{path}", encoded=True)
+    async with api.session.get(url, headers=api.headers) as response:
+        assert response.status < 500
+        assert response.headers["Content-Type"].startswith("text/html")
+        return await response.text()
+
+
+def check_page(text: str) -> None:
+    """Hold a page to be made of our elements alone, each script with the one nonce."""
+    page = Elements(text)
+    assert not [names for _, names in page.elements if any(n.startswith("on") for n in names)]
+    assert len({names.get("nonce") for tag, names in page.elements if tag == "script"}) == 1
+    assert "49" not in page.title
+    assert not set(page.title) & set("\u202e\x9b\u2028\u0085")
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, and its title."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.title = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.elements and self.elements[-1][0] == "title":
+            self.title += data
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r\n=1", "＝1"])  # noqa: RUF001
+def test_no_name_is_a_formula_or_a_row_of_its_own_in_a_spreadsheet(name: str) -> None:
+    use = PersonUse(f"{name}\x1b[2J\n,=2", 1, 2.5, 3, 4, 5)
+    rows = list(csv.reader(io.StringIO(use_csv([use]))))
+    assert len(rows) == 2
+    assert rows[1][0].startswith("'")
+    assert rows[1][0].isprintable()
+    assert len(rows[1]) == len(rows[0])
+
+
+async def test_lines_of_a_build_that_are_hostile_or_long_stay_lines(
+    ada: Api, new_environment
+) -> None:
+    made = await new_environment(options={"fake": {"hostile": True}})
+    build_id = made["latest"]["id"]
+    await wait_for_build(ada, build_id)
+    async with ada.events(f"api/v1/builds/{build_id}/events") as stream:
+        events = [event async for event in stream]
+    messages = [event.json()["message"] for event in events if event.event == "message"]
+    assert [event.event for event in events].count("end") == 1
+    assert sum("event: end" in message for message in messages) == 1
+    text = (await ada("GET", f"api/v1/builds/{build_id}/log")).text
+    assert not [c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cs")]
+    assert len(text.splitlines()) == len(text.rstrip("\n").split("\n"))
+    check_page(await page_of(ada, f"builds/{build_id}"))
