@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
 
 from jupyterhub_binder.spawner.spec import EnvironmentSpec
@@ -17,16 +18,15 @@ CONTENT_VARIABLE = "JUPYTERHUB_BINDER_CONTENT"
 RUN_CONTENT = f"import os; exec(os.environ.pop({CONTENT_VARIABLE!r}))"
 """What Python runs of that variable."""
 
-_MODULES = ("gitsync",)
-"""The modules that the script imports, each after those that it imports itself."""
+_GITSYNC = ("commands", "trees", "state", "upstream", "merge", "move", "__init__")
+"""The modules of `gitsync`, which the script imports, each after those that it imports itself."""
 
-_PACKAGE = """\
+_LOADER = """\
 import sys, types
-package = sys.modules["jupyterhub_binder"] = types.ModuleType("jupyterhub_binder")
-"""
-_LOAD = """\
-package.{name} = sys.modules["jupyterhub_binder.{name}"] = types.ModuleType("{name}")
-exec({text!r}, package.{name}.__dict__)
+def load(name, text=""):
+    sys.modules[name] = types.ModuleType(name)
+    exec(text, sys.modules[name].__dict__)
+load("jupyterhub_binder")
 """
 
 _LONGEST_PATH = 1000
@@ -42,10 +42,19 @@ def content_script() -> str:
     to be able to read the hub's own files. What it imports of ours is put before it.
     """
     package = files("jupyterhub_binder")
-    texts = [package.joinpath(f"{name}.py").read_text(encoding="utf-8") for name in _MODULES]
-    loads = [_LOAD.format(name=name, text=text) for name, text in zip(_MODULES, texts, strict=True)]
-    main = package.joinpath("content.py").read_text(encoding="utf-8")
-    return f"{_PACKAGE}{''.join(loads)}exec({main!r})\n"
+    loads = [
+        f"load({_module_name(name)!r}, {_text(package, 'gitsync', f'{name}.py')!r})\n"
+        for name in _GITSYNC
+    ]
+    return f"{_LOADER}{''.join(loads)}exec({_text(package, 'content.py')!r})\n"
+
+
+def _module_name(name: str) -> str:
+    return f"jupyterhub_binder.gitsync.{name}".removesuffix(".__init__")
+
+
+def _text(package: Traversable, *path: str) -> str:
+    return package.joinpath(*path).read_text(encoding="utf-8")
 
 
 def content_arguments(

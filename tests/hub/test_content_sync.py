@@ -478,6 +478,7 @@ def test_a_lock_of_another_git_is_respected_until_it_is_stale(ada: Person) -> No
 STOP = """
 import os, signal, sys
 from jupyterhub_binder import gitsync
+from jupyterhub_binder.gitsync import move, state
 count = [0]
 def counted(function):
     def wrapper(*args, **kwargs):
@@ -486,9 +487,10 @@ def counted(function):
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **kwargs)
     return wrapper
-gitsync.os = type(os)("os"); gitsync.os.__dict__.update(os.__dict__)
+counting = type(os)("os"); counting.__dict__.update(os.__dict__)
 for name in ("replace", "unlink", "rename", "mkdir", "link"):
-    setattr(gitsync.os, name, counted(getattr(os, name)))
+    setattr(counting, name, counted(getattr(os, name)))
+gitsync.os = move.os = state.os = counting
 from jupyterhub_binder import content
 content.main()
 """

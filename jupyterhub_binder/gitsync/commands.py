@@ -1,0 +1,182 @@
+"""Git commands on a person's folder, and what a failure of one means to the person.
+
+None runs a hook, asks a question, reaches a host other than the one that is meant, or outlives
+the time that a start has.
+"""
+
+# It runs under any image's Python: os.path is there already.
+# ruff: noqa: PTH118, UP031
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+
+OURS = os.path.join(".git", "jupyterhub-binder")
+"""Our place in a repository: what was brought last, and the plan of a merge under way."""
+
+IDENTITY = ("jupyterhub-binder", "jupyterhub-binder@localhost")
+SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+_SETTINGS = (
+    *("core.hooksPath=" + os.devnull, "core.fsmonitor=false", "core.askPass=", "core.pager=cat"),
+    *("core.quotePath=false", "core.splitIndex=false", "core.sparseCheckout=false"),
+    *("core.bigFileThreshold=32m", "credential.helper=", "commit.gpgSign=false"),
+    *("submodule.recurse=false", "fetch.recurseSubmodules=false", "transfer.bundleURI=false"),
+    *("protocol.allow=never", "protocol.ext.allow=never", "http.lowSpeedLimit=500"),
+    *("http.lowSpeedTime=15", "gc.auto=0", "maintenance.auto=false", "safe.directory=*"),
+)
+
+
+class NotInStep(Exception):
+    """The folder was left as it is; the text says why and what to do, for the person."""
+
+
+class Failed(Exception):
+    """A git command failed; the text is what it said."""
+
+
+class Git:
+    """Git commands on one folder: none runs a hook, asks a question or outlives its time."""
+
+    def __init__(self, folder, *, url="", seconds=20.0, most_bytes=0, env=None):
+        self.folder = folder
+        self.dir = os.path.join(folder, ".git")
+        self.url = url
+        self.most_bytes = most_bytes
+        self._deadline = time.monotonic() + seconds
+        self._env = environment(os.environ if env is None else env, url)
+
+    def path(self, *names):
+        """Return the path of one of our own files in the repository."""
+        return os.path.join(self.folder, OURS, *names)
+
+    def run(self, *args, stdin=b"", index=None, limited=False):
+        """Return what a command printed, as bytes. Raises Failed, or NotInStep out of time.
+
+        `limited` holds every file that it writes to `most_bytes`.
+        """
+        env = dict(self._env, GIT_DIR=self.dir, GIT_WORK_TREE=self.folder)
+        if index:
+            env["GIT_INDEX_FILE"] = self.path(index)
+        settings = [word for setting in _SETTINGS for word in ("-c", setting)]
+        try:
+            child = subprocess.Popen(
+                ["git", *settings, *args],
+                cwd=self.folder,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                preexec_fn=self._limit if limited else None,
+            )
+        except FileNotFoundError:
+            raise NotInStep("the environment has no git, which this needs") from None
+        out, error = self._wait(child, stdin)
+        if child.returncode:
+            said = error.decode("utf-8", "replace").strip()
+            if limited and (child.returncode == -signal.SIGXFSZ or "signal 25" in said):
+                raise NotInStep("the repository is larger than this hub brings")
+            raise Failed(said or "git %s failed" % args[0])
+        return out
+
+    def _wait(self, child, stdin):
+        try:
+            return child.communicate(stdin, timeout=max(0.1, self._deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise NotInStep(
+                "the repository's host, or your home, was too slow for a start to wait"
+            ) from None
+        finally:
+            if child.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.communicate()
+
+    def _limit(self):
+        import resource
+
+        if self.most_bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.most_bytes, self.most_bytes))
+
+    def text(self, *args, **kwargs):
+        """Return what a command printed, as a stripped text."""
+        return os.fsdecode(self.run(*args, **kwargs)).strip()
+
+    def ask(self, *args, **kwargs):
+        """Return what a command printed; '' if it failed."""
+        try:
+            return self.text(*args, **kwargs)
+        except Failed:
+            return ""
+
+    def holds(self, *args):
+        """Say whether a command succeeds."""
+        try:
+            self.run(*args)
+        except Failed:
+            return False
+        return True
+
+    def words(self, *args, **kwargs):
+        """Return the NUL-ended words that a command printed."""
+        return [os.fsdecode(word) for word in self.run(*args, **kwargs).split(b"\0") if word]
+
+
+def environment(env, url):
+    """Return the variables of git: what an administrator says of hosts stays, no more."""
+    kept = {
+        name: value
+        for name, value in env.items()
+        if not name.startswith("GIT_") or name.startswith(("GIT_SSL_", "GIT_CONFIG_"))
+    }
+    kept.pop("SSH_ASKPASS", None)
+    name, mail = IDENTITY
+    scheme = url.partition("://")[0]
+    return dict(
+        kept,
+        LC_ALL="C",
+        GIT_TERMINAL_PROMPT="0",
+        GIT_ALLOW_PROTOCOL=scheme if scheme in ("https", "http", "file") else "none",
+        GIT_AUTHOR_NAME=name,
+        GIT_AUTHOR_EMAIL=mail,
+        GIT_COMMITTER_NAME=name,
+        GIT_COMMITTER_EMAIL=mail,
+    )
+
+
+@contextlib.contextmanager
+def explained():
+    """Turn what git says into words for a person."""
+    try:
+        yield
+    except Failed as error:
+        raise NotInStep(why(str(error))) from None
+
+
+def why(said):
+    """Return the reason that is in what git said."""
+    last = [line for line in said.splitlines() if line.strip()] or ["git failed"]
+    for words, reason in _REASONS:
+        if words in said:
+            return reason
+    return "git says: %s" % last[-1][:300]
+
+
+_REASONS = (
+    ("No space left", "your home is full. Delete something and start the server again"),
+    ("quota exceeded", "your home is full. Delete something and start the server again"),
+    ("Could not resolve host", "the repository's host cannot be reached from your server"),
+    ("Failed to connect", "the repository's host cannot be reached from your server"),
+    ("Couldn't connect", "the repository's host cannot be reached from your server"),
+    ("unable to access", "the repository's host did not give it"),
+    ("Authentication failed", "the repository is not there, or is private"),
+    ("could not read Username", "the repository is not there, or is private"),
+    ("not found", "the repository is not there, or is private"),
+    ("Permission denied", "a file of the folder cannot be read or written"),
+)

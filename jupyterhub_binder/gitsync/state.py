@@ -1,0 +1,55 @@
+"""What a folder remembers: what it is in step with, a plan under way, notes for the person."""
+
+# It runs under any image's Python: os.path is there already.
+# ruff: noqa: PTH103, PTH105, PTH114, PTH118, PTH120, PTH123, UP031
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+NOTES = "jupyterhub-binder-notes.txt"
+"""The file of the folder that says what was kept aside."""
+
+
+def read_json(path):
+    """Return a file's JSON object; {} for none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            value = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write_json(path, value):
+    """Write a file whole or not at all."""
+    beside = path + ".new"
+    with open(beside, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def settle(git, upstream, branch, theirs=""):
+    """Remember what the folder is in step with, for us and for the person's own git."""
+    write_json(git.path("state.json"), {"upstream": upstream, "branch": branch})
+    git.run("update-ref", "refs/remotes/origin/" + (theirs or branch), upstream)
+
+
+def write_notes(git, notes):
+    """Add to the folder's file of notes; git does not see it."""
+    path = os.path.join(git.folder, NOTES)
+    if not notes or os.path.islink(path) or git.ask("ls-files", "--", NOTES):
+        return
+    with open(path, "a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(time.strftime("%Y-%m-%d %H:%M\n"))
+        file.writelines("  %s\n" % note for note in notes)
+    exclude = os.path.join(git.dir, "info", "exclude")
+    os.makedirs(os.path.dirname(exclude), exist_ok=True)
+    with open(exclude, "a+", encoding="utf-8", errors="surrogateescape") as file:
+        file.seek(0)
+        if "/" + NOTES not in file.read().splitlines():
+            file.write("\n/%s\n" % NOTES)

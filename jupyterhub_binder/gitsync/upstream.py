@@ -1,0 +1,49 @@
+"""What a ref is at the repository's host now, and bringing it here."""
+
+# It runs under any image's Python: os.path is there already.
+# ruff: noqa: FURB188, UP031
+
+from __future__ import annotations
+
+import re
+
+from jupyterhub_binder.gitsync.commands import SHA, NotInStep
+
+FETCHED = "refs/jupyterhub-binder/fetched"
+
+
+def fetch(git, ref, *options):
+    """Fetch what a ref is now; return its commit, and the branch that follows it here."""
+    sha, full, branch = find(git, ref)
+    if sha == git.ask("rev-parse", "--verify", "--quiet", FETCHED + "^{commit}"):
+        return sha, branch
+    arguments = ("--quiet", "--no-tags", "--no-recurse-submodules", *options, "--", git.url)
+    git.run("fetch", *arguments, "+%s:%s" % (full or sha, FETCHED), limited=True)
+    return git.text("rev-parse", "--verify", FETCHED + "^{commit}"), branch
+
+
+def find(git, ref):
+    """Return a ref's commit (or tag), its full name, and its branch; asks the host."""
+    if SHA.fullmatch(ref):
+        return ref, "", "main"
+    if not ref or ref.startswith("-") or re.search(r"[\x00-\x20~^:?*\[\\]|\.\.", ref):
+        raise NotInStep("%r is not the name of a branch or a tag" % ref)
+    names = ("refs/heads/" + ref, "refs/tags/" + ref)
+    out = git.text("ls-remote", "--symref", "--", git.url, "HEAD", *names)
+    found = {}
+    for line in out.splitlines():
+        value, _, name = line.partition("\t")
+        key = name + "@" if value.startswith("ref: ") else name
+        found[key] = value[5:] if value.startswith("ref: ") else value
+    if ref in ("HEAD", "@") and "HEAD" in found:
+        head = found.get("HEAD@", "HEAD")
+        return found["HEAD"], head, branch_of(head)
+    for name in names:
+        if name in found:
+            return found[name], name, branch_of(name)
+    raise NotInStep("the repository has no branch or tag %r any more" % ref)
+
+
+def branch_of(name):
+    """Return the branch that follows a full ref."""
+    return name[len("refs/heads/") :] if name.startswith("refs/heads/") else "main"
