@@ -250,10 +250,11 @@ class Builds(LoggingConfigurable):
             created=now,
             created_by=user.name,
         )
-        reuse = None if force else await self._find_built(key)
-        if reuse is None and not self._find_active(key):
+        active = self._find_active(key)
+        reuse = None if force or active else await self._find_built(key)
+        if reuse is None and not active:
             self._check_limit(user)
-        return BuildWish(build, by=user.name, at=now, reuse=reuse and reuse.id, force=force)
+        return BuildWish(build, by=user.name, at=now, reuse=reuse, force=force)
 
     async def is_built(self, resolved: Resolved, options: Mapping[str, Any]) -> bool:
         """Say whether a build of this would be there at once."""

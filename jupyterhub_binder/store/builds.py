@@ -33,20 +33,19 @@ class BuildWish:
     """As it would begin; its id and generation are settled by `find_or_insert`."""
     by: str
     at: datetime
-    reuse: str | None = None
-    """The id of a finished build of the same content whose image is there."""
+    reuse: Build | None = None
+    """A finished build of the same content whose image is there, and that none is under way of."""
     force: bool = False
     """Make the image anew even if it is there."""
 
 
 def find_or_insert(connection: sa.Connection, wish: BuildWish) -> Build:
-    """Return the build under way for the same content, the one to reuse, or a new one."""
-    values = {"base_key": wish.build.base_key}
-    if wish.force:
-        found = _first(connection, _ACTIVE, values)
-    else:
-        found = _first(connection, _SERVING, {**values, "reuse": wish.reuse, "at": wish.at})
-    if found is not None:
+    """Return the one to reuse, the build under way for the same content, or a new one."""
+    if wish.reuse is not None:
+        return wish.reuse
+    query = _ACTIVE if wish.force else _ACTIVE_OR_NEW
+    values = {"base_key": wish.build.base_key, "at": wish.at}
+    if (found := _first(connection, query, values)) is not None:
         return found
     build = replace(wish.build, id=new_id(), generation=_next_generation(connection, wish))
     connection.execute(builds.insert(), build_row(build))
@@ -58,14 +57,11 @@ _ACTIVE = _OF_KEY.where(ACTIVE)
 _NEWEST_BUILT = _OF_KEY.where(builds.c.state == BuildState.BUILT).order_by(
     builds.c.generation.desc(), builds.c.finished.desc()
 )
-# One under way, else the one known to be there or that ended since the wish was made.
-_SERVING = _OF_KEY.where(
+# One under way, else one that ended since it was wished for.
+_ACTIVE_OR_NEW = _OF_KEY.where(
     sa.or_(
         ACTIVE,
-        sa.and_(
-            builds.c.state == BuildState.BUILT,
-            sa.or_(builds.c.id == sa.bindparam("reuse"), builds.c.finished >= sa.bindparam("at")),
-        ),
+        sa.and_(builds.c.state == BuildState.BUILT, builds.c.finished >= sa.bindparam("at")),
     )
 ).order_by(sa.case((ACTIVE, 0), else_=1), builds.c.finished.desc())
 _BY_ID = builds.select().where(builds.c.id == sa.bindparam("id"))

@@ -274,7 +274,7 @@ async def test_use_counts_the_period_and_each_image_once(store: Store) -> None:
     await keep(store, "old", days_ago=60)
     then = NOW - timedelta(days=1)
     twin = replace(recent, id=new_id(), name="twin", current=None, latest=None)
-    wish = replace(_wish("recent", then), reuse=recent.latest.build.id)  # type: ignore[union-attr]
+    wish = replace(_wish("recent", then), reuse=recent.latest.build)  # type: ignore[union-attr]
     await store.insert_environment(twin, wish, directories=iter(["twin"]), most=9)
     launch = Launch(new_id(), recent.id, "bob", "", "", LaunchState.READY, then)
     await store.insert_launch(launch)
