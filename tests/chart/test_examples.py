@@ -158,6 +158,14 @@ def test_servers_reach_something_where_their_hubs_policy_closes_the_internet(
         assert any(peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0" for peer in opened)
 
 
+def test_all_servers_of_a_person_have_one_home(example: tuple[Rendered, dict[str, Any]]):
+    storage = example[1]["singleuser"].get("storage", {"type": "the hub's own affair"})
+    if storage.get("type") == "static":
+        assert storage["static"]["subPath"] == "{username}"
+    elif "type" not in storage:
+        assert storage["dynamic"]["pvcNameTemplate"] == "claim-{username}"
+
+
 # --- One VM ----------------------------------------------------------------------------------------
 
 

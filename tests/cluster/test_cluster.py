@@ -107,6 +107,10 @@ async def test_a_build_and_the_launch_that_waits_for_it_survive_the_services_res
     assert sum(line["message"] == "Pushing image" for line in log.lines) == 1
     assert launch["state"] == "ready", f"{launch}\n{site.cluster.explain()}"
     assert {e["name"] for e in await visitor.client.environments()} == {"answer", "slow"}
+    # A server of another name has the same home, which the deletion of that server leaves alone.
+    pod = site.cluster.run("get", "pods", "--selector=component=singleuser-server", "--output=name")
+    home = site.cluster.run("exec", pod.strip(), "--", "cat", "/home/jovyan/answer/answer.py")
+    assert home == "answer = 43\n"
     await visitor.person._hub_api("DELETE", "users/ada/servers/slow", {"remove": True})
 
 
