@@ -135,21 +135,28 @@ def read_urlpath(urlpath: str) -> tuple[str, str]:
     bare = re.split(r"[?#]", app, maxsplit=1)[0]
     if bare.rstrip("/") in _NO_APP:
         return "", ""
-    if (
-        not re.fullmatch(r"[^\s\\]+", app)
-        or not app.isprintable()
-        or len(app) > _MOST_APP
-        or "//" in urlpath.partition("?")[0]
-        or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", bare)
-        or ".." in unquote(bare).split("/")
-    ):
+    printable = re.fullmatch(r"[^\s\\]+", app) and app.isprintable() and len(app) <= _MOST_APP
+    # Whatever is in front of the server may take an escaped slash for a slash.
+    texts = (urlpath.partition("?")[0], unquote(urlpath.partition("?")[0]))
+    if not printable or any(map(_leads_out, texts)):
         raise NotUnderstood("That link opens an address that is none of the server's.")
     return "", app
+
+
+def _leads_out(address: str) -> bool:
+    """Say whether an address below a server might be read as one elsewhere."""
+    return (
+        "//" in address
+        or "\\" in address
+        or not address.isprintable()
+        or re.match(r"/*[A-Za-z][A-Za-z0-9+.-]*:", address) is not None
+        or ".." in address.split("/")
+    )
 
 
 def clean_path(path: str) -> str:
     """Return a path inside of a repository. Raises NotUnderstood for one that leads out."""
     segments = [segment for segment in path.split("/") if segment not in ("", ".")]
-    if ".." in segments or ".git" in segments or not path.isprintable():
+    if ".." in segments or ".git" in segments or "\\" in path or not path.isprintable():
         raise NotUnderstood("That Binder link opens no file of its repository.")
     return "/".join(segments)

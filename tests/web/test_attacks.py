@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -132,3 +134,128 @@ async def test_one_person_follows_so_many_things_and_another_still_can(
     async with asyncio.timeout(10):
         while service.streams._open:
             await asyncio.sleep(0.01)
+
+
+# --- A page is a page, scripts are ours, and nothing leads elsewhere ------------------------------
+
+
+@pytest.mark.parametrize(
+    "target", ["iframe", "frame", "object", "embed", "image", "script", "nope"]
+)
+@pytest.mark.parametrize("site", ["cross-site", "same-origin"])
+async def test_no_part_of_another_page_makes_the_service_ask_a_host(
+    bobs_browser, service: JupyterHubBinder, service_url: str, monkeypatch, target: str, site: str
+) -> None:
+    async def asked(*_: object, **__: object) -> None:
+        raise AssertionError("a repository was asked for")
+
+    monkeypatch.setattr(service.environments, "preview", asked)
+    headers = {"Sec-Fetch-Dest": target, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": site}
+    for path in ("new?url=https://example.org/a", "v2/git/https%3A%2F%2Fexample.org%2Fa/HEAD"):
+        url = URL(f"{service_url}{path}", encoded=True)
+        async with bobs_browser.get(url, headers=headers, allow_redirects=False) as response:
+            assert response.status == 403
+
+
+async def test_a_link_of_another_site_is_followed(
+    bobs_browser, service_url: str, git_repo: GitRepo
+) -> None:
+    headers = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "cross-site"}
+    url = URL(f"{service_url}v2/git/{quote(git_repo.url, safe='')}/HEAD", encoded=True)
+    async with bobs_browser.get(
+        url, headers={**headers, "Sec-Fetch-Dest": "document"}, allow_redirects=False
+    ) as response:
+        assert response.status == 200
+
+
+async def test_a_script_runs_by_its_nonce_alone_and_each_answer_has_another(
+    bobs_browser, service_url: str
+) -> None:
+    seen = set()
+    for _ in range(2):
+        async with bobs_browser.get(service_url, headers=NAVIGATE) as response:
+            policy = response.headers["Content-Security-Policy"]
+            text = await response.text()
+        (sources,) = re.findall(r"script-src ([^;]*)", policy)
+        (nonce,) = re.fullmatch(r"'nonce-([\w-]{20,})'", sources).groups()
+        assert set(re.findall(r"<script[^>]*?nonce=\"([^\"]*)\"", text)) == {nonce}
+        assert text.count("<script") == text.count(f'nonce="{nonce}"')
+        seen.add(nonce)
+    assert len(seen) == 2
+
+
+async def test_a_badge_may_do_nothing(session, service_url: str) -> None:
+    for name in ("badge.svg", "badge_logo.svg"):
+        async with session.get(f"{service_url}{name}") as response:
+            assert response.headers["Content-Security-Policy"] == "default-src 'none'"
+            assert "<style" not in (await response.text())
+
+
+ELSEWHERE = (
+    "//evil.example",
+    "%2F%2Fevil.example",
+    "%252F%252Fevil.example",
+    "/%5Cevil.example",
+    "%5C%5Cevil.example",
+    "rstudio/%255C%255Cevil.example",
+    "https://evil.example",
+    "https%3A%2F%2Fevil.example",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "%09//evil.example",
+    "lab%0D%0ALocation:%20https://evil.example",
+    "..%2F..%2Fhub/logout",
+    "%252e%252e/hub/logout",
+)
+"""Values of a query that a browser, a proxy or a server might read as an address elsewhere."""
+
+
+@pytest.mark.parametrize("name", ["urlpath", "labpath"])
+@pytest.mark.parametrize("value", ELSEWHERE)
+async def test_a_link_opens_nothing_elsewhere(
+    bobs_browser, service_url: str, git_repo: GitRepo, hub: FakeHub, name: str, value: str
+) -> None:
+    spec = quote(git_repo.url, safe="")
+    url = URL(f"{service_url}v2/git/{spec}/HEAD?{name}={value}", encoded=True)
+    data = {"_xsrf": xsrf_of(bobs_browser, service_url)}
+    async with bobs_browser.post(
+        url, data=data, headers=NAVIGATE, allow_redirects=False
+    ) as response:
+        location = response.headers.get("Location", "")
+        text = await response.text()
+    if name == "urlpath":
+        assert response.status == 400, text
+    # A path is one inside the repository, whatever it looks like.
+    assert stays_here(location)
+    assert 'href="https://evil' not in text
+    assert 'href="//evil' not in text
+
+
+@pytest.mark.parametrize("name", ["next", "url"])
+@pytest.mark.parametrize("path", ["", "oauth_callback", "%2F%2Fevil.example"])
+async def test_no_query_redirects_elsewhere(
+    bobs_browser, service_url: str, name: str, path: str
+) -> None:
+    for value in ELSEWHERE:
+        url = URL(f"{service_url}{path}?{name}={value}", encoded=True)
+        async with bobs_browser.get(url, headers=NAVIGATE, allow_redirects=False) as response:
+            assert response.status < 500
+            assert stays_here(response.headers.get("Location", ""))
+
+
+async def test_after_the_login_nobody_ends_elsewhere(
+    session, hub: FakeHub, service: JupyterHubBinder, service_url: str
+) -> None:
+    hub.visitor = "bob"
+    for path in ("//evil.example", "/%5Cevil.example", "\\evil.example"):
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as fresh:
+            url = URL(f"{service_url}{path}", encoded=True)
+            async with fresh.get(url, headers=NAVIGATE) as response:
+                assert response.url.host == "127.0.0.1"
+                assert all(each.url.host == "127.0.0.1" for each in response.history)
+
+
+def stays_here(location: str) -> bool:
+    """Say whether a browser that follows a redirect stays on the site."""
+    address = location.replace("\\", "/")
+    return not location or (address.startswith("/") and not address.startswith("//"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tornado.web import Finish
 
-from jupyterhub_binder.errors import HubError
+from jupyterhub_binder.errors import HubError, NotAllowed
 from jupyterhub_binder.model import Build, Environment
 from jupyterhub_binder.web.base import BaseHandler
 from jupyterhub_binder.web.errors import Problem
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _SERVERS_TIMEOUT_SECONDS = 3.0
 _HEADLINES = {401: "Signed out", 403: "Not allowed", 404: "Not found", 429: "Too much at once"}
+
+_AS_PAGES = ("document", "empty")
+"""What a browser may want a page for: to show it, or because a script of ours fetches it."""
 
 ID = r"([0-9a-z]{1,40})"
 """An id in a pattern of addresses."""
@@ -83,6 +86,16 @@ class PageHandler(BaseHandler):
         """The service's prefix."""
         return self.services.base_url
 
+    async def prepare(self) -> None:
+        """Refuse a browser that wants the page as a part of another one, before anything is asked.
+
+        A page may ask a repository's host in somebody's name: no foreign site's frame or picture
+        may be what makes it.
+        """
+        if self.request.headers.get("Sec-Fetch-Dest", "document") not in _AS_PAGES:
+            raise NotAllowed("This page cannot be a part of another one. Open it by itself.")
+        await super().prepare()
+
     def refuse_stranger(self) -> None:
         """Send a browser to the hub's login, and back here."""
         if self.request.method not in ("GET", "HEAD"):
@@ -132,6 +145,7 @@ class PageHandler(BaseHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer an error as a page with its sentence."""
         problem: Problem = kwargs["problem"]
+        self.set_error_headers(status_code, problem)
         self.render_page(
             "error.html",
             page_title=_HEADLINES.get(status_code, "Error"),

@@ -61,6 +61,6 @@ class Badge(RequestHandler):
         self.set_header("Content-Type", "image/svg+xml")
         self.set_header("Cache-Control", "public, max-age=3600")
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
-        self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+        self.set_header("Content-Security-Policy", "default-src 'none'")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.finish(file.read_bytes())
