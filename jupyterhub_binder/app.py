@@ -47,9 +47,9 @@ from jupyterhub_binder.logs import (
     PersonFormatter,
     learn_secrets,
     log_everything_here,
-    redactor,
 )
 from jupyterhub_binder.providers import Providers
+from jupyterhub_binder.redact import redactor
 from jupyterhub_binder.registry import Registry
 from jupyterhub_binder.retention import Retention
 from jupyterhub_binder.rules import Rules

@@ -15,11 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jupyterhub_binder.logcontext import get_ids
-from jupyterhub_binder.redact import Redactor, find_secrets
+from jupyterhub_binder.redact import find_secrets, redactor
 from jupyterhub_binder.terminal import OneLineFormatter
-
-redactor = Redactor()
-"""What this process must not log; `learn_secrets` adds to it."""
 
 
 def learn_secrets(*settings: Mapping[str, Any]) -> None:

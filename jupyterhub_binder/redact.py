@@ -1,4 +1,4 @@
-"""Takes secrets out of a text that is about to be logged.
+"""Takes secrets out of a text that is about to be logged, or kept in the audit log.
 
 By form: what follows ``Authorization:``, ``token=`` and their like, names and passwords in URLs,
 tokens whose beginning tells what they are. By value: the secrets that the service was given.
@@ -79,6 +79,10 @@ class Redactor:
         for form in _FORMS:
             text = form.sub(rf"\g<keep>{MARK}", text)
         return text
+
+
+redactor = Redactor()
+"""What this process must not write down; `logs.learn_secrets` adds to it."""
 
 
 def find_secrets(settings: Mapping[str, Any]) -> Iterator[str]:
