@@ -35,6 +35,7 @@ from jupyterhub_binder.errors import (
     RepositoryNotFound,
     UpstreamUnavailable,
 )
+from jupyterhub_binder.inputs import MOST_REF_CHARACTERS
 
 SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 """A full commit id, SHA-1 or SHA-256."""
@@ -103,7 +104,7 @@ def parse_remote(url: str) -> Remote:
 def check_ref(ref: str) -> str:
     """Return a ref as typed, ``HEAD`` for none; raises NotUnderstood if git takes no such name."""
     ref = ref.strip() or "HEAD"
-    if _BAD_REF.search(ref) or len(ref) > 250:
+    if _BAD_REF.search(ref) or len(ref) > MOST_REF_CHARACTERS:
         raise NotUnderstood("That cannot be the name of a branch, a tag or a commit.")
     return ref
 

@@ -11,7 +11,16 @@ import unicodedata
 from jupyterhub_binder.errors import InvalidInput
 
 MOST_NAME_CHARACTERS = 200
+"""Of an environment."""
 MOST_PATH_CHARACTERS = 1000
+MOST_ADDRESS_CHARACTERS = 2000
+"""Of a repository, as pasted, or as BinderHub's spec."""
+MOST_REF_CHARACTERS = 250
+MOST_PERSON_CHARACTERS = 255
+"""Of a person's or a group's name, as the hub's database has it."""
+MOST_SERVER_CHARACTERS = 255
+"""Of a named server, likewise."""
+MOST_SEARCH_CHARACTERS = 200
 
 
 def clean_name(name: str) -> str:
@@ -43,6 +52,18 @@ def clean_path(path: str) -> str:
             detail={"field": "path"},
         )
     return "/".join(parts)
+
+
+def clean_server_name(name: str) -> str:
+    """Return a server's name as the hub takes it; empty for the default server.
+
+    Raises InvalidInput.
+    """
+    name = name.strip()
+    # In an address of the hub's API the dots mean something else.
+    if name in (".", "..") or len(name) > MOST_SERVER_CHARACTERS:
+        raise InvalidInput("A server cannot be called so.", detail={"field": "server_name"})
+    return name
 
 
 def one_line(text: str) -> str:

@@ -16,7 +16,7 @@ from traitlets.config import LoggingConfigurable
 from jupyterhub_binder.audit import Audit
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.errors import InvalidInput
-from jupyterhub_binder.inputs import one_line
+from jupyterhub_binder.inputs import MOST_PERSON_CHARACTERS, one_line
 from jupyterhub_binder.model import User
 from jupyterhub_binder.oversight import Action, Holder, LimitName, LimitOverride
 from jupyterhub_binder.store import Store
@@ -33,7 +33,6 @@ MOST = {
     LimitName.RUNNING: 10_000,
     LimitName.SHARE: 1000,
 }
-MOST_NAME_CHARACTERS = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ class Limits(LoggingConfigurable):
         Raises InvalidInput.
         """
         name = one_line(name)
-        if not name or len(name) > MOST_NAME_CHARACTERS:
+        if not name or len(name) > MOST_PERSON_CHARACTERS:
             raise InvalidInput(f"Name the {holder}.", detail={"field": "name"})
         override = LimitOverride(holder, name, clean_values(values), utc_now(), user.name)
         await self._store.put_limit_override(override)

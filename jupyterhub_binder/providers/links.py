@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from jupyterhub_binder.errors import NotUnderstood
 from jupyterhub_binder.git import SHA, check_ref
+from jupyterhub_binder.inputs import MOST_ADDRESS_CHARACTERS
 from jupyterhub_binder.model import Link, Spec
 from jupyterhub_binder.providers.base import RepoProvider
 from jupyterhub_binder.providers.binderlinks import parse_binder_link
@@ -20,7 +21,6 @@ from jupyterhub_binder.providers.places import take_apart, to_url
 from jupyterhub_binder.providers.records import read_doi
 from jupyterhub_binder.providers.wrappings import unwrap_badge, unwrap_viewer
 
-MOST_CHARACTERS = 2000
 _MOST_WRAPPINGS = 4
 
 _BARE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/[A-Za-z0-9._-]{1,100}")
@@ -53,7 +53,7 @@ def _understand(text: str, known: Mapping[str, RepoProvider], wrappings: int) ->
 
 def _bared(text: str) -> str:
     """Take away what clings to a copied link: blanks, brackets, quotes, badges, ``git clone``."""
-    if len(text) > MOST_CHARACTERS:
+    if len(text) > MOST_ADDRESS_CHARACTERS:
         raise NotUnderstood("That is too long for a link.")
     text = unwrap_badge(text.strip()).strip().strip("<>\"'`").strip()
     if re.match(r"git\s+clone\s", text):

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from jupyterhub_binder.clock import utc_now
+from jupyterhub_binder.inputs import MOST_PERSON_CHARACTERS, MOST_SEARCH_CHARACTERS
 from jupyterhub_binder.oversight import Action, LimitName, PersonUse
 from jupyterhub_binder.usage import PERIODS_DAYS, UseOrder, find, in_order
 from jupyterhub_binder.web.parse import Fields, HasArguments, query_choice, query_text
@@ -31,7 +32,7 @@ class UseQuery:
         return cls(
             days=int(query_choice(handler, "days", _DAYS)),
             order=UseOrder(query_choice(handler, "sort", tuple(UseOrder))),
-            search=query_text(handler, "search", most=200).strip(),
+            search=query_text(handler, "search", most=MOST_SEARCH_CHARACTERS).strip(),
         )
 
     async def fetch(self, store: Store) -> list[PersonUse]:
@@ -52,7 +53,7 @@ class AuditQuery:
         """Read it. Raises InvalidInput."""
         action = query_choice(handler, "action", ("", *Action))
         return cls(
-            person=query_text(handler, "person", most=255).strip() or None,
+            person=query_text(handler, "person", most=MOST_PERSON_CHARACTERS).strip() or None,
             action=Action(action) if action else None,
         )
 

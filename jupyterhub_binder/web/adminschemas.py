@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyterhub_binder.limits import LEAST, MOST, MOST_NAME_CHARACTERS
+from jupyterhub_binder.drain import MOST_MESSAGE_CHARACTERS
+from jupyterhub_binder.inputs import MOST_PERSON_CHARACTERS
+from jupyterhub_binder.limits import LEAST, MOST
 from jupyterhub_binder.oversight import Action, Holder, LimitName, RuleKind
 from jupyterhub_binder.rules import MOST_PATTERN_CHARACTERS, MOST_REASON_CHARACTERS
 from jupyterhub_binder.web.schemas import (
@@ -137,8 +139,8 @@ ADMIN_SCHEMAS: dict[str, Schema] = {
     ),
     "LimitsBody": body(
         {
-            "person": said(line(MOST_NAME_CHARACTERS), "Either this, or group"),
-            "group": line(MOST_NAME_CHARACTERS),
+            "person": said(line(MOST_PERSON_CHARACTERS), "Either this, or group"),
+            "group": line(MOST_PERSON_CHARACTERS),
             **_LIMITS_SENT,
         }
     ),
@@ -153,7 +155,9 @@ ADMIN_SCHEMAS: dict[str, Schema] = {
             "launches": said(COUNT, "Launches under way"),
         }
     ),
-    "DrainBody": body({"message": said(line(300), "Left out: a sentence about an upgrade")}),
+    "DrainBody": body(
+        {"message": said(line(MOST_MESSAGE_CHARACTERS), "Left out: a sentence about an upgrade")}
+    ),
     "AuditEntry": closed(
         {
             "id": said(NUMBER, "Rises with each entry"),

@@ -16,7 +16,14 @@ from typing import Any, Protocol, TypeVar
 from tornado.httputil import HTTPServerRequest
 
 from jupyterhub_binder.errors import InvalidInput
-from jupyterhub_binder.inputs import MOST_PATH_CHARACTERS, clean_path
+from jupyterhub_binder.inputs import (
+    MOST_ADDRESS_CHARACTERS,
+    MOST_PATH_CHARACTERS,
+    MOST_REF_CHARACTERS,
+    MOST_SERVER_CHARACTERS,
+    clean_path,
+    clean_server_name,
+)
 from jupyterhub_binder.model import Link
 from jupyterhub_binder.web.errors import TooLarge, UnsupportedMediaType
 
@@ -113,6 +120,10 @@ class Fields:
         value = self.text(name, most=MOST_PATH_CHARACTERS)
         return None if value is None else clean_path(value)
 
+    def server_name(self) -> str:
+        """Return ``server_name``; empty for the default server."""
+        return clean_server_name(self.text("server_name", most=MOST_SERVER_CHARACTERS) or "")
+
     def boolean(self, name: str, *, default: bool) -> bool:
         """Return true or false."""
         value = self.values.get(name, default)
@@ -150,8 +161,8 @@ class Fields:
 
 def with_content(link: Link, fields: Fields) -> Link:
     """Return a link whose files come from where a body says, if it says."""
-    url = fields.text("content_url", most=2000)
-    ref = fields.text("content_ref", most=250) or ""
+    url = fields.text("content_url", most=MOST_ADDRESS_CHARACTERS)
+    ref = fields.text("content_ref", most=MOST_REF_CHARACTERS) or ""
     if url is None:
         return replace(link, content_ref=ref) if ref and link.content_url else link
     return replace(link, content_url=url, content_ref=ref)

@@ -10,6 +10,13 @@ from enum import StrEnum
 from typing import Any
 
 from jupyterhub_binder.backends.base import HostState
+from jupyterhub_binder.inputs import (
+    MOST_ADDRESS_CHARACTERS,
+    MOST_NAME_CHARACTERS,
+    MOST_PATH_CHARACTERS,
+    MOST_REF_CHARACTERS,
+    MOST_SERVER_CHARACTERS,
+)
 from jupyterhub_binder.model import (
     BuildState,
     ContentMode,
@@ -128,19 +135,24 @@ _SUMMARY: dict[str, Schema] = {
 }
 
 _LINK: dict[str, Schema] = {
-    "url": said(line(2000), "Anything that a person pastes; or else provider and spec"),
+    "url": said(
+        line(MOST_ADDRESS_CHARACTERS), "Anything that a person pastes; or else provider and spec"
+    ),
     "provider": line(20),
-    "spec": said(line(2000), "BinderHub's text after the prefix: org/name/ref"),
-    "ref": said(line(300), "Instead of the ref in url or spec"),
-    "path": said(line(1000), "What opens, relative to the repository's root"),
+    "spec": said(line(MOST_ADDRESS_CHARACTERS), "BinderHub's text after the prefix: org/name/ref"),
+    "ref": said(line(MOST_REF_CHARACTERS), "Instead of the ref in url or spec"),
+    "path": said(line(MOST_PATH_CHARACTERS), "What opens, relative to the repository's root"),
 }
 _CHOICES: dict[str, Schema] = {
-    "name": {**line(200), "minLength": 1},
+    "name": {**line(MOST_NAME_CHARACTERS), "minLength": 1},
     "content": said(words(ContentMode), "Left out: sync for another repository's files, else copy"),
     "content_url": said(
-        line(2000), "The git repository of the files, as pasted; empty: the environment's own"
+        line(MOST_ADDRESS_CHARACTERS),
+        "The git repository of the files, as pasted; empty: the environment's own",
     ),
-    "content_ref": said(line(250), "Its branch, tag or commit; empty: its default branch"),
+    "content_ref": said(
+        line(MOST_REF_CHARACTERS), "Its branch, tag or commit; empty: its default branch"
+    ),
 }
 
 SCHEMAS: dict[str, Schema] = {
@@ -257,10 +269,13 @@ SCHEMAS: dict[str, Schema] = {
             "build": said(BOOLEAN, "Build at once; true if left out"),
         }
     ),
-    "UpdateBody": body({**_CHOICES, "path": line(1000)}),
+    "UpdateBody": body({**_CHOICES, "path": line(MOST_PATH_CHARACTERS)}),
     "BuildAgainBody": body(
         {
-            "ref": said(line(300), "Move to this ref; left out: the same ref, asked for anew"),
+            "ref": said(
+                line(MOST_REF_CHARACTERS),
+                "Move to this ref; left out: the same ref, asked for anew",
+            ),
             "force": said(BOOLEAN, "Build even if this very commit is built already"),
         }
     ),
@@ -317,8 +332,12 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "LaunchBody": body(
         {
-            "server_name": said(line(255), "Left out or empty: the default server"),
-            "path": said(line(1000), "What opens; left out: what the environment says"),
+            "server_name": said(
+                line(MOST_SERVER_CHARACTERS), "Left out or empty: the default server"
+            ),
+            "path": said(
+                line(MOST_PATH_CHARACTERS), "What opens; left out: what the environment says"
+            ),
             "restart": said(BOOLEAN, "Stop what a server of this name runs now"),
         }
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jupyterhub_binder.inputs import MOST_PERSON_CHARACTERS, MOST_SEARCH_CHARACTERS
 from jupyterhub_binder.usage import PERIODS_DAYS, UseOrder
 from jupyterhub_binder.web.admin.base import PAGE_SIZE, AdminHandler, address, part
 from jupyterhub_binder.web.adminquery import UseQuery
@@ -14,8 +15,8 @@ class EnvironmentsPage(AdminHandler):
 
     async def get(self) -> None:
         """Show a part of them."""
-        search = query_text(self, "search", most=200)
-        person = query_text(self, "person", most=255).strip()
+        search = query_text(self, "search", most=MOST_SEARCH_CHARACTERS)
+        person = query_text(self, "person", most=MOST_PERSON_CHARACTERS).strip()
         deleted = query_choice(self, "deleted", ("", "0", "1")) == "1"
         page = await self.services.environments.list(
             self.me,
@@ -51,7 +52,7 @@ class EnvironmentDo(AdminHandler):
             await environments.delete(self.me, environment_id)
         else:
             await environments.restore(self.me, environment_id)
-        person = self.form.text("person", most=255) or ""
+        person = self.form.text("person", most=MOST_PERSON_CHARACTERS) or ""
         deleted = "1" if action == "delete" else ""
         self.redirect(self.back + address(person=person, deleted=deleted), status=303)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyterhub_binder.errors import InvalidInput, NotFound
-from jupyterhub_binder.limits import MOST_NAME_CHARACTERS
+from jupyterhub_binder.inputs import MOST_PERSON_CHARACTERS, MOST_SEARCH_CHARACTERS
 from jupyterhub_binder.model import Build
 from jupyterhub_binder.oversight import Holder, LimitName, LimitOverride, Rule, RuleKind
 from jupyterhub_binder.rules import MOST_PATTERN_CHARACTERS, MOST_REASON_CHARACTERS
@@ -25,7 +25,7 @@ class RulesPage(AdminHandler):
 
     async def get(self) -> None:
         """Show a part of the rules, and what one that was just added means for builds."""
-        search = query_text(self, "search", most=200)
+        search = query_text(self, "search", most=MOST_SEARCH_CHARACTERS)
         pattern = query_text(self, "pattern", most=MOST_PATTERN_CHARACTERS)
         rules = self.services.command.rules.all
         wanted = search.casefold()
@@ -83,10 +83,10 @@ class LimitsPage(AdminHandler):
     async def get(self) -> None:
         """Show a part of those that differ, and somebody's if asked for."""
         limits = self.services.command.limits
-        search = query_text(self, "search", most=200)
+        search = query_text(self, "search", most=MOST_SEARCH_CHARACTERS)
         found = [each for each in limits.overrides if search.casefold() in each.name.casefold()]
         holder = Holder(query_choice(self, "holder", tuple(Holder)))
-        name = query_text(self, "name", most=MOST_NAME_CHARACTERS).strip()
+        name = query_text(self, "name", most=MOST_PERSON_CHARACTERS).strip()
         shown = name and holder is Holder.PERSON
         self.render_tab(
             "limits",
@@ -105,7 +105,7 @@ class LimitsPage(AdminHandler):
         """Set those of a person or of a group."""
         self.back = f"{self.prefix}admin/limits"
         holder = self.form.choice("holder", Holder) or Holder.PERSON
-        name = self.form.text("name", most=MOST_NAME_CHARACTERS, required=True) or ""
+        name = self.form.text("name", most=MOST_PERSON_CHARACTERS, required=True) or ""
         values = {limit: _number(self.form, limit) for limit in LimitName}
         await self.services.command.limits.set(self.me, holder, name, values)
         self.redirect(f"{self.back}{address(holder=holder, name=name)}", status=303)

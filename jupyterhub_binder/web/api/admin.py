@@ -6,6 +6,7 @@ from typing import Literal, cast
 
 from jupyterhub_binder.drain import MOST_MESSAGE_CHARACTERS
 from jupyterhub_binder.errors import NotAllowed
+from jupyterhub_binder.inputs import MOST_PERSON_CHARACTERS, MOST_SEARCH_CHARACTERS
 from jupyterhub_binder.model import Build, Page
 from jupyterhub_binder.usage import cut
 from jupyterhub_binder.web.adminquery import UseQuery
@@ -87,8 +88,8 @@ class AllEnvironments(AdminHandler):
         order = query_choice(self, "order", ("recent", "name"))
         page = await self.services.environments.list(
             self.me,
-            search=query_text(self, "search", most=200),
-            owner=query_text(self, "person", most=255) or "*",
+            search=query_text(self, "search", most=MOST_SEARCH_CHARACTERS),
+            owner=query_text(self, "person", most=MOST_PERSON_CHARACTERS) or "*",
             order=cast('Literal["recent", "name"]', order),
             deleted=query_choice(self, "deleted", ("0", "1")) == "1",
             offset=offset,

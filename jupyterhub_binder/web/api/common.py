@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from jupyterhub_binder.errors import InvalidInput
+from jupyterhub_binder.inputs import MOST_ADDRESS_CHARACTERS, MOST_REF_CHARACTERS
 from jupyterhub_binder.model import Build, Environment, Link, Spec
 from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.web.base import APIHandler
@@ -58,14 +59,16 @@ def format_spec(providers: Providers, spec: Spec) -> str:
 def read_link(fields: Fields, providers: Providers) -> Link:
     """Read which repository a body means: a pasted ``url``, or ``provider`` and ``spec``."""
     path = fields.path("path")
-    ref = fields.text("ref", most=300)
+    ref = fields.text("ref", most=MOST_REF_CHARACTERS)
     if "url" in fields:
         if "provider" in fields or "spec" in fields:
             raise InvalidInput("Give either 'url', or 'provider' and 'spec'.")
-        link = providers.understand(fields.text("url", most=2000, required=True) or "")
+        link = providers.understand(
+            fields.text("url", most=MOST_ADDRESS_CHARACTERS, required=True) or ""
+        )
     elif "provider" in fields or "spec" in fields:
         prefix = fields.text("provider", most=20, required=True) or ""
-        text = fields.text("spec", most=2000, required=True) or ""
+        text = fields.text("spec", most=MOST_ADDRESS_CHARACTERS, required=True) or ""
         link = Link(providers.parse_spec(prefix, text))
     else:
         raise InvalidInput(

@@ -6,7 +6,13 @@ from typing import Any, Literal, cast
 
 from jupyterhub_binder import model
 from jupyterhub_binder.errors import InvalidInput
-from jupyterhub_binder.inputs import MOST_NAME_CHARACTERS
+from jupyterhub_binder.inputs import (
+    MOST_ADDRESS_CHARACTERS,
+    MOST_NAME_CHARACTERS,
+    MOST_PERSON_CHARACTERS,
+    MOST_REF_CHARACTERS,
+    MOST_SEARCH_CHARACTERS,
+)
 from jupyterhub_binder.model import ContentMode
 from jupyterhub_binder.web.api.common import (
     LINK_KEYS,
@@ -38,8 +44,8 @@ class Environments(Handler):
         order = query_choice(self, "order", ("recent", "name"))
         page = await self.services.environments.list(
             self.me,
-            search=query_text(self, "search", most=200),
-            owner=query_text(self, "owner", most=255) or None,
+            search=query_text(self, "search", most=MOST_SEARCH_CHARACTERS),
+            owner=query_text(self, "owner", most=MOST_PERSON_CHARACTERS) or None,
             order=cast('Literal["recent", "name"]', order),
             offset=query_integer(self, "offset", default=0),
             limit=query_integer(self, "limit", default=50, least=1, most=PAGE_LIMIT),
@@ -75,8 +81,8 @@ class OneEnvironment(Handler):
             "name": _name(fields),
             "path": fields.path("path"),
             "content": fields.choice("content", ContentMode),
-            "content_url": fields.text("content_url", most=2000),
-            "content_ref": fields.text("content_ref", most=250),
+            "content_url": fields.text("content_url", most=MOST_ADDRESS_CHARACTERS),
+            "content_ref": fields.text("content_ref", most=MOST_REF_CHARACTERS),
         }
         environment = await self.services.environments.update(self.me, environment_id, **changes)
         await self.answer_environment(environment)
@@ -119,7 +125,7 @@ class EnvironmentBuilds(Handler):
         environment = await self.services.environments.build(
             self.me,
             environment_id,
-            ref=fields.text("ref", most=300) or None,
+            ref=fields.text("ref", most=MOST_REF_CHARACTERS) or None,
             force=fields.boolean("force", default=False),
         )
         await self.answer_environment(environment, status=201)

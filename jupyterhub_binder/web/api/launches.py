@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from jupyterhub_binder.clientip import client_ip
-from jupyterhub_binder.errors import InvalidInput, NotFound
+from jupyterhub_binder.errors import NotFound
 from jupyterhub_binder.launches import Server
 from jupyterhub_binder.model import Launch
 from jupyterhub_binder.web.api.common import Handler
 from jupyterhub_binder.web.events import EventsHandler, encode_named
-from jupyterhub_binder.web.parse import Fields, json_object
+from jupyterhub_binder.web.parse import json_object
 from jupyterhub_binder.web.render import JSON, iso_time
 
 
@@ -37,7 +37,7 @@ class EnvironmentLaunches(_LaunchHandler):
             self.me,
             self.token,
             environment_id,
-            server_name=_server_name(fields),
+            server_name=fields.server_name(),
             path=fields.path("path"),
             restart=fields.boolean("restart", default=False),
             client_ip=client_ip(self.request),
@@ -89,13 +89,6 @@ class Servers(Handler):
         """Answer with each server and the environment it runs."""
         servers = await self.services.launches.servers(self.me, self.token)
         self.finish_json({"items": [_render_server(server) for server in servers]})
-
-
-def _server_name(fields: Fields) -> str:
-    name = fields.text("server_name", most=255) or ""
-    if name in (".", ".."):  # in an address of the hub's API they mean something else
-        raise InvalidInput("A server cannot be called so.", detail={"field": "server_name"})
-    return name
 
 
 def _render_server(server: Server) -> JSON:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyterhub_binder.errors import InvalidInput
-from jupyterhub_binder.limits import MOST_NAME_CHARACTERS
+from jupyterhub_binder.inputs import MOST_PERSON_CHARACTERS, MOST_SEARCH_CHARACTERS
 from jupyterhub_binder.model import Build
 from jupyterhub_binder.oversight import Holder, LimitName, Rule, RuleKind
 from jupyterhub_binder.rules import MOST_PATTERN_CHARACTERS, MOST_REASON_CHARACTERS
@@ -40,7 +40,7 @@ class Rules(_RuleHandler):
 
     async def get(self) -> None:
         """Answer with a page of the rules."""
-        search = query_text(self, "search", most=200).casefold()
+        search = query_text(self, "search", most=MOST_SEARCH_CHARACTERS).casefold()
         rules = self.services.command.rules.all
         found = tuple(
             rule for rule in rules if search in f"{rule.pattern} {rule.reason}".casefold()
@@ -89,9 +89,9 @@ class Limits(AdminHandler):
     async def get(self) -> None:
         """Answer with a page of those that differ, and with somebody's if asked for."""
         limits = self.services.command.limits
-        search = query_text(self, "search", most=200).casefold()
+        search = query_text(self, "search", most=MOST_SEARCH_CHARACTERS).casefold()
         found = tuple(each for each in limits.overrides if search in each.name.casefold())
-        person = query_text(self, "person", most=MOST_NAME_CHARACTERS).strip()
+        person = query_text(self, "person", most=MOST_PERSON_CHARACTERS).strip()
         self.finish_json(
             {
                 **render_page(page_of(found, self), render_override),
@@ -112,7 +112,7 @@ class Limits(AdminHandler):
         """Set those of a person or of a group."""
         fields = json_object(self.request, {*Holder, *LimitName})
         holder = _holder(fields)
-        name = fields.text(holder, most=MOST_NAME_CHARACTERS, required=True) or ""
+        name = fields.text(holder, most=MOST_PERSON_CHARACTERS, required=True) or ""
         override = await self.services.command.limits.set(
             self.me, holder, name, read_limits(fields)
         )

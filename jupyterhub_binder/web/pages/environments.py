@@ -5,6 +5,12 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from jupyterhub_binder.errors import InvalidInput, NotFound
+from jupyterhub_binder.inputs import (
+    MOST_ADDRESS_CHARACTERS,
+    MOST_NAME_CHARACTERS,
+    MOST_REF_CHARACTERS,
+    MOST_SEARCH_CHARACTERS,
+)
 from jupyterhub_binder.model import ContentMode, Environment, Link, Page
 from jupyterhub_binder.providers.binderlinks import format_binder_link
 from jupyterhub_binder.web.pages.base import PageHandler
@@ -27,7 +33,7 @@ class EnvironmentsPage(PageHandler):
 
     async def get(self) -> None:
         """Show a part of the list."""
-        search = query_text(self, "search", most=200)
+        search = query_text(self, "search", most=MOST_SEARCH_CHARACTERS)
         order = query_choice(self, "order", ("recent", "name"))
         page = await self.services.environments.list(
             self.me,
@@ -120,11 +126,13 @@ class EnvironmentAction(PageHandler):
         await self.services.environments.update(
             self.me,
             environment_id,
-            name=self.form.text("name", most=200, required=True) if "name" in self.form else None,
+            name=self.form.text("name", most=MOST_NAME_CHARACTERS, required=True)
+            if "name" in self.form
+            else None,
             path=self.form.path("path"),
             content=self.form.choice("content", ContentMode),
-            content_url=self.form.text("content_url", most=2000),
-            content_ref=self.form.text("content_ref", most=250),
+            content_url=self.form.text("content_url", most=MOST_ADDRESS_CHARACTERS),
+            content_ref=self.form.text("content_ref", most=MOST_REF_CHARACTERS),
         )
         return f"{self._page(environment_id)}?said=saved"
 
@@ -132,7 +140,7 @@ class EnvironmentAction(PageHandler):
         environment = await self.services.environments.build(
             self.me,
             environment_id,
-            ref=self.form.text("ref", most=250) or None,
+            ref=self.form.text("ref", most=MOST_REF_CHARACTERS) or None,
             force=self.form.text("force", most=5) == "1",
         )
         page = page_of_newest_build(self.prefix, environment)

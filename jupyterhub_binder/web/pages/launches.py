@@ -30,7 +30,7 @@ class LaunchNewPage(PageHandler):
         await start_launch(
             self,
             environment_id,
-            server_name=self.form.text("server_name", most=30) or "",
+            server_name=self.form.server_name(),
             path=self.form.path("path"),
             restart=self.form.text("restart", most=5) == "1",
         )

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from jupyterhub_binder.errors import BinderError
+from jupyterhub_binder.inputs import (
+    MOST_ADDRESS_CHARACTERS,
+    MOST_NAME_CHARACTERS,
+    MOST_REF_CHARACTERS,
+)
 from jupyterhub_binder.model import ContentMode, Link
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.environments import page_of_newest_build
@@ -25,17 +30,20 @@ class NewPage(PageHandler):
 
     async def get(self) -> None:
         """Show the form, and what was understood of a link if there is one."""
-        await self._show(query_text(self, "url", most=2000), query_text(self, "ref", most=250))
+        await self._show(
+            query_text(self, "url", most=MOST_ADDRESS_CHARACTERS),
+            query_text(self, "ref", most=MOST_REF_CHARACTERS),
+        )
 
     async def post(self) -> None:
         """Make the environment, build it, and launch it if that was asked for."""
-        url = self.form.text("url", most=2000, required=True) or ""
-        ref = self.form.text("ref", most=250) or ""
+        url = self.form.text("url", most=MOST_ADDRESS_CHARACTERS, required=True) or ""
+        ref = self.form.text("ref", most=MOST_REF_CHARACTERS) or ""
         try:
             environment = await self.services.environments.create(
                 self.me,
                 link=with_content(self._link(url, ref), self.form),
-                name=self.form.text("name", most=200) or None,
+                name=self.form.text("name", most=MOST_NAME_CHARACTERS) or None,
                 content=self.form.choice("content", ContentMode),
             )
         except BinderError as error:
