@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -64,6 +65,23 @@ def find_node() -> str | None:
             str(Path(folder) / "bin/node") for folder in spec.submodule_search_locations or ()
         ]
     return next((path for path in found if path and Path(path).with_name("npm").exists()), None)
+
+
+def install_npm(config: pytest.Config, package: str) -> Path:
+    """Return a folder with a package of the npm registry; kept from one run to the next."""
+    folder = config.cache.mkdir(re.sub(r"\W+", "-", package).strip("-"))  # type: ignore[union-attr]
+    if not (folder / "node_modules" / ".package-lock.json").exists():
+        node = find_node()
+        requires(node, NEEDS["node"][1])
+        npm = Path(str(node)).with_name("npm")
+        subprocess.run(
+            [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", package],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PATH": f"{npm.parent}{os.pathsep}{os.environ['PATH']}"},
+        )
+    return folder
 
 
 @functools.cache

@@ -433,6 +433,9 @@ class Providers:
     def understand(self, text: str) -> Link:
         return Link(Spec("gh", text.rstrip("/").split("github.com/")[-1], "spring/2026"))
 
+    def at_ref(self, link: Link, ref: str) -> Link:
+        return replace(link, spec=replace(link.spec, ref=ref))
+
 
 class Events(RequestHandler):
     """A log that is sent at once, and goes on if its build does."""

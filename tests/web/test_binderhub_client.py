@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from yarl import URL
 
-from tests.conftest import find_node
+from tests.conftest import find_node, install_npm
 from tests.git_server import GitRepo
 from tests.web.test_browser_auth import NAVIGATE, Browser, browser  # noqa: F401 - a fixture
 from tests.web.test_compat import spec_of
@@ -26,20 +25,8 @@ SCRIPT = Path(__file__).with_name("binderhub_client.mjs")
 
 @pytest.fixture(scope="module")
 def node_folder(request: pytest.FixtureRequest) -> Path:
-    """A folder with the client from the npm registry; kept from one run to the next."""
-    folder = request.config.cache.mkdir("binderhub-client-0.5.0")  # type: ignore[union-attr]
-    if not (folder / "node_modules" / "@jupyterhub" / "binderhub-client").exists():
-        node = find_node()
-        assert node is not None
-        npm = Path(node).with_name("npm")
-        subprocess.run(
-            [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", CLIENT],
-            cwd=folder,
-            check=True,
-            capture_output=True,
-            env={**os.environ, "PATH": f"{npm.parent}{os.pathsep}{os.environ['PATH']}"},
-        )
-    return folder
+    """A folder with the client from the npm registry."""
+    return install_npm(request.config, CLIENT)
 
 
 async def build(

@@ -1,0 +1,173 @@
+"""axe-core finds nothing on any page in any state: wide and narrow, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from tests.conftest import install_npm
+
+from .axe import AXE, COLOUR_RULES, violations
+from .canned import PREFIX, all_states, serve
+from .canned_admin import admin_pages
+from .test_admin_pages import TABS
+
+pytestmark = [pytest.mark.browser, pytest.mark.node, pytest.mark.timeout(600)]
+
+PAGES = (
+    "",
+    "?search=nothing-has-this-name",
+    "?search=Survey",
+    "new",
+    "new?url=uni-lab/climate-101",
+    "new?url=uni-lab/climate-101&ref=main",
+    "new?url=uni-lab/built",
+    "new?url=uni-lab/julia",
+    "new?url=uni-lab/missing",
+    "v2/gh/uni-lab/climate-101/main",
+    "v2/gh/uni-lab/built/main",
+    "v2/gh/uni-lab/julia/main",
+    "v2/gh/uni-lab/missing/main",
+    *(f"environments/e{n:09}" for n in range(1, 9)),
+    *(f"environments/e{n:09}/launch" for n in (1, 2, 5)),
+    *(f"builds/b{n:09}" for n in range(1, 7)),
+    *(f"launch/x{n}" for n in range(5)),
+    "nothing-here",
+    "admin",
+    "admin/backends",
+)
+ADMIN_PAGES = (*TABS, "/limits?name=ada", "/limits?holder=group&name=name-0001", "/rules?search=zz")
+WIDE, NARROW = 1160, 360
+
+
+async def _press_help(page: Page) -> None:
+    await page.keyboard.press("?")
+
+
+async def _open_menu(page: Page) -> None:
+    await page.locator(".b-menu summary").last.click()
+
+
+async def _unfold(page: Page) -> None:
+    await page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
+
+
+async def _launch(page: Page) -> None:
+    await page.get_by_role("button", name="Launch").click()
+    await expect(page.locator(".b-choices")).to_be_visible()
+
+
+async def _find(page: Page) -> None:
+    await page.locator("#findtext").fill("warning")
+    await expect(page.locator("#found")).to_have_text("1 / 1")
+
+
+async def _paste(page: Page) -> None:
+    await page.route("**/new?*", lambda _: None)
+    await page.locator("#url").fill("uni-lab/climate-101")
+    await expect(page.locator("#understood")).to_have_attribute("aria-busy", "true")
+
+
+async def _fail(page: Page) -> None:
+    await page.locator("#settings button").click()
+    await expect(page.locator("#toasts > *")).to_have_count(1)
+
+
+CHANGES = (
+    ("", _press_help),
+    ("", _open_menu),
+    ("environments/e000000004", _unfold),
+    ("environments/e000000001", _launch),
+    ("environments/e000000001", _fail),
+    ("builds/b000000001", _find),
+    ("new", _paste),
+)
+"""States that somebody has to bring about: where, and how."""
+
+
+@pytest.fixture(scope="module")
+def axe(request: pytest.FixtureRequest) -> Path:
+    return install_npm(request.config, AXE)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def full() -> AsyncIterator[str]:
+    server, port = serve(all_states())
+    yield f"http://127.0.0.1:{port}{PREFIX}"
+    server.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def empty() -> AsyncIterator[str]:
+    server, port = serve(())
+    yield f"http://127.0.0.1:{port}{PREFIX}"
+    server.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Any) -> AsyncIterator[Page]:
+    context = await browser.new_context(reduced_motion="reduce")
+    yield await context.new_page()
+    await context.close()
+
+
+async def open_at(page: Page, url: str) -> None:
+    """Open a page on a wide screen, in light colours, and wait for its log."""
+    await page.set_viewport_size({"width": WIDE, "height": 800})
+    await page.emulate_media(color_scheme="light")
+    await page.goto(url)
+    if await page.locator("#lines").count():
+        await expect(page.locator("#lines .b-ln").first).to_be_attached()
+
+
+async def look_at(page: Page, axe: Path) -> list[str]:
+    """Return what is wrong with the page as it is: wide and narrow, light and dark."""
+    found: list[str] = []
+    for width in (WIDE, NARROW):
+        await page.set_viewport_size({"width": width, "height": 800})
+        for scheme, rules in (("light", None), ("dark", COLOUR_RULES)):
+            await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            wrong = await violations(page, axe, rules=rules)
+            found += [f"{scheme} {width}: {line}" for line in wrong]
+    return found
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_page_has_no_violation(page: Page, full: str, axe: Path, path: str):
+    await open_at(page, full + path)
+    assert await look_at(page, axe) == []
+
+
+@pytest.mark.parametrize("path", ["", "new", "admin"])
+async def test_page_of_somebody_who_has_nothing_yet_has_no_violation(
+    page: Page, empty: str, axe: Path, path: str
+):
+    await open_at(page, empty + path)
+    assert await look_at(page, axe) == []
+
+
+@pytest.mark.parametrize(("path", "change"), CHANGES)
+async def test_state_that_somebody_brings_about_has_no_violation(
+    page: Page, full: str, axe: Path, path: str, change: Callable[[Page], Awaitable[None]]
+):
+    await open_at(page, full + path)
+    await change(page)
+    assert await look_at(page, axe) == []
+
+
+@pytest.mark.parametrize("rows", [0, 3, 60])
+async def test_no_tab_of_the_admins_has_a_violation(
+    page: Page, axe: Path, tmp_path: Path, rows: int
+):
+    found = {}
+    async with admin_pages(tmp_path, rows) as (address, _):
+        for tab in ADMIN_PAGES:
+            await open_at(page, f"{address}admin{tab}")
+            await _unfold(page)
+            found[tab] = await look_at(page, axe)
+    assert {tab: lines for tab, lines in found.items() if lines} == {}
