@@ -44,6 +44,8 @@ class Service:
         self.drop_after: int | None = None
         self.last_event_ids: list[str | None] = []
         self.launch_state = "ready"
+        self.spoil = ""
+        """What every word of every answer ends with."""
         self.url = ""
 
     def add(self, environment_id: str, name: str, build_id: str | None, state: str) -> None:
@@ -77,6 +79,7 @@ class Service:
                 web.get(api + "/builds/{id}/events", self._events),
                 web.post(api + "/builds/{id}/cancel", self._cancel),
                 web.get(api + "/launches/{id}/events", self._launch_events),
+                web.get(api + "/admin/{what}", self._admin),
             ]
         )
         return app
@@ -87,7 +90,23 @@ class Service:
         known = request.headers.get("Authorization") == f"Bearer {TOKEN}"
         if not known and "/services/" in request.path:
             return _error(401, "not_signed_in", "Sign in, or send a valid token.")
-        return await handler(request)
+        answer = await handler(request)
+        if self.spoil and isinstance(answer, web.Response) and "json" in answer.content_type:
+            assert answer.text is not None
+            return web.Response(
+                status=answer.status,
+                text=json.dumps(_spoilt(json.loads(answer.text), self.spoil)),
+                content_type="application/json",
+            )
+        return answer
+
+    async def _admin(self, request: web.Request) -> web.Response:
+        if "." in request.match_info["what"]:
+            return web.Response(text=f"name{self.spoil}\n")
+        row: dict[str, Any] = dict.fromkeys(("build_seconds", "image_bytes"), 1)
+        row |= dict.fromkeys(("name", "pattern", "reason", "actor", "action", "target"), "x")
+        row |= {"id": "rrrrrrrrr2", "time": "2026-01-01T00:00:00Z", "detail": {"by": "x"}}
+        return web.json_response({"items": [row], "total": 1, "offset": 0, "limit": 50})
 
     async def _hub(self, request: web.Request) -> web.Response:
         return web.json_response({"version": "6.1.1"})
@@ -168,6 +187,18 @@ class Service:
                 return response
         await response.write(_sse(make_build(build_id, self.outcome[build_id]), event="end"))
         return response
+
+
+_KEPT = frozenset({"id", "state", "phase", "page", "time", "url", "version"})
+
+
+def _spoilt(value: Any, spoil: str, name: str = "") -> Any:
+    """Return JSON whose words end with something else; what a program reads stays."""
+    if isinstance(value, dict):
+        return {key: _spoilt(each, spoil, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_spoilt(each, spoil, name) for each in value]
+    return f"{value}{spoil}" if isinstance(value, str) and name not in _KEPT else value
 
 
 def _error(status: int, code: str, message: str) -> web.Response:
