@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 BUILD_MS = 240_000
 START_MS = 120_000
-CELL = "import cowsay, sys; print(cowsay.get_output_string('cow', 'moo from ' + sys.prefix))"
+CELL = "import cowsay, sys; print(cowsay.get_output_string('cow', 'moo from'), sys.prefix)"
 
 
 def _notebook(*cells: str) -> str:
