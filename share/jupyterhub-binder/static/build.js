@@ -149,6 +149,7 @@ function lineOfAddress() {
 }
 
 window.addEventListener("hashchange", () => {
+  if (!lineOfAddress()) return;
   log.show(lineOfAddress());
   log.box.scrollIntoView({ block: "nearest" });
 });

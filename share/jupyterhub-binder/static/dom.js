@@ -33,6 +33,35 @@ export function byId(id) {
  * @param {Element} fresh
  */
 export function renew(shown, fresh) {
+  const focused = document.activeElement;
+  /** @type {Element[]} */
+  const around = [];
+  for (let at = focused; at && shown.contains(at); at = at.parentElement) around.push(at);
+  renewElement(shown, fresh);
+  if (focused && around.length && !focused.isConnected) refocus(focused, around);
+}
+
+/**
+ * Give the focus to what took the place of an element that is gone: its like, else what was
+ * around it, so that nobody presses by accident what they did not see come.
+ * @param {Element} gone
+ * @param {Element[]} around from the inside out
+ */
+function refocus(gone, around) {
+  const place = around.find((each) => each.isConnected) ?? byId("binder");
+  const alike = [...(place?.querySelectorAll(gone.tagName) ?? [])].find(
+    (each) => each.textContent?.trim() === gone.textContent?.trim(),
+  );
+  if (!(place instanceof HTMLElement)) return;
+  if (!alike) place.tabIndex = -1;
+  (alike instanceof HTMLElement ? alike : place).focus({ preventScroll: true });
+}
+
+/**
+ * @param {Element} shown
+ * @param {Element} fresh
+ */
+function renewElement(shown, fresh) {
   if (sameMarkup(shown, fresh)) return;
   if (shown.tagName !== fresh.tagName) {
     shown.replaceWith(document.adoptNode(fresh));
@@ -100,7 +129,7 @@ function renewChildren(shown, fresh) {
     // Nothing moves that stands where it should: a moved element would lose its focus.
     if (match === place) place = place.nextElementSibling;
     else shown.insertBefore(match, place);
-    renew(match, child);
+    renewElement(match, child);
   }
 }
 
@@ -127,10 +156,10 @@ function matchChildren(shown, fresh) {
 /**
  * Show a message for some seconds; one with an action stays longer.
  * @param {string} text
- * @param {{action?: string, onAction?: () => void, wrong?: boolean, seconds?: number}} [options]
+ * @param {{action?: string, onAction?: () => void, wrong?: boolean, seconds?: number, focus?: boolean}} [options]
  * @returns {() => void} takes it away
  */
-export function toast(text, { action, onAction, wrong = false, seconds } = {}) {
+export function toast(text, { action, onAction, wrong = false, seconds, focus = false } = {}) {
   const element = make("div", wrong ? "b-toast b-wrong" : "b-toast");
   element.append(make("span", "", text));
   const remove = () => element.remove();
@@ -145,8 +174,17 @@ export function toast(text, { action, onAction, wrong = false, seconds } = {}) {
   }
   byId("toasts")?.append(element);
   let timer = setTimeout(remove, (seconds ?? (action ? 10 : 5)) * 1000);
-  element.addEventListener("pointerenter", () => clearTimeout(timer));
-  element.addEventListener("pointerleave", () => (timer = setTimeout(remove, 3000)));
+  // Whoever is there, with a pointer or the focus, has all the time.
+  for (const kind of ["pointerenter", "focusin"]) {
+    element.addEventListener(kind, () => clearTimeout(timer));
+  }
+  for (const kind of ["pointerleave", "focusout"]) {
+    element.addEventListener(kind, () => {
+      clearTimeout(timer);
+      timer = setTimeout(remove, 3000);
+    });
+  }
+  if (focus) element.querySelector("button")?.focus();
   return remove;
 }
 

@@ -47,6 +47,7 @@ form.addEventListener("submit", (event) =>
   send(event, "Renamed", async () => {
     await call("PATCH", `environments/${id}`, { name: field.value });
     rename.open = false;
+    rename.querySelector("summary")?.focus();
     await refresh();
   }),
 );

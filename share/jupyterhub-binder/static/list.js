@@ -134,13 +134,15 @@ async function restore(id) {
 /** @param {HTMLElement} item */
 async function remove(item) {
   const id = item.dataset.id ?? "";
-  const next = item.nextElementSibling ?? item.previousElementSibling;
   item.setAttribute("aria-busy", "true");
   try {
     await call("DELETE", `environments/${id}`);
     item.remove();
-    next?.querySelector("a")?.focus({ preventScroll: true });
-    toast(`Deleted “${item.dataset.name ?? ""}”.`, { action: "Undo", onAction: () => restore(id) });
+    toast(`Deleted “${item.dataset.name ?? ""}”.`, {
+      action: "Undo",
+      onAction: () => restore(id),
+      focus: true,
+    });
     await refresh();
   } catch (error) {
     item.removeAttribute("aria-busy");

@@ -54,6 +54,7 @@ async function ask() {
 function show(page) {
   const fresh = page.getElementById("understood");
   if (!fresh) return;
+  const focused = understood.contains(document.activeElement) ? document.activeElement?.id : "";
   understood.replaceChildren(...[...fresh.childNodes].map((node) => document.adoptNode(node)));
   const placeholder = page.getElementById("ref")?.getAttribute("placeholder");
   if (placeholder) ref.placeholder = placeholder;
@@ -63,6 +64,7 @@ function show(page) {
   }
   reveal(understood);
   tick();
+  if (focused) byId(focused)?.focus();
 }
 
 /** @param {number} milliseconds */

@@ -22,6 +22,11 @@ function isTaken(event) {
   );
 }
 
+const KEYS_OFF = "jupyterhub-binder-keys-off";
+
+/** Whether single keys do something: who dictates or trembles can turn them off in the help. */
+let keysOn = localStorage.getItem(KEYS_OFF) === null;
+
 /**
  * Listen to single keys, unless the person types into something.
  * @param {Record<string, (event: KeyboardEvent) => void>} keys
@@ -29,7 +34,7 @@ function isTaken(event) {
 export function onKeys(keys) {
   document.addEventListener("keydown", (event) => {
     const act = Object.hasOwn(keys, event.key) ? keys[event.key] : undefined;
-    if (!act || isTaken(event)) return;
+    if (!act || !keysOn || isTaken(event)) return;
     event.preventDefault();
     act(event);
   });
@@ -74,6 +79,16 @@ function guard(event) {
   if (event.target instanceof HTMLFormElement && event.target.method === "post") {
     button.setAttribute("aria-busy", "true");
   }
+}
+
+const keysBox = byId("keys-on");
+if (keysBox instanceof HTMLInputElement) {
+  keysBox.checked = keysOn;
+  keysBox.addEventListener("change", () => {
+    keysOn = keysBox.checked;
+    if (keysOn) localStorage.removeItem(KEYS_OFF);
+    else localStorage.setItem(KEYS_OFF, "1");
+  });
 }
 
 document.addEventListener("submit", guard);
