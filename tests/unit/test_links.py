@@ -170,6 +170,28 @@ def test_specs_go_there_and_back(spec: Spec):
     assert providers.parse_spec(spec.provider, text.replace("%2F", "%2f")) == spec
 
 
+PIECES = st.sampled_from(
+    [
+        *("/", "%", ".", "@", ":", "#", "?", "\\", "\0", " ", "-", "~", "..", "a", "HEAD", "10.5281"),
+        *("%2F", "%2f", "%00", "%0a", "%5C", "%252F", "%ff", "https%3A%2F%2F", "https://"),
+        *("git.example.org", "--upload-pack=x", "\u202e", "\ud800"),
+    ]
+)
+
+
+@given(st.sampled_from([each.prefix for each in providers]), st.lists(PIECES | st.text(max_size=4)))
+def test_any_spec_is_read_once_and_for_all_or_refused(prefix: str, pieces: list[str]):
+    try:
+        spec = providers.parse_spec(prefix, "".join(pieces))
+    except NotUnderstood:
+        return
+    assert providers.parse_spec(prefix, providers[prefix].format_spec(spec)) == spec
+    for text in (spec.repo, spec.ref):
+        assert text.isprintable()
+        assert not text.startswith("-")
+        assert ".." not in text.split("/")
+
+
 @given(specs(), st.lists(name, max_size=3))
 def test_tree_urls_have_the_right_reading_among_their_candidates(spec: Spec, path: list[str]):
     from urllib.parse import quote

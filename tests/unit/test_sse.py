@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jupyterhub_binder.clock import utc_now
+from jupyterhub_binder.model import BuildEvent, Phase
 from jupyterhub_binder.sse import EventParser, ServerEvent
+from jupyterhub_binder.web.events import encode_events, encode_named
 
 STREAM = (
     "\ufeffretry: 2000\n\n"
@@ -52,6 +55,26 @@ def test_a_stream_cut_at_random_places_gives_the_same_events(seed: int) -> None:
 @given(st.lists(st.binary(max_size=40), max_size=20))
 def test_no_bytes_make_it_fail(pieces: list[bytes]) -> None:
     assert read(*pieces) == read(b"".join(pieces))
+
+
+@given(st.lists(st.text(max_size=40), max_size=10), st.sampled_from(["end", "build", "launch"]))
+def test_what_the_service_sends_is_read_as_it_was_said(texts: list[str], name: str) -> None:
+    lines = [BuildEvent(n, utc_now(), Phase.BUILDING, text) for n, text in enumerate(texts, 1)]
+    sent = encode_events(lines) + encode_named(name, {"message": "".join(texts)})
+    *events, last = read(sent)
+    assert [(event.event, event.id) for event in events] == [
+        ("message", str(line.seq)) for line in lines
+    ]
+    assert [event.json()["message"] for event in events] == texts
+    assert (last.event, last.json()) == (name, {"message": "".join(texts)})
+
+
+def test_a_line_of_ten_megabytes_costs_no_more_than_is_kept() -> None:
+    parser = EventParser(most_characters=1000)
+    piece = b"data: " + b"x" * 65_530
+    found = [event for _ in range(160) for event in parser.feed(piece)]
+    found += parser.feed(b"\n\ndata: next\n\n")
+    assert [len(event.data) for event in found] == [994, 4]
 
 
 def test_data_that_is_no_object_reads_as_an_empty_one() -> None:
