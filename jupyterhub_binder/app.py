@@ -48,11 +48,13 @@ from jupyterhub_binder.logs import (
     learn_secrets,
     log_everything_here,
 )
+from jupyterhub_binder.previews import Previews
 from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.redact import redactor
 from jupyterhub_binder.registry import Registry
 from jupyterhub_binder.retention import Retention
 from jupyterhub_binder.rules import Rules
+from jupyterhub_binder.starts import Starts
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.web.application import make_application
 from jupyterhub_binder.web.context import Services, Traffic
@@ -386,7 +388,7 @@ class JupyterHubBinder(Application):
         self.builds = self._make_builds()
         self.hub = await _started(stack, HubClient(parent=self))
         await _started(stack, self.builds)
-        self.environments = Environments(
+        self.previews = Previews(
             parent=self,
             store=self.store,
             providers=self.providers,
@@ -394,12 +396,26 @@ class JupyterHubBinder(Application):
             backend=self.build_backend,
             builds=self.builds,
         )
+        self.environments = Environments(
+            parent=self,
+            store=self.store,
+            previews=self.previews,
+            backend=self.build_backend,
+            builds=self.builds,
+        )
         await _started(stack, self.environments)
+        self.starts = Starts(
+            parent=self,
+            environments=self.environments,
+            providers=self.providers,
+            backend=self.build_backend,
+        )
         self.launches = Launches(
             parent=self,
             store=self.store,
             builds=self.builds,
             environments=self.environments,
+            starts=self.starts,
             hub=self.hub,
         )
         await _started(stack, self.launches)
@@ -450,7 +466,9 @@ class JupyterHubBinder(Application):
             providers=self.providers,
             backend=self.build_backend,
             builds=self.builds,
+            previews=self.previews,
             environments=self.environments,
+            starts=self.starts,
             launches=self.launches,
             command=self.command,
             store=self.store,
@@ -528,6 +546,7 @@ def _configurables() -> list[type[Any]]:
     return [
         Builds,
         Cleanup,
+        Previews,
         Environments,
         Launches,
         Providers,

@@ -1,87 +1,52 @@
 """Environments: what a person keeps, and what they may do with it.
 
 Owns permissions (mine, or I am an admin; all else does not exist), names, folders, quotas,
-undo, and which build a server starts from. Queues and runs no build itself: `builds` does.
+undo, and which build is the current one. What a link means `previews` finds out, what a server
+starts from `starts`; `builds` queues and runs builds.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import count
 from typing import Any
 
 from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
-from jupyterhub_binder.aio import Full, SingleFlight, TaskSet, Turns
+from jupyterhub_binder.aio import SingleFlight, TaskSet
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.errors import (
-    BinderError,
     Conflict,
-    InvalidInput,
     LimitReached,
     NotAllowed,
     NotFound,
 )
-from jupyterhub_binder.fetch import Fetcher
 from jupyterhub_binder.inputs import clean_name, clean_path, one_line
 from jupyterhub_binder.model import (
-    Assessment,
     Build,
     BuildRequest,
     BuildState,
-    Commit,
     ContentMode,
     Environment,
-    EnvironmentState,
-    Finding,
-    LaunchSpec,
     Link,
     Order,
     Page,
-    Recipe,
     Resolved,
     Spec,
     User,
 )
 from jupyterhub_binder.oversight import Action, LimitName
-from jupyterhub_binder.providers import Providers
-from jupyterhub_binder.providers.binderlinks import format_binder_link
-from jupyterhub_binder.recipe import read_recipe
-from jupyterhub_binder.slugs import is_id, new_id, repository_key, safe_name
+from jupyterhub_binder.previews import Previews, directory_names
+from jupyterhub_binder.slugs import is_id, new_id, repository_key
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import BuildWish
 
 _WAITING_QUESTIONS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What would be built of a link, found out without building anything."""
-
-    link: Link
-    resolved: Resolved
-    commit: Commit | None
-    recipe: Recipe
-    assessment: Assessment
-    findings: tuple[Finding, ...]
-    """Of the recipe and of the backend, together."""
-    built: bool
-    """Whether the image is there already."""
-    expected_seconds: float | None
-    earlier_builds: int
-    """How many earlier builds of the repository the expectation rests on."""
-    suggested_name: str
-    directory: str
-    content_url: str = ""
-    """Where git fetches the person's files, if that is not `resolved`."""
-    content_ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,35 +77,23 @@ class Environments(LoggingConfigurable):
         help="Seconds for which a deleted environment can be restored; then it is gone.",
     ).tag(config=True)
 
-    max_questions_per_user = Integer(
-        4,
-        min=1,
-        help="""For how many repositories at once one person may have hosts asked; others wait.
-
-        So that nobody who asks for many large or slow ones holds up everybody.
-        """,
-    ).tag(config=True)
-
     def __init__(
         self,
         *,
         store: Store,
-        providers: Providers,
-        fetcher: Fetcher,
+        previews: Previews,
         backend: BuildBackend,
         builds: Builds,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.store = store
-        self.providers = providers
-        self.fetcher = fetcher
+        self._previews = previews
         self.backend = backend
         self.builds = builds
         self.command = builds.command
         self.command.limits.register(LimitName.ENVIRONMENTS, lambda: self.max_per_user)
         self._tasks = TaskSet(self.log)
-        self._turns: Turns[str] = Turns(self.max_questions_per_user, waiting=_WAITING_QUESTIONS)
         self._ensuring: SingleFlight[tuple[str, Spec, str], Environment] = SingleFlight()
 
     async def start(self) -> None:
@@ -152,48 +105,6 @@ class Environments(LoggingConfigurable):
         await self._tasks.close()
 
     # --- Looking ----------------------------------------------------------------------------
-
-    async def preview(self, user: User, link: Link) -> Preview:
-        """Find out what would be built of a link. Raises what providers and fetch raise."""
-        async with self._asking(user):
-            link, resolved = await self._resolve(user, link)
-            commit, recipe = await self._peek(resolved)
-            assessment = await asyncio.to_thread(self.backend.assess, recipe, {})
-        repository = repository_key(resolved.spec)
-        source = await self._resolve_content(user, link, resolved.clone_url)
-        content_url = source.clone_url if source else ""
-        return Preview(
-            link=link,
-            resolved=resolved,
-            commit=commit,
-            recipe=recipe,
-            assessment=assessment,
-            findings=_distinct(recipe.findings + assessment.findings),
-            built=await self.builds.is_built(resolved, {}),
-            expected_seconds=await self.builds.expected_seconds(repository),
-            earlier_builds=len(await self.builds.earlier_durations(repository)),
-            suggested_name=resolved.default_name,
-            directory=await self.store.find_directory(
-                user.name, repository, directory_names(source or resolved), content_url=content_url
-            ),
-            content_url=content_url,
-            content_ref=source.spec.ref if source else "",
-        )
-
-    async def _peek(self, resolved: Resolved) -> tuple[Commit | None, Recipe]:
-        """Look at the configuration files, without fetching all of the repository.
-
-        A backend that fetches for itself may reach what this service does not: then nothing is
-        known, and that is no reason against a build.
-        """
-        try:
-            async with self.fetcher.peek(resolved) as peek:
-                return peek.commit, await asyncio.to_thread(read_recipe, peek.path)
-        except BinderError as error:
-            if self.backend.needs_checkout:
-                raise
-            self.log.info("The recipe of %s is not known: %s", resolved.label, error.message)
-            return None, Recipe()
 
     async def list(
         self,
@@ -252,22 +163,6 @@ class Environments(LoggingConfigurable):
         """
         return await self.store.find_environment(user.name, spec, content_url=content_url)
 
-    async def _resolve_content(self, user: User, link: Link, own: str) -> Resolved | None:
-        """Return where a person's files come from; None where it is the environment's own.
-
-        Raises InvalidInput for what git does not fetch, and what providers raise.
-        """
-        if not link.content_url:
-            return None
-        found = self.providers.understand(link.content_url)
-        if not self.providers[found.spec.provider].takes_ref:
-            raise InvalidInput("Files can be brought from git repositories only.")
-        if link.content_ref:
-            found = self.providers.at_ref(found, link.content_ref)
-        _, resolved = await self._resolve_link(user, found)
-        same = resolved.clone_url == own and resolved.spec.ref == link.spec.ref
-        return None if same else resolved
-
     async def history(
         self, user: User, environment_id: str, *, offset: int = 0, limit: int = 50
     ) -> Page[BuildRequest]:
@@ -306,29 +201,6 @@ class Environments(LoggingConfigurable):
             "builds": Limit(most(LimitName.BUILDS, user.name), active),
         }
 
-    @asynccontextmanager
-    async def _asking(self, user: User) -> AsyncIterator[None]:
-        """Hold one of a person's turns to ask hosts. Raises LimitReached."""
-        try:
-            async with self._turns.take(user.name):
-                yield
-        except Full:
-            raise LimitReached(
-                "You are asking for too many repositories at once. Wait for the answers.",
-                detail={"limit": self.max_questions_per_user + _WAITING_QUESTIONS},
-            ) from None
-
-    async def _resolve_link(self, user: User, link: Link) -> tuple[Link, Resolved]:
-        async with self._asking(user):
-            return await self._resolve(user, link)
-
-    async def _resolve(self, user: User, link: Link) -> tuple[Link, Resolved]:
-        """Resolve a link; hosts of refused repositories are not even asked."""
-        self.command.rules.require(user, link.spec)
-        link, resolved = await self.providers.resolve_link(link)
-        self.command.rules.require(user, resolved)
-        return link, resolved
-
     # --- Making and changing ----------------------------------------------------------------
 
     async def create(
@@ -349,8 +221,8 @@ class Environments(LoggingConfigurable):
         _require_can_build(user)
         await self.command.limits.see(user)
         chosen = self.backend.clean_options(options or {})
-        link, resolved = await self._resolve_link(user, link)
-        source = await self._resolve_content(user, link, resolved.clone_url)
+        link, resolved = await self._previews.resolve(user, link)
+        source = await self._previews.resolve_content(user, link, resolved.clone_url)
         now = utc_now()
         environment = Environment(
             id=new_id(),
@@ -403,12 +275,12 @@ class Environments(LoggingConfigurable):
         What is there already is followed to what its ref is now. Raises as `create`.
         """
         _require_can_build(user)
-        link, resolved = await self._resolve_link(user, link)
+        link, resolved = await self._previews.resolve(user, link)
         place = (user.name, resolved.spec, link.content_url)
         return await self._ensuring.do(place, lambda: self._find_or_create(user, link, resolved))
 
     async def _find_or_create(self, user: User, link: Link, resolved: Resolved) -> Environment:
-        source = await self._resolve_content(user, link, resolved.clone_url)
+        source = await self._previews.resolve_content(user, link, resolved.clone_url)
         content_url = source.clone_url if source else ""
         found = await self.find(user, resolved.spec, content_url=content_url)
         if found is None:
@@ -454,14 +326,14 @@ class Environments(LoggingConfigurable):
         spec = environment.spec
         link = Link(spec, content_url=url, content_ref=ref)
         own = environment.latest.build.clone_url if environment.latest else ""
-        source = await self._resolve_content(user, link, own)
+        source = await self._previews.resolve_content(user, link, own)
         columns = {
             "content_url": source.clone_url if source else "",
             "content_ref": source.spec.ref if source else "",
         }
         if columns["content_url"] == environment.content_url:
             return columns
-        resolved = source or await self.providers.resolve(spec)
+        resolved = source or await self._previews.providers.resolve(spec)
         directory = await self.store.find_directory(
             environment.owner,
             repository_key(spec),
@@ -526,10 +398,9 @@ class Environments(LoggingConfigurable):
         environment = await self.get(user, environment_id)
         link = Link(environment.spec)
         if ref is not None:
-            link = self.providers.at_ref(link, ref)
+            link = self._previews.providers.at_ref(link, ref)
         self.command.rules.require(user, environment)
-        async with self._asking(user):
-            resolved = await self.providers.resolve(link.spec, fresh=True)
+        resolved = await self._previews.resolve_now(user, link.spec)
         built = await self._request_build(user, environment, resolved, force=force)
         if force:
             self._note(user, Action.BUILD_FORCE, built)
@@ -550,45 +421,13 @@ class Environments(LoggingConfigurable):
         self.builds.accept(request.build)
         return environment
 
-    async def bring_back(self, user: User, environment_id: str) -> Environment:
-        """Build the current build's commit again if its image was removed to make room.
-
-        Does nothing where the image is there, or there never was one. Raises NotAllowed and
-        LimitReached.
-        """
-        environment = await self.get(user, environment_id)
-        current = environment.current
-        if current is None or await self._is_there(current.build):
-            return environment
+    async def build_again(
+        self, user: User, environment: Environment, earlier: Build
+    ) -> Environment:
+        """Ask for a build of an earlier one's commit. Raises NotAllowed and LimitReached."""
         _require_can_build(user)
-        resolved = replace(current.build.resolved, spec=environment.spec)
+        resolved = replace(earlier.resolved, spec=environment.spec)
         return await self._request_build(user, environment, resolved)
-
-    async def begin_build(self, user: User, environment_id: str) -> Environment:
-        """Have made what a server could start from.
-
-        An image that was removed comes back as it was; else what the ref is now is built.
-        Raises as `bring_back` and `build`.
-        """
-        environment = await self.get(user, environment_id)
-        begin = self.bring_back if environment.current else self.build
-        return await begin(user, environment_id)
-
-    async def prepare_start(self, user: User, environment_id: str) -> LaunchSpec:
-        """Say what the hub needs to start a server; begin a build where nothing is there to start.
-
-        A build that failed or was cancelled is not begun again by this. Raises as `begin_build`.
-        """
-        environment = await self.get(user, environment_id)
-        spec = await self.launch_spec(user, environment_id)
-        if spec.image is not None:
-            await self.mark_launched(environment_id)
-            return spec
-        missing = environment.current is not None or environment.latest is None
-        if not missing or spec.state in (EnvironmentState.QUEUED, EnvironmentState.BUILDING):
-            return spec
-        await self.begin_build(user, environment_id)
-        return await self.launch_spec(user, environment_id)
 
     async def choose(self, user: User, environment_id: str, number: int) -> Environment:
         """Start servers from build `number` from now on. Raises Conflict if it has no image."""
@@ -607,83 +446,6 @@ class Environments(LoggingConfigurable):
             )
         return chosen
 
-    async def launch_spec(self, user: User, environment_id: str) -> LaunchSpec:
-        """Say what the hub needs to start a server in an environment.
-
-        Raises NotAllowed for one of a repository that is refused.
-        """
-        environment = await self.get(user, environment_id)
-        self.command.rules.require(user, environment)
-        current, latest = environment.current, environment.latest
-        shown = current or latest
-        resolved_ref = shown.build.resolved_ref if shown else ""
-        image = current.build.image if current and await self._is_there(current.build) else None
-        removed = (
-            current is not None and image is None and environment.state is EnvironmentState.READY
-        )
-        return LaunchSpec(
-            environment_id=environment.id,
-            environment_name=environment.name,
-            state=EnvironmentState.UNBUILT if removed else environment.state,
-            build_id=latest.build.id if latest else None,
-            image=image,
-            content=environment.content,
-            directory=environment.directory,
-            path=environment.path,
-            repo_url=environment.repo_url,
-            resolved_ref=resolved_ref,
-            ref=environment.spec.ref,
-            **self.addresses(environment, resolved_ref),
-            **self._content_source(environment, shown.build if shown else None),
-        )
-
-    def _content_source(self, environment: Environment, build: Build | None) -> dict[str, Any]:
-        """Return where git fetches an environment's files, as `LaunchSpec` has it."""
-        if environment.content_url:
-            return {
-                "content_url": environment.content_url,
-                "content_ref": environment.content_ref,
-                "content_elsewhere": True,
-            }
-        spec = environment.spec
-        try:
-            is_git = self.providers[spec.provider].takes_ref
-        except InvalidInput:
-            is_git = False
-        return {
-            "content_url": build.clone_url if is_git and build else "",
-            "content_ref": spec.ref,
-        }
-
-    async def _is_there(self, build: Build) -> bool:
-        """Say whether a build's image is there; if that cannot be told, let a start find out."""
-        try:
-            return await self.backend.find_image(build.key) is not None
-        except BinderError as error:
-            self.log.warning("Whether %s is there is not known: %s", build.image, error.message)
-            return True
-
-    def addresses(self, environment: Environment, resolved_ref: str) -> dict[str, str]:
-        """Return where an environment is read and asked for again, as `LaunchSpec` has it.
-
-        None for a provider that is no longer enabled.
-        """
-        spec = environment.spec
-        try:
-            provider = self.providers[spec.provider]
-        except InvalidInput:
-            return {}
-        request = {"request": format_binder_link(provider, Link(spec))}
-        if not resolved_ref:
-            return request
-        return {
-            **request,
-            "ref_url": provider.ref_url(environment.repo_url, resolved_ref),
-            "persistent_request": format_binder_link(
-                provider, Link(replace(spec, ref=resolved_ref))
-            ),
-        }
-
     # --- Purging --------------------------------------------------------------------------------
 
     async def _keep_purging(self) -> None:
@@ -696,14 +458,6 @@ class Environments(LoggingConfigurable):
         purged = await self.store.purge_environments(deleted_before=deleted_before)
         for build_id in purged:
             await self.builds.release(build_id)
-
-
-def directory_names(resolved: Resolved) -> Iterator[str]:
-    """Yield names for the folder of a repository's files, the best first, without an end."""
-    plain = safe_name(resolved.default_name)
-    yield plain
-    yield safe_name(resolved.label.partition("/")[2] or resolved.label)
-    yield from (f"{plain}-{number}" for number in count(2))
 
 
 def _may_see(user: User, environment: Environment) -> bool:
@@ -720,7 +474,3 @@ def _require_can_build(user: User) -> None:
 
 def _no_such_environment() -> NotFound:
     return NotFound("There is no such environment, or none that you may see.")
-
-
-def _distinct(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    return tuple(dict.fromkeys(findings))

@@ -27,6 +27,7 @@ from jupyterhub_binder.hub import HubClient, HubServer
 from jupyterhub_binder.launchrun import LaunchParts, LaunchRun, as_ready
 from jupyterhub_binder.model import Environment, Launch, LaunchState, User
 from jupyterhub_binder.slugs import new_id
+from jupyterhub_binder.starts import Starts
 from jupyterhub_binder.store import Store
 
 
@@ -66,12 +67,20 @@ class Launches(LoggingConfigurable):
     )
 
     def __init__(
-        self, *, store: Store, builds: Builds, environments: Environments, hub: HubClient, **kw: Any
+        self,
+        *,
+        store: Store,
+        builds: Builds,
+        environments: Environments,
+        starts: Starts,
+        hub: HubClient,
+        **kw: Any,
     ) -> None:
         super().__init__(**kw)
         self._store = store
         self._builds = builds
         self._environments = environments
+        self._starts = starts
         self._hub = hub
         self._runs: dict[str, LaunchRun] = {}
         self._places: Locks[tuple[str, str]] = Locks()
@@ -290,12 +299,12 @@ class Launches(LoggingConfigurable):
 
     async def _with_build(self, user: User, environment: Environment, launch: Launch) -> Launch:
         """Return the launch with the build that it waits for, if it has to; begin one if need be."""
-        spec = await self._environments.launch_spec(user, environment.id)
+        spec = await self._starts.launch_spec(user, environment.id)
         if spec.image:
             return replace(launch, state=LaunchState.STARTING, message="Starting the server.")
         latest = environment.latest
         if latest is None or latest.withdrawn or latest.build.state.finished:
-            latest = (await self._environments.begin_build(user, environment.id)).latest
+            latest = (await self._starts.begin_build(user, environment.id)).latest
         if latest is None:
             raise Conflict("The environment has no build to start from. Build it again.")
         return replace(launch, build_id=latest.build.id, message="Waiting for the build.")

@@ -35,6 +35,8 @@ LAYERS = {
     1: {"providers", "fetch", "gitsync", "recipe", "backends", "registry", "hub", "store"},
     2: {
         "environments",
+        "previews",
+        "starts",
         "builds",
         "buildlog",
         "logpages",

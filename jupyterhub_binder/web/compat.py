@@ -133,7 +133,7 @@ class BuildStream(EventsHandler, Handler):
 
     def _about(self, environment: Environment, build: Build) -> dict[str, Any]:
         """Return what BinderHub says of a server's repository."""
-        known = self.services.environments.addresses(environment, build.resolved_ref)
+        known = self.services.starts.addresses(environment, build.resolved_ref)
         return {
             "image": build.image,
             "repo_url": build.repo_url,

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from jupyterhub_binder.environments import Environments
     from jupyterhub_binder.hub import HubClient
     from jupyterhub_binder.launches import Launches
+    from jupyterhub_binder.previews import Previews
     from jupyterhub_binder.providers import Providers
+    from jupyterhub_binder.starts import Starts
     from jupyterhub_binder.store import Store
     from jupyterhub_binder.web.events import Streams
 
@@ -57,7 +59,9 @@ class Services:
     providers: Providers
     backend: BuildBackend
     builds: Builds
+    previews: Previews
     environments: Environments
+    starts: Starts
     launches: Launches
     command: Command
     store: Store

@@ -26,7 +26,8 @@ from jupyterhub_binder.model import (
 if TYPE_CHECKING:
     from jupyterhub_binder.backends.base import HostStatus
     from jupyterhub_binder.builds import Standing
-    from jupyterhub_binder.environments import Limit, Preview
+    from jupyterhub_binder.environments import Limit
+    from jupyterhub_binder.previews import Preview
 
 JSON = dict[str, Any]
 T = TypeVar("T")

@@ -27,7 +27,9 @@ from jupyterhub_binder.model import (
     Spec,
     User,
 )
+from jupyterhub_binder.previews import Previews
 from jupyterhub_binder.providers import Providers
+from jupyterhub_binder.starts import Starts
 from jupyterhub_binder.store import Store
 from tests.databases import Databases
 
@@ -70,7 +72,9 @@ class Service:
     store: Store
     backend: FakeBackend
     builds: Builds
+    previews: Previews
     environments: Environments
+    starts: Starts
 
     async def create(
         self, user: User = ALICE, repo: str = "org/repo", ref: str = "main", **kwargs: Any
@@ -116,15 +120,18 @@ async def open_service(folder: Path, *, database: str = "", **traits: Any) -> Se
         work_dir=str(folder / "work"),
         **traits,
     )
-    environments = Environments(
+    providers = KnownProviders(git=Git())
+    previews = Previews(
         store=store,
-        providers=KnownProviders(git=Git()),
+        providers=providers,
         fetcher=NoFetcher(git=Git()),
         backend=backend,
         builds=builds,
     )
+    environments = Environments(store=store, previews=previews, backend=backend, builds=builds)
+    starts = Starts(environments=environments, providers=providers, backend=backend)
     await builds.start()
-    return Service(store, backend, builds, environments)
+    return Service(store, backend, builds, previews, environments, starts)
 
 
 MakeService = Callable[..., Awaitable[Service]]

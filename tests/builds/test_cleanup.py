@@ -102,7 +102,7 @@ async def built(service, user=ALICE, **kwargs):
 
 
 async def rebuilt(service, environment, ref: str):
-    resolved = await service.environments.providers.resolve(replace(environment.spec, ref=ref))
+    resolved = await service.previews.providers.resolve(replace(environment.spec, ref=ref))
     wish = await service.builds.prepare(resolved, environment.options, user=ALICE, force=False)
     environment, request = await service.store.request_build(environment.id, wish)
     service.builds.accept(request.build)
@@ -174,14 +174,14 @@ async def test_removed_image_is_no_launch_and_comes_back_at_the_same_commit(serv
     environment = await built(service, ref="v1")
     later(31)
     await make_cleanup(service).run()
-    spec = await service.environments.launch_spec(ALICE, environment.id)
+    spec = await service.starts.launch_spec(ALICE, environment.id)
     assert (spec.image, spec.state) == (None, EnvironmentState.UNBUILT)
-    asked = await service.environments.bring_back(ALICE, environment.id)
+    asked = await service.starts.bring_back(ALICE, environment.id)
     build = await service.finished(asked.latest.build.id)
     assert build.resolved_ref == environment.current.build.resolved_ref
-    spec = await service.environments.launch_spec(ALICE, environment.id)
+    spec = await service.starts.launch_spec(ALICE, environment.id)
     assert (spec.image, spec.state) == (build.image, EnvironmentState.READY)
-    again = await service.environments.bring_back(ALICE, environment.id)
+    again = await service.starts.bring_back(ALICE, environment.id)
     assert again.latest.build.id == build.id
 
 
@@ -192,7 +192,7 @@ async def test_launch_goes_on_when_nobody_knows_whether_the_image_is_there(servi
         raise UpstreamUnavailable("The registry does not answer.")
 
     monkeypatch.setattr(service.backend, "find_image", no_answer)
-    spec = await service.environments.launch_spec(ALICE, environment.id)
+    spec = await service.starts.launch_spec(ALICE, environment.id)
     assert spec.image == environment.current.build.image
 
 

@@ -17,7 +17,7 @@ async def test_others_do_not_see_it_and_an_admin_does(service):
         service.environments.restore,
         service.environments.build,
         service.environments.history,
-        service.environments.launch_spec,
+        service.starts.launch_spec,
     ):
         with pytest.raises(NotFound):
             await look(BOB, environment.id)
@@ -159,7 +159,7 @@ async def test_files_of_another_repository_are_kept_in_step_in_a_folder_of_their
     assert environment.content_url == "https://github.com/org/course"
     assert environment.content_ref == "HEAD"
     assert environment.directory == "course"
-    spec = await service.environments.launch_spec(ALICE, environment.id)
+    spec = await service.starts.launch_spec(ALICE, environment.id)
     assert (spec.content_url, spec.content_elsewhere) == (environment.content_url, True)
     plain = await service.create(repo="org/env", build=False)
     assert (plain.content, plain.directory) == (ContentMode.COPY, "env")
@@ -200,14 +200,14 @@ async def test_a_build_without_an_image_cannot_be_chosen(service):
 async def test_a_launch_spec_names_the_current_image(service):
     environment = await service.create()
     await service.finished(environment.latest.build.id)
-    spec = await service.environments.launch_spec(ALICE, environment.id)
+    spec = await service.starts.launch_spec(ALICE, environment.id)
     assert spec.image.startswith("fake:")
     assert (spec.state, spec.directory) == ("ready", "repo")
 
 
 async def test_a_launch_spec_says_how_it_is_asked_for_again(service):
     environment = await service.create()
-    spec = await service.environments.launch_spec(ALICE, environment.id)
+    spec = await service.starts.launch_spec(ALICE, environment.id)
     asked, fixed = spec.request, spec.persistent_request
     assert asked.startswith(f"v2/{environment.spec.provider}/")
     assert fixed.endswith(spec.resolved_ref)
@@ -232,24 +232,22 @@ async def test_asking_again_for_the_same_adds_nothing(service):
 
 async def test_nobody_has_hosts_asked_for_everybody(service, monkeypatch):
     asked, answer = [], asyncio.Event()
-    resolve_link = service.environments.providers.resolve_link
+    resolve_link = service.previews.providers.resolve_link
 
     async def ask(link, **more):
         asked.append(link.spec.repo)
         await answer.wait()
         return await resolve_link(link, **more)
 
-    monkeypatch.setattr(service.environments.providers, "resolve_link", ask)
+    monkeypatch.setattr(service.previews.providers, "resolve_link", ask)
     links = [Link(Spec("gh", f"org/alice-{number}", "main")) for number in range(105)]
-    asking = [asyncio.create_task(service.environments.preview(ALICE, link)) for link in links]
+    asking = [asyncio.create_task(service.previews.preview(ALICE, link)) for link in links]
     await until(lambda: sum(task.done() for task in asking) == 1)
     refused = next(task for task in asking if task.done())
     assert isinstance(refused.exception(), LimitReached)
-    bobs = asyncio.create_task(
-        service.environments.preview(BOB, Link(Spec("gh", "org/bob", "main")))
-    )
+    bobs = asyncio.create_task(service.previews.preview(BOB, Link(Spec("gh", "org/bob", "main"))))
     await until(lambda: "org/bob" in asked)
-    assert len(asked) == service.environments.max_questions_per_user + 1
+    assert len(asked) == service.previews.max_questions_per_user + 1
     answer.set()
     await bobs
     await asyncio.gather(*asking, return_exceptions=True)
@@ -279,5 +277,5 @@ async def test_who_leaves_while_an_environment_is_kept_leaves_a_build_that_begin
 
 
 async def test_a_repository_that_only_the_backend_reaches_is_no_reason_against_a_build(service):
-    preview = await service.environments.preview(ALICE, Link(Spec("gh", "org/repo", "main")))
+    preview = await service.previews.preview(ALICE, Link(Spec("gh", "org/repo", "main")))
     assert (preview.commit, preview.recipe.files, preview.findings) == (None, (), ())

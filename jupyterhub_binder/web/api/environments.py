@@ -147,13 +147,13 @@ class LaunchSpec(Handler):
 
     async def get(self, environment_id: str) -> None:
         """Answer to the hub, which asks in the person's name."""
-        spec = await self.services.environments.launch_spec(self.me, environment_id)
+        spec = await self.services.starts.launch_spec(self.me, environment_id)
         self._answer(spec, environment_id)
 
     async def post(self, environment_id: str) -> None:
         """Answer to the hub at the beginning of a start; have built what is not there."""
         json_object(self.request, ())
-        spec = await self.services.environments.prepare_start(self.me, environment_id)
+        spec = await self.services.starts.prepare_start(self.me, environment_id)
         self._answer(spec, environment_id)
 
     def _answer(self, spec: model.LaunchSpec, environment_id: str) -> None:

@@ -70,7 +70,7 @@ class Resolve(Handler):
         """Answer with the repository, its commit, its configuration files and warnings."""
         fields = json_object(self.request, LINK_KEYS)
         link = read_link(fields, self.services.providers)
-        preview = await self.services.environments.preview(self.me, link)
+        preview = await self.services.previews.preview(self.me, link)
         self.finish_json((await self.renderer()).preview(preview))
 
 

@@ -24,7 +24,7 @@ class LinkPage(NewPage):
     async def get(self) -> None:
         """Show it; build nothing, start nothing."""
         try:
-            preview = await self.services.environments.preview(self.me, self._followed())
+            preview = await self.services.previews.preview(self.me, self._followed())
         except BinderError as error:
             self.refuse(self._address(), "", error)
             return

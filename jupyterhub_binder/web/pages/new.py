@@ -69,7 +69,7 @@ class NewPage(PageHandler):
             self._show_form("", "")
             return
         try:
-            preview = await self.services.environments.preview(self.me, self._link(url, ref))
+            preview = await self.services.previews.preview(self.me, self._link(url, ref))
             values = await preview_values(self, preview)
         except BinderError as error:
             self._show_form(url, ref, problem=_problem(error))

@@ -8,7 +8,8 @@ from jupyterhub_binder.model import Resolved, Severity, describe_ref
 from jupyterhub_binder.web.pages.base import PageHandler
 
 if TYPE_CHECKING:
-    from jupyterhub_binder.environments import Limit, Preview
+    from jupyterhub_binder.environments import Limit
+    from jupyterhub_binder.previews import Preview
 
 
 _REF_WORDS = {"branch": "Branch", "tag": "Tag", "commit": "Commit", "version": "Version"}

@@ -1,0 +1,151 @@
+"""What a server starts from: an environment's image, its files, and where they are read.
+
+Has made what is not there, and decides no more than what the hub is told; who starts which
+server is the business of `launches`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from traitlets.config import LoggingConfigurable
+
+from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.environments import Environments
+from jupyterhub_binder.errors import BinderError, InvalidInput
+from jupyterhub_binder.model import Build, Environment, EnvironmentState, LaunchSpec, Link, User
+from jupyterhub_binder.providers import Providers
+from jupyterhub_binder.providers.binderlinks import format_binder_link
+
+
+class Starts(LoggingConfigurable):
+    """Says what the hub needs to start a server in an environment."""
+
+    def __init__(
+        self,
+        *,
+        environments: Environments,
+        providers: Providers,
+        backend: BuildBackend,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._environments = environments
+        self._providers = providers
+        self._backend = backend
+
+    async def launch_spec(self, user: User, environment_id: str) -> LaunchSpec:
+        """Say what the hub needs to start a server in an environment.
+
+        Raises NotAllowed for one of a repository that is refused.
+        """
+        environment = await self._environments.get(user, environment_id)
+        self._environments.command.rules.require(user, environment)
+        current, latest = environment.current, environment.latest
+        shown = current or latest
+        resolved_ref = shown.build.resolved_ref if shown else ""
+        image = current.build.image if current and await self._is_there(current.build) else None
+        removed = (
+            current is not None and image is None and environment.state is EnvironmentState.READY
+        )
+        return LaunchSpec(
+            environment_id=environment.id,
+            environment_name=environment.name,
+            state=EnvironmentState.UNBUILT if removed else environment.state,
+            build_id=latest.build.id if latest else None,
+            image=image,
+            content=environment.content,
+            directory=environment.directory,
+            path=environment.path,
+            repo_url=environment.repo_url,
+            resolved_ref=resolved_ref,
+            ref=environment.spec.ref,
+            **self.addresses(environment, resolved_ref),
+            **self._content_source(environment, shown.build if shown else None),
+        )
+
+    async def _is_there(self, build: Build) -> bool:
+        """Say whether a build's image is there; if that cannot be told, let a start find out."""
+        try:
+            return await self._backend.find_image(build.key) is not None
+        except BinderError as error:
+            self.log.warning("Whether %s is there is not known: %s", build.image, error.message)
+            return True
+
+    def _content_source(self, environment: Environment, build: Build | None) -> dict[str, Any]:
+        """Return where git fetches an environment's files, as `LaunchSpec` has it."""
+        if environment.content_url:
+            return {
+                "content_url": environment.content_url,
+                "content_ref": environment.content_ref,
+                "content_elsewhere": True,
+            }
+        spec = environment.spec
+        try:
+            is_git = self._providers[spec.provider].takes_ref
+        except InvalidInput:
+            is_git = False
+        return {
+            "content_url": build.clone_url if is_git and build else "",
+            "content_ref": spec.ref,
+        }
+
+    def addresses(self, environment: Environment, resolved_ref: str) -> dict[str, str]:
+        """Return where an environment is read and asked for again, as `LaunchSpec` has it.
+
+        None for a provider that is no longer enabled.
+        """
+        spec = environment.spec
+        try:
+            provider = self._providers[spec.provider]
+        except InvalidInput:
+            return {}
+        request = {"request": format_binder_link(provider, Link(spec))}
+        if not resolved_ref:
+            return request
+        return {
+            **request,
+            "ref_url": provider.ref_url(environment.repo_url, resolved_ref),
+            "persistent_request": format_binder_link(
+                provider, Link(replace(spec, ref=resolved_ref))
+            ),
+        }
+
+    async def prepare_start(self, user: User, environment_id: str) -> LaunchSpec:
+        """Say what the hub needs to start a server; begin a build where nothing is there to start.
+
+        A build that failed or was cancelled is not begun again by this. Raises as `begin_build`.
+        """
+        environment = await self._environments.get(user, environment_id)
+        spec = await self.launch_spec(user, environment_id)
+        if spec.image is not None:
+            await self._environments.mark_launched(environment_id)
+            return spec
+        missing = environment.current is not None or environment.latest is None
+        if not missing or spec.state in (EnvironmentState.QUEUED, EnvironmentState.BUILDING):
+            return spec
+        await self.begin_build(user, environment_id)
+        return await self.launch_spec(user, environment_id)
+
+    async def begin_build(self, user: User, environment_id: str) -> Environment:
+        """Have made what a server could start from.
+
+        An image that was removed comes back as it was; else what the ref is now is built.
+        Raises as `bring_back` and `build`.
+        """
+        environment = await self._environments.get(user, environment_id)
+        begin = self.bring_back if environment.current else self._environments.build
+        return await begin(user, environment_id)
+
+    async def bring_back(self, user: User, environment_id: str) -> Environment:
+        """Build the current build's commit again if its image was removed to make room.
+
+        Does nothing where the image is there, or there never was one. Raises NotAllowed and
+        LimitReached.
+        """
+        environment = await self._environments.get(user, environment_id)
+        current = environment.current
+        if current is None or await self._is_there(current.build):
+            return environment
+        return await self._environments.build_again(user, environment, current.build)
