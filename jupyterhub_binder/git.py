@@ -15,9 +15,10 @@ import re
 import socket
 import sys
 import tempfile
+import unicodedata
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -123,6 +124,24 @@ def _canonical_host(host: str) -> str:
     if not _HOST.fullmatch(name) or _NUMERIC.fullmatch(name.rpartition(".")[2]):
         raise NotUnderstood("That is not an address: its host is not a valid name.")
     return name
+
+
+def plain_path(path: str) -> str:
+    """Return a repository's path that means the same to git, to a host and to whoever compares addresses.
+
+    Git's HTTP library follows ``..`` before it asks, with its own idea of ``//`` and of what an
+    escape stands for: `rules` would ban or allow another repository than the one that is fetched.
+    Raises NotUnderstood.
+    """
+    path = re.sub(r"/{2,}", "/", path)
+    meant = unicodedata.normalize("NFKC", unquote(path))
+    hidden = meant.count("/") != path.count("/") or re.search(r"[?#%\\\x00-\x1f\x7f]", meant)
+    if hidden or {".", ".."} & set(meant.split("/")):
+        raise NotUnderstood(
+            "That is not the address of a repository: write its path out, without “..”, and "
+            "without a “/”, “?”, “#” or “%” that is escaped."
+        )
+    return path
 
 
 def is_public(address: str) -> bool:
@@ -231,9 +250,9 @@ class Git(LoggingConfigurable):
             raise NotAllowed(f"This hub does not fetch repositories by {remote.scheme}://.")
         if remote.scheme == "file":
             self._check_folder(remote)
-        else:
-            self.check_host(remote)
-        return remote
+            return remote
+        self.check_host(remote)
+        return replace(remote, path=plain_path(remote.path))
 
     def check_host(self, remote: Remote) -> None:
         """Raise NotAllowed unless repositories may come from a host, as far as its name tells."""

@@ -10,14 +10,14 @@ import difflib
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote, urlsplit
 
 from traitlets import Unicode
 
 from jupyterhub_binder.errors import NotUnderstood, UnresolvableRef
-from jupyterhub_binder.git import SHA, parse_remote
+from jupyterhub_binder.git import SHA, parse_remote, plain_path
 from jupyterhub_binder.git import check_ref as check_git_ref
 from jupyterhub_binder.model import Link, RefKind, Resolved, Spec, describe_ref
 from jupyterhub_binder.providers.base import RepoProvider
@@ -395,7 +395,9 @@ class GitProvider(GitHostProvider):
         return f"{quote(spec.repo, safe='')}/{quote(spec.ref)}"
 
     def _spec(self, place: Place, ref: str = "") -> Spec:
-        return Spec(self.prefix, place.url, check_ref(ref))
+        remote = parse_remote(place.url)
+        path = remote.path if remote.scheme == "file" else plain_path(remote.path)
+        return Spec(self.prefix, str(replace(remote, path=path)), check_ref(ref))
 
     def parse_url(self, url: str) -> Link | None:
         """Read any URL: as a page of GitLab, Gitea or Bitbucket where it has their form."""

@@ -18,7 +18,9 @@ _DOI = re.compile(
     r"(?:(?:https?://)?(?:dx\.|www\.)?doi\.org/(?:doi:)?|doi:\s*|info:doi/)?(10\.\d{4,9}/\S+)"
 )
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
-_PERSISTENT_ID = re.compile(r"[?&]persistentid=(?:doi:|https?://doi\.org/)(10\.\d{4,9}/[^&#]+)")
+_PERSISTENT_ID = re.compile(
+    r"\?(?:[^#]*&)?persistentid=(?:doi:|https?://doi\.org/)(10\.\d{4,9}/[^&#]+)"
+)
 _MOST_ROUNDS = 8
 
 

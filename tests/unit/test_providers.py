@@ -479,7 +479,7 @@ async def test_a_pull_request_that_is_none_is_named_in_words(
         ("gh", "Spam/Name/main"),
         ("gh", "spam/n%61me/main"),
         ("git", "https%3A%2F%2Fgithub.com%2Fspam%2Fname.git/main"),
-        ("git", "https%3A%2F%2Fwww.GitHub.com%2Fgood%2F..%2Fspam%2Fn%2561me/main"),
+        ("git", "https%3A%2F%2Fwww.GitHub.com%2F%2Fspam%2Fn%2561me/main"),
     ],
 )
 def test_a_ban_holds_however_a_repository_is_spelled(prefix: str, spec: str) -> None:

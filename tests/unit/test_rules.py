@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -154,6 +156,39 @@ def test_the_pasted_address_of_a_page_bans_the_repository() -> None:
         providers.understand("https://github.com/org")
     assert providers.hosts["gh"] == "github.com"
     assert providers.hosts["git"] == ""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "our/good%3F/../../evil/repo",  # git asks for evil/repo
+        "our/good%23/../../evil/repo",
+        "evil/repo/x/..",
+        "evil/repo/x/%2e%2e",
+        "evil/repo/x/%252e%252e",
+        "evil/x%2F..%2Frepo",
+        "evil\uff0frepo",
+        "evil/repo/x/\u2025",
+        "evil/repo%5C..",
+        "evil/repo%3Fpersistentid=doi:10.7910/DVN/OK",
+        "evil/repo\uff1fpersistentid=doi:10.7910/DVN/OK",
+    ],
+)
+def test_an_address_that_git_and_rules_would_read_differently_is_none(path: str) -> None:
+    with pytest.raises(NotUnderstood):
+        Providers(git=Git()).parse_spec("git", quote(f"https://git.example.org/{path}", safe=""))
+
+
+def test_doubled_slashes_name_no_other_repository() -> None:
+    spec = Providers(git=Git()).parse_spec("git", quote("https://git.example.org//a///b.git", ""))
+    assert spec.repo == "https://git.example.org/a/b.git"
+
+
+def test_what_looks_like_a_doi_in_a_path_hides_no_host() -> None:
+    names = names_of(
+        Spec("git", "https://evil.example/x&persistentid=doi:10.7910/DVN/OK"), hosts=HOSTS
+    )
+    assert RuleBook([ban("evil.example")]).judge(names)
 
 
 @given(st.text(max_size=80))
