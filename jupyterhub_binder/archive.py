@@ -130,13 +130,14 @@ class ArchiveFetch:
         return Commit(self.resolved.resolved_ref, listing.title[:500], listing.time)
 
     def _check(self, files: tuple[RemoteFile, ...], most_bytes: int) -> None:
-        """Say what cannot be before anything is fetched."""
-        if not files:
-            return
+        """Say what cannot be before anything is fetched. Raises FetchFailed."""
         if len(files) > self.most_files:
             raise self._too(f"has more than the {self.most_files} files")
         if sum(file.size_bytes or 0 for file in files) > most_bytes:
             raise self._too(f"is larger than the {format_bytes(most_bytes)}")
+
+        for file in files:
+            unpack.safe_parts(file.path)
 
     def _too(self, what: str) -> FetchFailed:
         return FetchFailed(

@@ -20,8 +20,11 @@ from typing import IO
 
 from jupyterhub_binder.errors import FetchFailed
 
-_MOST_DIRECTORY_BYTES = 64 * 2**20
-"""What a zip file's list of contents may have, which is read into memory."""
+_DIRECTORY_BYTES_PER_FILE = 256
+"""What a zip file's list of contents, which is read into memory, may have for each file."""
+_MOST_DEPTH = 100
+"""Folders that a file may lie in, one in another."""
+_MOST_NAME_BYTES = 255
 _MOST_LINK_BYTES = 4096
 _UNPACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """How files may be packed; the others take as much memory as the file says."""
@@ -93,13 +96,20 @@ class PartialFile(io.RawIOBase):
         raise Missing(self._at, wanted)
 
 
-class _Bounded(io.BufferedReader):
+class _Bounded:
     """A zip file that is not asked for more at once than its list of contents may have."""
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _MOST_DIRECTORY_BYTES:
-            raise zipfile.BadZipFile("too large a directory")
-        return super().read(size)
+    def __init__(self, file: IO[bytes], limits: Limits) -> None:
+        self._file = file
+        self._most = max(2**20, limits.most_files * _DIRECTORY_BYTES_PER_FILE)
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self._most:
+            raise FetchFailed(
+                "The zip file has too long a list of contents.", code="repository_too_large"
+            )
+        return self._file.read(size)
 
 
 def is_zip(path: Path) -> bool:
@@ -110,7 +120,8 @@ def is_zip(path: Path) -> bool:
 def safe_parts(name: str) -> tuple[str, ...]:
     """Return the parts of a path inside of an archive; none for what no tree of files has.
 
-    ``.git`` is such: what is in it would be obeyed. Raises FetchFailed for a path that leads out.
+    ``.git`` is such: what is in it would be obeyed. Raises FetchFailed for a path that leads out,
+    or that no disk takes.
     """
     if name.startswith("/") or "\x00" in name or ".." in name.split("/"):
         raise FetchFailed(
@@ -118,12 +129,23 @@ def safe_parts(name: str) -> tuple[str, ...]:
             code="archive_unsafe",
         )
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if len(parts) > _MOST_DEPTH or not all(map(_is_name, parts)):
+        raise FetchFailed(
+            f"The archive holds a file that no disk takes: {name[:100]!r}.", code="archive_broken"
+        )
     return () if any(part.casefold() == ".git" for part in parts) else parts
+
+
+def _is_name(part: str) -> bool:
+    try:
+        return len(os.fsencode(part)) <= _MOST_NAME_BYTES
+    except UnicodeError:  # half of a pair, as JSON may have it
+        return False
 
 
 def unpack_file(path: Path, into: Path, limits: Limits, on_line: Callable[[str], None]) -> None:
     """Unpack a zip file into a folder. Raises FetchFailed; then the folder is half full."""
-    with path.open("rb", buffering=0) as raw, _Bounded(raw) as file:
+    with path.open("rb") as file:
         unpack(file, into, limits, on_line)
 
 
@@ -141,7 +163,7 @@ def unpack(
     or Missing.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(_Bounded(file, limits)) as archive:  # type: ignore[arg-type]
             entries = _entries(archive, limits, wanted)
             links = [entry for entry in entries if entry.is_link]
             for entry in entries:
@@ -173,10 +195,7 @@ def _entries(
     """Return what will be written, each name once, checked before anything is."""
     infos = archive.infolist()
     if len(infos) > limits.most_files:
-        raise FetchFailed(
-            f"The zip file has more than the {limits.most_files} files that this hub fetches.",
-            code="repository_too_large",
-        )
+        raise _too_many(limits)
     latest = {parts: info for info in infos if (parts := safe_parts(info.filename))}
     top = _lone_folder(list(latest), latest)
     entries = [_Entry(info, parts[top:]) for parts, info in latest.items() if parts[top:]]
@@ -189,6 +208,7 @@ def _entries(
             "The zip file is packed in an unusual way: pack it with “deflate”.",
             code="archive_broken",
         )
+    _check_number(entries, limits)
     if sum(entry.info.file_size for entry in entries) > limits.most_bytes:
         raise FetchFailed(
             f"Unpacked, the zip file is larger than the {limits.most_bytes // 2**20} MiB that "
@@ -196,6 +216,22 @@ def _entries(
             code="repository_too_large",
         )
     return entries
+
+
+def _check_number(entries: Sequence[_Entry], limits: Limits) -> None:
+    """Count the folders, too, that the files lie in. Raises FetchFailed."""
+    seen = {entry.parts for entry in entries}
+    for entry in entries:
+        seen.update(entry.parts[:depth] for depth in range(1, len(entry.parts)))
+        if len(seen) > limits.most_files:
+            raise _too_many(limits)
+
+
+def _too_many(limits: Limits) -> FetchFailed:
+    return FetchFailed(
+        f"The zip file has more than the {limits.most_files} files that this hub fetches.",
+        code="repository_too_large",
+    )
 
 
 def _lone_folder(

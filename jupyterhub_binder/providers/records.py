@@ -30,6 +30,8 @@ _BEFORE_DOI = re.compile(
     r"(?:https?://)?(?:dx\.|www\.)?doi\.org/(?:doi:)?|info:doi/|doi:\s*(?:https?://doi\.org/)?",
     re.IGNORECASE,
 )
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Controls, and halves of pairs as JSON may have them."""
 _MOST_NAME = 40
 
 
@@ -219,11 +221,11 @@ def dig(answer: Any, *path: str | int, default: Any = None) -> Any:
 
 
 def text_at(answer: Any, *path: str | int) -> str:
-    """Return a text of an answer on one line; empty where there is none."""
+    """Return a text of an answer on one line, fit for disks and logs; empty where there is none."""
     found = dig(answer, *path)
     if isinstance(found, bool) or not isinstance(found, str | int):
         return ""
-    return " ".join(str(found).split())
+    return _UNFIT.sub("\ufffd", " ".join(str(found).split()))
 
 
 def size_at(answer: Any, *path: str | int) -> int | None:

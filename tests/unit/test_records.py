@@ -330,6 +330,26 @@ async def test_a_file_that_would_lie_outside_is_refused(server, providers, into,
     assert not list(into.parent.rglob("evil"))
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "/".join("a" * 5000)])
+async def test_a_file_that_no_disk_takes_is_refused_before_any_is_fetched(
+    server, providers, into, name
+):
+    server.add_zenodo("30", {"ok": b"1", "bad": b"2"})
+    server.answers["/api/records/30/files"]["entries"][1]["key"] = name
+    resolved = await resolve(providers, "10.5281/zenodo.30")
+    with pytest.raises(FetchFailed, match="no disk takes"):
+        await checkout(server, providers, resolved, into)
+    assert not any("/content" in path for path, _ in server.asked)
+
+
+async def test_a_title_that_no_command_takes_is_no_reason_to_fail(server, providers, into):
+    server.add_zenodo("31", {"a": b"1"}, title="Data\0 of\n\ud800 \x1b[31mred")
+    resolved = await resolve(providers, "10.5281/zenodo.31")
+    commit = await server.fetcher(providers).checkout(resolved, into)
+    assert git(into, "log", "-1", "--format=%s") == commit.subject
+    assert commit.subject == "Data\ufffd of \ufffd \ufffd[31mred"
+
+
 async def test_gits_own_folder_is_not_taken_from_a_record(server, providers, into):
     server.add_zenodo("18", {".git/hooks/pre-commit": b"evil", ".GIT/config": b"evil", "a": b"1"})
     server.add_zenodo(

@@ -108,6 +108,27 @@ def test_too_many_files_are_refused(tmp_path):
         into(tmp_path, make_zip({f"{n}": b"" for n in range(51)}))
 
 
+def test_folders_count_as_files_do(tmp_path):
+    nested = {"/".join([str(n), *"abcdefgh", "x"]): b"" for n in range(6)}
+    with pytest.raises(FetchFailed, match="more than the 50 files"):
+        into(tmp_path, make_zip(nested))
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "ä" * 128, "/".join("a" * 101)])
+def test_a_name_that_no_disk_takes_is_refused_in_words(tmp_path, name):
+    with pytest.raises(FetchFailed, match="no disk takes"):
+        into(tmp_path, make_zip({name: b"", "b": b""}))
+
+
+def test_no_list_of_contents_is_read_that_is_longer_than_its_files_need(tmp_path):
+    packed = bytearray(make_zip({"a": b"1", "b": os.urandom(3_000_000)}, compress=False))
+    end = packed.rindex(b"PK\x05\x06")
+    packed[end + 12 : end + 20] = (3_000_000).to_bytes(4, "little") + (0).to_bytes(4, "little")
+    with pytest.raises(FetchFailed, match="too long a list"):
+        into(tmp_path, bytes(packed))
+
+
 def test_a_file_below_a_file_is_refused_in_words(tmp_path):
     with pytest.raises(FetchFailed, match="same name"):
         into(tmp_path, make_zip({"a": b"1", "a/b": b"2", "c": b""}))
