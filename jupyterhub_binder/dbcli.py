@@ -63,7 +63,8 @@ def _database_command(function: Callable[..., None]) -> Callable[..., None]:
         "--state",
         metavar="FOLDER",
         type=click.Path(file_okay=False),
-        help="The service's state folder: `state_dir` of configure(...).",
+        help="The service's state folder: `state_dir` of configure(...). Environments are looked "
+        "for beside it, where configure(...) has them lie.",
     )
     @click.option(
         "--database",
@@ -90,11 +91,15 @@ def _database_command(function: Callable[..., None]) -> Callable[..., None]:
 def _application(config: str | None, state: str | None, database: str | None) -> Any:
     """Return the service's application, configured and not started."""
     from jupyterhub_binder.app import JupyterHubBinder
+    from jupyterhub_binder.hubconfig import environments_beside
 
     application = JupyterHubBinder(log_level=logging.WARNING)
     application.initialize([f"--config={config}"] if config else [])
     if state:
         application.state_dir = state
+        application.config.VenvBackend.setdefault(
+            "environments_root", str(environments_beside(Path(state).absolute()))
+        )
     if database:
         application.database_url = database
     return application
@@ -207,13 +212,15 @@ def _check_images(application: Any, images: Mapping[str, int]) -> Finding:
         return Finding(True, "images", f"All of {len(here)} folders are there.{note}")
     named = ", ".join(gone[:_MOST_NAMED]) + (", ..." if len(gone) > _MOST_NAMED else "")
     people = sum(images[PREFIX + key] for key in gone)
+    folders = "1 folder is" if len(here) == 1 else f"{len(gone)} of {len(here)} folders are"
+    current = "1 environment" if people == 1 else f"{people} environments"
     return Finding(
         False,
         "images",
-        f"{len(gone)} of {len(here)} folders are gone from {backend.environments_root}, current "
-        f"in {people} environments: {named}.{note}",
-        "Nothing has to be done: each is built again when somebody starts it. If the folder is "
-        "elsewhere, set VenvBackend.environments_root.",
+        f"{folders} gone from {backend.environments_root}, current in {current}: {named}.{note}",
+        "Nothing has to be done: each is built again when somebody starts it. If they are "
+        "elsewhere, name the folder as VenvBackend.environments_root in a file, and that by "
+        "--config.",
     )
 
 

@@ -127,8 +127,7 @@ def configure(
         raise ConfigurationError("configure(url=...) needs api_token=..., the service's token.")
     hub = c.JupyterHub
     state = Path(state_dir).expanduser().absolute()
-    root = Path(environments_root or state.with_name(f"{state.name}-environments"))
-    root = root.expanduser().absolute()
+    root = Path(environments_root or environments_beside(state)).expanduser().absolute()
 
     if "allow_named_servers" not in hub:
         hub.allow_named_servers = named_servers
@@ -145,6 +144,11 @@ def configure(
     spawner = _set_spawner(c, spawner_class, service_name, root)
     if url is None:
         _check_match(spawner, backend)
+
+
+def environments_beside(state_dir: Path) -> Path:
+    """Return where `configure` has environments lie for a state folder, unless it is told."""
+    return state_dir.with_name(f"{state_dir.name}-environments")
 
 
 # --- Service -----------------------------------------------------------------------------------------

@@ -188,8 +188,22 @@ async def test_check_says_which_images_are_gone(database_url, tmp_path):
     await service.stop()
     status, said = await run(database_url, "check")
     assert status == 1
-    assert "1 of 1 folders are gone" in said
+    assert "1 folder is gone" in said
+    assert "current in 1 environment:" in said
     assert "built again when somebody starts it" in said
+
+
+async def test_check_looks_where_configure_has_environments_lie(tmp_path):
+    state = tmp_path / "binder"
+    state.mkdir()
+    service = await open_service(tmp_path, database=f"sqlite:///{state}/binder.sqlite")
+    environment = await service.create()
+    build = await service.finished(environment.latest.build.id)
+    await service.store.update_build(build.id, {"image": "venv:some-key"})
+    await service.stop()
+    command = ["db", "check", "--state", str(state)]
+    done = await asyncio.to_thread(CliRunner().invoke, main, command)
+    assert f"gone from {tmp_path}/binder-environments, " in done.output
 
 
 async def test_a_missing_database_is_said(tmp_path):
