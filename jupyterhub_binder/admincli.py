@@ -400,7 +400,8 @@ def resume(session: Session) -> None:
 
     async def work(client: BinderClient) -> None:
         state = await client.admin("DELETE", "drain")
-        session.result(state, f"Builds begin: {state['waiting']} were waiting")
+        now = f"{state['running']} running, {state['waiting']} waiting"
+        session.result(state, f"Builds begin again: {now}")
 
     session.run(work)
 

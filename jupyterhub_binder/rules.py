@@ -107,7 +107,7 @@ def clean_pattern(text: str, hosts: Hosts) -> str:
     url = _as_url(re.sub(r"\*+", "*", typed), hosts)
     pattern = canonical_pattern(url) if "*" in url else canonical(url)
     too_much = len(pattern) > MOST_PATTERN_CHARACTERS or pattern.count("*") > _MOST_STARS
-    if not pattern.strip("/") or too_much:
+    if not pattern.strip("/") or too_much or " " in pattern.partition("/")[0]:
         raise InvalidInput(
             "Say which repositories: github.com/org/name, or github.com/org/* for all of them.",
             detail={"field": "pattern"},

@@ -132,7 +132,7 @@ def test_a_bare_pair_is_githubs() -> None:
     assert clean_pattern("Org/Name.git", HOSTS) == "github.com/org/name"
 
 
-@pytest.mark.parametrize("text", ["", "  ", "/", "https://", "x" * 501])
+@pytest.mark.parametrize("text", ["", "  ", "/", "https://", "all of them", "x" * 501])
 def test_a_pattern_that_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         clean_pattern(text, HOSTS)

@@ -323,4 +323,4 @@ async def test_drain_waits_until_nothing_runs(
     for other in service.builds.queue().running:
         await root("POST", f"api/v1/builds/{other.id}/cancel", {})
     assert json.loads(await waiting)["running"] == 0
-    assert "Builds begin" in await run("resume")
+    assert "Builds begin again" in await run("resume")
