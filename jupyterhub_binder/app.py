@@ -17,13 +17,14 @@ import time
 from functools import partial
 from os import environ
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import platformdirs
 from jupyterhub.services.auth import HubOAuth
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
+from tornado.web import Application as WebApplication
 from traitlets import Bool, Dict, Enum, Int, List, TraitError, Unicode, default, observe, validate
 from traitlets.config import Application, Config
 from traitlets.config.application import catch_config_error
@@ -374,51 +375,24 @@ class JupyterHubBinder(Application):
         _private_folder(self.state_dir)
         self.store = await Store.open(self.database_url)
         stack.push_async_callback(self.store.close)
-
         self.git = Git(parent=self)
         self.providers = await _started(stack, Providers(parent=self, git=self.git))
         self.fetcher = Fetcher(parent=self, git=self.git, archives=self.providers)
         self.build_backend = await _started(stack, backend_class(self.backend)(parent=self))
         self.providers.buildable = lambda: self.build_backend.provider_prefixes
-        self.command = Command(parent=self, store=self.store)
-        self.command.rules.hosts = self.providers.hosts
-        self.command.rules.understand = self.providers.understand
-        self.command.rules.identities = self.providers.identities
-        await _started(stack, self.command)
+        self.command = await _started(stack, self._make_command())
         self.builds = self._make_builds()
         self.hub = await _started(stack, HubClient(parent=self))
         await _started(stack, self.builds)
-        self.previews = Previews(
-            parent=self,
-            store=self.store,
-            providers=self.providers,
-            fetcher=self.fetcher,
-            backend=self.build_backend,
-            builds=self.builds,
-        )
-        self.environments = Environments(
-            parent=self,
-            store=self.store,
-            previews=self.previews,
-            backend=self.build_backend,
-            builds=self.builds,
-        )
-        await _started(stack, self.environments)
+        self.previews = self._make_previews()
+        self.environments = await _started(stack, self._make_environments())
         self.starts = Starts(
             parent=self,
             environments=self.environments,
             providers=self.providers,
             backend=self.build_backend,
         )
-        self.launches = Launches(
-            parent=self,
-            store=self.store,
-            builds=self.builds,
-            environments=self.environments,
-            starts=self.starts,
-            hub=self.hub,
-        )
-        await _started(stack, self.launches)
+        self.launches = await _started(stack, self._make_launches())
         await _started(stack, self._make_cleanup())
         self._listen(stack)
 
@@ -457,10 +431,44 @@ class JupyterHubBinder(Application):
             builds.work_dir = str(Path(self.state_dir) / "work")
         return builds
 
-    def _listen(self, stack: contextlib.AsyncExitStack) -> None:
-        self.streams = streams = Streams()
-        traffic = Traffic()
-        services = Services(
+    def _make_command(self) -> Command:
+        command = Command(parent=self, store=self.store)
+        command.rules.hosts = self.providers.hosts
+        command.rules.understand = self.providers.understand
+        command.rules.identities = self.providers.identities
+        return command
+
+    def _make_previews(self) -> Previews:
+        return Previews(
+            parent=self,
+            store=self.store,
+            providers=self.providers,
+            fetcher=self.fetcher,
+            backend=self.build_backend,
+            builds=self.builds,
+        )
+
+    def _make_environments(self) -> Environments:
+        return Environments(
+            parent=self,
+            store=self.store,
+            previews=self.previews,
+            backend=self.build_backend,
+            builds=self.builds,
+        )
+
+    def _make_launches(self) -> Launches:
+        return Launches(
+            parent=self,
+            store=self.store,
+            builds=self.builds,
+            environments=self.environments,
+            starts=self.starts,
+            hub=self.hub,
+        )
+
+    def _make_services(self, streams: Streams, traffic: Traffic) -> Services:
+        return Services(
             hub_auth=self.hub_auth,
             hub=self.hub,
             providers=self.providers,
@@ -485,6 +493,8 @@ class JupyterHubBinder(Application):
             hub_url=self.hub_auth.hub_host + self.hub_auth.hub_prefix,
             named_servers=self.named_servers,
         )
+
+    def _make_application(self, services: Services) -> WebApplication:
         application = make_application(
             services,
             cookie_secret=_derive(self.hub_auth.api_token, "cookies"),
@@ -498,6 +508,12 @@ class JupyterHubBinder(Application):
             authenticate_metrics=self.authenticate_metrics,
         )
         application.settings["metrics"].watch(self.store, state_dir=self.state_dir)
+        return application
+
+    def _listen(self, stack: contextlib.AsyncExitStack) -> None:
+        self.streams = streams = Streams()
+        traffic = Traffic()
+        application = self._make_application(self._make_services(streams, traffic))
         server = HTTPServer(
             application,
             max_body_size=_BODY_BYTES,
@@ -515,7 +531,17 @@ class JupyterHubBinder(Application):
         stack.push_async_callback(_stop_listening, server, streams, traffic)
 
 
-async def _started(stack: contextlib.AsyncExitStack, part: Any) -> Any:
+class _Part(Protocol):
+    """What begins with the service, and ends with it."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+P = TypeVar("P", bound=_Part)
+
+
+async def _started(stack: contextlib.AsyncExitStack, part: P) -> P:
     """Start a part, and have it stopped when the stack is closed."""
     stack.push_async_callback(part.stop)
     await part.start()
