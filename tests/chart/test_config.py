@@ -14,7 +14,7 @@ from traitlets.config import Config, PyFileConfigLoader
 
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.dockerconfig import find_credentials
-from tests.chart.kit import ALL, VALUES, Manifest, Rendered, render, secret_text
+from tests.chart.kit import ALL, FAKE, VALUES, Manifest, Rendered, render, secret_text
 
 STRANGE = {
     "JupyterHubBinder": {
@@ -256,7 +256,7 @@ def noted_values(rendered: Rendered) -> dict[str, Any]:
     """Return the values of Zero to JupyterHub that the notes give."""
     text = rendered.notes
     begin = text.index("\nhub:\n")
-    return yaml.safe_load(text[begin : text.index("\nPeople then find")])
+    return yaml.safe_load(text[begin : text.index("\nLists replace")])
 
 
 def hub_config(rendered: Rendered, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -267,7 +267,7 @@ def hub_config(rendered: Rendered, monkeypatch: pytest.MonkeyPatch) -> Any:
     c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
     c.JupyterHub.services = []
     c.JupyterHub.allow_named_servers = values["hub"]["allowNamedServers"]
-    exec(values["hub"]["extraConfig"]["binder"], {"c": c})
+    exec(values["hub"]["extraConfig"]["zz-binder"], {"c": c})
     return c
 
 
@@ -293,6 +293,28 @@ def test_notes_name_the_secret_that_has_the_token() -> None:
     noted = noted_values(rendered)["hub"]["extraEnv"]["JUPYTERHUB_BINDER_API_TOKEN"]["valueFrom"]
     assert noted == variables(rendered, "service")["JUPYTERHUB_API_TOKEN"]
     assert secret_text(rendered.one("Secret", "binder"), "api-token")
+
+
+def test_notes_name_the_hubs_image_beside_the_services() -> None:
+    for name, tag, theirs in (
+        ("jupyterhub-binder", "", "k8s-hub-binder"),
+        (
+            "registry.example.org:5000/us/service",
+            "7",
+            "registry.example.org:5000/us/k8s-hub-binder",
+        ),
+    ):
+        rendered = render({**FAKE, "image": {"name": name, "tag": tag}})
+        image = noted_values(rendered)["hub"]["image"]
+        assert image["name"] == theirs
+        version = rendered.one("Deployment", "binder")["metadata"]["labels"]
+        assert image["tag"] == (tag or version["app.kubernetes.io/version"])
+
+
+def test_notes_give_the_next_command() -> None:
+    notes = render(VALUES["a hub in another namespace"], namespace="builds").notes
+    assert "helm upgrade <its release> jupyterhub/jupyterhub" in notes
+    assert "--namespace people --values" in notes
 
 
 def test_given_token_is_taken() -> None:

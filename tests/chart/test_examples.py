@@ -121,10 +121,15 @@ async def test_metrics_are_read_with_a_token_that_may(
     hub: MockHub, example: tuple[Rendered, dict[str, Any]]
 ):
     chart, theirs = example
-    if not chart.all("ServiceMonitor"):
+    monitors = chart.all("ServiceMonitor")
+    if not monitors:
         return
     await hub.initialize([])
     (name,) = theirs["hub"]["services"]
+    # Where Zero to JupyterHub keeps the tokens of services that it makes up.
+    (endpoint,) = monitors[0]["spec"]["endpoints"]
+    token = {"name": "hub", "key": f"hub.services.{name}.apiToken"}
+    assert endpoint["authorization"]["credentials"] == token
     scopes = {s for role in orm.Service.find(hub.db, name).roles for s in role.scopes}
     assert {"read:metrics", "access:services!service=binder"} <= scopes
 
