@@ -1,8 +1,8 @@
 """Asks archives over HTTP, held in check: which hosts, how much, how long, how often.
 
 Owns the addresses that may be asked (by `Git`'s rules, at every redirect), secrets that go to
-one host only, patience with hosts that are busy, and checksums. What the answers mean is the
-business of the providers.
+one host only, and patience with hosts that are busy. What a file must add up to is known by `sink`, what
+the answers mean by the providers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
-import hashlib
 import ipaddress
 import json
 import re
@@ -33,20 +32,19 @@ from yarl import URL
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.errors import (
     BinderError,
-    FetchFailed,
     NotAllowed,
     NotUnderstood,
     RepositoryNotFound,
     UpstreamUnavailable,
 )
 from jupyterhub_binder.git import Git, Remote, host_matches, parse_remote
+from jupyterhub_binder.sink import Checksum, Sink
+from jupyterhub_binder.units import format_bytes
 
 _CHUNK_BYTES = 1 << 20
 _MOST_REDIRECTS = 8
 _BUSY = frozenset({429, 503})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_DIGESTS = {32: "md5", 40: "sha1", 56: "sha224", 64: "sha256", 96: "sha384", 128: "sha512"}
-"""Hex digits of a checksum to its algorithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +55,6 @@ class Site:
     """Patterns of hosts that may be asked, ``*.example.org``; empty for every public one."""
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     """Headers that hold a token, by the one host that they go to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checksum:
-    """What the content of a file must add up to."""
-
-    algorithm: str
-    hex: str
-
-    @staticmethod
-    def parse(text: str) -> Checksum | None:
-        """Read ``md5:…``, or hex digits alone, whose number tells; None for anything else."""
-        name, _, digits = text.strip().lower().rpartition(":")
-        if not re.fullmatch(r"[0-9a-f]+", digits) or len(digits) not in _DIGESTS:
-            return None
-        algorithm = _DIGESTS[len(digits)]
-        return Checksum(algorithm, digits) if name.replace("-", "") in ("", algorithm) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +104,11 @@ class Downloads(LoggingConfigurable):
         32 * 2**20, min=2**10, help="Bytes that an answer about a record may have."
     ).tag(config=True)
     concurrency = Integer(
-        8, min=1, help="How many requests to archives may be under way at once; others wait."
+        8,
+        min=1,
+        help="""
+        How many questions to archives may be under way at once, and as many files; others wait.
+        """,
     ).tag(config=True)
 
     def __init__(self, *, git: Git, **kwargs: Any) -> None:
@@ -133,6 +118,11 @@ class Downloads(LoggingConfigurable):
 
     @cached_property
     def _slots(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(self.concurrency)
+
+    @cached_property
+    def _file_slots(self) -> asyncio.Semaphore:
+        """Of files alone: a host that sends them slowly keeps nobody from asking questions."""
         return asyncio.Semaphore(self.concurrency)
 
     async def close(self) -> None:
@@ -218,7 +208,7 @@ class Downloads(LoggingConfigurable):
         """
         for attempt in range(1, self.attempts + 1):
             try:
-                sink = _Sink(into, what, most_bytes, size_bytes, checksum, on_line)
+                sink = Sink(into, what, most_bytes, size_bytes, checksum, on_line)
                 await self._fetch_into(sink, url, site, on_line)
             except _Broken as error:
                 if attempt == self.attempts:
@@ -232,17 +222,17 @@ class Downloads(LoggingConfigurable):
         raise AssertionError("attempts is 1 or more")
 
     async def _fetch_into(
-        self, sink: _Sink, url: str | URL, site: Site, on_line: Callable[[str], None]
+        self, sink: Sink, url: str | URL, site: Site, on_line: Callable[[str], None]
     ) -> None:
         try:
-            async with self._opened(url, site, sink.what, on_line, {}) as response:
+            async with self._opened(url, site, sink.what, on_line, {}, file=True) as response:
                 sink.expect(response.content_length)
                 await self._copy(response, sink)
             await asyncio.to_thread(sink.finish)
         finally:
             sink.close()
 
-    async def _copy(self, response: aiohttp.ClientResponse, sink: _Sink) -> None:
+    async def _copy(self, response: aiohttp.ClientResponse, sink: Sink) -> None:
         host = response.url.host or ""
         try:
             async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
@@ -294,9 +284,11 @@ class Downloads(LoggingConfigurable):
         headers: Mapping[str, str],
         *,
         follow: bool = True,
+        file: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield an answer that is a success, after redirects, and after waiting if need be."""
-        async with self._slots, contextlib.AsyncExitStack() as stack:
+        slots = self._file_slots if file else self._slots
+        async with slots, contextlib.AsyncExitStack() as stack:
             waited, hops = 0, 0
             asked = self.check(url, site)
             while True:
@@ -425,88 +417,6 @@ class _Pinned(AbstractResolver):
 
     async def close(self) -> None:
         pass
-
-
-class _Sink:
-    """A file that is being written: counted, summed and told about. Runs in a thread."""
-
-    _TELL_SECONDS = 2.0
-
-    def __init__(
-        self,
-        path: Path,
-        what: str,
-        most_bytes: int,
-        size_bytes: int | None,
-        checksum: Checksum | None,
-        on_line: Callable[[str], None],
-    ) -> None:
-        self.what = what
-        self.size = 0
-        self._loop = asyncio.get_running_loop()
-        self._path = path
-        self._most_bytes = most_bytes
-        self._size_bytes = size_bytes
-        self._checksum = checksum
-        self._sum = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
-        self._on_line = on_line
-        self._told = time.monotonic()
-        self._file = path.open("wb")
-
-    def expect(self, announced: int | None) -> None:
-        if (self._size_bytes or announced or 0) > self._most_bytes:
-            raise self._too_large()
-
-    def write(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        if self.size > self._most_bytes:
-            raise self._too_large()
-        self._file.write(chunk)
-        if self._sum is not None:
-            self._sum.update(chunk)
-        if time.monotonic() > self._told + self._TELL_SECONDS:
-            self._told = time.monotonic()
-            self._loop.call_soon_threadsafe(self._on_line, f"{self.what}: {self._progress()}\r")
-
-    def _progress(self) -> str:
-        of = f" of {format_bytes(self._size_bytes)}" if self._size_bytes else ""
-        return f"{format_bytes(self.size)}{of}"
-
-    def finish(self) -> None:
-        self._file.flush()
-        if self._sum is not None and self._checksum is not None:
-            if self._sum.hexdigest() != self._checksum.hex:
-                raise FetchFailed(
-                    f"{self.what} is not what its archive says: its {self._checksum.algorithm} "
-                    f"checksum is {self._sum.hexdigest()} and should be {self._checksum.hex}. "
-                    "Try again; if that fails too, tell the archive.",
-                    code="checksum_mismatch",
-                )
-        elif self._size_bytes is not None and self.size != self._size_bytes:
-            raise FetchFailed(
-                f"{self.what} has {self.size} bytes; its archive says {self._size_bytes}.",
-                code="checksum_mismatch",
-            )
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _too_large(self) -> FetchFailed:
-        return FetchFailed(
-            f"{self.what} is larger than the {format_bytes(self._most_bytes)} that are left of "
-            "what this hub fetches.",
-            code="repository_too_large",
-        )
-
-
-def format_bytes(size: int) -> str:
-    """Return a size for people: ``3.4 MiB``."""
-    amount, unit = float(size), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{size} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
 
 
 async def _read(response: aiohttp.ClientResponse, most_bytes: int, *, partial: bool) -> Answer:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub_binder.download import Checksum, Downloads, Site
+from jupyterhub_binder.download import Downloads, Site
 from jupyterhub_binder.errors import (
     BinderError,
     FetchFailed,
@@ -21,6 +21,7 @@ from jupyterhub_binder.errors import (
     UpstreamUnavailable,
 )
 from jupyterhub_binder.git import Git
+from jupyterhub_binder.sink import Checksum
 from tests.archive_server import ArchiveServer, archives, endless, hang, redirect, status
 
 HERE = Site(("127.0.0.1",))
@@ -257,6 +258,33 @@ async def test_only_so_many_requests_are_under_way_at_once(server):
     answers = await asyncio.gather(*asking, return_exceptions=True)
     assert all(isinstance(answer, BinderError) for answer in answers)
     assert most == 2
+    await downloads.close()
+
+
+async def test_files_that_come_slowly_keep_nobody_from_asking(server, tmp_path):
+    downloads = Downloads(
+        git=Git(protocols=["http"], private_hosts=["127.0.0.1"]), concurrency=1, answer_seconds=30
+    )
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: object) -> object:
+        begun.set()
+        await gate.wait()
+        return await status(404)(_)  # type: ignore[arg-type]
+
+    server.faults["/slow"].append(wait)
+    fetching = asyncio.create_task(
+        downloads.fetch_file(
+            f"{server.url}/slow", Site(), tmp_path / "slow", what="slow", most_bytes=100
+        )
+    )
+    await begun.wait()
+    async with asyncio.timeout(10):
+        with pytest.raises(BinderError):
+            await ask(downloads, f"{server.url}/nothing")
+    gate.set()
+    with pytest.raises(BinderError):
+        await fetching
     await downloads.close()
 
 
