@@ -17,10 +17,12 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from jupyterhub_binder import unpack
-from jupyterhub_binder.download import Checksum, Downloads, Site, format_bytes
+from jupyterhub_binder.download import Downloads, Site
 from jupyterhub_binder.errors import FetchFailed
 from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Commit, Resolved
+from jupyterhub_binder.sink import Checksum
+from jupyterhub_binder.units import format_bytes
 
 _TAIL_BYTES = 256 * 2**10
 """How much of a zip file's end is asked for first: most lists of contents fit."""

@@ -21,7 +21,8 @@ import click
 
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.errors import BinderError
-from jupyterhub_binder.terminal import plain, size
+from jupyterhub_binder.terminal import plain
+from jupyterhub_binder.units import format_bytes
 
 if TYPE_CHECKING:
     from jupyterhub_binder.store.upkeep import Finding
@@ -124,7 +125,7 @@ def backup(application: Any, target: str) -> None:
 
     if target != "-":
         written = upkeep.backup(application.database_url, Path(target))
-        click.echo(f"Wrote {target}, {size(written)}.", err=True)
+        click.echo(f"Wrote {target}, {format_bytes(written)}.", err=True)
         return
     if sys.stdout.isatty():
         raise click.UsageError(

@@ -25,7 +25,8 @@ from rich.text import Text
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.client import ApiError, BinderClient, find_service_url
 from jupyterhub_binder.errors import BinderError
-from jupyterhub_binder.terminal import plain, size
+from jupyterhub_binder.terminal import plain
+from jupyterhub_binder.units import format_bytes
 
 Level = Literal["ok", "note", "problem"]
 
@@ -164,7 +165,7 @@ def _check_state(state: Path) -> Iterable[Diagnosis]:
         yield Diagnosis("problem", "state", f"{folder} cannot be written to", advice)
         return
     free = shutil.disk_usage(folder).free
-    message = f"{folder} has {size(free)} free"
+    message = f"{folder} has {format_bytes(free)} free"
     if free < LEAST_FREE_BYTES:
         advice = "An environment takes 0.5 GB and more: make room."
         yield Diagnosis("note", "state", message, advice)

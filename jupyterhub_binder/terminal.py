@@ -83,14 +83,3 @@ def ago(time: str | None, *, now: datetime | None = None) -> str:
         if (count := int(seconds // size)) >= 1:
             return f"{count} {name}{'s' if count > 1 else ''} ago"
     return "just now"
-
-
-def size(count: float | None) -> str:
-    """Write a number of bytes in units of 1000."""
-    if count is None:
-        return ""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -24,6 +24,8 @@ LAYERS = {
         "sse",
         "git",
         "download",
+        "sink",
+        "units",
         "unpack",
         "archive",
         "clientip",

@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from yarl import URL
 
 from jupyterhub_binder.archive import Listing, RemoteFile, file_name
-from jupyterhub_binder.download import Checksum
 from jupyterhub_binder.errors import NotUnderstood
 from jupyterhub_binder.git import parse_remote
 from jupyterhub_binder.model import Link, Resolved, Spec
@@ -27,6 +26,7 @@ from jupyterhub_binder.providers.records import (
     text_at,
     time_at,
 )
+from jupyterhub_binder.sink import Checksum
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _DATASET = re.compile(r"(?P<before>.*?)/dataset/(?P<name>[^/]+)(?:/(?P<rest>.*))?")

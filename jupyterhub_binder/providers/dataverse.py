@@ -9,7 +9,6 @@ from urllib.parse import quote, unquote
 from yarl import URL
 
 from jupyterhub_binder.archive import Listing, RemoteFile
-from jupyterhub_binder.download import Checksum
 from jupyterhub_binder.errors import NotUnderstood, RepositoryNotFound
 from jupyterhub_binder.model import Link, Resolved, Spec
 from jupyterhub_binder.providers.places import take_apart
@@ -25,6 +24,7 @@ from jupyterhub_binder.providers.records import (
     text_at,
     time_at,
 )
+from jupyterhub_binder.sink import Checksum
 
 _PAGES = ("/dataset.xhtml", "/file.xhtml", "/citation")
 _PERSISTENT_ID = re.compile(r"[?&]persistentId=([^&#]+)", re.IGNORECASE)

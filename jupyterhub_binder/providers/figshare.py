@@ -10,7 +10,6 @@ from traitlets import Unicode, default
 from yarl import URL
 
 from jupyterhub_binder.archive import Listing, RemoteFile
-from jupyterhub_binder.download import Checksum
 from jupyterhub_binder.model import Link, Resolved, Spec
 from jupyterhub_binder.providers.places import take_apart
 from jupyterhub_binder.providers.records import (
@@ -22,6 +21,7 @@ from jupyterhub_binder.providers.records import (
     text_at,
     time_at,
 )
+from jupyterhub_binder.sink import Checksum
 
 _ARTICLE = re.compile(r"figshare\.(\d{1,18})(?:\.v(\d{1,9}))?$", re.IGNORECASE)
 _VERSION = re.compile(r"(\d{1,18})\.v(\d{1,9})")

@@ -11,7 +11,6 @@ from traitlets import Unicode, default
 from yarl import URL
 
 from jupyterhub_binder.archive import Listing, RemoteFile
-from jupyterhub_binder.download import Checksum
 from jupyterhub_binder.errors import FetchFailed, NotUnderstood
 from jupyterhub_binder.model import Link, Resolved, Spec
 from jupyterhub_binder.providers.identity import canonical
@@ -27,6 +26,7 @@ from jupyterhub_binder.providers.records import (
     text_at,
     time_at,
 )
+from jupyterhub_binder.sink import Checksum
 
 _ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{32})(?![0-9a-f])")
 _DOI = re.compile(r"10\.4211/hs\.([0-9a-f]{32})", re.IGNORECASE)

@@ -10,7 +10,6 @@ from traitlets import default
 from yarl import URL
 
 from jupyterhub_binder.archive import Listing, RemoteFile
-from jupyterhub_binder.download import Checksum
 from jupyterhub_binder.model import Link, Resolved, Spec
 from jupyterhub_binder.providers.links import check_path
 from jupyterhub_binder.providers.places import take_apart
@@ -25,6 +24,7 @@ from jupyterhub_binder.providers.records import (
     text_at,
     time_at,
 )
+from jupyterhub_binder.sink import Checksum
 
 _RECORD = re.compile(r"/records?/([A-Za-z0-9-]{1,40})(?:/|$)|/doi/10\.[^?#]*?zenodo\.(\d+)$")
 _VERSION = re.compile(r"[A-Za-z0-9-]{1,40}")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from jupyterhub_binder.client import find_service_url
 from jupyterhub_binder.errors import InvalidInput
-from jupyterhub_binder.terminal import OneLineFormatter, ago, coloured, duration, plain, size
+from jupyterhub_binder.terminal import OneLineFormatter, ago, coloured, duration, plain
+from jupyterhub_binder.units import format_bytes
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,12 @@ def test_what_is_no_address_is_refused() -> None:
 
 def test_durations_times_and_sizes_read_as_people_say_them() -> None:
     assert [duration(s) for s in (None, 8.2, 84, 7800)] == ["", "8 s", "1:24", "2:10:00"]
-    assert size(414_000_000) == "414 MB"
+    assert [format_bytes(n) for n in (13, 3_400, 414_000_000, 5e12)] == [
+        "13 bytes",
+        "3.4 kB",
+        "414.0 MB",
+        "5.0 TB",
+    ]
     now = datetime(2026, 1, 3, tzinfo=UTC)
     assert ago("2026-01-01T00:00:00Z", now=now) == "2 days ago"
     assert ago("2026-01-02T23:59:30Z", now=now) == "just now"
