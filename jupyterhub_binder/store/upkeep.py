@@ -224,15 +224,21 @@ def _known(source: Path, revision: str | None) -> str:
 def _replace_sqlite(file: Path, source: Path, replaced: Path) -> Path | None:
     kept = file.stat().st_size > 0  # taking the lock makes an empty one
     if kept:
+        _make_private(replaced)
         _copy_sqlite(file, replaced)
-        replaced.chmod(0o600)
     new = file.with_name(f"{file.name}.restoring")
+    new.unlink(missing_ok=True)  # of a restore that was cut off
+    _make_private(new)
     shutil.copyfile(source, new)
-    new.chmod(0o600)
     for suffix in ("-wal", "-shm"):
         file.with_name(file.name + suffix).unlink(missing_ok=True)
     new.replace(file)
     return replaced if kept else None
+
+
+def _make_private(path: Path) -> None:
+    """Make a file that nobody else can read, before anything is in it; a link is not followed."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _restore_postgres(url: sa.URL, source: Path, replaced: Path) -> Restored:

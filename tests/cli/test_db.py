@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -134,6 +135,28 @@ async def test_a_backup_of_a_newer_version_is_refused(tmp_path):
     status, said = await run(url, "check")
     assert (status, "of a newer version" in said) == (1, True)
     assert (await run(url, "upgrade"))[0] == 1
+
+
+async def test_a_restore_writes_through_no_link_and_is_nobody_elses_to_read(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/binder.sqlite"
+    await (await Store.open(url)).close()
+    assert (await run(url, "backup", tmp_path / "copy"))[0] == 0
+    victim = tmp_path / "victim"
+    victim.write_text("theirs")
+    (tmp_path / "binder.sqlite.restoring").symlink_to(victim)
+    modes = []
+    copyfile = shutil.copyfile
+
+    def copy(source: Path, target: Path) -> None:
+        modes.append(Path(target).stat().st_mode & 0o777)
+        copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    assert (await run(url, "restore", tmp_path / "copy"))[0] == 0
+    assert victim.read_text() == "theirs"
+    assert modes == [0o600]
+    written = [*tmp_path.glob("binder.sqlite.replaced-*"), tmp_path / "binder.sqlite"]
+    assert [path.stat().st_mode & 0o777 for path in written] == [0o600, 0o600]
 
 
 async def test_an_old_backup_is_brought_up_to_this_version(tmp_path):
