@@ -446,15 +446,8 @@ def _show(
 ) -> None:
     """Print rows: JSON, a table for a person, or tab-separated lines for a pipe."""
     names = list(columns)
-    if session.as_json:
-        session.result(result, "")
-    elif not rows:
-        session.say(nothing)
-    elif session.out.is_terminal:
-        session.out.print(_table(rows, names), soft_wrap=False)
-    else:
-        for row in rows:
-            click.echo("\t".join(_text(row.get(name)).replace("\t", " ") for name in names))
+    cells = [[_text(row.get(name)) for name in names] for row in rows]
+    session.rows(result, cells, lambda: _table(rows, names), nothing)
 
 
 def _show_lines(text: str) -> None:

@@ -323,16 +323,9 @@ def _reporter(session: Session) -> Reporter:
 
 async def _list(session: Session, client: BinderClient, search: str, everyone: bool) -> None:
     found = await client.environments(search=search, owner="*" if everyone else None)
-    if session.as_json:
-        session.result(found, "")
-    elif not session.out.is_terminal:
-        for item in found:
-            fields = (item["id"], item["name"], item["state"], item["repo_url"], item["ref"])
-            click.echo("\t".join(plain(text).replace("\t", " ") for text in fields))
-    elif not found:
-        session.say("No environment yet. Make one: jupyterhub-binder build URL --wait")
-    else:
-        session.out.print(_table(found), soft_wrap=False)
+    rows = [(i["id"], i["name"], i["state"], i["repo_url"], i["ref"]) for i in found]
+    nothing = "No environment yet. Make one: jupyterhub-binder build URL --wait"
+    session.rows(found, rows, lambda: _table(found), nothing)
 
 
 _STYLES = {"ready": "green", "failed": "red", "queued": "yellow", "building": "yellow"}

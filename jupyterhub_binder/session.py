@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from jupyterhub_binder.client import ApiError, BinderClient, Unreachable
@@ -87,6 +88,24 @@ class Session:
             click.echo(json.dumps(data))
         else:
             self.out.print(Text(plain(text)))
+
+    def rows(
+        self,
+        data: Any,
+        rows: Sequence[Sequence[object]],
+        table: Callable[[], Table],
+        nothing: str,
+    ) -> None:
+        """Print a list: as JSON, as a table for a person, or tab-separated for a pipe."""
+        if self.as_json:
+            self.result(data, "")
+        elif not rows:
+            self.say(nothing)
+        elif self.out.is_terminal:
+            self.out.print(table(), soft_wrap=False)
+        else:
+            for row in rows:
+                click.echo("\t".join(plain(cell).replace("\t", " ") for cell in row))
 
 
 def _exit_code(error: Failure | BinderError) -> int:
