@@ -1,8 +1,8 @@
 """Asks archives over HTTP, held in check: which hosts, how much, how long, how often.
 
 Owns the addresses that may be asked (by `Git`'s rules, at every redirect), secrets that go to
-one host only, and patience with hosts that are busy. What a file must add up to is known by `sink`, what
-the answers mean by the providers.
+one host only, and patience with hosts that are busy. What a file must add up to is known by
+`sink`, what the answers mean by the providers.
 """
 
 from __future__ import annotations
