@@ -179,11 +179,16 @@ def check(application: Any, as_json: bool) -> None:
     url = application.database_url
     findings = [*upkeep.check(url), _check_images(application, upkeep.list_images(url))]
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings]))
+        click.echo(json.dumps([_as_json(finding) for finding in findings]))
     else:
         for finding in findings:
             _show(finding)
     raise SystemExit(0 if all(finding.ok for finding in findings) else 1)
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    """Return what a program reads of a finding: advice only where there is something to do."""
+    return asdict(finding) | ({"advice": ""} if finding.ok else {})
 
 
 def _show(finding: Finding) -> None:
@@ -210,7 +215,12 @@ def _check_images(application: Any, images: Mapping[str, int]) -> Finding:
 
     gone = asyncio.run(find())
     if not gone:
-        return Finding(True, "images", f"All of {len(here)} folders are there.{note}")
+        said = (
+            "The one folder is there."
+            if len(here) == 1
+            else f"All of {len(here)} folders are there."
+        )
+        return Finding(True, "images", said + note)
     named = ", ".join(gone[:_MOST_NAMED]) + (", ..." if len(gone) > _MOST_NAMED else "")
     people = sum(images[PREFIX + key] for key in gone)
     folders = "1 folder is" if len(here) == 1 else f"{len(gone)} of {len(here)} folders are"

@@ -195,6 +195,7 @@ async def test_check_finds_damage_and_rows_that_lead_nowhere(tmp_path):
         "references",
         "environments",
     }
+    assert all(bool(each["advice"]) is not each["ok"] for each in findings.values())
     with (tmp_path / "binder.sqlite").open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * 8192)
