@@ -407,11 +407,12 @@ def explain(error):
 def tell(home, notice, env):
     """Say in the log, in the environment and, where that works, in a file what went wrong."""
     path = state_file(home, "notice.txt")
+    notice = gitsync.readable(notice or "")
     try:
         if notice:
             env["JUPYTERHUB_BINDER_NOTICE"] = notice
             print("jupyterhub-binder: " + notice, file=sys.stderr, flush=True)  # noqa: T201
-            with open(path, "w", encoding="utf-8") as file:
+            with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(notice + "\n")
         elif os.path.lexists(path):
             os.unlink(path)

@@ -18,10 +18,17 @@ import time
 from jupyterhub_binder.gitsync.commands import SHA, Failed, Git, NotInStep, explained
 from jupyterhub_binder.gitsync.merge import prepare
 from jupyterhub_binder.gitsync.move import carry_out, heal
-from jupyterhub_binder.gitsync.state import NOTES, read_json, settle, write_json, write_notes
+from jupyterhub_binder.gitsync.state import (
+    NOTES,
+    read_json,
+    readable,
+    settle,
+    write_json,
+    write_notes,
+)
 from jupyterhub_binder.gitsync.upstream import fetch
 
-__all__ = ["NOTES", "NotInStep", "clone", "sync"]
+__all__ = ["NOTES", "NotInStep", "clone", "readable", "sync"]
 
 STALE_SECONDS = 600
 """An index.lock as old as this belongs to nobody any more."""

@@ -16,7 +16,7 @@ import os
 import shutil
 
 from jupyterhub_binder.gitsync.commands import OURS, Failed
-from jupyterhub_binder.gitsync.state import read_json, settle, write_json, write_notes
+from jupyterhub_binder.gitsync.state import read_json, readable, settle, write_json, write_notes
 from jupyterhub_binder.gitsync.trees import (
     GITLINK,
     find_differences,
@@ -38,7 +38,7 @@ def carry_out(git, plan):
         finish(git, plan)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(git.path("plan.json"))
-    return plan["notes"] + aside
+    return [readable(note) for note in plan["notes"] + aside]
 
 
 def heal(git):

@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 
 NOTES = "jupyterhub-binder-notes.txt"
 """The file of the folder that says what was kept aside."""
+
+
+_UNFIT = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udc7f\udd00-\udfff]"
+)
+
+
+def readable(text):
+    """Return a text that holds what strangers wrote, fit for a terminal, a log and a variable."""
+    return _UNFIT.sub("\ufffd", text)
 
 
 def read_json(path):

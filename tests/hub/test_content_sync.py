@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub_binder import gitsync
+from jupyterhub_binder import content, gitsync
 from jupyterhub_binder.spawner.command import CONTENT_VARIABLE, RUN_CONTENT, content_script
 from tests.git_server import GitRepo, GitServer, Symlink
 
@@ -477,7 +477,7 @@ def test_a_lock_of_another_git_is_respected_until_it_is_stale(ada: Person) -> No
 
 STOP = """
 import os, signal, sys
-from jupyterhub_binder import gitsync
+from jupyterhub_binder import content, gitsync
 from jupyterhub_binder.gitsync import move, state
 count = [0]
 def counted(function):
@@ -621,3 +621,22 @@ def test_a_repository_that_cannot_be_had_leaves_no_folder(
     assert [p.name for p in ada.home.iterdir()] == [".local"]
     env, _ = ada.start()
     assert ada.read("old.txt") == "old\n"
+
+
+def test_names_of_the_repository_write_no_line_and_no_colour_into_notes_and_logs(
+    ada: Person, upstream: GitRepo
+) -> None:
+    name = "a\nJan 1 root: all is well \x1b[31m"
+    ada.write(name, "mine")
+    upstream.commit({name: "theirs"})
+    _, log = ada.start()
+    assert "\x1b" not in log + ada.read(gitsync.NOTES)
+    assert not any(line.startswith("Jan 1") for line in log.splitlines())
+    assert ada.read(name) == "theirs"
+
+
+def test_no_words_of_a_host_keep_a_server_from_starting(tmp_path: Path) -> None:
+    env = {"PATH": os.environ["PATH"]}
+    content.tell(str(tmp_path), "git says: a\0b\ud800\udcff\x1b[31m\u202e", env)
+    subprocess.run(["true"], env=env, check=True)
+    assert env["JUPYTERHUB_BINDER_NOTICE"].startswith("git says: a\ufffdb")
