@@ -127,6 +127,9 @@ async def _build_example(state: DemoState, client: BinderClient) -> None:
     environment = await (
         client.rebuild(mine[0]["id"]) if mine else client.create({"url": state.example_url})
     )
+    if environment["state"] == "ready":
+        click.echo("It was built before: nothing has to be built.")
+        return
     build = await _follow(client, environment)
     if build["state"] != "built":
         reason = (build.get("reason") or {}).get("message", "no reason was given")
