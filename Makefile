@@ -6,6 +6,7 @@
 #   make test-hub5            the spawners and the whole job on JupyterHub 5.5
 #   make test-cluster         the chart on the cluster that KUBECONFIG leads to
 #   make check                linters, types, layers, docs
+#   make messages             the pages' texts into the catalogues of each language
 
 PYTHON = python3
 VENV = .venv
@@ -46,6 +47,9 @@ chart: $(VENV)/.installed-dev ## make the chart's values.schema.json of values.s
 docs: $(VENV)/.installed-dev ## build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "Documentation: docs/_build/html/index.html"
+
+messages: $(VENV)/.installed-dev ## bring the pages' texts into the catalogues of each language
+	@BIN=$(BIN) ./.ci/messages
 
 format: $(VENV)/.installed-dev ## let ruff mend and format the code
 	$(BIN)/ruff check --fix .

@@ -176,6 +176,13 @@ class JupyterHubBinder(Application):
     template_vars = Dict(
         help="More variables for the templates, as the hub's option of the same name."
     ).tag(config=True)
+    languages = List(
+        Unicode(),
+        help="""The languages of the pages. The first is for everybody whose browser asks for none
+        of them; a person chooses another at the end of a page. Empty, the default: all that there
+        are, English first. Logs, the REST API and the commands are in English.
+        """,
+    ).tag(config=True)
     example_url = Unicode(
         help="A repository's URL that the pages propose to somebody who has no environment yet."
     ).tag(config=True)
@@ -502,6 +509,7 @@ class JupyterHubBinder(Application):
                 template_paths=self.template_paths,
                 example_url=self.example_url,
                 example_name=self.example_name,
+                languages=self.languages,
                 extra=self.template_vars,
             ),
             settings=self.tornado_settings,

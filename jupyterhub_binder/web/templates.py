@@ -22,6 +22,8 @@ import jupyterhub_binder
 from jupyterhub_binder.inputs import one_line
 from jupyterhub_binder.model import Spec, describe_ref
 from jupyterhub_binder.providers import RECORDS
+from jupyterhub_binder.web.i18n import day, ngettext, number, say, translate_plural
+from jupyterhub_binder.web.i18n import gettext as _
 
 _SHARE = "share/jupyterhub-binder"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -96,7 +98,11 @@ def make_templates(
         undefined=jinja2.ChainableUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )
+    templates.policies["ext.i18n.trimmed"] = True
+    install = templates.install_gettext_callables  # type: ignore[attr-defined]
+    install(_, translate_plural, newstyle=True)
     templates.filters.update(_FILTERS)
     templates.globals["layout"] = _layout(templates)
     return templates
@@ -131,12 +137,15 @@ def ago(then: datetime, now: datetime | None = None) -> str:
     """Return a time in words, seen from now: ``3 minutes ago``, ``14 May 2025``."""
     seconds = ((now or datetime.now(UTC)) - then).total_seconds()
     if seconds < 45:
-        return "just now"
-    for unit, size, most in (("minute", _MINUTE, 60), ("hour", _HOUR, 24), ("day", _DAY, 30)):
-        count = max(1, round(seconds / size))
-        if count < most:
-            return f"{count} {unit}{'' if count == 1 else 's'} ago"
-    return f"{then.day} {then:%b %Y}"
+        return _("just now")
+    minutes, hours, days = (max(1, round(seconds / unit)) for unit in (_MINUTE, _HOUR, _DAY))
+    if minutes < 60:
+        return ngettext("%(num)s minute ago", "%(num)s minutes ago", minutes)
+    if hours < 24:
+        return ngettext("%(num)s hour ago", "%(num)s hours ago", hours)
+    if days < 30:
+        return ngettext("%(num)s day ago", "%(num)s days ago", days)
+    return day(then.date())
 
 
 def when(then: datetime | None) -> Markup:
@@ -163,21 +172,24 @@ def about(seconds: float | None) -> str:
     if seconds is None:
         return ""
     if seconds < 50:
-        return f"about {max(5, round(seconds / 5) * 5)} seconds"
+        some = max(5, round(seconds / 5) * 5)
+        return ngettext("about %(num)s second", "about %(num)s seconds", some)
     minutes = max(1, round(seconds / _MINUTE))
-    return f"about {minutes} minute{'' if minutes == 1 else 's'}"
+    return ngettext("about %(num)s minute", "about %(num)s minutes", minutes)
 
 
 def size(count: int | None) -> str:
     """Return a number of bytes in decimal units: ``1.2 GB``."""
     if count is None:
         return ""
-    number = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit != "GB" else f"{number:.1f} GB"
-        number /= 1000
-    return f"{number:.1f} TB"
+    value = float(count)
+    for unit in (_("bytes"), "kB", "MB"):
+        if value < 1000:
+            return f"{number(value)} {unit}"
+        value /= 1000
+    return (
+        f"{number(value, places=1)} GB" if value < 1000 else f"{number(value / 1000, places=1)} TB"
+    )
 
 
 def short(ref: str) -> str:
@@ -219,11 +231,6 @@ def plain(text: str) -> str:
     return _ANSI.sub("", text).rstrip("\r")
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Return a number and its noun: ``1 package``, ``14 packages``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 _FILTERS: dict[str, Callable[..., Any]] = {
     "when": when,
     "clock": clock,
@@ -233,6 +240,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "typed_ref": typed_ref,
     "visible": visible,
     "plain": plain,
-    "count": count,
+    "number": number,
+    "said": say,
     "one_line": one_line,
 }

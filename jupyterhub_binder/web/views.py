@@ -20,6 +20,8 @@ from jupyterhub_binder.model import (
     LaunchState,
     Phase,
 )
+from jupyterhub_binder.web.i18n import N_, number
+from jupyterhub_binder.web.i18n import gettext as _
 
 
 class StandingLike(Protocol):
@@ -36,45 +38,50 @@ class Pill:
     """A state as a person sees it: a word, and the kind that chooses sign and colour."""
 
     kind: str
-    label: str
+    word: str
+
+    @property
+    def label(self) -> str:
+        """Return the word in the language that is spoken."""
+        return _(self.word)
 
 
 _PILLS = {
-    EnvironmentState.UNBUILT: Pill("idle", "Not built yet"),
-    EnvironmentState.QUEUED: Pill("busy", "Queued"),
-    EnvironmentState.BUILDING: Pill("busy", "Building"),
-    EnvironmentState.READY: Pill("good", "Ready"),
-    EnvironmentState.FAILED: Pill("bad", "Failed"),
-    EnvironmentState.CANCELLED: Pill("idle", "Cancelled"),
+    EnvironmentState.UNBUILT: Pill("idle", N_("Not built yet")),
+    EnvironmentState.QUEUED: Pill("busy", N_("Queued")),
+    EnvironmentState.BUILDING: Pill("busy", N_("Building")),
+    EnvironmentState.READY: Pill("good", N_("Ready")),
+    EnvironmentState.FAILED: Pill("bad", N_("Failed")),
+    EnvironmentState.CANCELLED: Pill("idle", N_("Cancelled")),
 }
 _BUILD_PILLS = {
     BuildState.PENDING: _PILLS[EnvironmentState.QUEUED],
     BuildState.RUNNING: _PILLS[EnvironmentState.BUILDING],
-    BuildState.BUILT: Pill("good", "Built"),
+    BuildState.BUILT: Pill("good", N_("Built")),
     BuildState.FAILED: _PILLS[EnvironmentState.FAILED],
     BuildState.CANCELLED: _PILLS[EnvironmentState.CANCELLED],
 }
 _LAUNCH_PILLS = {
-    LaunchState.PENDING: Pill("busy", "Waiting for the build"),
-    LaunchState.STARTING: Pill("busy", "Starting"),
-    LaunchState.READY: Pill("good", "Running"),
-    LaunchState.FAILED: Pill("bad", "Failed"),
-    LaunchState.CANCELLED: Pill("idle", "Cancelled"),
+    LaunchState.PENDING: Pill("busy", N_("Waiting for the build")),
+    LaunchState.STARTING: Pill("busy", N_("Starting")),
+    LaunchState.READY: Pill("good", N_("Running")),
+    LaunchState.FAILED: Pill("bad", N_("Failed")),
+    LaunchState.CANCELLED: Pill("idle", N_("Cancelled")),
 }
 PHASE_WORDS = {
-    Phase.WAITING: "waiting in the queue",
-    Phase.FETCHING: "fetching the repository",
-    Phase.BUILDING: "installing packages",
-    Phase.PUSHING: "storing the result",
-    Phase.BUILT: "built",
-    Phase.FAILED: "failed",
+    Phase.WAITING: N_("waiting in the queue"),
+    Phase.FETCHING: N_("fetching the repository"),
+    Phase.BUILDING: N_("installing packages"),
+    Phase.PUSHING: N_("storing the result"),
+    Phase.BUILT: N_("built"),
+    Phase.FAILED: N_("failed"),
 }
 _STEPS = (
-    (Phase.WAITING, "Queued"),
-    (Phase.FETCHING, "Fetching"),
-    (Phase.BUILDING, "Building"),
-    (Phase.PUSHING, "Storing"),
-    (Phase.BUILT, "Ready"),
+    (Phase.WAITING, N_("Queued")),
+    (Phase.FETCHING, N_("Fetching")),
+    (Phase.BUILDING, N_("Building")),
+    (Phase.PUSHING, N_("Storing")),
+    (Phase.BUILT, N_("Ready")),
 )
 
 
@@ -107,7 +114,7 @@ class BuildView:
     @property
     def title(self) -> str:
         """Return ``Build 7``, or ``Build`` where it is of no environment of the person's."""
-        return f"Build {self.request.number}" if self.request else "Build"
+        return _("Build %(number)s", number=self.request.number) if self.request else _("A build")
 
     @property
     def words(self) -> str:
@@ -115,7 +122,7 @@ class BuildView:
         if self.build.state is BuildState.PENDING:
             position = self.standing.queue_position if self.standing else None
             return queue_words(position)
-        return PHASE_WORDS[self.build.phase]
+        return _(PHASE_WORDS[self.build.phase])
 
     @property
     def elapsed(self) -> float | None:
@@ -144,7 +151,7 @@ class BuildView:
     @property
     def steps(self) -> list[dict[str, str]]:
         """Return the phases in order, each ``done``, ``now`` or ``later`` (``bad``, ``off``)."""
-        order = [phase for phase, _ in _STEPS]
+        order = [phase for phase, *rest in _STEPS]
         phase = self.build.phase
         if self.state is BuildState.BUILT:
             reached = len(order)
@@ -153,7 +160,7 @@ class BuildView:
         current = {BuildState.FAILED: "bad", BuildState.CANCELLED: "off"}.get(self.state, "now")
         status = ["done"] * reached + [current] + ["later"] * len(order)
         return [
-            {"key": key.value, "label": label, "status": status[index]}
+            {"key": key.value, "label": _(label), "status": status[index]}
             for index, (key, label) in enumerate(_STEPS)
         ]
 
@@ -161,8 +168,10 @@ class BuildView:
 def queue_words(position: int | None) -> str:
     """Say a place in the queue, which counts from 1."""
     if position is None:
-        return PHASE_WORDS[Phase.WAITING]
-    return "next in the queue" if position <= 1 else f"number {position} in the queue"
+        return _(PHASE_WORDS[Phase.WAITING])
+    if position <= 1:
+        return _("next in the queue")
+    return _("number %(position)s in the queue", position=position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +226,10 @@ class EnvironmentView:
     def launch_label(self) -> str:
         """Say what the one button does."""
         if self.state is EnvironmentState.READY:
-            return "Launch"
+            return _("Launch")
         if self.unfinished:
-            return "Launch when ready"
-        return "Launch earlier" if self.environment.current else "Build and launch"
+            return _("Launch when ready")
+        return _("Launch earlier") if self.environment.current else _("Build and launch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,15 +252,15 @@ class LaunchView:
         if launch.message:
             return launch.message
         if launch.state is LaunchState.PENDING:
-            return self.build.words if self.build else "waiting for the build"
-        return "asking the hub for a server" if launch.state is LaunchState.STARTING else ""
+            return self.build.words if self.build else _("waiting for the build")
+        return _("asking the hub for a server") if launch.state is LaunchState.STARTING else ""
 
 
 _HOST_PILLS = {
-    HostState.UNKNOWN: Pill("idle", "Not asked yet"),
-    HostState.OK: Pill("good", "Well"),
-    HostState.FULL: Pill("busy", "Full"),
-    HostState.FAILED: Pill("bad", "Sent nothing"),
+    HostState.UNKNOWN: Pill("idle", N_("Not asked yet")),
+    HostState.OK: Pill("good", N_("Well")),
+    HostState.FULL: Pill("busy", N_("Full")),
+    HostState.FAILED: Pill("bad", N_("Sent nothing")),
 }
 
 
@@ -271,12 +280,13 @@ class HostView:
         """Say what it does and did: ``2 running, 41 built, 3 failed, 1 lost``."""
         of = self.status
         counts = (
-            (of.running, "running"),
-            (of.built, "built"),
-            (of.build_failures, "failed"),
-            (of.host_failures, "lost"),
+            (of.running, N_("%(num)s running")),
+            (of.built, N_("%(num)s built")),
+            (of.build_failures, N_("%(num)s failed")),
+            (of.host_failures, N_("%(num)s lost")),
         )
-        return ", ".join(f"{n:,} {word}" for n, word in counts if n) or "no builds yet"
+        said = [_(words, num=number(n)) for n, words in counts if n]
+        return ", ".join(said) or _("no builds yet")
 
 
 def server_path(url: str | None) -> str | None:

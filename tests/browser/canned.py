@@ -485,6 +485,7 @@ def make_app(
         providers=Providers(),
         builds=everything,
         environments=everything,
+        previews=everything,
         launches=everything,
         backend=Backend(),
         command=command,

@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 
 from jupyterhub_binder.errors import NotAllowed
 from jupyterhub_binder.model import Page
+from jupyterhub_binder.web.i18n import N_
+from jupyterhub_binder.web.i18n import gettext as _
 from jupyterhub_binder.web.pages import PageHandler
 from jupyterhub_binder.web.parse import query_integer
 
@@ -15,14 +17,14 @@ T = TypeVar("T")
 
 PAGE_SIZE = 50
 TABS = (
-    ("builds", "admin", "Builds"),
-    ("environments", "admin/environments", "Environments"),
-    ("use", "admin/use", "Use"),
-    ("backends", "admin/backends", "Backends"),
-    ("rules", "admin/rules", "Rules"),
-    ("limits", "admin/limits", "Limits"),
-    ("drain", "admin/drain", "Drain"),
-    ("audit", "admin/audit", "Audit"),
+    ("builds", "admin", N_("Builds")),
+    ("environments", "admin/environments", N_("Environments")),
+    ("use", "admin/use", N_("Use")),
+    ("backends", "admin/backends", N_("Backends")),
+    ("rules", "admin/rules", N_("Rules")),
+    ("limits", "admin/limits", N_("Limits")),
+    ("drain", "admin/drain", N_("Drain")),
+    ("audit", "admin/audit", N_("Audit")),
 )
 
 
@@ -45,7 +47,7 @@ class AdminHandler(PageHandler):
         title = next(label for name, _, label in TABS if name == tab)
         self.render_page(
             f"admin_{tab}.html",
-            page_title=f"{title} of this hub",
+            page_title=f"{_(title)} · {_('Administration')}",
             nav="admin",
             tab=tab,
             tabs=TABS,

@@ -6,6 +6,7 @@ from jupyterhub_binder.inputs import MOST_PERSON_CHARACTERS, MOST_SEARCH_CHARACT
 from jupyterhub_binder.usage import PERIODS_DAYS, UseOrder
 from jupyterhub_binder.web.admin.base import PAGE_SIZE, AdminHandler, address, part
 from jupyterhub_binder.web.adminquery import UseQuery
+from jupyterhub_binder.web.i18n import N_
 from jupyterhub_binder.web.parse import query_choice, query_text
 from jupyterhub_binder.web.views import EnvironmentView
 
@@ -77,10 +78,10 @@ class UsePage(AdminHandler):
 
 
 _COLUMNS = (
-    (UseOrder.NAME, "Person"),
-    (UseOrder.BUILDS, "Builds"),
-    (UseOrder.BUILD_SECONDS, "Build time"),
-    (UseOrder.LAUNCHES, "Launches"),
-    (UseOrder.ENVIRONMENTS, "Environments"),
-    (UseOrder.IMAGE_BYTES, "Images"),
+    (UseOrder.NAME, N_("Person")),
+    (UseOrder.BUILDS, N_("Builds")),
+    (UseOrder.BUILD_SECONDS, N_("Build time")),
+    (UseOrder.LAUNCHES, N_("Launches")),
+    (UseOrder.ENVIRONMENTS, N_("Environments")),
+    (UseOrder.IMAGE_BYTES, N_("Images")),
 )

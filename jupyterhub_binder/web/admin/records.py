@@ -7,24 +7,26 @@ from dataclasses import dataclass
 from jupyterhub_binder.oversight import SERVICE, Action, AuditEntry
 from jupyterhub_binder.web.admin.base import PAGE_SIZE, AdminHandler, address
 from jupyterhub_binder.web.adminquery import AuditQuery
+from jupyterhub_binder.web.i18n import N_, number
+from jupyterhub_binder.web.i18n import gettext as _
 
 WORDS = {
-    Action.ENVIRONMENT_CREATE: "made an environment",
-    Action.ENVIRONMENT_DELETE: "deleted an environment",
-    Action.ENVIRONMENT_RESTORE: "restored an environment",
-    Action.ENVIRONMENT_SHARE: "shared an environment",
-    Action.BUILD_FORCE: "built anew",
-    Action.BUILD_CANCEL: "cancelled a build",
-    Action.RULE_ADD: "made a rule",
-    Action.RULE_REMOVE: "removed a rule",
-    Action.RULE_HIT: "was refused",
-    Action.LIMIT_SET: "set limits",
-    Action.DRAIN_BEGIN: "stopped builds from beginning",
-    Action.DRAIN_END: "let builds begin again",
-    Action.CLEANUP_IMAGES: "removed images",
-    Action.CLEANUP_LOGS: "removed old logs",
-    Action.CLEANUP_LAUNCHES: "removed old launches",
-    Action.CLEANUP_AUDIT: "removed old entries of this log",
+    Action.ENVIRONMENT_CREATE: N_("made an environment"),
+    Action.ENVIRONMENT_DELETE: N_("deleted an environment"),
+    Action.ENVIRONMENT_RESTORE: N_("restored an environment"),
+    Action.ENVIRONMENT_SHARE: N_("shared an environment"),
+    Action.BUILD_FORCE: N_("built anew"),
+    Action.BUILD_CANCEL: N_("cancelled a build"),
+    Action.RULE_ADD: N_("made a rule"),
+    Action.RULE_REMOVE: N_("removed a rule"),
+    Action.RULE_HIT: N_("was refused"),
+    Action.LIMIT_SET: N_("set limits"),
+    Action.DRAIN_BEGIN: N_("stopped builds from beginning"),
+    Action.DRAIN_END: N_("let builds begin again"),
+    Action.CLEANUP_IMAGES: N_("removed images"),
+    Action.CLEANUP_LOGS: N_("removed old logs"),
+    Action.CLEANUP_LAUNCHES: N_("removed old launches"),
+    Action.CLEANUP_AUDIT: N_("removed old entries of this log"),
 }
 
 
@@ -42,7 +44,7 @@ class AuditView:
     @property
     def words(self) -> str:
         """Say what was done."""
-        return WORDS[self.entry.action]
+        return _(WORDS[self.entry.action])
 
     @property
     def details(self) -> list[tuple[str, str]]:
@@ -54,10 +56,10 @@ class AuditView:
 
 def _shown(value: object) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return _("yes") if value else _("no")
     if isinstance(value, dict):
-        return ", ".join(f"{name} {each}" for name, each in value.items()) or "as everybody's"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return ", ".join(f"{name} {each}" for name, each in value.items()) or _("as everybody")
+    return number(value) if isinstance(value, int) else str(value)
 
 
 class AuditPage(AdminHandler):
@@ -75,7 +77,7 @@ class AuditPage(AdminHandler):
             entries=[AuditView(entry) for entry in page.items],
             person=query.person or "",
             action=query.action or "",
-            actions=[(action, WORDS[action]) for action in Action],
+            actions=[(action, _(WORDS[action])) for action in Action],
             lines_url=f"{self.prefix}api/v1/admin/audit.jsonl{address(**asked)}",
             **self.pager(page, **asked),
         )

@@ -8,15 +8,16 @@ from jupyterhub_binder.model import Build
 from jupyterhub_binder.oversight import Holder, LimitName, LimitOverride, Rule, RuleKind
 from jupyterhub_binder.rules import MOST_PATTERN_CHARACTERS, MOST_REASON_CHARACTERS
 from jupyterhub_binder.web.admin.base import AdminHandler, address, part
+from jupyterhub_binder.web.i18n import N_
 from jupyterhub_binder.web.parse import Fields, query_choice, query_text, whole_number
 from jupyterhub_binder.web.views import Pill
 
-_RULE_PILLS = {RuleKind.BAN: Pill("bad", "Banned"), RuleKind.ALLOW: Pill("good", "Allowed")}
+_RULE_PILLS = {RuleKind.BAN: Pill("bad", N_("Banned")), RuleKind.ALLOW: Pill("good", N_("Allowed"))}
 _LIMIT_WORDS = {
-    LimitName.ENVIRONMENTS: "Environments kept",
-    LimitName.BUILDS: "Builds waiting or running",
-    LimitName.RUNNING: "Builds running at once",
-    LimitName.SHARE: "Share of the queue",
+    LimitName.ENVIRONMENTS: N_("Environments kept"),
+    LimitName.BUILDS: N_("Builds waiting or running"),
+    LimitName.RUNNING: N_("Builds running at once"),
+    LimitName.SHARE: N_("Share of the queue"),
 }
 
 

@@ -12,13 +12,25 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from tornado.web import Finish
 
-from jupyterhub_binder.errors import HubError, NotAllowed
+from jupyterhub_binder.errors import ConfigurationError, HubError, NotAllowed
 from jupyterhub_binder.model import Build, Environment
 from jupyterhub_binder.web.base import BaseHandler
 from jupyterhub_binder.web.errors import Problem
+from jupyterhub_binder.web.i18n import (
+    N_,
+    available_languages,
+    choose_language,
+    own_names,
+    say,
+    script_words,
+    speak,
+    spoken,
+)
+from jupyterhub_binder.web.i18n import gettext as _
 from jupyterhub_binder.web.parse import Fields
 from jupyterhub_binder.web.templates import make_templates, share_folder, static_version
 from jupyterhub_binder.web.views import EnvironmentView, server_path
@@ -28,7 +40,15 @@ if TYPE_CHECKING:
 
 
 _SERVERS_TIMEOUT_SECONDS = 3.0
-_HEADLINES = {401: "Signed out", 403: "Not allowed", 404: "Not found", 429: "Too much at once"}
+_LANGUAGE_COOKIE = "jupyterhub-binder-language"
+_HEADLINES = {
+    401: N_("Signed out"),
+    403: N_("Not allowed"),
+    404: N_("Not found"),
+    429: N_("Too much at once"),
+}
+
+_FAILED = N_("That did not work")
 
 _AS_PAGES = ("document", "empty")
 """What a browser may want a page for: to show it, or because a script of ours fetches it."""
@@ -47,6 +67,8 @@ class PageSettings:
     example_url: str = ""
     """A repository that the empty list proposes."""
     example_name: str = ""
+    languages: tuple[str, ...] = field(default_factory=available_languages)
+    """What the pages speak; the first to those who ask for none of them."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """More variables for the templates, as the hub's `template_vars`."""
 
@@ -56,9 +78,18 @@ def make_page_settings(
     template_paths: Sequence[str | Path] = (),
     example_url: str = "",
     example_name: str = "",
+    languages: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> PageSettings:
-    """Load the templates and fingerprint the static files."""
+    """Load the templates and fingerprint the static files.
+
+    Raises ConfigurationError for a language without a catalogue.
+    """
+    known = available_languages()
+    if unknown := [each for each in languages if each not in known]:
+        raise ConfigurationError(
+            f"JupyterHubBinder.languages: there is no {unknown[0]!r}, but {', '.join(known)}."
+        )
     folder = share_folder() / "static"
     return PageSettings(
         templates=make_templates(template_paths),
@@ -66,6 +97,7 @@ def make_page_settings(
         static_version=static_version(folder),
         example_url=example_url,
         example_name=example_name or example_url.partition("://")[2] or example_url,
+        languages=tuple(languages) or known,
         extra=dict(extra or {}),
     )
 
@@ -92,9 +124,31 @@ class PageHandler(BaseHandler):
         A page may ask a repository's host in somebody's name: no foreign site's frame or picture
         may be what makes it.
         """
+        self._choose_language()
         if self.request.headers.get("Sec-Fetch-Dest", "document") not in _AS_PAGES:
             raise NotAllowed("This page cannot be a part of another one. Open it by itself.")
         await super().prepare()
+
+    def _choose_language(self) -> None:
+        """Speak what the address asks for, which is remembered, or what the browser likes."""
+        asked = self.get_query_argument("lang", "")
+        speak(
+            choose_language(
+                self.pages.languages,
+                asked=asked,
+                remembered=self.get_cookie(_LANGUAGE_COOKIE, "") or "",
+                accepted=self.request.headers.get("Accept-Language", ""),
+            )
+        )
+        if asked == spoken():
+            self.set_cookie(
+                _LANGUAGE_COOKIE,
+                asked,
+                path=self.prefix,
+                expires_days=365,
+                samesite="Lax",
+                secure=self.request.protocol == "https",
+            )
 
     def refuse_stranger(self) -> None:
         """Send a browser to the hub's login, and back here."""
@@ -127,11 +181,27 @@ class PageHandler(BaseHandler):
             "static_url": lambda path, **_: f"{hub_url}static/{path}",
             "xsrf_token": (self.xsrf_token or b"").decode("ascii") if self.user else "",
             "csp_nonce": self.csp_nonce,
-            "page_title": "Environments",
+            "page_title": _("Environments"),
+            **self._language(),
             "example_url": self.pages.example_url,
             "example_name": self.pages.example_name,
             "named_servers": self.services.named_servers,
             "drain": self.services.command.drain.state,
+        }
+
+    def _language(self) -> dict[str, Any]:
+        """Return what is spoken, what else could be, and the texts of the scripts."""
+        arguments = {
+            name: values[-1].decode(errors="replace")
+            for name, values in self.request.query_arguments.items()
+        }
+        return {
+            "language": spoken(),
+            "languages": [
+                (code, name, f"?{urlencode({**arguments, 'lang': code})}")
+                for code, name in own_names(self.pages.languages)
+            ],
+            "script_words": dict(script_words(spoken())),
         }
 
     @cached_property
@@ -146,11 +216,12 @@ class PageHandler(BaseHandler):
         """Answer an error as a page with its sentence."""
         problem: Problem = kwargs["problem"]
         self.set_error_headers(status_code, problem)
+        headline = _HEADLINES.get(status_code, _FAILED)
         self.render_page(
             "error.html",
-            page_title=_HEADLINES.get(status_code, "Error"),
-            headline=_HEADLINES.get(status_code, "That did not work"),
-            message=problem.message,
+            page_title=_(headline),
+            headline=_(headline),
+            message=say(problem.message),
             back=self.back if status_code != 404 else "",
             request_id=self.request_id,
         )

@@ -13,6 +13,7 @@ from jupyterhub_binder.inputs import (
 )
 from jupyterhub_binder.model import ContentMode, Environment, Link, Page
 from jupyterhub_binder.providers.binderlinks import format_binder_link
+from jupyterhub_binder.web.i18n import N_, say
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.parse import query_choice, query_integer, query_text
 from jupyterhub_binder.web.views import BuildView
@@ -22,8 +23,8 @@ HISTORY_SIZE = 50
 
 _SAID = {
     "": "",
-    "saved": "Saved.",
-    "newest": "This is the newest commit already, and it is built.",
+    "saved": N_("Saved."),
+    "newest": N_("This is the newest commit already, and it is built."),
 }
 """What a page says of the form that led to it."""
 
@@ -88,7 +89,7 @@ class EnvironmentPage(PageHandler):
             page_title=environment.name,
             page_state=item.pill.kind,
             item=item,
-            said=_SAID[query_choice(self, "said", tuple(_SAID))],
+            said=say(_SAID[query_choice(self, "said", tuple(_SAID))]),
             history=history,
             refusal=self.services.command.rules.judge(environment),
             builds=[

@@ -9,6 +9,7 @@ from jupyterhub_binder.clientip import client_ip
 from jupyterhub_binder.errors import Conflict, NotFound
 from jupyterhub_binder.model import Environment
 from jupyterhub_binder.slugs import server_name as safe_server_name
+from jupyterhub_binder.web.i18n import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.views import BuildView, LaunchView, server_path
 
@@ -79,7 +80,7 @@ async def show_launch_form(
     (item,) = await handler.fetch_views([environment])
     handler.render_page(
         "launch_new.html",
-        page_title=f"Launch {environment.name}",
+        page_title=_("Launch %(name)s", name=environment.name),
         item=item,
         path=environment.path if path is None else path,
         server_name="",
@@ -114,7 +115,7 @@ class LaunchPage(PageHandler):
         view = LaunchView(launch, environment, await self._build(launch.build_id))
         self.render_page(
             "launch.html",
-            page_title=f"{view.pill.label} · {environment.name if environment else 'server'}",
+            page_title=f"{view.pill.label} · {environment.name if environment else _('Your server')}",
             page_state=view.pill.kind,
             view=view,
             url=url,

@@ -10,6 +10,7 @@ from tornado.web import RequestHandler
 
 from jupyterhub_binder.errors import BinderError
 from jupyterhub_binder.model import Link
+from jupyterhub_binder.web.i18n import gettext as _
 from jupyterhub_binder.web.pages.launches import start_launch
 from jupyterhub_binder.web.pages.new import NewPage
 from jupyterhub_binder.web.pages.previews import preview_values
@@ -30,7 +31,7 @@ class LinkPage(NewPage):
             return
         self.render_page(
             "link.html",
-            page_title=f"Open {preview.suggested_name}",
+            page_title=_("Open %(name)s", name=preview.suggested_name),
             url=self._address(),
             environment=await self.services.environments.find(
                 self.me, preview.resolved.spec, content_url=preview.content_url

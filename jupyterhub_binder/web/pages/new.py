@@ -11,6 +11,8 @@ from jupyterhub_binder.inputs import (
     MOST_REF_CHARACTERS,
 )
 from jupyterhub_binder.model import ContentMode, Link
+from jupyterhub_binder.web.i18n import N_, say
+from jupyterhub_binder.web.i18n import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.environments import page_of_newest_build
 from jupyterhub_binder.web.pages.launches import start_launch
@@ -18,10 +20,12 @@ from jupyterhub_binder.web.pages.previews import preview_values
 from jupyterhub_binder.web.parse import query_text, with_content
 
 _HINTS = {
-    "ref_not_found": "Look at the repository's branches and tags; upper and lower case count.",
-    "host_not_found": "Check the spelling. It may be the hub that has no way to that host.",
-    "repository_not_found": "Check the spelling. Private repositories cannot be built here yet.",
-    "upstream_unavailable": "The host may be busy. Try again in a minute.",
+    "ref_not_found": N_("Look at the repository's branches and tags; upper and lower case count."),
+    "host_not_found": N_("Check the spelling. It may be the hub that has no way to that host."),
+    "repository_not_found": N_(
+        "Check the spelling. Private repositories cannot be built here yet."
+    ),
+    "upstream_unavailable": N_("The host may be busy. Try again in a minute."),
 }
 
 
@@ -83,7 +87,7 @@ class NewPage(PageHandler):
         ]
         self.render_page(
             "new.html",
-            page_title="New environment",
+            page_title=_("New environment"),
             url=url,
             ref=ref,
             providers=providers,
@@ -93,4 +97,4 @@ class NewPage(PageHandler):
 
 def _problem(error: BinderError) -> dict[str, str]:
     code = error.error_code
-    return {"code": code, "message": error.message, "hint": _HINTS.get(code, "")}
+    return {"code": code, "message": say(error.message), "hint": _HINTS.get(code, "")}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub_binder.model import Resolved, Severity, describe_ref
+from jupyterhub_binder.web.i18n import N_, ngettext
+from jupyterhub_binder.web.i18n import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 
 if TYPE_CHECKING:
@@ -12,7 +14,12 @@ if TYPE_CHECKING:
     from jupyterhub_binder.previews import Preview
 
 
-_REF_WORDS = {"branch": "Branch", "tag": "Tag", "commit": "Commit", "version": "Version"}
+_REF_WORDS = {
+    "branch": N_("Branch"),
+    "tag": N_("Tag"),
+    "commit": N_("Commit"),
+    "version": N_("Version"),
+}
 
 
 async def preview_values(handler: PageHandler, preview: Preview) -> dict[str, Any]:
@@ -43,7 +50,9 @@ def _files(preview: Preview) -> list[dict[str, Any]]:
     files = []
     for file in preview.recipe.files:
         action = actions.get(file.path)
-        words = action.action if action else ("" if file.used else "Not used: another file counts")
+        words = (
+            action.action if action else ("" if file.used else N_("Not used: another file counts"))
+        )
         supported = action.supported if action else True
         files.append(
             {"path": file.path, "used": file.used, "supported": supported, "action": words}
@@ -55,8 +64,11 @@ def _limit_words(limit: Limit | None) -> str:
     """Say how many builds a person may run; nothing where there is no limit."""
     if limit is None or limit.limit is None:
         return ""
-    running = {0: "none is running", 1: "one is running"}.get(
-        limit.used, f"{limit.used} are running"
+    most = ngettext(
+        "You may run %(num)s build at once;", "You may run %(num)s builds at once;", limit.limit
     )
-    builds = "1 build" if limit.limit == 1 else f"{limit.limit} builds"
-    return f"You may run {builds} at once; {running}"
+    if not limit.used:
+        running = _("none is running")
+    else:
+        running = ngettext("%(num)s is running", "%(num)s are running", limit.used)
+    return f"{most} {running}"

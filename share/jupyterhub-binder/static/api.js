@@ -3,6 +3,8 @@
  * @module
  */
 
+import { _ } from "./words.js";
+
 /**
  * What the server told the page about itself.
  * @typedef {{prefix: string, api: string, static: string, xsrf: string}} Settings
@@ -52,13 +54,13 @@ export async function call(method, path, body) {
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
-    throw new ServiceError("The hub cannot be reached. Check your connection.", 0, "offline");
+    throw new ServiceError(_("The hub cannot be reached. Check your connection."), 0, "offline");
   }
   const text = await answer.text();
   const value = parse(text);
   if (!answer.ok) {
     const error = value?.error ?? {};
-    const words = error.message ?? `The hub answered with ${answer.status}. Reload the page.`;
+    const words = error.message ?? _("The hub answered with %(status)s. Reload the page.", { status: answer.status });
     throw new ServiceError(words, answer.status, error.code ?? "");
   }
   return value;
@@ -83,7 +85,7 @@ export async function fetchPage(url, signal) {
   const answer = await fetch(url, { headers: { "X-XSRFToken": settings().xsrf }, signal });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (!page.getElementById("binder")) {
-    throw new ServiceError("You were signed out. Reload the page.", answer.status, "signed_out");
+    throw new ServiceError(_("You were signed out. Reload the page."), answer.status, "signed_out");
   }
   return page;
 }

@@ -8,6 +8,7 @@ import { Finder } from "./find.js";
 import { LogView } from "./log.js";
 import { onKeys, reveal } from "./page.js";
 import { clock, tick } from "./times.js";
+import { _ } from "./words.js";
 
 const build = /** @type {HTMLElement} */ (byId("build"));
 const id = build.dataset.id ?? "";
@@ -37,7 +38,7 @@ function connect() {
   stream.addEventListener("end", (message) => finish(JSON.parse(message.data)));
   stream.addEventListener("error", () => {
     if (ended) return;
-    logState.textContent = "connection lost, trying again…";
+    logState.textContent = _("connection lost, trying again…");
     // The browser tries again by itself, unless the answer was no stream at all.
     if (stream?.readyState !== EventSource.CLOSED) return;
     failures += 1;
@@ -68,7 +69,7 @@ function takeState(now) {
 async function finish(last) {
   ended = true;
   stream?.close();
-  logState.textContent = "complete";
+  logState.textContent = _("complete");
   follow.hidden = true;
   await refresh().catch(() => {});
   showPhaseTimes();
@@ -122,7 +123,7 @@ const wrap = /** @type {HTMLButtonElement} */ (byId("wrap"));
 
 log.onFollow = (/** @type {boolean} */ following) => {
   follow.setAttribute("aria-pressed", String(following));
-  follow.textContent = following ? "following" : "paused: go to the end ↓";
+  follow.textContent = following ? _("following") : _("paused: go to the end ↓");
 };
 follow.addEventListener("click", () => log.follow(true));
 follow.hidden = !startedHere;
@@ -178,9 +179,13 @@ document.addEventListener("click", async (event) => {
 
 function announce() {
   if (!notify || !document.hidden) return;
-  const words = build.dataset.state === "built" ? "is ready" : "was not built";
+  const name = build.dataset.name ?? "";
+  const words =
+    build.dataset.state === "built"
+      ? _("%(name)s is ready", { name })
+      : _("%(name)s was not built", { name });
   const icon = `${settings().static}state-${build.dataset.state === "built" ? "good" : "bad"}.svg`;
-  new Notification(`${build.dataset.name} ${words}`, { icon });
+  new Notification(words, { icon });
 }
 
 // An ended build opens at the line that decided it, or at its beginning; a running one at its end.

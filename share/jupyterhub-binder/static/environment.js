@@ -6,6 +6,7 @@ import { call, fetchPage } from "./api.js";
 import { byId, complain, poll, renew, toast } from "./dom.js";
 import { onKeys, reveal } from "./page.js";
 import { tick } from "./times.js";
+import { _ } from "./words.js";
 
 const id = byId("environment")?.dataset.id ?? "";
 const rename = /** @type {HTMLDetailsElement} */ (byId("rename"));
@@ -44,7 +45,7 @@ field.addEventListener("keydown", (event) => {
   rename.querySelector("summary")?.focus();
 });
 form.addEventListener("submit", (event) =>
-  send(event, "Renamed", async () => {
+  send(event, _("Renamed"), async () => {
     await call("PATCH", `environments/${id}`, { name: field.value });
     rename.open = false;
     rename.querySelector("summary")?.focus();
@@ -55,7 +56,7 @@ form.addEventListener("submit", (event) =>
 const settings = /** @type {HTMLFormElement} */ (byId("settings"));
 const path = /** @type {HTMLInputElement} */ (settings.elements.namedItem("path"));
 settings.addEventListener("submit", (event) =>
-  send(event, "Saved", async () => {
+  send(event, _("Saved"), async () => {
     const form = new FormData(settings);
     const wanted = Object.fromEntries(
       ["path", "content", "content_url", "content_ref"].map((name) => [name, form.get(name)]),

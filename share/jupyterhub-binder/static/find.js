@@ -3,6 +3,7 @@
  * The browser's own find works too; this one also counts what is far away.
  * @module
  */
+import { _ } from "./words.js";
 
 /** The find box of a log. */
 export class Finder {
@@ -50,7 +51,7 @@ export class Finder {
     if (!wanted) return;
     const hits = this.log.lines.filter((line) => line.text.toLowerCase().includes(wanted));
     if (!hits.length) {
-      this.output.textContent = "none";
+      this.output.textContent = _("none");
       return;
     }
     const at = hits.findIndex((line) => line.element === current);

@@ -6,6 +6,7 @@ import { call, fetchPage, settings } from "./api.js";
 import { byId, complain, poll, renew, toast } from "./dom.js";
 import { onKeys, reveal } from "./page.js";
 import { tick } from "./times.js";
+import { _ } from "./words.js";
 
 const search = /** @type {HTMLInputElement | null} */ (byId("search"));
 
@@ -138,8 +139,8 @@ async function remove(item) {
   try {
     await call("DELETE", `environments/${id}`);
     item.remove();
-    toast(`Deleted “${item.dataset.name ?? ""}”.`, {
-      action: "Undo",
+    toast(_("Deleted “%(name)s”.", { name: item.dataset.name ?? "" }), {
+      action: _("Undo"),
       onAction: () => restore(id),
       focus: true,
     });

@@ -5,6 +5,7 @@
  */
 import { PLAIN, UNSEEN, parseLine, plainText } from "./ansi.js";
 import { make } from "./dom.js";
+import { _ } from "./words.js";
 
 /**
  * @typedef {{seq: number, time: string, phase: string, message: string}} LogEvent
@@ -111,7 +112,7 @@ export class LogView {
     const number = make("a", "b-no");
     number.href = `#L${event.seq}`;
     number.dataset.n = String(event.seq);
-    number.setAttribute("aria-label", `Line ${event.seq}`);
+    number.setAttribute("aria-label", _("Line %(number)s", { number: event.seq }));
     number.tabIndex = -1;
     const text = make("span", "b-tx");
     this.fill(text, event.message.replace(/\r+$/, ""));
@@ -133,7 +134,7 @@ export class LogView {
       else into.append(styled(text, look));
     }
     if (cut !== message) {
-      into.append(make("span", "b-unseen", `… ${message.length - LONGEST} more characters`));
+      into.append(make("span", "b-unseen", _("… %(count)s more characters", { count: message.length - LONGEST })));
     }
   }
 

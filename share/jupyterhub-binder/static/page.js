@@ -6,6 +6,7 @@
 import { settings } from "./api.js";
 import { byId, toast } from "./dom.js";
 import { startClock } from "./times.js";
+import { _ } from "./words.js";
 
 /**
  * Say whether a key press is meant for something that takes text, or for the browser.
@@ -55,9 +56,9 @@ export function reveal(/** @type {ParentNode} */ part = document) {
 async function copy(button) {
   try {
     await navigator.clipboard.writeText(button.dataset.copy ?? "");
-    toast("Copied", { seconds: 2 });
+    toast(_("Copied"), { seconds: 2 });
   } catch {
-    toast("The browser did not let this be copied.", { wrong: true });
+    toast(_("The browser did not let this be copied."), { wrong: true });
   }
 }
 

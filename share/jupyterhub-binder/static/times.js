@@ -2,6 +2,9 @@
  * Times and durations in words, kept true while the page is open.
  * @module
  */
+import { _, language } from "./words.js";
+
+const relative = new Intl.RelativeTimeFormat(language, { numeric: "always" });
 
 /** @type {[Intl.RelativeTimeFormatUnit, number, number][]} */
 const UNITS = [
@@ -18,12 +21,15 @@ const UNITS = [
  */
 export function ago(then, now = new Date()) {
   const seconds = (now.getTime() - then.getTime()) / 1000;
-  if (seconds < 45) return "just now";
+  if (seconds < 45) return _("just now");
   for (const [unit, size, most] of UNITS) {
     const count = Math.max(1, Math.round(seconds / size));
-    if (count < most) return `${count} ${unit}${count === 1 ? "" : "s"} ago`;
+    if (count < most) return relative.format(-count, unit);
   }
-  return then.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+  // As the server writes it.
+  return language === "en"
+    ? then.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })
+    : then.toLocaleDateString(language, { dateStyle: "medium" });
 }
 
 /**
@@ -49,7 +55,7 @@ export function tick() {
     if (Number.isNaN(then.getTime())) continue;
     const words = ago(then);
     if (element.textContent !== words) element.textContent = words;
-    const exact = then.toLocaleString();
+    const exact = then.toLocaleString(language);
     if (element.getAttribute("title") !== exact) element.setAttribute("title", exact);
   }
   for (const element of document.querySelectorAll("[data-since]")) {
