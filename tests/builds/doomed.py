@@ -14,9 +14,7 @@ from tests.builds.conftest import ALICE, open_service
 
 async def main(folder: Path, database: str, builds: int, lines: int) -> None:
     """Create what is missing, then watch everything to its end."""
-    service = await open_service(
-        folder, database=database, max_running=3, max_running_per_user=3
-    )
+    service = await open_service(folder, database=database, max_running=3, max_running_per_user=3)
     kept = await service.store.list_environments(owner="alice", order="name")
     names = {environment.name for environment in kept.items}
     for number in range(builds):
