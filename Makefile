@@ -5,6 +5,7 @@
 #   make test                 the test suite;  make test ARGS="tests/unit -q" a part of it
 #   make test-hub5            the spawners and the whole job on JupyterHub 5.5
 #   make test-cluster         the chart on the cluster that KUBECONFIG leads to
+#   make bench                what the service costs;  make bench ARGS=watchers a part of it
 #   make check                linters, types, layers, docs
 #   make messages             the pages' texts into the catalogues of each language
 
@@ -15,7 +16,7 @@ ARGS =
 HUB =
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-hub5 test-cluster check chart docs format clean
+.PHONY: help demo test test-hub5 test-cluster bench check chart docs format clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -32,6 +33,9 @@ test-hub5: ## run what touches the hub on JupyterHub 5.5, in .venv-hub5
 
 test-cluster: $(VENV)/.installed-test ## try the chart on the cluster of KUBECONFIG, in a namespace of its own
 	BINDER_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
+
+bench: $(VENV)/.installed-test ## measure: one JSON line a figure, goals and peers beside; ARGS=NAME a part
+	@$(BIN)/python -m bench $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format, types, layers, docs
 	$(BIN)/ruff check .
