@@ -199,7 +199,7 @@ async def _measure_counting(store: Store) -> None:
     step = timedelta(days=92) / QUARTER
     rows = [launch_row(_launch(start + step * n)) for n in range(QUARTER)]
     await store._database.run(lambda connection: connection.execute(launches.insert(), rows))
-    times = []
+    times, weeks = [], ()
     for _ in range(9):
         began = time.perf_counter()
         weeks = await store.count_launches_by_week(since=start, until=start + timedelta(days=92))
