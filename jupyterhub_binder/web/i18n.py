@@ -33,7 +33,6 @@ SOURCE = "en"
 DOMAIN = "jupyterhub_binder"
 LOCALE_FOLDER = Path(jupyterhub_binder.__file__).parent / "locale"
 MOST_PREFERENCES = 20
-MOST_CHARACTERS = 2000
 
 _SCRIPTS = "/static/"
 _speaking: ContextVar[str] = ContextVar("binder_language", default=SOURCE)
@@ -42,40 +41,6 @@ _speaking: ContextVar[str] = ContextVar("binder_language", default=SOURCE)
 def N_(message: str) -> str:  # noqa: N802 - gettext's own name for it
     """Mark a text for the catalogues that is translated where it is shown."""
     return message
-
-
-SENTENCES = (
-    N_("This hub is about to be upgraded. Builds wait until that is done."),
-    N_("The build was cancelled."),
-    N_("The hub is busy. Try again in a moment."),
-    N_("Is not used: another file takes precedence"),
-    N_("Git repository"),
-    N_("%(label)s has no branch, tag or commit %(ref)s."),
-    N_("%(label)s is empty, or has no default branch: name a branch."),
-    N_("This hub finds no host called %(host)s."),
-    N_("This hub does not fetch repositories from %(host)s."),
-    N_("%(host)s could not be read by git: try again later."),
-    N_("%(host)s did not answer within %(seconds)s seconds: try again later."),
-    N_("%(host)s did not answer: try again later."),
-    N_(
-        "You have %(used)s builds waiting or running, and may have %(most)s. "
-        "Wait for one to end, or cancel one."
-    ),
-    N_(
-        "You keep %(used)s environments, and may keep %(most)s. Delete one that you no longer need."
-    ),
-    N_("uv could not install the packages: %(why)s"),
-    N_("repo2docker could not build the image: %(why)s"),
-    N_(
-        "The environment takes more than the %(most)s MiB that this hub allows. "
-        "Name fewer or smaller packages."
-    ),
-    N_(
-        "Something went wrong inside the service. "
-        "Its administrators find it in the log as request %(request)s."
-    ),
-)
-"""What other parts of the service say, and people meet often, beside the errors without values."""
 
 
 # --- Catalogues -------------------------------------------------------------------------------
@@ -188,34 +153,6 @@ def ngettext(one: str, many: str, count: int, **values: Any) -> str:
 def translate_plural(one: str, many: str, count: int) -> str:
     """Return the form that a number asks for, without any value: for Jinja, which puts them in."""
     return _translations(spoken()).ngettext(one, many, count)
-
-
-def say(message: str) -> str:
-    """Return a sentence of another part of the service in the language that is spoken.
-
-    Those parts speak English. What the catalogue has as it stands is translated; of sentences
-    with values in them those of `SENTENCES`; any other stays as it is.
-    """
-    if spoken() == SOURCE or not message:
-        return message
-    translated = gettext(message)
-    if translated != message:
-        return translated
-    for sentence, pattern in _patterns().items():
-        if found := pattern.fullmatch(message[:MOST_CHARACTERS]):
-            return gettext(sentence, **found.groupdict())
-    return message
-
-
-@functools.cache
-def _patterns() -> Mapping[str, re.Pattern[str]]:
-    """Return each sentence of `SENTENCES` as a pattern that finds its values again."""
-    return {
-        sentence: re.compile(
-            re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>.+?)", re.escape(sentence)), re.DOTALL
-        )
-        for sentence in SENTENCES
-    }
 
 
 def number(value: float, *, places: int = 0) -> str:

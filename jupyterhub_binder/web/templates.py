@@ -22,8 +22,9 @@ import jupyterhub_binder
 from jupyterhub_binder.inputs import one_line
 from jupyterhub_binder.model import Spec, describe_ref
 from jupyterhub_binder.providers import RECORDS
-from jupyterhub_binder.web.i18n import day, ngettext, number, say, translate_plural
+from jupyterhub_binder.web.i18n import day, ngettext, number, translate_plural
 from jupyterhub_binder.web.i18n import gettext as _
+from jupyterhub_binder.web.sentences import say
 
 _SHARE = "share/jupyterhub-binder"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400

@@ -25,13 +25,13 @@ from jupyterhub_binder.web.i18n import (
     available_languages,
     choose_language,
     own_names,
-    say,
     script_words,
     speak,
     spoken,
 )
 from jupyterhub_binder.web.i18n import gettext as _
 from jupyterhub_binder.web.parse import Fields
+from jupyterhub_binder.web.sentences import say
 from jupyterhub_binder.web.templates import make_templates, share_folder, static_version
 from jupyterhub_binder.web.views import EnvironmentView, server_path
 

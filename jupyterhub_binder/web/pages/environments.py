@@ -13,9 +13,10 @@ from jupyterhub_binder.inputs import (
 )
 from jupyterhub_binder.model import ContentMode, Environment, Link, Page
 from jupyterhub_binder.providers.binderlinks import format_binder_link
-from jupyterhub_binder.web.i18n import N_, say
+from jupyterhub_binder.web.i18n import N_
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.parse import query_choice, query_integer, query_text
+from jupyterhub_binder.web.sentences import say
 from jupyterhub_binder.web.views import BuildView
 
 PAGE_SIZE = 50

@@ -11,13 +11,14 @@ from jupyterhub_binder.inputs import (
     MOST_REF_CHARACTERS,
 )
 from jupyterhub_binder.model import ContentMode, Link
-from jupyterhub_binder.web.i18n import N_, say
+from jupyterhub_binder.web.i18n import N_
 from jupyterhub_binder.web.i18n import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.environments import page_of_newest_build
 from jupyterhub_binder.web.pages.launches import start_launch
 from jupyterhub_binder.web.pages.previews import preview_values
 from jupyterhub_binder.web.parse import query_text, with_content
+from jupyterhub_binder.web.sentences import say
 
 _HINTS = {
     "ref_not_found": N_("Look at the repository's branches and tags; upper and lower case count."),
