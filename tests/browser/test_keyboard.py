@@ -66,6 +66,7 @@ async def test_main_job_is_done_by_keyboard_alone(hub: LiveHub, open_page: OpenP
     # Its log is searched.
     await expect(page).to_have_url(re.compile(r"/builds/\w+$"))
     await expect(page.locator("#logstate")).to_have_text("complete")
+    await page.wait_for_load_state()
     await page.keyboard.press("/")
     await expect(page.locator("#findtext")).to_be_focused()
     await page.keyboard.type("e")
@@ -94,6 +95,8 @@ async def test_main_job_is_done_by_keyboard_alone(hub: LiveHub, open_page: OpenP
     # It is deleted, and that is undone.
     await page.keyboard.press("e")
     row = page.locator(".b-item", has_text="Renamed by keyboard")
+    await expect(row).to_be_visible()
+    await page.wait_for_load_state()
     await page.keyboard.press("ArrowDown")
     await expect(row.locator(".b-name a")).to_be_focused()
     await press_on(page, row.locator(".b-menu summary"))
@@ -130,6 +133,7 @@ async def press_back(page: Page, wanted: Locator) -> None:
     await tab_to(page, wanted, back=True)
     await page.keyboard.press("Enter")
     await expect(page.locator("#rename")).to_be_visible()
+    await page.wait_for_load_state()
 
 
 async def test_menu_closes_with_escape_and_gives_the_focus_back(browser):

@@ -104,3 +104,9 @@ understood.addEventListener("click", (event) => {
     ask();
   }
 });
+
+// What was typed before this script had come, or what the browser remembers, is asked for too.
+if (url.value !== url.defaultValue) {
+  asked = "";
+  askSoon(0);
+}
