@@ -149,7 +149,7 @@ async def test_no_part_of_another_page_makes_the_service_ask_a_host(
     async def asked(*_: object, **__: object) -> None:
         raise AssertionError("a repository was asked for")
 
-    monkeypatch.setattr(service.environments, "preview", asked)
+    monkeypatch.setattr(service.previews, "preview", asked)
     headers = {"Sec-Fetch-Dest": target, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": site}
     for path in ("new?url=https://example.org/a", "v2/git/https%3A%2F%2Fexample.org%2Fa/HEAD"):
         url = URL(f"{service_url}{path}", encoded=True)
