@@ -32,6 +32,7 @@ async def test_followed_link_builds_and_launches_after_one_confirmation(
     assert await environments_of(page) == []
     await page.get_by_role("button", name="Build and launch").click()
     await expect(page).to_have_url(re.compile("/launch/"))
+    await page.goto(hub.binder)  # the launch goes on, and its page would leave by itself
     (made,) = await environments_of(page)
     assert made["path"] == "notebooks/a b.ipynb"
 
