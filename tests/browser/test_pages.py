@@ -174,6 +174,7 @@ async def test_list_is_searched_and_walked_by_keys(hub: LiveHub, open_page: Open
     await page.keyboard.press("?")
     await expect(page.locator("#help")).to_be_visible()
     await page.keyboard.press("Escape")
+    await expect(page.locator("#help")).to_be_hidden()
     await page.keyboard.press("n")
     await expect(page).to_have_url(re.compile("/new$"))
 
