@@ -70,9 +70,11 @@ async def test_paste_build_launch_work_and_come_back(hub: LiveHub, browser: Any)
     context.set_default_timeout(30_000)
     page: Page = await context.new_page()
     await sign_in(page, hub, "ada")
-    # On a slow machine JupyterLab asks for the kernel before it has found the one it started.
-    kernel = page.get_by_role("button", name="Select", exact=True)
-    await page.add_locator_handler(kernel, lambda button: button.click())
+    # On a slow machine JupyterLab asks for the kernel before it has found the one it started, and
+    # says that it gave up waiting for its theme.
+    for name in ("Select", "Dismiss"):
+        question = page.get_by_role("button", name=name, exact=True)
+        await page.add_locator_handler(question, lambda button: button.click())
 
     await page.get_by_role("link", name="Environments").click()
     await page.get_by_label("Paste a link").fill(url)

@@ -3,7 +3,10 @@
 Both build the same repository on one engine, in turns whose order changes, each time with a new
 layer to make; prints one JSON line. Seconds are the clock's; CPU seconds are those of the processes
 on this side of the engine's socket, with all their children: what runs inside the engine is the
-same work for both, save the smoke test. `python -m tests.docker.bench [ROUNDS]`
+same work for both, save the smoke test. The smoke test's seconds do not grow with the build, so
+the packages decide what they weigh: three, or with `analysis` those of an ordinary repository.
+
+`python -m tests.docker.bench [ROUNDS [analysis]]`
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ from tests.backends.jobs import collect, job_of
 
 from .engine import open_engine
 
-REQUIREMENTS = "numpy\npandas\nmatplotlib\n"
+FEW = "numpy\npandas\nmatplotlib\n"
+ANALYSIS = FEW + "scipy\nscikit-learn\nseaborn\nxarray\ndask[complete]\nipywidgets\nplotly\n"
+REQUIREMENTS = ANALYSIS if "analysis" in sys.argv else FEW
 
 
 Spent = tuple[float, float]

@@ -181,7 +181,8 @@ async def test_podman_adds_the_files_too(podman_engine, tmp_path):
     said = await backend.container_engine.ask("run", "--rm", image, "sh", "-c", FILES)
     assert said.split("\n") == ["Dockerfile 1000", "a.txt 1000", "1000", ""]
     await backend.delete_image(image)
-    assert await backend.container_engine.list_images(f"label={KEY_LABEL}") == ()
+    mine = f"label={KEY_LABEL}={job.build.key}"
+    assert await backend.container_engine.list_images(mine) == ()
 
 
 async def test_empty_working_directory_is_no_place_of_files(make_backend, docker_engine, tmp_path):
