@@ -99,9 +99,21 @@ _PATTERNS = tuple(
 """What tells a reason, the more telling first."""
 
 
+_NO_BUILDER = re.compile(
+    r"buildx component is missing|'buildx' is not a docker command|unknown command: docker buildx"
+)
+_NO_BUILDER_REASON = (
+    "Docker's program cannot build without its buildx plugin, which is missing. An administrator "
+    "installs it where the service runs (Debian: docker-buildx; Docker's own packages: "
+    "docker-buildx-plugin), or sets Repo2DockerBackend.engine to podman."
+)
+
+
 def explain(lines: Iterable[str]) -> str:
     """Return the most telling of the last lines of a failed build; empty if none tells much."""
     plain = [_STEP.sub("", _ANSI.sub("", line)).strip() for line in lines]
+    if any(_NO_BUILDER.search(line) for line in plain):
+        return _NO_BUILDER_REASON
     for pattern in _PATTERNS:
         for line in reversed(plain):
             if match := pattern.search(line):

@@ -22,7 +22,7 @@ from traitlets import Bool, Enum, Float, Int, List, TraitError, Type, Unicode, d
 
 from jupyterhub_binder.backends import r2d_build, r2d_plan
 from jupyterhub_binder.backends.base import BuildBackend, KeptImage
-from jupyterhub_binder.backends.engine import Engine
+from jupyterhub_binder.backends.engine import Builder, Engine
 from jupyterhub_binder.backends.r2d_build import (
     KEY_LABEL,
     Making,
@@ -245,6 +245,11 @@ class Repo2DockerBackend(BuildBackend):
                 "reach it (for Docker: the group docker, or DOCKER_HOST)."
             ) from error
         self.log.info("%s %s builds with %s", engine.program, engine.version, engine.builder)
+        if engine.builder is Builder.LEGACY:
+            self.log.warning(
+                "Docker's program has no buildx plugin: its first builder works, but is slower and "
+                "will go away. Install docker-buildx (Debian) or docker-buildx-plugin (Docker)."
+            )
         return engine
 
     async def stop(self) -> None:

@@ -121,6 +121,26 @@ def test_reason_is_the_most_telling_line(lines, reason):
     assert explain(lines) == reason
 
 
+@pytest.mark.parametrize(
+    "said_by_docker",
+    [
+        ["docker: 'buildx' is not a docker command.", "See 'docker --help'"],
+        ["docker: unknown command: docker buildx", "", "Run 'docker --help' for more information"],
+        [
+            "ERROR: BuildKit is enabled but the buildx component is missing or broken.",
+            "       Install the buildx component to build images with BuildKit:",
+            "       https://docs.docker.com/go/buildx/",
+        ],
+    ],
+)
+def test_program_that_cannot_build_is_told_with_what_to_install(said_by_docker):
+    reader = LogReader()
+    for line in (*said_by_docker, as_json("Error during build: exit status 1", phase="failed")):
+        list(reader.read(line))
+    assert "buildx plugin" in reader.explain()
+    assert "docker-buildx-plugin" in reader.explain()
+
+
 def test_long_line_is_cut_so_that_its_json_is_one_line():
     for piece in _pieces("\U0001f600" * 5000):
         assert len(as_json(piece, phase="building", asctime="x" * 100)) < 16_384
