@@ -218,6 +218,12 @@ def test_every_command_teaches_by_help() -> None:
     assert "\n    jupyterhub-binder demo\n" in CliRunner().invoke(main, ["--help"]).stdout
 
 
+def test_package_runs_as_a_module_and_names_itself_so() -> None:
+    command = [sys.executable, "-m", "jupyterhub_binder", "list", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: python -m jupyterhub_binder list")
+
+
 def test_terminal_shows_colours_and_the_log(service: Service) -> None:
     service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
     env = {**os.environ, "JUPYTERHUB_BINDER_TOKEN": TOKEN, "TERM": "xterm-256color"}
