@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -25,7 +25,7 @@ from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Link, Resolved, Spec
 from jupyterhub_binder.providers import links
 from jupyterhub_binder.providers.base import RepoProvider
-from jupyterhub_binder.providers.identity import canonical, matches
+from jupyterhub_binder.providers.identity import BANNED, NOT_ON_LIST, matches, names_of
 from jupyterhub_binder.providers.records import LeadsElsewhere, RecordProvider
 
 __all__ = ["Providers", "RepoProvider"]
@@ -63,14 +63,22 @@ class Providers(LoggingConfigurable):
         1000, min=1, help="How many such answers are kept; the oldest go first."
     ).tag(config=True)
 
-    def __init__(self, *, git: Git, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        git: Git,
+        buildable: Callable[[], Collection[str] | None] = lambda: None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.git = git
         self.downloads = Downloads(parent=self, git=git)
-        self.buildable: Callable[[], Collection[str] | None] = lambda: None
-        """Says which prefixes the backend can build from now; None for any. `app` sets it."""
+        self.buildable = buildable
+        """Says which prefixes the backend can build from now; None for any."""
         self._flights: SingleFlight[Spec | Link, Resolved] = SingleFlight()
-        self._understood: dict[tuple[str, tuple[str, ...]], Link] = {}
+        # Programs ask for the same repository over and over, and reading it is pure.
+        self._understand = lru_cache(_MOST_UNDERSTOOD)(links.understand)
+        self._parse_at_ref = lru_cache(_MOST_UNDERSTOOD)(_parse_at_ref)
         self._answers: OrderedDict[Spec | Link, tuple[float, Resolved]] = OrderedDict()
 
     @cached_property
@@ -121,15 +129,7 @@ class Providers(LoggingConfigurable):
 
     def understand(self, text: str) -> Link:
         """Return what a pasted text means. Raises NotUnderstood."""
-        offered = tuple(self)
-        question = (text, tuple(provider.prefix for provider in offered))
-        link = self._understood.get(question)
-        if link is None:
-            link = links.understand(text, offered)
-            if len(self._understood) >= _MOST_UNDERSTOOD:
-                self._understood = {}
-            self._understood[question] = link
-        return link
+        return self._understand(text, tuple(self))
 
     def parse_spec(self, prefix: str, text: str) -> Spec:
         """Read BinderHub's spec of one provider. Raises NotUnderstood."""
@@ -148,10 +148,7 @@ class Providers(LoggingConfigurable):
                 f"{provider.display_name} has no branches or tags: leave the ref out, and paste "
                 "the address of the version that you want."
             )
-        spec = provider.parse_spec(provider.format_spec(replace(link.spec, ref=ref)))
-        readings = links.candidates(link) if link.tail else []
-        path = next((reading.path for reading in readings if reading.spec == spec), link.path)
-        return replace(link, spec=spec, path=path, tail="")
+        return self._parse_at_ref(provider, link, ref)
 
     async def resolve(self, spec: Spec, *, fresh: bool = False) -> Resolved:
         """Return what a spec is now, or was a moment ago; `fresh` asks the host in any case.
@@ -191,28 +188,28 @@ class Providers(LoggingConfigurable):
 
     # --- Which repositories may be built --------------------------------------------------------
 
-    def identities(self, spec: Spec, resolved: Resolved | None = None) -> tuple[str, ...]:
-        """Return all that a repository is matched on in lists that ban and allow.
+    def identities(self, spec: Spec, *urls: str) -> frozenset[str]:
+        """Return all that a repository is matched on in lists that ban and allow. Pure.
 
-        More is known once it is resolved: a DOI, and the page that it leads to. Pure.
+        More is known once it is resolved: `urls` are the addresses that it was found at.
         """
-        known = self[spec.provider].identities(spec)
-        if resolved is not None:
-            known += (canonical(resolved.clone_url), canonical(resolved.repo_url))
-        return tuple(dict.fromkeys(known))
+        provider = self._providers.get(spec.provider)  # None for one that is no longer enabled
+        known = provider.identities(spec) if provider else ()
+        return names_of(spec, *urls, hosts=self.hosts).union(known)
 
     def check(self, spec: Spec, resolved: Resolved | None = None) -> None:
         """Raise NotAllowed for a repository that the providers' configuration rules out."""
         choosy = [each for each in self._providers.values() if each.banned or each.allowed]
-        names = self.identities(spec, resolved) if choosy else ()
+        urls = (resolved.clone_url, resolved.repo_url) if resolved else ()
+        names = self.identities(spec, *urls) if choosy else ()
         for provider in choosy:
             if matches(names, provider.banned):
-                raise NotAllowed("This hub does not build that repository.", code="banned")
+                raise NotAllowed("This hub does not build that repository.", code=BANNED)
             mine = provider.prefix == spec.provider or matches(names, provider.owned_hosts())
             if provider.allowed and mine and not matches(names, provider.allowed):
                 raise NotAllowed(
                     "This hub builds chosen repositories only, and that is none of them.",
-                    code="not_on_the_list",
+                    code=NOT_ON_LIST,
                 )
 
     # --- What a record consists of --------------------------------------------------------------
@@ -249,3 +246,10 @@ class Providers(LoggingConfigurable):
         while len(self._answers) > self.resolve_cache_size:
             self._answers.popitem(last=False)
         return answer
+
+
+def _parse_at_ref(provider: RepoProvider, link: Link, ref: str) -> Link:
+    spec = provider.parse_spec(provider.format_spec(replace(link.spec, ref=ref)))
+    readings = links.candidates(link) if link.tail else []
+    path = next((reading.path for reading in readings if reading.spec == spec), link.path)
+    return replace(link, spec=spec, path=path, tail="")

@@ -153,10 +153,18 @@ environments = sa.Table(
     sa.Column("latest_number", sa.Integer),
     sa.Column("content_url", sa.Text, nullable=False, server_default=""),
     sa.Column("content_ref", sa.Text, nullable=False, server_default=""),
-    sa.Index("ix_environments_owner", "owner", "touched"),
     sa.Index("ix_environments_repository_key", "owner", "repository_key"),
     sa.Index("ix_environments_directory", "owner", "directory"),
     sa.Index("ix_environments_touched", "touched"),
+)
+
+# Deleted ones are left out: lists and counts of what a person keeps are answered from it alone.
+kept_environments = sa.Index(
+    "ix_environments_kept",
+    environments.c.owner,
+    environments.c.touched,
+    sqlite_where=environments.c.deleted.is_(None),
+    postgresql_where=environments.c.deleted.is_(None),
 )
 
 build_requests = sa.Table(
