@@ -47,6 +47,8 @@ _FORMS = (
         r"|eyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*)"
     ),
 )
+# Most of what is looked at: none of the forms fits it, as there are ten, that is found out fast.
+_PLAIN = re.compile(r"(?:(?!eyJ|glpat-)[A-Za-z0-9./-])*")
 _TELLING = re.compile(_NAME, re.IGNORECASE)
 
 
@@ -76,6 +78,8 @@ class Redactor:
         """Return a text with a mark in the place of each secret."""
         if self._values is not None:
             text = self._values.sub(MARK, text)
+        if _PLAIN.fullmatch(text):
+            return text
         for form in _FORMS:
             text = form.sub(rf"\g<keep>{MARK}", text)
         return text

@@ -1,8 +1,10 @@
 """What may stand in a log, and what may not."""
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from jupyterhub_binder.redact import MARK, Redactor, find_secrets
+from jupyterhub_binder.redact import _FORMS, _PLAIN, MARK, Redactor, find_secrets
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,17 @@ def test_a_token_is_known_by_its_beginning(token):
 )
 def test_what_is_no_secret_stays(text):
     assert Redactor(["another"]).redact(text) == text
+
+
+_NEARLY = st.sampled_from(["eyJ", "glpat-", "token", "basic", "://", ".", "-", "/", "a1B2c3D4e5"])
+
+
+@given(st.from_regex(_PLAIN, fullmatch=True) | st.lists(_NEARLY).map("".join))
+@example("eyJhbGciOiJIUzI1NiJ9.eyJzdWIi.x")
+@example("glpat-aaaaaaaaaaaaaaaaaaaa")
+def test_what_is_passed_over_at_once_fits_no_form(text):
+    if _PLAIN.fullmatch(text):
+        assert not any(form.search(text) for form in _FORMS)
 
 
 def test_a_secret_is_known_by_its_value_however_it_is_written():
