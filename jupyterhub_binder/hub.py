@@ -7,6 +7,7 @@ allowed, is not decided here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -209,12 +210,18 @@ class HubClient(LoggingConfigurable):
                 body["display_name"] = display_name
         await self._call("POST", _server_path(user, server_name), token, body=body)
 
+    async def begin_stop(self, token: str, user: str, server_name: str) -> None:
+        """Ask for a server's end, and wait no longer than the hub does before it answers.
+
+        That is its `slow_stop_timeout`. One that is gone is success; raises Conflict for one
+        that is starting.
+        """
+        with contextlib.suppress(NotFound):
+            await self._call("DELETE", _server_path(user, server_name), token)
+
     async def stop_server(self, token: str, user: str, server_name: str) -> None:
         """Stop a server and wait until it has ended; one that is gone is success."""
-        try:
-            await self._call("DELETE", _server_path(user, server_name), token)
-        except NotFound:
-            return
+        await self.begin_stop(token, user, server_name)
         pause = 0.1
         try:
             async with asyncio.timeout(self.stop_timeout_seconds):

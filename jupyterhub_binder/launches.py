@@ -214,6 +214,22 @@ class Launches(LoggingConfigurable):
         await run.cancel(token)
         return run.launch
 
+    async def stop_servers(self, user: User, token: str, environment_id: str) -> tuple[Server, ...]:
+        """Stop a person's servers of an environment, and give up its launches under way.
+
+        Returns the servers, which may take a while to end; that there is none is success.
+        Raises Conflict for one that the hub is starting by itself.
+        """
+        environment = await self._environments.get(user, environment_id)
+        for run in list(self._runs.values()):
+            if run.launch.user == user.name and run.launch.environment_id == environment.id:
+                await run.cancel(token)
+        servers = await self._hub.fetch_servers(token, user.name)
+        ended = [s for s in servers if s.environment_id == environment.id and s.pending != "stop"]
+        for server in ended:
+            await self._hub.begin_stop(token, user.name, server.name)
+        return tuple([replace(await self._describe(user, s), ready=False) for s in ended])
+
     async def servers(self, user: User, token: str) -> tuple[Server, ...]:
         """Return the person's servers that run, with their environments."""
         servers = await self._hub.fetch_servers(token, user.name)

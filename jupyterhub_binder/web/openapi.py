@@ -182,6 +182,15 @@ OPERATIONS: tuple[Operation, ...] = (
         body="LaunchBody",
         errors=(*WRITE, 409, 422, 429),
     ),
+    Operation(
+        "post",
+        "/api/v1/environments/{environment_id}/stop",
+        "stop_servers",
+        "Stop my servers of it, and give up its launches under way; answers with those that end",
+        answer="Servers",
+        body="EmptyBody",
+        errors=(*WRITE, 409, 429),
+    ),
     Operation("get", "/api/v1/builds/{build_id}", "get_build", "One build", answer="Build"),
     Operation(
         "get",

@@ -55,6 +55,7 @@ TABLE = [
         404,
         {"server_name": "one", "restart": True},
     ),
+    Row("POST", f"{ENVIRONMENT}/stop", 200, 404, 200, 404),
     Row("GET", BUILD, 200, 404, 200, 404),
     Row("GET", f"{BUILD}/events", 200, 404, 200, 404),
     Row("GET", f"{BUILD}/log", 200, 404, 200, 404),

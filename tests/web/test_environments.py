@@ -126,6 +126,33 @@ async def test_a_server_is_launched_and_listed(ada: Api, hub, new_environment) -
     assert {"id": made["id"], "name": "To launch"} in [each["environment"] for each in servers]
 
 
+async def test_servers_of_an_environment_are_stopped_and_no_others(
+    ada: Api, hub, new_environment
+) -> None:
+    made, other = await new_environment(), await new_environment()
+    for environment, name in ((made, "one"), (made, "two"), (other, "three")):
+        await wait_for_build(ada, environment["latest"]["id"])
+        path = f"api/v1/environments/{environment['id']}/launches"
+        launch = (await ada("POST", path, {"server_name": name, "restart": True})).json
+        async with ada.events(f"api/v1/launches/{launch['id']}/events") as events:
+            assert [event async for event in events][-1].json()["state"] == "ready"
+    stopped = (await ada("POST", f"api/v1/environments/{made['id']}/stop")).json["items"]
+    assert [(each["name"], each["ready"]) for each in stopped] == [("one", False), ("two", False)]
+    assert "three" in hub.servers["ada"]
+    assert not {"one", "two"} & hub.servers["ada"].keys()
+    again = await ada("POST", f"api/v1/environments/{made['id']}/stop")
+    assert (again.status, again.json["items"]) == (200, [])
+
+
+async def test_stop_gives_up_a_launch_that_waits_for_its_build(ada: Api, new_environment) -> None:
+    made = await new_environment(options={"fake": {"gate": "stop"}})
+    path = f"api/v1/environments/{made['id']}/launches"
+    launch = (await ada("POST", path, {"server_name": "waiting"})).json
+    assert (await ada("POST", f"api/v1/environments/{made['id']}/stop")).json["items"] == []
+    after = (await ada("GET", f"api/v1/launches/{launch['id']}")).json
+    assert after["state"] == "cancelled"
+
+
 @pytest.mark.parametrize("missing", ["23456789ab", "zzzz", "0"])
 async def test_things_that_are_not_there_are_404(ada: Api, missing: str) -> None:
     for path in ("environments/{}", "builds/{}", "builds/{}/events", "launches/{}"):

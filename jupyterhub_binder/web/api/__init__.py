@@ -26,6 +26,7 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/environments/{ID}/current", environments.Current),
     (rf"api/v1/environments/{ID}/launch-spec", environments.LaunchSpec),
     (rf"api/v1/environments/{ID}/launches", launches.EnvironmentLaunches),
+    (rf"api/v1/environments/{ID}/stop", launches.StopServers),
     (rf"api/v1/builds/{ID}", builds.OneBuild),
     (rf"api/v1/builds/{ID}/events", builds.BuildEvents),
     (rf"api/v1/builds/{ID}/log", builds.BuildLog),

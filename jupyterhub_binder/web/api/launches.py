@@ -82,6 +82,16 @@ class CancelLaunch(_LaunchHandler):
         self.finish_json(await self.as_json(launch))
 
 
+class StopServers(Handler):
+    """The end of a person's servers of an environment."""
+
+    async def post(self, environment_id: str) -> None:
+        """Stop them; answer with those that end now."""
+        json_object(self.request, ())
+        servers = await self.services.launches.stop_servers(self.me, self.token, environment_id)
+        self.finish_json({"items": [_render_server(server) for server in servers]})
+
+
 class Servers(Handler):
     """A person's running servers."""
 
