@@ -383,11 +383,13 @@ class JupyterHubBinder(Application):
         self.store = await Store.open(self.database_url)
         stack.push_async_callback(self.store.close)
         self.git = Git(parent=self)
-        self.providers = await _started(stack, Providers(parent=self, git=self.git))
+        self.build_backend = backend_class(self.backend)(parent=self)
+        self.providers = await _started(stack, self._make_providers())
         self.fetcher = Fetcher(parent=self, git=self.git, archives=self.providers)
-        self.build_backend = await _started(stack, backend_class(self.backend)(parent=self))
-        self.providers.buildable = lambda: self.build_backend.provider_prefixes
-        self.command = await _started(stack, self._make_command())
+        await _started(stack, self.build_backend)
+        self.command = await _started(
+            stack, Command(parent=self, store=self.store, providers=self.providers)
+        )
         self.builds = self._make_builds()
         self.hub = await _started(stack, HubClient(parent=self))
         await _started(stack, self.builds)
@@ -415,6 +417,11 @@ class JupyterHubBinder(Application):
             hub_auth.access_scopes = {_ACCESS_SCOPE}
         return hub_auth
 
+    def _make_providers(self) -> Providers:
+        return Providers(
+            parent=self, git=self.git, buildable=lambda: self.build_backend.provider_prefixes
+        )
+
     def _make_cleanup(self) -> Cleanup:
         audit = self.command.audit
         return Cleanup(
@@ -437,13 +444,6 @@ class JupyterHubBinder(Application):
         if not builds.work_dir:
             builds.work_dir = str(Path(self.state_dir) / "work")
         return builds
-
-    def _make_command(self) -> Command:
-        command = Command(parent=self, store=self.store)
-        command.rules.hosts = self.providers.hosts
-        command.rules.understand = self.providers.understand
-        command.rules.identities = self.providers.identities
-        return command
 
     def _make_previews(self) -> Previews:
         return Previews(

@@ -144,11 +144,11 @@ class Builds(LoggingConfigurable):
         store: Store,
         backend: BuildBackend,
         fetcher: Fetcher,
-        command: Command | None = None,
+        command: Command,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.command = command or Command(store=store)
+        self.command = command
         self.command.limits.register(LimitName.BUILDS, lambda: self.max_active_per_user)
         self.command.limits.register(LimitName.RUNNING, lambda: self.max_running_per_user)
         self.command.drain.when_ended = self._dispatch

@@ -10,6 +10,7 @@ from typing import Any
 from jupyterhub_binder.audit import Audit
 from jupyterhub_binder.drain import Draining
 from jupyterhub_binder.limits import Limits
+from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.rules import Rules
 from jupyterhub_binder.store import Store
 
@@ -17,9 +18,9 @@ from jupyterhub_binder.store import Store
 class Command:
     """What administrators decide, and what they look back at."""
 
-    def __init__(self, *, store: Store, parent: Any = None) -> None:
+    def __init__(self, *, store: Store, providers: Providers, parent: Any = None) -> None:
         self.audit = Audit(parent=parent, store=store)
-        self.rules = Rules(parent=parent, store=store, audit=self.audit)
+        self.rules = Rules(parent=parent, store=store, audit=self.audit, providers=providers)
         self.limits = Limits(parent=parent, store=store, audit=self.audit)
         self.drain = Draining(parent=parent, store=store, audit=self.audit)
 

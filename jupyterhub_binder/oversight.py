@@ -29,7 +29,7 @@ class Rule:
 
     kind: RuleKind
     pattern: str
-    """A repository's address as `rules.normalise` writes it; ``*`` stands for any text."""
+    """A repository's address as `providers.identity` writes it; ``*`` stands for any text."""
     reason: str = ""
     """What people are told whose repository is refused."""
     id: str = ""

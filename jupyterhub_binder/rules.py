@@ -1,7 +1,7 @@
 """Which repositories may be built and launched: bans, and a list of what alone is allowed.
 
-Addresses and patterns are brought into one spelling by `normalise`, and compared by a
-`RuleBook`; both are pure. Rules come from the configuration, which is fixed, and from
+A `RuleBook` compares what was typed, cleaned, with a repository's names; both are pure, and the
+spelling is `providers.identity`'s. Rules come from the configuration, which is fixed, and from
 administrators, who change them while the service runs. When to ask is for `environments`,
 `builds` and `launches` to know.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -29,72 +29,28 @@ from jupyterhub_binder.errors import (
     NotUnderstood,
 )
 from jupyterhub_binder.inputs import one_line
-from jupyterhub_binder.model import Build, Environment, Link, Resolved, Spec, User
+from jupyterhub_binder.model import Build, Environment, Resolved, Spec, User
 from jupyterhub_binder.oversight import Action, Rule, RuleKind
+from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.providers.identity import (
+    BANNED,
+    NOT_ON_LIST,
+    Hosts,
+    as_url,
     canonical,
     canonical_pattern,
-    compiled,
-    decoded,
+    means,
+    without_owner,
 )
 from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.store import Store
 
-BANNED = "repository_banned"
-NOT_ON_LIST = "repository_not_allowed"
-
 MOST_PATTERN_CHARACTERS = 500
 MOST_REASON_CHARACTERS = 500
 
-Hosts = Mapping[str, str]
-"""Providers' prefixes to where their repositories are: ``gh`` to ``github.com``; ``git`` to ""."""
-
 _MOST_STARS = 8
-_GIT = re.compile(r"^git\+(?=[a-z]+://)", re.IGNORECASE)
-_SCP = re.compile(r"^(?:[^@/:]+@)?([^@/:]+):(?!\d+(?:/|$))/?(.+)$")
 
-
-# --- One spelling of an address ---------------------------------------------------------------
-
-
-def normalise(text: str, hosts: Hosts | None = None) -> str:
-    """Return the one spelling of a repository's address: ``github.com/org/name``.
-
-    As `providers.identity.canonical`, and what git writes for ssh is the same; ``gh/org/name``
-    is read by `hosts`.
-    """
-    return canonical(_as_url(text, hosts or {}))
-
-
-def _as_url(text: str, hosts: Hosts) -> str:
-    """Write a provider's spec, and what git writes for ssh, as a URL without a scheme."""
-    bare = decoded(text).replace("\\", "/").strip().strip("<>\"'`").strip()
-    prefix, slash, rest = bare.partition("/")
-    if slash and prefix.lower() in hosts:
-        host = hosts[prefix.lower()]
-        bare = f"{host}/{rest}" if host else rest
-    bare = _GIT.sub("", bare)
-    found = None if "://" in bare else _SCP.match(bare)
-    return f"{found[1]}/{found[2]}" if found else bare
-
-
-def names_of(spec: Spec, *urls: str, hosts: Hosts | None = None) -> frozenset[str]:
-    """Return every name by which a rule may mean a repository.
-
-    A gist is its id, whoever's name stands before it.
-    """
-    found = {normalise(f"{spec.provider}/{spec.repo}", hosts)}
-    found |= {canonical(url) for url in urls if url}
-    gists = (hosts or {}).get("gist", "gist.github.com")
-    return frozenset(found | {_gist(name, gists) for name in found})
-
-
-def _gist(name: str, host: str) -> str:
-    """Return a gist's name without whose it is; all else as it is."""
-    match name.split("/"):
-        case [first, _, gist] if first == host:
-            return f"{host}/{gist}"
-    return name
+# --- Rules over names ---------------------------------------------------------------------------
 
 
 def clean_pattern(text: str, hosts: Hosts) -> str:
@@ -104,7 +60,7 @@ def clean_pattern(text: str, hosts: Hosts) -> str:
     bare = head and slash and not re.search(r"[.*:%]", head) and head.lower() not in hosts
     if bare and "gh" in hosts:
         typed = f"gh/{typed}"
-    url = _as_url(re.sub(r"\*+", "*", typed), hosts)
+    url = as_url(re.sub(r"\*+", "*", typed), hosts)
     pattern = canonical_pattern(url) if "*" in url else canonical(url)
     too_much = len(pattern) > MOST_PATTERN_CHARACTERS or pattern.count("*") > _MOST_STARS
     if not pattern.strip("/") or too_much or " " in pattern.partition("/")[0]:
@@ -112,10 +68,7 @@ def clean_pattern(text: str, hosts: Hosts) -> str:
             "Say which repositories: github.com/org/name, or github.com/org/* for all of them.",
             detail={"field": "pattern"},
         )
-    return pattern if "*" in pattern else _gist(pattern, hosts.get("gist", "gist.github.com"))
-
-
-# --- Rules over names ---------------------------------------------------------------------------
+    return pattern if "*" in pattern else without_owner(pattern, hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +79,6 @@ class Refusal:
     message: str
     pattern: str = ""
     """Of the ban; empty where no rule allows the repository."""
-
-
-def matches(pattern: str, names: Collection[str]) -> bool:
-    """Say whether a pattern means a repository that has these names. Pure."""
-    return any(compiled(pattern).fullmatch(name) for name in names)
 
 
 class RuleBook:
@@ -147,14 +95,14 @@ class RuleBook:
         """Say why a repository of these names is refused; None if it is not. A ban wins."""
         if ban := self._find_ban(names):
             return Refusal(BANNED, ban_words(ban, names), ban.pattern)
-        if self._allowed and not any(matches(rule.pattern, names) for rule in self._allowed):
+        if self._allowed and not any(means(rule.pattern, names) for rule in self._allowed):
             return Refusal(NOT_ON_LIST, _NOT_ON_LIST.format(_shown(names)))
         return None
 
     def _find_ban(self, names: Collection[str]) -> Rule | None:
         places = (place for name in names for place in _places(name))
         exact = next((self._exact[place] for place in places if place in self._exact), None)
-        return exact or next((r for r in self._wide if matches(r.pattern, names)), None)
+        return exact or next((r for r in self._wide if means(r.pattern, names)), None)
 
 
 def _places(name: str) -> Iterable[str]:
@@ -175,10 +123,6 @@ def ban_words(ban: Rule, names: Collection[str]) -> str:
 
 def _shown(names: Collection[str]) -> str:
     return max(names, key=lambda name: (len(name), name))
-
-
-def _understand_nothing(_: str) -> Link:
-    raise NotUnderstood("There are no providers.")
 
 
 class Rules(LoggingConfigurable):
@@ -205,16 +149,11 @@ class Rules(LoggingConfigurable):
         """,
     ).tag(config=True)
 
-    def __init__(self, *, store: Store, audit: Audit, **kwargs: Any) -> None:
+    def __init__(self, *, store: Store, audit: Audit, providers: Providers, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._store = store
         self._audit = audit
-        self.hosts: Hosts = {}
-        """What the providers' prefixes mean; `app` sets it before the start."""
-        self.understand: Callable[[str], Link] = _understand_nothing
-        """Says what a pasted address means, likewise."""
-        self.identities: Callable[[Spec], Iterable[str]] = lambda _: ()
-        """Says what else a provider knows its repositories by, such as a DOI; likewise."""
+        self._providers = providers
         self._book = RuleBook()
         self._hits: dict[tuple[str, str], float] = {}
 
@@ -240,11 +179,11 @@ class Rules(LoggingConfigurable):
         """Return a pattern; the address of any page of a repository means the repository."""
         if "*" not in text:
             with contextlib.suppress(NotUnderstood):
-                spec = self.understand(text).spec
-                if known := self._identities(spec):
+                spec = self._providers.understand(text).spec
+                if known := self._providers[spec.provider].identities(spec):
                     return min(known, key=len)
                 text = f"{spec.provider}/{spec.repo}"
-        return clean_pattern(text, self.hosts)
+        return clean_pattern(text, self._providers.hosts)
 
     # --- Asking -----------------------------------------------------------------------------
 
@@ -258,13 +197,7 @@ class Rules(LoggingConfigurable):
         spec, urls = (of, []) if isinstance(of, Spec) else (of.spec, [of.repo_url])
         if isinstance(of, Resolved | Build):
             urls.append(of.clone_url)
-        return names_of(spec, *urls, hosts=self.hosts) | self._identities(spec)
-
-    def _identities(self, spec: Spec) -> frozenset[str]:
-        try:
-            return frozenset(self.identities(spec))
-        except NotUnderstood:  # of a provider that is no longer enabled
-            return frozenset()
+        return self._providers.identities(spec, *urls)
 
     def judge(self, of: Spec | Resolved | Build | Environment) -> Refusal | None:
         """Say why a repository is refused, None if it is not.
@@ -275,8 +208,7 @@ class Rules(LoggingConfigurable):
             return None
         refusal = self._book.judge(self.names(of))
         if refusal is None and isinstance(of, Environment) and of.content_url:
-            names = names_of(Spec("git", of.content_url), hosts=self.hosts)
-            refusal = self._book.judge(names)
+            refusal = self._book.judge(self.names(Spec("git", of.content_url)))
         return refusal
 
     def require(self, user: User, of: Spec | Resolved | Environment) -> None:
@@ -337,4 +269,4 @@ class Rules(LoggingConfigurable):
 
     def matched_by(self, rule: Rule, builds: Iterable[Build]) -> tuple[Build, ...]:
         """Return those of some builds that a rule matches."""
-        return tuple(build for build in builds if matches(rule.pattern, self.names(build)))
+        return tuple(build for build in builds if means(rule.pattern, self.names(build)))

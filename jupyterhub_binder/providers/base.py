@@ -13,7 +13,6 @@ from jupyterhub_binder.download import Downloads
 from jupyterhub_binder.errors import UnresolvableRef
 from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Link, Resolved, Spec
-from jupyterhub_binder.providers.identity import canonical
 
 
 class RepoProvider(LoggingConfigurable):
@@ -93,8 +92,11 @@ class RepoProvider(LoggingConfigurable):
         return None
 
     def identities(self, spec: Spec) -> tuple[str, ...]:
-        """Return what a repository is matched on in lists that ban and allow. Pure."""
-        return (canonical(self.format_spec(spec)),)
+        """Return what else a repository is known by, such as a DOI, in its one spelling. Pure.
+
+        Lists that ban and allow are matched on it, on the spec and on the addresses.
+        """
+        return ()
 
     def owned_hosts(self) -> tuple[str, ...]:
         """Return the hosts whose repositories `allowed` holds for, whoever brings them."""

@@ -21,7 +21,6 @@ from jupyterhub_binder.git import SHA, parse_remote, plain_path
 from jupyterhub_binder.git import check_ref as check_git_ref
 from jupyterhub_binder.model import Link, RefKind, Resolved, Spec, describe_ref
 from jupyterhub_binder.providers.base import RepoProvider
-from jupyterhub_binder.providers.identity import canonical
 from jupyterhub_binder.providers.links import check_path, link_at
 from jupyterhub_binder.providers.places import Place, take_apart
 from jupyterhub_binder.slugs import safe_name
@@ -64,13 +63,6 @@ class GitHostProvider(RepoProvider):
     @abstractmethod
     def locate(self, repo: str) -> Whereabouts:
         """Say where a repository is. Pure."""
-
-    def identities(self, spec: Spec) -> tuple[str, ...]:
-        """Return its address; a gist's without its owner too, who may be left out."""
-        name = canonical(self.locate(spec.repo).clone_url)
-        host, _, path = name.partition("/")
-        owner, slash, gist = path.partition("/")
-        return (name, f"{host}/{gist}") if _is_gist(host) and owner and slash else (name,)
 
     def owned_hosts(self) -> tuple[str, ...]:
         """Return its host, where it has but one."""
@@ -182,10 +174,6 @@ def read_request(ref: str) -> str:
 def check_ref(ref: str) -> str:
     """Return a ref as git has it. Raises NotUnderstood."""
     return check_git_ref(read_request(ref.strip()))
-
-
-def _is_gist(host: str) -> bool:
-    return host.startswith("gist.")
 
 
 def _without_git(name: str) -> str:

@@ -1,7 +1,8 @@
 """One text for one repository, however it was spelled: what ban and allow lists are matched on.
 
 Pure. ``github.com/org/name`` is what ``gh/Org/Name``, ``https://github.com/org/name.git`` and
-``https://GitHub.com/org/n%61me/`` have in common. Who keeps such lists is left to others.
+``https://GitHub.com/org/n%61me/`` have in common. Who keeps such lists, and what they say to a
+person whose repository is on one, is left to others.
 """
 
 from __future__ import annotations
@@ -10,9 +11,18 @@ import contextlib
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import unquote
+
+from jupyterhub_binder.model import Spec
+
+BANNED = "repository_banned"
+NOT_ON_LIST = "repository_not_allowed"
+"""The codes of what a list refuses, whoever keeps it."""
+
+Hosts = Mapping[str, str]
+"""Providers' prefixes to where their repositories are: ``gh`` to ``github.com``; ``git`` to ""."""
 
 _DOI = re.compile(
     r"(?:(?:https?://)?(?:dx\.|www\.)?doi\.org/(?:doi:)?|doi:\s*|info:doi/)?(10\.\d{4,9}/\S+)"
@@ -21,6 +31,8 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _PERSISTENT_ID = re.compile(
     r"\?(?:[^#]*&)?persistentid=(?:doi:|https?://doi\.org/)(10\.\d{4,9}/[^&#]+)"
 )
+_GIT = re.compile(r"^git\+(?=[a-z]+://)", re.IGNORECASE)
+_SCP = re.compile(r"^(?:[^@/:]+@)?([^@/:]+):(?!\d+(?:/|$))/?(.+)$")
 _MOST_ROUNDS = 8
 
 
@@ -65,19 +77,64 @@ def _path(path: str) -> str:
     return path.removesuffix(".git").rstrip("/")
 
 
+# --- Names: what a repository is known by ----------------------------------------------------
+
+
+def normalise(text: str, hosts: Hosts) -> str:
+    """Return the one spelling of what somebody wrote for a repository.
+
+    As `canonical`, and what git writes for ssh is the same; ``gh/org/name`` is read by `hosts`.
+    """
+    return canonical(as_url(text, hosts))
+
+
+def as_url(text: str, hosts: Hosts) -> str:
+    """Write a provider's spec, and what git writes for ssh, as a URL without a scheme."""
+    bare = decoded(text).replace("\\", "/").strip().strip("<>\"'`").strip()
+    prefix, slash, rest = bare.partition("/")
+    if slash and prefix.lower() in hosts:
+        host = hosts[prefix.lower()]
+        bare = f"{host}/{rest}" if host else rest
+    bare = _GIT.sub("", bare)
+    found = None if "://" in bare else _SCP.match(bare)
+    return f"{found[1]}/{found[2]}" if found else bare
+
+
+def names_of(spec: Spec, *urls: str, hosts: Hosts) -> frozenset[str]:
+    """Return every name of a repository that its spec and its addresses tell.
+
+    A gist is its id, whoever's name stands before it.
+    """
+    found = {normalise(f"{spec.provider}/{spec.repo}", hosts)}
+    found |= {canonical(url) for url in urls if url}
+    return frozenset(found | {without_owner(name, hosts) for name in found})
+
+
+def without_owner(name: str, hosts: Hosts) -> str:
+    """Return a gist's name without whose it is; all else as it is."""
+    host, _, path = name.partition("/")
+    gists = host == hosts.get("gist") or host.startswith("gist.")
+    owner, slash, gist = path.partition("/")
+    return f"{host}/{gist}" if gists and owner and slash else name
+
+
+# --- Patterns: what a list means -------------------------------------------------------------
+
+
+def means(pattern: str, names: Iterable[str]) -> bool:
+    """Say whether a pattern in its one spelling means a repository that has these names."""
+    return any(compiled(pattern).fullmatch(name) for name in names)
+
+
 def matches(identities: Iterable[str], patterns: Iterable[str]) -> bool:
-    """Say whether a repository is meant by one of the patterns.
+    """Say whether a repository is meant by one of the patterns, both written in any way.
 
     A pattern is an address as anybody writes it, with ``*`` for any text and ``?`` for one
     character of a name: ``github.com/org/*``. It means all that lies below it too:
     ``github.com/org`` is every repository of ``org``.
     """
     names = [canonical(identity) for identity in identities]
-    return any(
-        compiled(pattern).fullmatch(name)
-        for pattern in map(canonical_pattern, patterns)
-        for name in names
-    )
+    return any(means(pattern, names) for pattern in map(canonical_pattern, patterns))
 
 
 def canonical_pattern(text: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub_binder.command import Command
+from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Environment, User
 from jupyterhub_binder.oversight import (
     Action,
@@ -19,6 +20,7 @@ from jupyterhub_binder.oversight import (
     Rule,
     RuleKind,
 )
+from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.store import Store
 
@@ -43,7 +45,6 @@ class Uses:
 
 async def fill(command: Command, store: Store, rows: int) -> None:
     """Keep rules, limits and entries of the audit log; the first ones are the odd ones."""
-    command.rules.hosts = {"gh": "github.com", "git": ""}
     command.rules.banned = {"github.com/miners/*": "It mines coins."}
     reasons = ["It mines coins.", HOSTILE, ""]
     for n in range(rows):
@@ -90,7 +91,7 @@ def environments(rows: int) -> tuple[Environment, ...]:
 async def admin_pages(folder: Path, rows: int) -> AsyncIterator[tuple[str, Command]]:
     """Serve the admins' pages; give their address, and what stands behind them."""
     store = await Store.open(f"sqlite:///{folder}/binder.sqlite")
-    command = Command(store=store)
+    command = Command(store=store, providers=Providers(git=Git()))
     await fill(command, store, rows)
     await command.start()
     shown = environments(rows) if rows != 3 else all_states()

@@ -13,6 +13,7 @@ import pytest
 from jupyterhub_binder.backends.fake import FakeBackend
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.clock import utc_now
+from jupyterhub_binder.command import Command
 from jupyterhub_binder.environments import Environments
 from jupyterhub_binder.errors import UpstreamUnavailable
 from jupyterhub_binder.fetch import Fetcher
@@ -113,14 +114,15 @@ async def open_service(folder: Path, *, database: str = "", **traits: Any) -> Se
     """Start the parts over a folder and its database."""
     store = await Store.open(database or Databases.url_for(folder))
     backend = FakeBackend(images_dir=str(folder / "images"))
+    providers = KnownProviders(git=Git())
     builds = Builds(
         store=store,
         backend=backend,
+        command=Command(store=store, providers=providers),
         fetcher=None,  # type: ignore[arg-type] # the fake backend needs no checkout
         work_dir=str(folder / "work"),
         **traits,
     )
-    providers = KnownProviders(git=Git())
     previews = Previews(
         store=store,
         providers=providers,

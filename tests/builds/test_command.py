@@ -13,6 +13,7 @@ from jupyterhub_binder.audit import Audit, without_secrets
 from jupyterhub_binder.buildqueue import in_order, next_builds
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.command import Command
+from jupyterhub_binder.git import Git
 from jupyterhub_binder.limits import Chosen, choose
 from jupyterhub_binder.model import (
     Build,
@@ -34,6 +35,7 @@ from jupyterhub_binder.oversight import (
     Rule,
     RuleKind,
 )
+from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.retention import Retention
 from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.store import Store
@@ -45,6 +47,7 @@ from .conftest import ADMIN, build_named
 
 MANY = LimitName.ENVIRONMENTS
 NOW = utc_now()
+PROVIDERS = Providers(git=Git())
 
 
 @pytest_asyncio.fixture
@@ -78,12 +81,12 @@ def test_a_persons_own_limit_beats_groups() -> None:
 
 
 async def test_groups_are_remembered_over_a_restart(store: Store) -> None:
-    command = Command(store=store)
+    command = Command(store=store, providers=PROVIDERS)
     command.limits.register(MANY, lambda: 100)
     await command.start()
     await command.limits.set(ADMIN, Holder.GROUP, "lab", {MANY: 300})
     await command.limits.see(User("ada", groups=("lab",)))
-    again = Command(store=store)
+    again = Command(store=store, providers=PROVIDERS)
     again.limits.register(MANY, lambda: 100)
     await again.start()
     assert again.limits.value(MANY, "ada") == 300

@@ -485,8 +485,9 @@ async def test_a_pull_request_that_is_none_is_named_in_words(
 def test_a_ban_holds_however_a_repository_is_spelled(prefix: str, spec: str) -> None:
     config = Config({"GitHubProvider": {"banned": ["github.com/spam/*"]}})
     providers = Providers(git=Git(), config=config)
-    with pytest.raises(NotAllowed):
+    with pytest.raises(NotAllowed) as refused:
         providers.check(providers.parse_spec(prefix, spec))
+    assert refused.value.error_code == "repository_banned"
     providers.check(providers.parse_spec("gh", "good/name/main"))
 
 
@@ -496,8 +497,9 @@ def test_an_allow_list_of_a_host_holds_for_whoever_brings_its_repositories() -> 
     providers.check(providers.parse_spec("gh", "Our-Org/name/main"))
     providers.check(providers.parse_spec("gl", "any%2Fname/main"))
     for prefix, spec in (("gh", "other/name"), ("git", "https%3A%2F%2Fgithub.com%2Fother%2Fname")):
-        with pytest.raises(NotAllowed, match="none of them"):
+        with pytest.raises(NotAllowed, match="none of them") as refused:
             providers.check(providers.parse_spec(prefix, spec))
+        assert refused.value.error_code == "repository_not_allowed"
 
 
 def test_a_gist_is_banned_with_its_owner_and_without() -> None:

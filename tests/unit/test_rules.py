@@ -13,15 +13,14 @@ from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Spec
 from jupyterhub_binder.oversight import Rule, RuleKind
 from jupyterhub_binder.providers import Providers
-from jupyterhub_binder.rules import (
+from jupyterhub_binder.providers.identity import (
     BANNED,
     NOT_ON_LIST,
-    RuleBook,
-    clean_pattern,
-    matches,
+    means,
     names_of,
     normalise,
 )
+from jupyterhub_binder.rules import RuleBook, clean_pattern
 
 HOSTS = {
     "gh": "github.com",
@@ -123,7 +122,7 @@ def test_a_gist_is_its_id_whoevers_name_stands_before_it() -> None:
 def test_stars_stand_for_any_text_but_in_a_host_for_no_slash(
     pattern: str, name: str, expected: bool
 ) -> None:
-    assert matches(clean_pattern(pattern, HOSTS), [name]) is expected
+    assert means(clean_pattern(pattern, HOSTS), [name]) is expected
     assert bool(RuleBook([ban(pattern)]).judge([name])) is expected
 
 
@@ -191,6 +190,23 @@ def test_what_looks_like_a_doi_in_a_path_hides_no_host() -> None:
     assert RuleBook([ban("evil.example")]).judge(names)
 
 
+def test_a_repository_of_a_provider_that_is_no_longer_enabled_has_its_names_still() -> None:
+    providers = Providers(git=Git(), enabled=["git"])
+    names = providers.identities(Spec("gh", "Org/Name"), "https://github.com/Org/Name")
+    assert {"gh/org/name", "github.com/org/name"} == names
+
+
+def test_a_record_goes_by_its_archive_its_doi_and_its_page() -> None:
+    names = Providers(git=Git()).identities(
+        Spec("zenodo", "10.5281/zenodo.1"), "https://zenodo.org/records/1"
+    )
+    assert names == {
+        "zenodo/10.5281/zenodo.1",
+        "doi.org/10.5281/zenodo.1",
+        "zenodo.org/records/1",
+    }
+
+
 @given(st.text(max_size=80))
 def test_normalising_is_done_after_once(text: str) -> None:
     once = normalise(text, HOSTS)
@@ -200,4 +216,4 @@ def test_normalising_is_done_after_once(text: str) -> None:
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_no_pattern_and_no_name_takes_long_or_breaks(pattern: str, name: str) -> None:
-    matches(pattern, [name])
+    means(pattern, [name])
