@@ -37,7 +37,8 @@ from jupyterhub_binder.errors import (
     RepositoryNotFound,
     UpstreamUnavailable,
 )
-from jupyterhub_binder.git import Git, Remote, host_matches, parse_remote
+from jupyterhub_binder.git import Git
+from jupyterhub_binder.remotes import Remote, host_matches, parse_remote
 from jupyterhub_binder.sink import Checksum, Sink
 from jupyterhub_binder.units import format_bytes
 

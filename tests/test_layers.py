@@ -23,6 +23,7 @@ LAYERS = {
         "clock",
         "sse",
         "git",
+        "remotes",
         "download",
         "sink",
         "units",

@@ -21,7 +21,7 @@ from typing import Any
 from jupyterhub_binder.aio import TaskSet
 from jupyterhub_binder.backends import egress_inside
 from jupyterhub_binder.backends.sandbox import Mount
-from jupyterhub_binder.git import is_public
+from jupyterhub_binder.remotes import is_public
 
 _PORT = 3128
 _SOCKET = Path("/run/egress/socket")

@@ -14,10 +14,10 @@ from typing import TypeAlias
 from urllib.parse import parse_qs, unquote, urlencode
 
 from jupyterhub_binder.errors import NotUnderstood
-from jupyterhub_binder.git import check_ref
 from jupyterhub_binder.model import Link
 from jupyterhub_binder.providers.base import RepoProvider
 from jupyterhub_binder.providers.places import take_apart, to_url
+from jupyterhub_binder.remotes import check_ref
 
 Query: TypeAlias = Mapping[str, Sequence[str]]
 

@@ -12,7 +12,6 @@ from yarl import URL
 
 from jupyterhub_binder.archive import Listing, RemoteFile, file_name
 from jupyterhub_binder.errors import NotUnderstood
-from jupyterhub_binder.git import parse_remote
 from jupyterhub_binder.model import Link, Resolved, Spec
 from jupyterhub_binder.providers.hydroshare import changed
 from jupyterhub_binder.providers.identity import canonical
@@ -26,6 +25,7 @@ from jupyterhub_binder.providers.records import (
     text_at,
     time_at,
 )
+from jupyterhub_binder.remotes import parse_remote
 from jupyterhub_binder.sink import Checksum
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")

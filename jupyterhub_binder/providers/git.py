@@ -17,12 +17,12 @@ from urllib.parse import quote, unquote, urlsplit
 from traitlets import Unicode
 
 from jupyterhub_binder.errors import NotUnderstood, UnresolvableRef
-from jupyterhub_binder.git import SHA, parse_remote, plain_path
-from jupyterhub_binder.git import check_ref as check_git_ref
 from jupyterhub_binder.model import Link, RefKind, Resolved, Spec, describe_ref
 from jupyterhub_binder.providers.base import RepoProvider
 from jupyterhub_binder.providers.links import check_path, link_at
 from jupyterhub_binder.providers.places import Place, take_apart
+from jupyterhub_binder.remotes import SHA, parse_remote, plain_path
+from jupyterhub_binder.remotes import check_ref as check_git_ref
 from jupyterhub_binder.slugs import safe_name
 
 _SHORT_SHA = re.compile(r"[0-9a-f]{7,39}")

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from jupyterhub_binder.errors import NotUnderstood
-from jupyterhub_binder.git import SHA, check_ref
 from jupyterhub_binder.inputs import MOST_ADDRESS_CHARACTERS
 from jupyterhub_binder.model import Link, Spec
 from jupyterhub_binder.providers.base import RepoProvider
@@ -20,6 +19,7 @@ from jupyterhub_binder.providers.identity import matches
 from jupyterhub_binder.providers.places import take_apart, to_url
 from jupyterhub_binder.providers.records import read_doi
 from jupyterhub_binder.providers.wrappings import unwrap_badge, unwrap_viewer
+from jupyterhub_binder.remotes import SHA, check_ref
 
 _MOST_WRAPPINGS = 4
 

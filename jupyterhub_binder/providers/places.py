@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from jupyterhub_binder.errors import NotUnderstood
-from jupyterhub_binder.git import parse_remote
+from jupyterhub_binder.remotes import parse_remote
 
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?([A-Za-z0-9.-]+\.[A-Za-z0-9-]+):(?!//)/?([^\s:]+)")
 _SSH = re.compile(r"(?:git\+)?(?:ssh|git)://(?:[A-Za-z0-9._-]+@)?([^/@:]+)(?::\d+)?/(.+)")

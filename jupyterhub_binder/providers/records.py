@@ -19,10 +19,10 @@ from yarl import URL
 from jupyterhub_binder.archive import Listing
 from jupyterhub_binder.download import Downloads, Site
 from jupyterhub_binder.errors import NotUnderstood, UpstreamUnavailable
-from jupyterhub_binder.git import host_matches, parse_remote
 from jupyterhub_binder.model import RefKind, Resolved, Spec
 from jupyterhub_binder.providers.base import RepoProvider
 from jupyterhub_binder.providers.identity import canonical
+from jupyterhub_binder.remotes import host_matches, parse_remote
 from jupyterhub_binder.slugs import safe_name
 
 _DOI = re.compile(r"10\.\d{4,9}(?:\.\d+)*/[^\s<>\"'`{}|\\^\x00-\x1f\x7f]{1,200}")

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyterhub_binder.errors import NotUnderstood
-from jupyterhub_binder.git import Git, check_ref, is_public, parse_remote
+from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Link, Spec
 from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.providers.links import candidates
+from jupyterhub_binder.remotes import check_ref, is_public, parse_remote
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 providers = Providers(git=Git())
