@@ -1,7 +1,8 @@
 """The command line `jupyterhub-binder`: what a person types, shown well on a terminal.
 
-Results go to standard output, all else to standard error. Requests are `client`'s business,
-what shows progress `follow`'s, what a machine has `doctor`'s, the demonstration `demo`'s, the service `app`'s.
+Results go to standard output, all else to standard error. What a person keeps is `envcli`'s
+business, requests are `client`'s, what shows progress `follow`'s, what a machine has `doctor`'s,
+the demonstration `demo`'s, the service `app`'s.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
-from rich.text import Text
 
+from jupyterhub_binder import envcli
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.admincli import admin
 from jupyterhub_binder.client import BinderClient, Json
@@ -33,7 +33,6 @@ from jupyterhub_binder.follow import (
     reporter_for,
 )
 from jupyterhub_binder.session import Session, hub_command, read_token
-from jupyterhub_binder.terminal import ago, plain
 
 EXIT_CODES = """\b
 Exit status:
@@ -200,21 +199,8 @@ def build(session: Session, link: str, wait: bool, **options: Any) -> None:
     session.run(lambda client: _build(session, client, link, wait, **options))
 
 
-@main.command("list")
-@click.argument("search", default="")
-@click.option("--all", "everyone", is_flag=True, help="Everyone's, for an admin of the hub.")
-@hub_command
-def list_(session: Session, search: str, everyone: bool) -> None:
-    """List my environments, the most recently used first.
-
-    SEARCH narrows the list. Into a pipe go tab-separated lines: id, name, state, repository, ref.
-
-    \b
-    Examples:
-      jupyterhub-binder list
-      jupyterhub-binder list --json | jq -r '.[] | select(.state == "failed") | .name'
-    """  # noqa: D301 - Click wants the character
-    session.run(lambda client: _list(session, client, search, everyone))
+for command in envcli.COMMANDS:
+    main.add_command(command)
 
 
 @main.command()
@@ -263,7 +249,11 @@ def cancel(session: Session, build_or_environment: str) -> None:
     """Cancel a build, or an environment's newest build.
 
     Somebody else who waits for the same build gets it nevertheless.
-    """
+
+    \b
+    Examples:
+      jupyterhub-binder cancel my-analysis
+    """  # noqa: D301 - Click wants the character
     session.run(lambda client: _cancel(session, client, build_or_environment))
 
 
@@ -319,33 +309,6 @@ def _raise_for_build(build: Json) -> None:
 
 def _reporter(session: Session) -> Reporter:
     return Reporter() if session.as_json else reporter_for(session.err)
-
-
-async def _list(session: Session, client: BinderClient, search: str, everyone: bool) -> None:
-    found = await client.environments(search=search, owner="*" if everyone else None)
-    rows = [(i["id"], i["name"], i["state"], i["repo_url"], i["ref"]) for i in found]
-    nothing = "No environment yet. Make one: jupyterhub-binder build URL --wait"
-    session.rows(found, rows, lambda: _table(found), nothing)
-
-
-_STYLES = {"ready": "green", "failed": "red", "queued": "yellow", "building": "yellow"}
-
-
-def _table(found: list[Json]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("Name", "State", "Repository", "Ref", "Used", "Id"):
-        table.add_column(title, overflow="ellipsis", no_wrap=title in ("State", "Used", "Id"))
-    for item in found:
-        state = plain(item["state"])
-        table.add_row(
-            Text(plain(item["name"])),
-            Text(state, style=_STYLES.get(state, "")),
-            Text(plain(item["label"])),
-            Text(plain(item["ref"])),
-            Text(ago(item.get("launched")) or "never"),
-            Text(plain(item["id"]), style="dim"),
-        )
-    return table
 
 
 async def _launch(

@@ -110,12 +110,17 @@ class BinderClient:
         return await self._call("POST", "/resolve", json=link)
 
     async def environments(
-        self, *, search: str = "", owner: str | None = None, limit: int = 200
+        self, *, search: str = "", owner: str | None = None, deleted: bool = False, limit: int = 200
     ) -> list[Json]:
-        """Return environments, the most recently used first; `owner` ``*`` for an admin: all."""
+        """Return environments, the most recently used first; `owner` ``*`` for an admin: all.
+
+        With `deleted` those that can still be restored.
+        """
         params = {"search": search, "limit": str(limit)}
         if owner:
             params["owner"] = owner
+        if deleted:
+            params["deleted"] = "1"
         return (await self._call("GET", "/environments", params=params))["items"]
 
     async def environment(self, environment_id: str) -> Json:
@@ -126,9 +131,14 @@ class BinderClient:
         """Create an environment, and begin its build unless `fields` say otherwise."""
         return await self._call("POST", "/environments", json=fields)
 
-    async def delete(self, environment_id: str) -> None:
-        """Delete an environment."""
-        await self._call("DELETE", f"/environments/{quote(environment_id, safe='')}")
+    async def update(self, environment_id: str, changes: Mapping[str, Any]) -> Json:
+        """Change an environment's name, what it opens, or what happens to its files."""
+        path = f"/environments/{quote(environment_id, safe='')}"
+        return await self._call("PATCH", path, json=changes)
+
+    async def delete(self, environment_id: str) -> Json:
+        """Delete an environment; return it as it was."""
+        return await self._call("DELETE", f"/environments/{quote(environment_id, safe='')}")
 
     async def restore(self, environment_id: str) -> Json:
         """Undo the deletion of an environment."""
@@ -163,6 +173,11 @@ class BinderClient:
         """Start a server from an environment; return the launch."""
         path = f"/environments/{quote(environment_id, safe='')}/launches"
         return await self._call("POST", path, json=fields)
+
+    async def stop(self, environment_id: str) -> list[Json]:
+        """Stop my servers of an environment; return those that end."""
+        path = f"/environments/{quote(environment_id, safe='')}/stop"
+        return (await self._call("POST", path, json={}))["items"]
 
     async def launch_state(self, launch_id: str) -> Json:
         """Return one launch."""

@@ -34,17 +34,23 @@ class Failure(Exception):
 # --- Finding what a person named --------------------------------------------------------------
 
 
-async def find_environment(client: BinderClient, name: str) -> Json:
-    """Return the environment that has this id or, if only one has, this name."""
-    if is_id(name):
+async def find_environment(client: BinderClient, name: str, *, deleted: bool = False) -> Json:
+    """Return the environment that has this id or, if only one has, this name.
+
+    With `deleted` one that was deleted, and can be restored.
+    """
+    if is_id(name) and not deleted:
         try:
             return await client.environment(name)
         except ApiError as error:
             if error.http_status != 404:
                 raise
-    found = [item for item in await client.environments(search=name) if item["name"] == name]
+    search = "" if deleted else name  # of those there are few, and any may have the id
+    listed = await client.environments(search=search, deleted=deleted)
+    found = [each for each in listed if name in (each["name"], each["id"])]
     if not found:
-        raise Failure(f"You have no environment {name!r}.", NOT_FOUND, code="not_found")
+        which = "deleted environment" if deleted else "environment"
+        raise Failure(f"You have no {which} {name!r}.", NOT_FOUND, code="not_found")
     if len(found) > 1:
         ids = ", ".join(item["id"] for item in found)
         raise Failure(f"Several environments are called {name!r}; use an id: {ids}.", USAGE)

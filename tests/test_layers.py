@@ -64,6 +64,7 @@ LAYERS = {
         "app",
         "cli",
         "admincli",
+        "envcli",
         "session",
         "demo",
         "client",

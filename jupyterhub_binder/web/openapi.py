@@ -77,7 +77,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "list_environments",
         "A page of the list of environments",
         answer="Environments",
-        query=("search", "order", "owner", "offset", "limit"),
+        query=("search", "order", "owner", "deleted", "offset", "limit"),
         errors=LIST,
     ),
     Operation(

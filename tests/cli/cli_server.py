@@ -44,6 +44,7 @@ class Service:
         self.drop_after: int | None = None
         self.last_event_ids: list[str | None] = []
         self.launch_state = "ready"
+        self.servers: list[dict[str, Any]] = []
         self.spoil = ""
         """What every word of every answer ends with."""
         self.url = ""
@@ -60,6 +61,13 @@ class Service:
             "ref": "main",
             "state": "ready" if state == "built" else state,
             "launched": None,
+            "deleted": None,
+            "path": "",
+            "content": "copy",
+            "content_url": "",
+            "content_ref": "",
+            "directory": name,
+            "current": latest if state == "built" else None,
             "latest": latest,
             "links": {"page": f"{PREFIX}/environments/{environment_id}"},
         }
@@ -74,6 +82,11 @@ class Service:
                 web.get(api + "/environments", self._list),
                 web.post(api + "/environments", self._create),
                 web.get(api + "/environments/{id}", self._environment),
+                web.patch(api + "/environments/{id}", self._update),
+                web.delete(api + "/environments/{id}", self._delete),
+                web.post(api + "/environments/{id}/restore", self._restore),
+                web.post(api + "/environments/{id}/stop", self._stop),
+                web.get(api + "/servers", self._servers),
                 web.post(api + "/environments/{id}/launches", self._launch),
                 web.get(api + "/builds/{id}", self._build),
                 web.get(api + "/builds/{id}/events", self._events),
@@ -122,8 +135,9 @@ class Service:
         )
 
     async def _list(self, request: web.Request) -> web.Response:
-        search = request.query.get("search", "")
-        items = [e for e in self.environments.values() if search in e["name"]]
+        search, deleted = request.query.get("search", ""), request.query.get("deleted") == "1"
+        there = [e for e in self.environments.values() if bool(e["deleted"]) is deleted]
+        items = [e for e in there if search in e["name"]]
         return web.json_response({"items": items, "total": len(items), "offset": 0, "limit": 200})
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -137,8 +151,37 @@ class Service:
         return web.json_response(self.environments["eeeeeeeee2"], status=201)
 
     async def _environment(self, request: web.Request) -> web.Response:
+        return self._answer(request)
+
+    def _answer(
+        self, request: web.Request, *, gone: bool = False, changes: Any = None
+    ) -> web.Response:
         found = self.environments.get(request.match_info["id"])
-        return web.json_response(found) if found else _error(404, "not_found", "No such thing.")
+        if not found or bool(found["deleted"]) is not gone:
+            return _error(404, "not_found", "No such thing.")
+        found |= changes or {}
+        return web.json_response(found)
+
+    async def _update(self, request: web.Request) -> web.Response:
+        return self._answer(request, changes=await request.json())
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        return self._answer(request, changes={"deleted": "2026-01-01T00:00:00Z"})
+
+    async def _restore(self, request: web.Request) -> web.Response:
+        return self._answer(request, gone=True, changes={"deleted": None})
+
+    async def _servers(self, request: web.Request) -> web.Response:
+        return web.json_response({"items": self.servers})
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        ended, self.servers = self.servers, []
+        return web.json_response({"items": ended})
+
+    def add_server(self, environment_id: str, name: str) -> None:
+        environment = {"id": environment_id, "name": self.environments[environment_id]["name"]}
+        url = f"/base/user/ada/{name}/"
+        self.servers.append({"name": name, "ready": True, "url": url, "environment": environment})
 
     async def _build(self, request: web.Request) -> web.Response:
         build_id = request.match_info["id"]
@@ -189,7 +232,7 @@ class Service:
         return response
 
 
-_KEPT = frozenset({"id", "state", "phase", "page", "time", "url", "version"})
+_KEPT = frozenset({"id", "state", "phase", "page", "time", "url", "version", "deleted"})
 
 
 def _spoilt(value: Any, spoil: str, name: str = "") -> Any:

@@ -109,6 +109,72 @@ def test_list_as_json_is_what_the_service_said(run, service: Service) -> None:
     assert json.loads(run("list", "--json").stdout)[0]["id"] == "eeeeeeeee3"
 
 
+def test_show_says_what_an_environment_is_and_what_runs_in_it(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    service.add_server("eeeeeeeee3", "second")
+    facts = dict(line.split("\t") for line in run("show", "daylight").stdout.splitlines())
+    assert facts["repository"] == "https://example.org/daylight"
+    assert facts["files"] == "~/daylight, copied once"
+    assert facts["server"] == f"second {service.url}user/ada/second/"
+    assert facts["page"].endswith("/environments/eeeeeeeee3")
+    shown = json.loads(run("show", "daylight", "--json").stdout)
+    assert (shown["id"], shown["servers"][0]["name"]) == ("eeeeeeeee3", "second")
+
+
+def test_show_says_why_a_build_failed(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "failed")
+    assert "reason\tThere is no package nosuch.\n" in run("show", "eeeeeeeee3").stdout
+
+
+def test_edit_sends_only_what_was_said(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", None, "unbuilt")
+    done = run("edit", "daylight", "--name", "Spring course", "--path", "")
+    assert (done.exit_code, done.stdout) == (0, "Saved: Spring course.\n")
+    assert service.environments["eeeeeeeee3"]["path"] == ""
+    assert service.environments["eeeeeeeee3"]["content"] == "copy"
+    assert run("edit", "eeeeeeeee3").exit_code == 2
+
+
+def test_content_options_reach_the_service(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", None, "unbuilt")
+    content = ("--content", "sync", "--content-url", "org/course", "--content-ref", "v2")
+    assert run("edit", "daylight", *content, "--json").exit_code == 0
+    kept = service.environments["eeeeeeeee3"]
+    assert (kept["content"], kept["content_url"], kept["content_ref"]) == content[1::2]
+    assert "kept in step with org/course at v2" in run("show", "daylight").stdout
+
+
+def test_delete_asks_first_and_says_how_to_undo_it(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", None, "unbuilt")
+    kept = run("delete", "daylight", input="n\n")
+    assert (kept.exit_code, kept.stdout) == (1, "")
+    assert "Nothing was deleted." in kept.stderr
+    assert run("delete", "daylight", input="").exit_code == 1
+    assert service.environments["eeeeeeeee3"]["deleted"] is None
+    done = run("delete", "daylight", input="y\n")
+    assert (done.exit_code, done.stdout) == (0, "Deleted: daylight.\n")
+    assert "jupyterhub-binder restore eeeeeeeee3" in done.stderr
+
+
+@pytest.mark.parametrize("which", ["daylight", "eeeeeeeee3"])
+def test_deleted_environment_is_listed_and_comes_back(run, service: Service, which: str) -> None:
+    service.add("eeeeeeeee3", "daylight", None, "unbuilt")
+    assert json.loads(run("delete", "daylight", "--yes", "--json").stdout)["deleted"]
+    assert "daylight" not in run("list").stdout
+    assert "daylight" in run("list", "--deleted").stdout
+    assert run("restore", which).stdout == "Restored: daylight.\n"
+    assert "daylight" in run("list").stdout
+    assert run("restore", which).exit_code == 5
+
+
+def test_stop_names_the_servers_that_end(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", None, "unbuilt")
+    service.add_server("eeeeeeeee3", "second")
+    assert run("stop", "daylight").stdout == "Stopped: “second”.\n"
+    assert run("stop", "daylight").stdout == "No server of yours runs in daylight.\n"
+    assert run("stop", "daylight", "--json").stdout == "[]\n"
+
+
 def test_launch_prints_the_servers_address(run, service: Service) -> None:
     service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
     done = run("launch", "daylight")
@@ -215,6 +281,10 @@ def test_every_command_teaches_by_help() -> None:
             done = CliRunner().invoke(main, [name, "--help"])
             assert done.exit_code == 0
             assert "\\b" not in done.stdout
+            examples = [
+                line for line in done.stdout.splitlines() if "    jupyterhub-binder" in line
+            ]
+            assert examples or name in ("demo", "serve"), name
     assert "\n    jupyterhub-binder demo\n" in CliRunner().invoke(main, ["--help"]).stdout
 
 

@@ -21,6 +21,7 @@ ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\
 def service() -> Iterator[Service]:
     service = Service()
     service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "failed")
+    service.add_server("eeeeeeeee3", "second")
     service.launch_state = "failed"
     service.spoil = HOSTILE
     service.lines = [HOSTILE]
@@ -34,6 +35,8 @@ def service() -> Iterator[Service]:
     [
         *("list", "logs eeeeeeeee3", "launch eeeeeeeee3", "cancel bbbbbbbbb3", "doctor"),
         *("build https://example.org/broken --wait", "logs nosuchthing", "list --json"),
+        *("show eeeeeeeee3", "show eeeeeeeee3 --json", "edit eeeeeeeee3 --path x"),
+        *("stop eeeeeeeee3", "delete eeeeeeeee3", "delete eeeeeeeee3 --yes", "restore nosuch"),
         *("admin rules", "admin audit", "admin use", "admin audit --json"),
         *("admin use --csv", "admin audit --lines"),
     ],

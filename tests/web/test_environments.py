@@ -74,8 +74,11 @@ async def test_lists_are_paged_searched_and_ordered(person: Person, git_repo: Gi
 
 
 async def test_a_deleted_environment_comes_back(ada: Api, new_environment) -> None:
-    path = f"api/v1/environments/{(await new_environment(build=False))['id']}"
+    made = await new_environment(build=False)
+    path = f"api/v1/environments/{made['id']}"
     assert (await ada("DELETE", path)).json["deleted"] is not None
+    listed = (await ada("GET", "api/v1/environments?deleted=1")).json["items"]
+    assert made["id"] in [each["id"] for each in listed]
     assert (await ada("GET", path)).status == 404
     assert (await ada("POST", f"{path}/restore")).json["deleted"] is None
     assert (await ada("GET", path)).status == 200

@@ -40,13 +40,14 @@ class Environments(Handler):
     """A person's environments."""
 
     async def get(self) -> None:
-        """Answer with a page of the list."""
+        """Answer with a page of the list, or of what was deleted and can be restored."""
         order = query_choice(self, "order", ("recent", "name"))
         page = await self.services.environments.list(
             self.me,
             search=query_text(self, "search", most=MOST_SEARCH_CHARACTERS),
             owner=query_text(self, "owner", most=MOST_PERSON_CHARACTERS) or None,
             order=cast('Literal["recent", "name"]', order),
+            deleted=query_choice(self, "deleted", ("0", "1")) == "1",
             offset=query_integer(self, "offset", default=0),
             limit=query_integer(self, "limit", default=50, least=1, most=PAGE_LIMIT),
         )
