@@ -8,7 +8,7 @@ starts from `starts`; `builds` queues and runs builds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,7 +41,7 @@ from jupyterhub_binder.model import (
     User,
 )
 from jupyterhub_binder.oversight import Action, LimitName
-from jupyterhub_binder.previews import Previews, directory_names
+from jupyterhub_binder.previews import DirectoryNames, Previews
 from jupyterhub_binder.slugs import is_id, new_id, repository_key
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import BuildWish
@@ -242,7 +242,7 @@ class Environments(LoggingConfigurable):
         )
         async with self.builds.asking[user.name]:
             wish = await self.builds.prepare(resolved, chosen, user=user) if build else None
-            keeping = self._insert(environment, wish, directory_names(source or resolved))
+            keeping = self._insert(environment, wish, DirectoryNames(source or resolved))
             kept = await asyncio.shield(self._tasks.spawn(keeping, name="new environment"))
             if kept is None:
                 raise await self._limit_reached(user.name)
@@ -256,7 +256,7 @@ class Environments(LoggingConfigurable):
         )
 
     async def _insert(
-        self, environment: Environment, wish: BuildWish | None, directories: Iterator[str]
+        self, environment: Environment, wish: BuildWish | None, directories: Iterable[str]
     ) -> Environment | None:
         """Keep an environment and queue its build: both, whatever becomes of who asked."""
         kept = await self.store.insert_environment(
@@ -337,7 +337,7 @@ class Environments(LoggingConfigurable):
         directory = await self.store.find_directory(
             environment.owner,
             repository_key(spec),
-            directory_names(resolved),
+            DirectoryNames(resolved),
             content_url=columns["content_url"],
         )
         return {**columns, "directory": directory}

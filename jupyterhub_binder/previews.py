@@ -105,7 +105,7 @@ class Previews(LoggingConfigurable):
             earlier_builds=len(await self._builds.earlier_durations(repository)),
             suggested_name=resolved.default_name,
             directory=await self._store.find_directory(
-                user.name, repository, directory_names(source or resolved), content_url=content_url
+                user.name, repository, DirectoryNames(source or resolved), content_url=content_url
             ),
             content_url=content_url,
             content_ref=source.spec.ref if source else "",
@@ -172,12 +172,18 @@ class Previews(LoggingConfigurable):
         return None if same else resolved
 
 
-def directory_names(resolved: Resolved) -> Iterator[str]:
-    """Yield names for the folder of a repository's files, the best first, without an end."""
-    plain = safe_name(resolved.default_name)
-    yield plain
-    yield safe_name(resolved.label.partition("/")[2] or resolved.label)
-    yield from (f"{plain}-{number}" for number in count(2))
+@dataclass(frozen=True, slots=True)
+class DirectoryNames:
+    """Names for the folder of a repository's files, the best first, without an end."""
+
+    resolved: Resolved
+
+    def __iter__(self) -> Iterator[str]:
+        """Begin anew, so that a transaction can."""
+        plain = safe_name(self.resolved.default_name)
+        yield plain
+        yield safe_name(self.resolved.label.partition("/")[2] or self.resolved.label)
+        yield from (f"{plain}-{number}" for number in count(2))
 
 
 def _distinct(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

@@ -1,6 +1,7 @@
-"""One database, one worker thread: opens it, migrates it, runs one function a transaction.
+"""One database, one worker thread: opens it, migrates it, runs functions in transactions.
 
-SQLite (WAL) or PostgreSQL by URL. One process owns the database: a second one is refused. A
+What waits at the same moment shares a transaction, since its beginning and its end cost as much as
+a statement; nobody hears of a result that is not kept. SQLite (WAL) or PostgreSQL by URL. One process owns the database: a second one is refused. A
 connection that is lost is taken up again. What the functions ask for is the business of the
 modules beside this one.
 """
@@ -10,8 +11,11 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -23,6 +27,7 @@ from jupyterhub_binder.store import migrations, postgres
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Work = Callable[[sa.Connection], Any]
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 
@@ -30,8 +35,37 @@ _RECONNECT_SECONDS = 5.0
 """For how long a transaction waits for a server that is gone, before its caller is told."""
 _RETRY_SECONDS = 0.2
 
+_TOGETHER_SECONDS = 0.01
+"""For how long one transaction takes up more of what waits: who was first is not kept for long."""
+
 _LOST = (exc.OperationalError, exc.InterfaceError, exc.InternalError)
 """What a driver raises when a server is gone, going or read-only, or a disk is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A function that waits for its turn, and where its outcome goes."""
+
+    work: Work
+    future: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a job."""
+
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+    def tell(self) -> None:
+        """Tell whoever asked, unless they have gone."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
 
 
 class Database:
@@ -40,6 +74,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = parse_url(url)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._waiting: deque[_Job] = deque()
+        self._batch: asyncio.Future[list[_Outcome]] | None = None
         self._engine: sa.Engine | None = None
         self._connection: sa.Connection | None = None
         self._lock: _FileLock | None = None
@@ -67,7 +103,9 @@ class Database:
         return database
 
     async def close(self) -> None:
-        """Finish the work under way and let go; closing twice is harmless."""
+        """Finish the work that was asked for and let go; closing twice is harmless."""
+        while self._batch is not None:
+            await asyncio.wait([self._batch])
         try:
             await self._in_worker(self._close)
         except RuntimeError:
@@ -80,20 +118,67 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Run a function of a connection in one transaction, committed before this returns.
+        """Run a function of a connection in a transaction, committed before this returns.
 
+        The function may be called again, from the start, where its transaction came to nothing:
+        it changes only the database, and what it is given can be read twice.
         A caller that is cancelled leaves the transaction to finish by itself.
-        Raises StoreUnavailable when the database does not answer or cannot be written.
+        Raises what the function raises, StoreUnavailable when the database does not answer or
+        cannot be written, and RuntimeError once it is closed.
         """
-        return await self._in_worker(self._transaction, work, args, kwargs)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Job(lambda connection: work(connection, *args, **kwargs), future))
+        self._work_off()
+        return await future
+
+    def _work_off(self) -> None:
+        """Give the worker what waits; if it is at work, that is done as soon as it ends."""
+        if self._batch is not None or not self._waiting:
+            return
+        jobs = [job for job in self._waiting if not job.future.cancelled()]
+        self._waiting.clear()
+        if not jobs:
+            return
+        try:
+            self._batch = self._in_worker(self._run_first, jobs)
+        except RuntimeError as error:  # the worker has ended
+            for job in jobs:
+                _Outcome(job.future, error=error).tell()
+            return
+        self._batch.add_done_callback(partial(self._worked_off, jobs))
+
+    def _worked_off(self, jobs: Sequence[_Job], batch: asyncio.Future[list[_Outcome]]) -> None:
+        self._batch = None
+        outcomes = batch.result()
+        self._waiting.extendleft(reversed(jobs[len(outcomes) :]))
+        self._work_off()
+        for outcome in outcomes:
+            outcome.tell()
+
+    def _run_first(self, jobs: Sequence[_Job]) -> list[_Outcome]:
+        """Run the first few of some jobs, together if they all go well; return what became of them."""
+        if len(jobs) < 2:
+            return [self._run_alone(job) for job in jobs]
+        try:
+            return self._transaction(lambda connection: _run_for_a_while(connection, jobs))
+        except StoreUnavailable as error:
+            return [_Outcome(job.future, error=error) for job in jobs]
+        except Exception:  # noqa: BLE001 - whichever failed fails again by itself
+            return [self._run_alone(job) for job in jobs]
+
+    def _run_alone(self, job: _Job) -> _Outcome:
+        try:
+            return _Outcome(job.future, self._transaction(job.work))
+        except BaseException as error:  # noqa: BLE001 - it is for whoever asked
+            return _Outcome(job.future, error=error)
 
     def _in_worker(self, work: Callable[..., R], *args: Any) -> asyncio.Future[R]:
         return asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
 
-    def _transaction(self, work: Callable[..., R], args: Any, kwargs: Any) -> R:
+    def _transaction(self, work: Callable[[sa.Connection], R]) -> R:
         began = time.monotonic()
         try:
-            result = self._insist(work, args, kwargs, until=began + _RECONNECT_SECONDS)
+            result = self._insist(work, until=began + _RECONNECT_SECONDS)
         except StoreUnavailable:
             self.when_done(time.monotonic() - began, True)
             raise
@@ -106,7 +191,7 @@ class Database:
         self.when_done(time.monotonic() - began, False)
         return result
 
-    def _insist(self, work: Callable[..., R], args: Any, kwargs: Any, *, until: float) -> R:
+    def _insist(self, work: Callable[[sa.Connection], R], *, until: float) -> R:
         """Do the work; again on a new connection if the one it had was lost before the commit."""
         if self._engine is None:
             raise RuntimeError("the database is closed")
@@ -115,7 +200,7 @@ class Database:
             try:
                 connection = self._connection or self._connect_again()
                 with connection.begin():
-                    result = work(connection, *args, **kwargs)
+                    result = work(connection)
                     done = True
                 return result
             except _LOST as error:
@@ -276,6 +361,16 @@ def _ousted() -> StoreUnavailable:
         "database now. One service owns a database: an administrator should stop one of the two, "
         "and start the other again."
     )
+
+
+def _run_for_a_while(connection: sa.Connection, jobs: Sequence[_Job]) -> list[_Outcome]:
+    until = time.monotonic() + _TOGETHER_SECONDS
+    outcomes: list[_Outcome] = []
+    for job in jobs:
+        outcomes.append(_Outcome(job.future, job.work(connection)))
+        if time.monotonic() > until:
+            break
+    return outcomes
 
 
 def _ignore(*_: object) -> None:

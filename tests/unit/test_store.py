@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,81 @@ async def test_a_failed_transaction_leaves_nothing(url):
         await database.run(half)
     assert await database.run(lambda c: c.scalar(sa.text("select count(*) from t"))) == 0
     await database.close()
+
+
+# --- What waits at the same moment shares a transaction -----------------------------------------
+
+
+@pytest.fixture
+async def shared(url):
+    """A database with an empty table, and a list of the transactions that were counted."""
+    database = await Database.open(url)
+    await database.run(lambda connection: connection.execute(sa.text("create table t (x integer)")))
+    counted = []
+    database.when_done = lambda _, failed: counted.append(failed)
+    yield database, counted
+    await database.close()
+
+
+def adding(number, *, refuse=False):
+    def add(connection):
+        connection.execute(sa.text("insert into t values (:x)"), {"x": number})
+        if refuse:
+            raise KeyError(number)
+        return number
+
+    return add
+
+
+async def numbers_of(database):
+    return await database.run(lambda c: list(c.scalars(sa.text("select x from t order by x"))))
+
+
+async def test_many_at_once_share_few_transactions_and_each_gets_its_own_answer(shared):
+    database, counted = shared
+    assert await asyncio.gather(*(database.run(adding(n)) for n in range(20))) == [*range(20)]
+    assert len(counted) < 20
+    assert await numbers_of(database) == [*range(20)]
+
+
+async def test_one_that_fails_takes_nobody_with_it_and_leaves_nothing(shared):
+    database, _ = shared
+    asked = [database.run(adding(n, refuse=n == 3)) for n in range(8)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(answers.pop(3), KeyError)
+    assert answers == [0, 1, 2, 4, 5, 6, 7]
+    assert await numbers_of(database) == [0, 1, 2, 4, 5, 6, 7]
+
+
+async def test_nobody_waits_for_long_for_those_behind(shared, monkeypatch):
+    database, _ = shared
+    monkeypatch.setattr("jupyterhub_binder.store.database._TOGETHER_SECONDS", 0)
+    order = []
+
+    async def ask(number):
+        await database.run(adding(number))
+        order.append((number, await numbers_of(database)))
+
+    await asyncio.gather(*(ask(n) for n in range(4)))
+    assert [number for number, _ in order] == [0, 1, 2, 3]
+    assert await numbers_of(database) == [0, 1, 2, 3]
+
+
+async def test_what_was_asked_for_is_done_before_it_is_closed(url):
+    database = await Database.open(url)
+    await database.run(lambda connection: connection.execute(sa.text("create table t (x integer)")))
+    asked = [asyncio.ensure_future(database.run(adding(n))) for n in range(5)]
+    await asyncio.sleep(0)
+    await database.close()
+    assert await asyncio.gather(*asked) == [*range(5)]
+    with pytest.raises(RuntimeError):
+        await database.run(adding(6))
+
+
+async def test_who_leaves_is_not_waited_for(shared):
+    database, _ = shared
+    staying, leaving = (asyncio.ensure_future(database.run(adding(n))) for n in (1, 2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying == 1
+    assert 1 in await numbers_of(database)
