@@ -19,7 +19,7 @@ from jinja2 import meta
 from markupsafe import Markup, escape
 
 import jupyterhub_binder
-from jupyterhub_binder.inputs import one_line
+from jupyterhub_binder import drain, inputs, limits, rules
 from jupyterhub_binder.model import Spec, describe_ref
 from jupyterhub_binder.providers import RECORDS
 from jupyterhub_binder.web.i18n import day, ngettext, number, translate_plural
@@ -28,6 +28,20 @@ from jupyterhub_binder.web.sentences import say
 
 _SHARE = "share/jupyterhub-binder"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_MOST = {
+    "address": inputs.MOST_ADDRESS_CHARACTERS,
+    "name": inputs.MOST_NAME_CHARACTERS,
+    "path": inputs.MOST_PATH_CHARACTERS,
+    "person": inputs.MOST_PERSON_CHARACTERS,
+    "ref": inputs.MOST_REF_CHARACTERS,
+    "search": inputs.MOST_SEARCH_CHARACTERS,
+    "server": inputs.MOST_SERVER_CHARACTERS,
+    "digits": max(len(str(most)) for most in limits.MOST.values()),
+    "message": drain.MOST_MESSAGE_CHARACTERS,
+    "pattern": rules.MOST_PATTERN_CHARACTERS,
+    "reason": rules.MOST_REASON_CHARACTERS,
+}
+"""How many characters a field takes: what its reader takes, and no fewer."""
 
 
 def share_folder() -> Path:
@@ -105,6 +119,7 @@ def make_templates(
     install = templates.install_gettext_callables  # type: ignore[attr-defined]
     install(_, translate_plural, newstyle=True)
     templates.filters.update(_FILTERS)
+    templates.globals["most"] = _MOST
     templates.globals["layout"] = _layout(templates)
     return templates
 
@@ -243,5 +258,5 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "plain": plain,
     "number": number,
     "said": say,
-    "one_line": one_line,
+    "one_line": inputs.one_line,
 }

@@ -1,5 +1,6 @@
 """What the pages say of times, sizes and hostile text, and the frames that they stand in."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -127,6 +128,15 @@ def test_an_admins_template_comes_before_the_hubs(tmp_path):
     )
     assert "Ours" in page
     assert hub_template_folders()
+
+
+def test_every_field_takes_as_many_characters_as_its_reader():
+    most = make_templates().globals["most"]
+    for template in (share_folder() / "templates").rglob("*.html"):
+        for limit in re.findall(r'maxlength="([^"]*)"', template.read_text()):
+            name = re.fullmatch(r"\{\{ most\.(\w+) \}\}", limit)
+            assert name, f"{template.name} has a limit of its own: {limit}"
+            assert name[1] in most, template.name
 
 
 def test_version_of_static_files_changes_with_any_of_them(tmp_path):
