@@ -502,7 +502,7 @@ class JupyterHubBinder(Application):
         )
 
     def _make_application(self, services: Services) -> WebApplication:
-        application = make_application(
+        return make_application(
             services,
             cookie_secret=_derive(self.hub_auth.api_token, "cookies"),
             pages=make_page_settings(
@@ -513,10 +513,9 @@ class JupyterHubBinder(Application):
                 extra=self.template_vars,
             ),
             settings=self.tornado_settings,
+            state_dir=self.state_dir,
             authenticate_metrics=self.authenticate_metrics,
         )
-        application.settings["metrics"].watch(self.store, state_dir=self.state_dir)
-        return application
 
     def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         self.streams = streams = Streams()

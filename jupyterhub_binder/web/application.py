@@ -39,6 +39,7 @@ def make_application(
     cookie_secret: bytes,
     pages: PageSettings,
     settings: Mapping[str, Any],
+    state_dir: str,
     authenticate_metrics: bool = True,
 ) -> Application:
     """Return the application of all routes below the service's prefix."""
@@ -52,7 +53,7 @@ def make_application(
         ],
         services=services,
         pages=pages,
-        metrics=Metrics(services, authenticate=authenticate_metrics),
+        metrics=Metrics(services, state_dir=state_dir, authenticate=authenticate_metrics),
         cookie_secret=cookie_secret,
         # Cookies are checked in `BaseHandler.prepare`, by the hub's rules.
         xsrf_cookies=False,
@@ -65,7 +66,7 @@ def make_application(
 def log_request(handler: RequestHandler) -> None:
     """Log one request: its id, its path without the query, its status and milliseconds."""
     status = handler.get_status()
-    handler.settings["metrics"].count_answer(
+    handler.settings["metrics"].answers.count_answer(
         status, _kind_of(handler), handler.request.request_time()
     )
     level = logging.WARNING if status >= 500 else logging.INFO

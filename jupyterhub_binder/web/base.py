@@ -176,7 +176,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
         """Answer an exception with the status that its kind asks for."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         problem = problem_of(error, status_code, request_id=self.request_id)
-        self.settings["metrics"].count_error(problem.code)
+        self.settings["metrics"].answers.count_error(problem.code)
         super().send_error(problem.status, **{**kwargs, "problem": problem})
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

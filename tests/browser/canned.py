@@ -507,7 +507,7 @@ def make_app(
         ],
         services=services,
         pages=pages,
-        metrics=SimpleNamespace(count_error=lambda _: None),
+        metrics=SimpleNamespace(answers=SimpleNamespace(count_error=lambda _: None)),
         cookie_secret="canned",
         **settings,
     )

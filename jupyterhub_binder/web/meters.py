@@ -1,0 +1,171 @@
+"""What is counted as it happens: builds, launches, answers, transactions.
+
+Labels are few and known beforehand: states, the names of backends; never a person's or a
+repository's. What stands at a moment, and who may read all of it, is `metrics`' business.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from jupyterhub_binder.builds import Met
+from jupyterhub_binder.model import Build, BuildState, Launch, LaunchState
+
+PREFIX = "jupyterhub_binder"
+"""What every name begins with."""
+
+_BUILD_SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
+_WAIT_SECONDS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200)
+_LAUNCH_SECONDS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
+_ANSWER_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_TRANSACTION_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2, 10)
+_MOST_CODES = 80
+"""Error codes that have a series each: far more than there are. Later ones would be `other`."""
+
+
+class _Codes:
+    """Lets the first codes that come be a label's values, so that there are few whatever happens."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def bounded(self, code: str) -> str:
+        if len(self._known) < _MOST_CODES:
+            self._known.add(code)
+        return code if code in self._known else "other"
+
+
+class BuildMeter:
+    """Builds: how wishes for them were met, how long they waited and took, why they failed."""
+
+    def __init__(self, registry: CollectorRegistry, *, backend: str) -> None:
+        self._builds = Histogram(
+            f"{PREFIX}_build_seconds",
+            "Finished builds by how they ended, and how long they took from their begin",
+            ["backend", "state"],
+            buckets=_BUILD_SECONDS,
+            registry=registry,
+        )
+        self._waits = Histogram(
+            f"{PREFIX}_build_wait_seconds",
+            "How long builds waited in the queue before they began",
+            buckets=_WAIT_SECONDS,
+            registry=registry,
+        )
+        self._reasons = Counter(
+            f"{PREFIX}_build_failures",
+            "Builds that failed, by the code of the reason",
+            ["reason"],
+            registry=registry,
+        )
+        self._wishes = Counter(
+            f"{PREFIX}_build_requests",
+            "Wishes for a build: one was begun, joined, or there already",
+            ["outcome"],
+            registry=registry,
+        )
+        self._codes = _Codes()
+        # Every series that will come is there from the begin: the first event is a rise.
+        for state in BuildState:
+            if state.finished:
+                self._builds.labels(backend, state)
+        for outcome in Met:
+            self._wishes.labels(outcome)
+
+    def count_wish(self, met: Met) -> None:
+        """Count a wish for a build."""
+        self._wishes.labels(met).inc()
+
+    def count_end(self, build: Build) -> None:
+        """Count a build that has ended."""
+        if build.state.finished:
+            # One that was cancelled in the queue took no time.
+            self._builds.labels(build.backend, build.state).observe(build.duration_seconds or 0)
+        if build.started is not None:
+            waited = (build.started - build.created).total_seconds()
+            self._waits.observe(max(0, waited))
+        if build.state is BuildState.FAILED and build.reason is not None:
+            self._reasons.labels(self._codes.bounded(build.reason.code)).inc()
+
+
+class LaunchMeter:
+    """Launches: how they ended, and how long they took."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._launches = Histogram(
+            f"{PREFIX}_launch_seconds",
+            "Finished launches by how they ended, and how long they took, builds included",
+            ["state"],
+            buckets=_LAUNCH_SECONDS,
+            registry=registry,
+        )
+        for state in LaunchState:
+            if state.finished:
+                self._launches.labels(state)
+
+    def count_end(self, launch: Launch) -> None:
+        """Count a launch that has ended."""
+        if launch.finished is not None:
+            seconds = (launch.finished - launch.created).total_seconds()
+            self._launches.labels(launch.state).observe(max(0, seconds))
+
+
+class AnswerMeter:
+    """Answers to requests, and the errors among them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._answers = Counter(
+            f"{PREFIX}_http_responses",
+            "Answers to HTTP requests by status",
+            ["status"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            f"{PREFIX}_http_response_seconds",
+            "How long answers took, but for streams of events",
+            ["kind"],
+            buckets=_ANSWER_SECONDS,
+            registry=registry,
+        )
+        self._errors = Counter(
+            f"{PREFIX}_errors", "Errors that were answered, by code", ["code"], registry=registry
+        )
+        self._codes = _Codes()
+        for status in (200, 500, 503):
+            self._answers.labels(status)
+        for kind in ("api", "page"):
+            self._seconds.labels(kind)
+        self._errors.labels("internal")
+
+    def count_answer(self, status: int, kind: str | None, seconds: float) -> None:
+        """Count an answer to a request; `kind` is ``api``, ``page`` or, for a stream, None."""
+        self._answers.labels(status).inc()
+        if kind is not None:
+            self._seconds.labels(kind).observe(seconds)
+
+    def count_error(self, code: str) -> None:
+        """Count an error that was answered."""
+        self._errors.labels(self._codes.bounded(code)).inc()
+
+
+class DatabaseMeter:
+    """The database's transactions."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._transactions = Histogram(
+            f"{PREFIX}_database_seconds",
+            "Transactions, and how long they took",
+            buckets=_TRANSACTION_SECONDS,
+            registry=registry,
+        )
+        self._errors = Counter(
+            f"{PREFIX}_database_errors",
+            "Transactions that failed because the database did not work",
+            registry=registry,
+        )
+
+    def count(self, seconds: float, failed: bool) -> None:
+        """Count a transaction; called in the store's own thread."""
+        self._transactions.observe(seconds)
+        if failed:
+            self._errors.inc()
