@@ -29,7 +29,8 @@ test: $(VENV)/.installed-test ## run the tests; REQUIRE_ALL=1 makes a skipped te
 
 test-hub5: ## run what touches the hub on JupyterHub 5.5, in .venv-hub5
 	$(MAKE) test VENV=.venv-hub5 HUB="jupyterhub>=5.5,<6" \
-	  ARGS="tests/hub tests/browser/test_whole_job.py $(ARGS)"
+	  ARGS="tests/hub tests/web/test_browser_auth.py tests/web/test_compat.py \
+	  tests/browser/test_whole_job.py $(ARGS)"
 
 test-cluster: $(VENV)/.installed-test ## try the chart on the cluster of KUBECONFIG, in a namespace of its own
 	BINDER_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster $(ARGS)

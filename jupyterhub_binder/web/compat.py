@@ -41,8 +41,21 @@ class BuildStream(EventsHandler, Handler):
     async def prepare(self) -> None:
         """Ask for a token in the header or the XSRF token: this GET starts something."""
         await super().prepare()
-        if not getattr(self, "_token_authenticated", False):
+        if not await self._is_known_by_token():
             self._require_xsrf()
+
+    async def _is_known_by_token(self) -> bool:
+        """Say whether a token that was sent says who asks, and not the browser's cookie.
+
+        Anybody's page can add one that nobody has. The hub was asked a moment ago: its answer is
+        remembered.
+        """
+        sent = self.hub_auth.get_token(self, in_cookie=False)
+        if not sent:
+            return False
+        session_id = self.hub_auth.get_session_id(self)
+        found = self.hub_auth.user_for_token(sent, session_id=session_id, sync=False)
+        return await found is not None
 
     def _require_xsrf(self) -> None:
         sent = self.get_query_argument("_xsrf", "") or self.request.headers.get("X-XSRFToken", "")

@@ -149,7 +149,9 @@ async def test_cookie_needs_the_xsrf_token_whatever_the_browser_says(
         async with browser.session.get(url + more, headers={**STREAM, **headers}) as response:
             return [event async for event in _events(response)][-1]
 
-    for headers in (FETCH, NAVIGATE, {}, {**FETCH, "X-XSRFToken": "made-up"}, {"X-XSRFToken": "é"}):
+    nobodys = {"Authorization": "token nobodys"}
+    made_up = {**FETCH, "X-XSRFToken": "made-up"}
+    for headers in (FETCH, NAVIGATE, {}, made_up, {"X-XSRFToken": "é"}, nobodys):
         event = await last(headers)
         assert (event["phase"], event["status_code"]) == ("failed", 403), headers
     assert (await last({**FETCH, "X-Xsrftoken": browser.xsrf}))["phase"] == "ready"
