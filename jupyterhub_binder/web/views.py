@@ -7,7 +7,7 @@ Fetching them is the business of `pages`, putting them into words of `templates`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from jupyterhub_binder.backends.base import HostState, HostStatus
 from jupyterhub_binder.model import (
@@ -23,14 +23,9 @@ from jupyterhub_binder.model import (
 from jupyterhub_binder.web.i18n import N_, number
 from jupyterhub_binder.web.i18n import gettext as _
 
-
-class StandingLike(Protocol):
-    """How far an unfinished build is; `builds.Standing` is one."""
-
-    queue_position: int | None
-    expected_seconds: float | None
-    elapsed_seconds: float | None
-    people: int
+if TYPE_CHECKING:
+    from jupyterhub_binder.builds import Standing
+    from jupyterhub_binder.launches import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +85,7 @@ class BuildView:
     """One build, as this person's environment asked for it."""
 
     build: Build
-    standing: StandingLike | None = None
+    standing: Standing | None = None
     environment: Environment | None = None
     request: BuildRequest | None = None
 
@@ -179,8 +174,8 @@ class EnvironmentView:
     """One environment of a list or of its own page."""
 
     environment: Environment
-    standing: StandingLike | None = None
-    server: Any = None
+    standing: Standing | None = None
+    server: Server | None = None
     """The person's running server of this environment, if there is one."""
 
     @property

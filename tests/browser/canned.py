@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
 from jupyterhub_binder.backends.base import HostState, HostStatus
-from jupyterhub_binder.builds import Queue
+from jupyterhub_binder.builds import Queue, Standing
 from jupyterhub_binder.errors import Conflict, NotFound, RepositoryNotFound
 from jupyterhub_binder.model import (
     Assessment,
@@ -53,14 +53,6 @@ PREFIX = "/services/binder/"
 SHA = "4f2c91a7be0d5c1f83aa2f8d9915e6d1b7c05a3e"
 NOW = datetime.now(UTC)
 HOSTILE = '<img src=x onerror="document.title=1">\u202egpj.exe'
-
-
-@dataclass(frozen=True)
-class Standing:
-    queue_position: int | None = None
-    expected_seconds: float | None = None
-    elapsed_seconds: float | None = None
-    people: int = 1
 
 
 def make_build(number: int, state: BuildState, phase: Phase, **changes: Any) -> Build:

@@ -38,6 +38,8 @@ from jupyterhub_binder.web.views import EnvironmentView, server_path
 if TYPE_CHECKING:
     import jinja2
 
+    from jupyterhub_binder.builds import Standing
+    from jupyterhub_binder.launches import Server
 
 _SERVERS_TIMEOUT_SECONDS = 3.0
 _LANGUAGE_COOKIE = "jupyterhub-binder-language"
@@ -242,7 +244,7 @@ class PageHandler(BaseHandler):
             for each in environments
         ]
 
-    async def fetch_standing(self, of: Environment | Build) -> Any:
+    async def fetch_standing(self, of: Environment | Build) -> Standing | None:
         """Return how far an unfinished build is, None for a finished one."""
         if isinstance(of, Environment):
             if of.latest is None:
@@ -250,7 +252,7 @@ class PageHandler(BaseHandler):
             of = of.latest.build
         return None if of.state.finished else await self.services.builds.standing(of)
 
-    async def _servers_by_environment(self) -> dict[str, Any]:
+    async def _servers_by_environment(self) -> dict[str, Server]:
         """Return the person's running servers; none when the hub does not say."""
         try:
             async with asyncio.timeout(_SERVERS_TIMEOUT_SECONDS):
