@@ -34,8 +34,13 @@ async def merge(options: Any, chosen: str) -> dict[str, Any]:
     return {**(await maybe_future(options) or {}), OPTION: chosen}
 
 
-def form(items: list[dict[str, Any]], last: str, page: str, *, note: str = "") -> str:
-    """Return our part of the spawn page's form; every name in it is a stranger's."""
+def form(
+    items: list[dict[str, Any]], last: str, page: str, *, total: int = 0, note: str = ""
+) -> str:
+    """Return our part of the spawn page's form; every name in it is a stranger's.
+
+    `total` counts all that there are, of which `items` are those used last.
+    """
     rows = [_row("", "None: this hub's own software", selected=not last)]
     for item in items:
         identity, state = str(item.get("id", "")), str(item.get("state", ""))
@@ -52,8 +57,16 @@ def form(items: list[dict[str, Any]], last: str, page: str, *, note: str = "") -
         '<label class="form-label" for="binder-environment">Environment</label>'
         f'<select class="form-select form-control" id="binder-environment" name="{OPTION}">'
         f"{''.join(rows)}</select>{extra}"
-        f'<div class="form-text"><a href="{html.escape(page)}">Make or change environments</a>'
-        "</div></div>"
+        f'<div class="form-text">{_way_to_all(len(items), total, html.escape(page))}</div></div>'
+    )
+
+
+def _way_to_all(shown: int, total: int, page: str) -> str:
+    if total <= shown:
+        return f'<a href="{page}">Make or change environments</a>'
+    return (
+        f"These are the {shown} used last of {total}. "
+        f'<a href="{page}">Search all environments, and launch one there</a>'
     )
 
 

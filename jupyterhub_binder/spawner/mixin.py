@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 else:
     _SpawnerBase = Configurable
 
+_OFFERED = 100
+"""How many environments the spawn page offers: those used last. The list has a search."""
+
 
 class BinderSpawnerMixin(_SpawnerBase):
     """Lets a spawner start environments. Put it before the spawner's class.
@@ -187,7 +190,7 @@ class BinderSpawnerMixin(_SpawnerBase):
     async def _environments_form(self, *, has_form: bool) -> str:
         last = self._last_environment()
         try:
-            page = await self._service().ask("environments?limit=100&order=recent")
+            page = await self._service().ask(f"environments?limit={_OFFERED}&order=recent")
         except (Unreachable, StartRefused) as error:
             if has_form and not last:
                 return ""
@@ -201,7 +204,11 @@ class BinderSpawnerMixin(_SpawnerBase):
                 ),
             )
         items = [item for item in page.get("items", ()) if isinstance(item, dict)]
-        return form(items, last, self._page_url()) if items or last else ""
+        if not items and not last:
+            return ""
+        total = page.get("total")
+        known = total if isinstance(total, int) else len(items)
+        return form(items, last, self._page_url(), total=known)
 
     def _last_environment(self) -> str:
         options = self.orm_spawner.user_options if self.orm_spawner else None

@@ -199,7 +199,8 @@ class _List(_Handler):
             }
             for spec in self.fake.environments.values()
         ]
-        self.finish({"items": items, "total": len(items), "offset": 0, "limit": 100})
+        limit = int(self.get_query_argument("limit"))
+        self.finish({"items": items[:limit], "total": len(items), "offset": 0, "limit": limit})
 
 
 class _Events(_Handler):
