@@ -82,6 +82,8 @@ def parse(argv):
     parser.add_argument("--seconds", type=float, default=20, help="for fetching and merging")
     parser.add_argument("--most-bytes", type=int, default=2**31, help="of a file that is fetched")
     parser.add_argument("--path", default="", help="what to open, relative to the folder")
+    parser.add_argument("--address", default="", help="what of the server opens it; none: a folder")
+    parser.add_argument("--query", default="", help="what follows the path in the address")
     parser.add_argument("command", nargs="+")
     return parser.parse_args(argv)
 
@@ -90,6 +92,8 @@ def prepare(arguments, env):
     """Bring the files and set what the command needs to open there. Never raises."""
     home = home_of(env)
     notice, folder = "", None
+    if arguments.address:
+        set_address(env, arguments, quote(arguments.path))
     try:
         if arguments.mode != "leave" and arguments.to:
             source = find_source(arguments.sources, home, env)
@@ -102,7 +106,7 @@ def prepare(arguments, env):
                 fetch=fetcher(arguments) if arguments.url else None,
             )
             notice = keep_in_step(home, folder, arguments) if arguments.mode == "sync" else ""
-            open_in(env, home, folder, arguments.path)
+            open_in(env, home, folder, arguments)
     except (Skipped, gitsync.NotInStep) as error:
         notice = "The repository's files were not copied: %s." % error
     except Exception as error:  # noqa: BLE001 - the server starts whatever happens here
@@ -373,20 +377,29 @@ def wait_for_lock(descriptor):
 # --- What the command is told --------------------------------------------------------------------
 
 
-def open_in(env, home, folder, path):
+def open_in(env, home, folder, arguments):
     """Let the server open the folder, or the file in it that was asked for."""
     root = os.path.realpath(os.path.expanduser(env.get("JUPYTERHUB_ROOT_DIR") or home))
     if os.path.commonpath([root, folder]) != root:
         root = os.path.realpath(home)
     env["JUPYTERHUB_ROOT_DIR"] = root
-    opened = within(folder, path) or folder
-    place = quote(os.path.relpath(opened, root).replace(os.sep, "/"))
+    opened = within(folder, arguments.path)
+    place = quote(os.path.relpath(opened or folder, root).replace(os.sep, "/"))
+    if arguments.address:
+        if opened:
+            set_address(env, arguments, place)
+        return
     before = env.get("JUPYTERHUB_DEFAULT_URL", "")
     if before in ("", "/") or before.rstrip("/") == "/lab" or before.startswith("/lab/"):
         env["JUPYTERHUB_DEFAULT_URL"] = "/lab/tree/" + place
     elif before.rstrip("/") == "/tree":
         env["JUPYTERHUB_DEFAULT_URL"] = "/tree/" + place
     # Any other address is an administrator's wish for another application: it stays.
+
+
+def set_address(env, arguments, place):
+    """Let the server open an address of its own, of a file or of none."""
+    env["JUPYTERHUB_DEFAULT_URL"] = arguments.address + place + arguments.query
 
 
 def within(folder, path):

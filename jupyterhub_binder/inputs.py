@@ -6,7 +6,9 @@ texts, `slugs`.
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from urllib.parse import quote, unquote
 
 from jupyterhub_binder.errors import InvalidInput
 
@@ -40,11 +42,16 @@ def clean_name(name: str) -> str:
 
 
 def clean_path(path: str) -> str:
-    """Return a path inside a repository: relative, forward slashes, no way out of it.
+    """Return what opens: a file or folder of a repository, or an address of the server.
 
+    ``notebooks/intro.ipynb`` is relative to the repository's root, with forward slashes and no
+    way out of it. What begins with a slash is below the server's own address: ``/rstudio``.
     Raises InvalidInput.
     """
-    parts = [part for part in path.strip().split("/") if part not in ("", ".")]
+    path = path.strip()
+    if path.startswith("/"):
+        return clean_address(path)
+    parts = [part for part in path.split("/") if part not in ("", ".")]
     bad = any(part == ".." or not all(map(_is_printable, part)) for part in parts)
     if bad or "\\" in path or len(path) > MOST_PATH_CHARACTERS:
         raise InvalidInput(
@@ -52,6 +59,71 @@ def clean_path(path: str) -> str:
             detail={"field": "path"},
         )
     return "/".join(parts)
+
+
+def clean_address(address: str) -> str:
+    """Return an address below a server, ``/rstudio/?view=1``, in ASCII; empty for ``/`` alone.
+
+    Raises InvalidInput for one that a browser, a proxy or a server might read as one elsewhere.
+    """
+    text = address.strip()
+    fit = len(text) <= MOST_PATH_CHARACTERS and all(map(_is_printable, text))
+    escaped = quote(text, safe=_MARKS) if fit else ""
+    if not fit or len(escaped) > MOST_PATH_CHARACTERS or "\\" in text or _leads_out(text):
+        raise InvalidInput(
+            "An address to open must be one of the server's own, such as /rstudio.",
+            detail={"field": "path"},
+        )
+    return "" if escaped == "/" else escaped
+
+
+def split_address(address: str) -> tuple[str, str, str]:
+    """Return an address below a server in three: what opens files there, the file, what follows.
+
+    ``/voila/render/``, ``a%20b.ipynb`` and ``?x=1``; all as they were, percent-encoded. The file
+    is empty, and the first is all of it, where it is no address of a file.
+    """
+    found = _OF_A_FILE.fullmatch(address)
+    return (found[1], found[2], found[3]) if found else (address, "", "")
+
+
+_MARKS = "/?#[]@!$&'()*+,;=:~%"
+"""What has a meaning in an address, or has been escaped already."""
+
+_MOST_ESCAPES = 5
+"""How often over what is escaped in an address is looked at."""
+
+_OF_A_FILE = re.compile(
+    r"(/(?:(?:lab|doc)(?:/workspaces/[^/?#]+)?/tree|(?:retro/|nbclassic/)?(?:tree|notebooks|edit)"
+    r"|voila/render)/)([^?#]+)(.*)"
+)
+"""Addresses of Jupyter's applications that name a file of the server."""
+
+
+def _leads_out(address: str) -> bool:
+    """Say whether an address below a server might be read as one elsewhere.
+
+    Whatever is in front of the server may take an escaped slash for a slash.
+    """
+    text = re.split(r"[?#]", address, maxsplit=1)[0]
+    for _ in range(_MOST_ESCAPES):
+        if _is_elsewhere(text):
+            return True
+        if (plain := unquote(text)) == text:
+            return False
+        text = plain
+    return True
+
+
+def _is_elsewhere(path: str) -> bool:
+    return (
+        not path.startswith("/")
+        or "//" in path
+        or "\\" in path
+        or not all(map(_is_printable, path))
+        or re.match(r"/\s*[A-Za-z][A-Za-z0-9+.-]*:", path) is not None
+        or any(part.strip() in (".", "..") for part in path.split("/"))
+    )
 
 
 def clean_server_name(name: str) -> str:

@@ -24,6 +24,7 @@ from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.environments import Environments
 from jupyterhub_binder.errors import Conflict, NotFound
 from jupyterhub_binder.hub import HubClient, HubServer
+from jupyterhub_binder.inputs import split_address
 from jupyterhub_binder.launchrun import LaunchParts, LaunchRun, as_ready
 from jupyterhub_binder.model import Environment, Launch, LaunchState, User
 from jupyterhub_binder.slugs import new_id
@@ -327,7 +328,17 @@ class Launches(LoggingConfigurable):
 
 
 def _url_in(server_url: str, environment: Environment, path: str | None) -> str:
-    """Return where a running server opens a file of the repository, or just the server."""
+    """Return where a running server opens what was asked for, or just the server.
+
+    An address below the server's own may name a file of the repository, too.
+    """
+    if path is None and environment.path.startswith("/"):
+        path = environment.path
     if not path:
         return server_url
-    return f"{server_url.rstrip('/')}/lab/tree/{quote(f'{environment.directory}/{path}')}"
+    folder, server_url = quote(environment.directory), server_url.rstrip("/")
+    if not path.startswith("/"):
+        return f"{server_url}/lab/tree/{folder}/{quote(path)}"
+    address, file, query = split_address(path)
+    outside = file and not file.startswith(f"{folder}/")
+    return f"{server_url}{address}{f'{folder}/' if outside else ''}{file}{query}"

@@ -27,6 +27,7 @@ from jupyterhub_binder.errors import (
     NotFound,
 )
 from jupyterhub_binder.hub import HubClient
+from jupyterhub_binder.inputs import split_address
 from jupyterhub_binder.logcontext import set_ids
 from jupyterhub_binder.model import Build, BuildState, Launch, LaunchState, Reason
 from jupyterhub_binder.store import Store
@@ -196,7 +197,7 @@ class LaunchRun:
         if server.environment_id != self.launch.environment_id:
             raise Conflict("Another server of that name was started meanwhile.", code="superseded")
         await self._parts.environments.mark_launched(self.launch.environment_id)
-        await self._finish(as_ready(self.launch, server.url))
+        await self._finish(as_ready(self.launch, _url_of(server.url, self.launch.path)))
 
     async def _settle(self) -> None:
         """Find out with the service's own token; where that does not do, wait for a person's."""
@@ -259,3 +260,9 @@ def _options_of(launch: Launch) -> dict[str, str]:
     if launch.path:
         options["path"] = launch.path
     return options
+
+
+def _url_of(server_url: str, path: str) -> str:
+    """Return what a server that was just started opens: files it finds and opens by itself."""
+    is_address = path.startswith("/") and not split_address(path)[1]
+    return f"{server_url.rstrip('/')}{path}" if is_address else server_url

@@ -54,7 +54,8 @@ class Link:
     path: str = ""
     """The file or folder to open, relative to the root of the repository with the content.
 
-    That is `content_url`'s where there is one, else `spec`'s; empty for the root.
+    That is `content_url`'s where there is one, else `spec`'s; empty for the root. What begins
+    with a slash is no file, but an address below the server's own: ``/rstudio``.
     """
     tail: str = ""
     """Ref and path as one text, where only the repository knows which part is which.
@@ -69,8 +70,6 @@ class Link:
     """
     content_ref: str = ""
     """Its branch, tag or commit; empty for its default branch, and without `content_url`."""
-    app: str = ""
-    """What opens that is no file, below the server's address: ``rstudio``; empty for files."""
 
 
 class RefKind(StrEnum):
@@ -348,7 +347,7 @@ class Environment:
     label: str
     repo_url: str
     path: str
-    """What opens at a start, relative to the repository's root."""
+    """What opens at a start, relative to the repository's root; as in `Link`."""
     content: ContentMode
     directory: str
     """The folder of the home that takes the repository's files."""
@@ -414,7 +413,7 @@ class Launch:
     server_name: str
     """The hub's name of the server; empty for the default one."""
     path: str
-    """What opens, relative to the repository's root."""
+    """What opens, relative to the repository's root; as in `Link`."""
     state: LaunchState
     created: datetime
     build_id: str | None = None

@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
-from urllib.parse import parse_qs, unquote, urlencode
+from urllib.parse import parse_qs, quote, unquote, urlencode
 
-from jupyterhub_binder.errors import NotUnderstood
+from jupyterhub_binder.errors import InvalidInput, NotUnderstood
+from jupyterhub_binder.inputs import clean_address, split_address
 from jupyterhub_binder.model import Link
 from jupyterhub_binder.providers.base import RepoProvider
 from jupyterhub_binder.providers.places import take_apart, to_url
@@ -30,7 +31,6 @@ _GIT_PULL = re.compile(r"/?git-pull(?:\?(.*))?")
 _NO_APP = frozenset({"", "lab"})
 """What a server opens anyway."""
 _MOST_FIELDS = 50
-_MOST_APP = 500
 
 
 def format_binder_link(provider: RepoProvider, link: Link) -> str:
@@ -42,14 +42,18 @@ def format_binder_link(provider: RepoProvider, link: Link) -> str:
 def _query(link: Link) -> dict[str, str]:
     if link.content_url:
         return {"urlpath": f"git-pull?{urlencode(_pull_query(link), safe='/')}"}
-    if link.app:
-        return {"urlpath": link.app}
+    if link.path.startswith("/"):
+        return {"urlpath": link.path.removeprefix("/")}
     return {"labpath": link.path} if link.path else {}
 
 
 def _pull_query(link: Link) -> dict[str, str]:
-    folder = folder_of(link.content_url)
-    opened = link.app or (f"lab/tree/{folder}/{link.path}" if link.path else "")
+    folder, opened = folder_of(link.content_url), link.path
+    if opened.startswith("/"):
+        before, file, after = split_address(opened)
+        opened = f"{before}{f'{quote(folder)}/{file}' if file else ''}{after}".removeprefix("/")
+    elif opened:
+        opened = f"lab/tree/{folder}/{opened}"
     query = {"repo": link.content_url, "branch": link.content_ref, "urlpath": opened}
     return {name: text for name, text in query.items() if text}
 
@@ -88,8 +92,8 @@ def _open(link: Link, query: Query) -> Link:
         # Where nobody escaped it, its fields have become the link's own.
         inner = {**query, "urlpath": more, **read_query(found[1] or "")}
         return _pull(link, inner)
-    path, app = read_urlpath(unquote(urlpath) if _FILE.match(unquote(urlpath)) else urlpath)
-    return replace(link, path=path, app=app)
+    plain = unquote(urlpath)
+    return replace(link, path=read_urlpath(plain if _FILE.match(plain) else urlpath))
 
 
 def _pull(link: Link, query: Query) -> Link:
@@ -98,25 +102,29 @@ def _pull(link: Link, query: Query) -> Link:
         raise NotUnderstood("That link pulls from a repository, and does not say which.")
     url = take_apart(to_url(repo)).url
     ref = next(iter(query.get("branch", ())), "")
-    path, app = read_pull_path(url, query)
     return replace(
-        link, path=path, app=app, content_url=url, content_ref=check_ref(ref) if ref else ""
+        link,
+        path=read_pull_path(url, query),
+        content_url=url,
+        content_ref=check_ref(ref) if ref else "",
     )
 
 
-def read_pull_path(repo: str, query: Query) -> tuple[str, str]:
-    """Return the file of the pulled repository that an nbgitpuller link opens, or the application.
+def read_pull_path(repo: str, query: Query) -> str:
+    """Return the file of the pulled repository that an nbgitpuller link opens, or the address.
 
     Its paths begin with the folder that the repository is pulled into.
     """
     urlpath = next(iter(query.get("urlpath", ())), "")
-    path, app = read_urlpath(urlpath)
     if not urlpath and "subPath" in query:
-        return clean_path(query["subPath"][0]), ""
+        return clean_path(query["subPath"][0])
     target = next(iter((*query.get("targetPath", ()), *query.get("targetpath", ()))), "")
     folder = clean_path(target) or folder_of(repo)
-    inside = path.startswith(f"{folder}/")
-    return (path.removeprefix(f"{folder}/") if inside else ""), app
+    path = read_urlpath(urlpath)
+    if path.startswith("/"):
+        before, file, after = split_address(path)
+        return f"{before}{file.removeprefix(f'{quote(folder)}/')}{after}"
+    return path.removeprefix(f"{folder}/") if path.startswith(f"{folder}/") else ""
 
 
 def folder_of(repo: str) -> str:
@@ -124,34 +132,20 @@ def folder_of(repo: str) -> str:
     return repo.rstrip("/").rpartition("/")[2].removesuffix(".git")
 
 
-def read_urlpath(urlpath: str) -> tuple[str, str]:
-    """Return the file that an address below a server opens, or else the application.
+def read_urlpath(urlpath: str) -> str:
+    """Return what an address below a server opens: a file of the repository, else the address.
 
     Raises NotUnderstood for one that leads out of the server.
     """
-    if found := _FILE.fullmatch(urlpath.partition("?")[0].partition("#")[0]):
-        return clean_path(found[1]), ""
-    app = urlpath.strip("/")
-    bare = re.split(r"[?#]", app, maxsplit=1)[0]
-    if bare.rstrip("/") in _NO_APP:
-        return "", ""
-    printable = re.fullmatch(r"[^\s\\]+", app) and app.isprintable() and len(app) <= _MOST_APP
-    # Whatever is in front of the server may take an escaped slash for a slash.
-    texts = (urlpath.partition("?")[0], unquote(urlpath.partition("?")[0]))
-    if not printable or any(map(_leads_out, texts)):
-        raise NotUnderstood("That link opens an address that is none of the server's.")
-    return "", app
-
-
-def _leads_out(address: str) -> bool:
-    """Say whether an address below a server might be read as one elsewhere."""
-    return (
-        "//" in address
-        or "\\" in address
-        or not address.isprintable()
-        or re.match(r"/*[A-Za-z][A-Za-z0-9+.-]*:", address) is not None
-        or ".." in address.split("/")
-    )
+    bare = re.split(r"[?#]", urlpath, maxsplit=1)[0]
+    if found := _FILE.fullmatch(bare):
+        return clean_path(found[1])
+    if bare.strip("/") in _NO_APP and not bare.startswith("//"):
+        return ""
+    try:
+        return clean_address(f"/{urlpath.removeprefix('/')}")
+    except InvalidInput:
+        raise NotUnderstood("That link opens an address that is none of the server's.") from None
 
 
 def clean_path(path: str) -> str:

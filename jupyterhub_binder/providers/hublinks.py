@@ -63,8 +63,7 @@ def _pulled(
     """Return the link of the repository that is pulled: it is the environment's too."""
     repo, ref = query["repo"][0], query.get("branch", [""])[0]
     link = _at_ref(understand(repo), ref, known)
-    path, app = read_pull_path(repo, query)
-    return replace(link, path=path, app=app)
+    return replace(link, path=read_pull_path(repo, query))
 
 
 def _at_ref(link: Link, ref: str, known: Mapping[str, RepoProvider]) -> Link:

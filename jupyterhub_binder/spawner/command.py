@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
+from jupyterhub_binder.errors import InvalidInput
+from jupyterhub_binder.inputs import clean_path, split_address
 from jupyterhub_binder.spawner.spec import EnvironmentSpec
 
 REPO_DIR = "$REPO_DIR"
@@ -28,8 +31,6 @@ def load(name, text=""):
     exec(text, sys.modules[name].__dict__)
 load("jupyterhub_binder")
 """
-
-_LONGEST_PATH = 1000
 
 PROGRAM = "jupyterhub-singleuser"
 _SERVERS = {PROGRAM, "jupyter-labhub"}
@@ -78,13 +79,27 @@ def content_arguments(
         f"--ref={'' if spec.content_elsewhere else spec.resolved_ref}",
         *([f"--url={spec.content_url}", f"--follow={spec.content_ref}"] if fetched else []),
         *(limits or () if fetched else ()),
-        f"--path={path if _is_path(path) else spec.path}",
+        *_opens(_path_of(path, spec)),
     ]
 
 
-def _is_path(value: object) -> bool:
-    """Say whether what a person sent can be a command's argument: no NUL, not endless."""
-    return isinstance(value, str) and len(value) <= _LONGEST_PATH and value.isprintable()
+def _path_of(path: object, spec: EnvironmentSpec) -> str:
+    """Return what opens: what a person sent where it can be that, else the environment's own."""
+    for given in (path, spec.path):
+        if isinstance(given, str):
+            try:
+                return clean_path(given)
+            except InvalidInput:
+                continue
+    return ""
+
+
+def _opens(path: str) -> list[str]:
+    """Return the script's arguments for a path of the repository, or an address of the server."""
+    if not path.startswith("/"):
+        return [f"--path={path}"]
+    address, file, query = split_address(path)
+    return [f"--path={unquote(file)}", f"--address={address}", f"--query={query}"]
 
 
 def wrap(command: Sequence[str] | None, *, bring: Sequence[str], program: str) -> list[str]:

@@ -55,12 +55,14 @@ def start(
     env: dict[str, str] | None = None,
     before: Callable[[], None] | None = None,
     wrapper: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
 ) -> tuple[dict[str, str], str]:
     """Run the script as a spawner does; return the command's environment and the log."""
     done = subprocess.run(
         [
             *(*wrapper, sys.executable, "-I", SCRIPT, "--from", str(source), "--to", to),
-            *("--origin", origin, "--mode", mode, "--path", path, "--", sys.executable, "-c", SHOW),
+            *("--origin", origin, "--mode", mode, "--path", path, *options, "--"),
+            *(sys.executable, "-c", SHOW),
         ],
         env={
             "HOME": str(home),
@@ -328,6 +330,36 @@ def test_the_server_opens_at_the_asked_file(
     told, _ = start(home, source, path=path, env=env)
     assert told["JUPYTERHUB_DEFAULT_URL"] == after
     assert told["JUPYTERHUB_ROOT_DIR"] == str(home)
+
+
+@pytest.mark.parametrize(
+    ("address", "path", "query", "after"),
+    [
+        ("/rstudio/", "", "", "/rstudio/"),
+        (
+            "/voila/render/",
+            "notebook one.ipynb",
+            "?x=1",
+            "/voila/render/repo/notebook%20one.ipynb?x=1",
+        ),
+        ("/tree/", "repo/data", "", "/tree/repo/data"),  # the folder was named already
+    ],
+)
+def test_the_server_opens_at_the_asked_application(
+    home: Path, source: Path, address: str, path: str, query: str, after: str
+) -> None:
+    options = (f"--address={address}", f"--query={query}")
+    for mode in ("copy", "leave"):
+        told, _ = start(
+            home,
+            source,
+            path=path,
+            options=options,
+            mode=mode,
+            env={"JUPYTERHUB_DEFAULT_URL": "/x"},
+        )
+        at_home = after.replace("repo/note", "note") if mode == "leave" else after
+        assert told["JUPYTERHUB_DEFAULT_URL"] == at_home
 
 
 def test_a_root_above_the_home_stays_and_one_below_gives_way(home: Path, source: Path) -> None:

@@ -33,6 +33,7 @@ from jupyterhub_binder.model import (
     User,
 )
 from jupyterhub_binder.slugs import new_id
+from jupyterhub_binder.web.context import Services
 from tests.git_server import GitRepo, GitServer
 
 from .conftest import Hub, Person, hub_config, make_environment, start_hub, stop_hub, until
@@ -50,13 +51,17 @@ class Stack:
     repo: GitRepo
     root: Path
 
+    @property
+    def parts(self) -> Services:
+        return self.app.parts
+
     async def environment(
         self, person: Person, *, build: bool = True, **script: Any
     ) -> Environment:
         """Make an environment whose build is scripted; its image can be started by the hub."""
         image = make_environment(self.root, new_id())
         options = {"fake": {"image": image, **script}}
-        return await self.app.environments.create(
+        return await self.parts.environments.create(
             User(person.name),
             link=Link(Spec("git", self.repo.url, "HEAD")),
             options=options,
@@ -70,18 +75,18 @@ class Stack:
         async with asyncio.timeout(60):
             while environment.current is None:
                 await asyncio.sleep(0.02)
-                environment = await self.app.environments.get(user, environment.id)
+                environment = await self.parts.environments.get(user, environment.id)
         return environment
 
     async def launch(self, person: Person, environment: Environment, **more: Any) -> Launch:
-        return await self.app.launches.create(
+        return await self.parts.launches.create(
             User(person.name), person.token, environment.id, **more
         )
 
     async def ended(self, person: Person, launch: Launch) -> Launch:
         """Return the launch when it has finished."""
         async with asyncio.timeout(60):
-            async for seen in self.app.launches.watch(User(person.name), launch.id):
+            async for seen in self.parts.launches.watch(User(person.name), launch.id):
                 launch = seen
         assert launch.state.finished
         return launch
@@ -152,11 +157,11 @@ async def test_launch_builds_waits_starts_and_says_where_it_runs(stack: Stack, a
     assert launch.build_id
 
     async def watch() -> list[tuple[LaunchState, int]]:
-        watching = stack.app.launches.watch(User(ada.name), launch.id)
+        watching = stack.parts.launches.watch(User(ada.name), launch.id)
         return [(seen.state, seen.progress) async for seen in watching]
 
     watching = asyncio.create_task(watch())
-    stack.app.build_backend.gate(gate).open()
+    stack.parts.backend.gate(gate).open()
     launch = await stack.ended(ada, launch)
     states = await watching
     assert launch.state is LaunchState.READY, launch
@@ -165,10 +170,10 @@ async def test_launch_builds_waits_starts_and_says_where_it_runs(stack: Stack, a
     assert [progress for _, progress in states] == sorted(progress for _, progress in states)
     env = await ada.server("env")
     assert env["BINDER_REPO_URL"] == environment.repo_url
-    [server] = await stack.app.launches.servers(User(ada.name), ada.token)
+    [server] = await stack.parts.launches.servers(User(ada.name), ada.token)
     assert (server.environment_id, server.environment_name) == (environment.id, environment.name)
     assert server.ready
-    stored = await stack.app.environments.get(User(ada.name), environment.id)
+    stored = await stack.parts.environments.get(User(ada.name), environment.id)
     assert stored.launched
 
 
@@ -180,6 +185,34 @@ async def test_what_runs_already_is_ready_at_once_and_opens_the_asked_file(
     again = await stack.launch(ada, environment, path="a b/index.ipynb")
     assert again.state is LaunchState.READY
     assert again.url == f"/user/{ada.name}/lab/tree/{environment.directory}/a%20b/index.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("path", "fresh", "running", "default"),
+    [
+        ("/rstudio", "rstudio", "rstudio", "/rstudio"),
+        ("/proxy/8501/?a=1", "proxy/8501/?a=1", "proxy/8501/?a=1", "/proxy/8501/?a=1"),
+        # Which folder its file came into the server knows, and opens it by itself.
+        (
+            "/voila/render/a b.ipynb",
+            "",
+            "voila/render/DIR/a%20b.ipynb",
+            "/voila/render/a%20b.ipynb",
+        ),
+    ],
+)
+async def test_a_launch_opens_an_application_below_its_server(
+    stack: Stack, ada: Person, path: str, fresh: str, running: str, default: str
+) -> None:
+    environment = await stack.built(ada)
+    environment = await stack.parts.environments.update(User(ada.name), environment.id, path=path)
+    launch = await stack.launch(ada, environment, server_name="one")
+    launch = await stack.ended(ada, launch)
+    assert launch.url == f"/user/{ada.name}/one/{fresh}"
+    assert (await ada.server("env", "one"))["JUPYTERHUB_DEFAULT_URL"] == default
+    again = await stack.launch(ada, environment, server_name="one")
+    running = running.replace("DIR", environment.directory)
+    assert again.url == f"/user/{ada.name}/one/{running}"
 
 
 async def test_another_environment_in_a_running_server_needs_a_word(
@@ -194,7 +227,7 @@ async def test_another_environment_in_a_running_server_needs_a_word(
     assert refused.value.detail["url"] == f"/user/{ada.name}/"
     launch = await stack.ended(ada, await stack.launch(ada, second, restart=True))
     assert launch.state is LaunchState.READY, launch
-    [server] = await stack.app.launches.servers(User(ada.name), ada.token)
+    [server] = await stack.parts.launches.servers(User(ada.name), ada.token)
     assert server.environment_id == second.id
 
 
@@ -204,7 +237,7 @@ async def test_named_servers_run_side_by_side(stack: Stack, ada: Person) -> None
     two = await stack.launch(ada, second, server_name="two")
     assert (await stack.ended(ada, one)).state is LaunchState.READY
     assert (await stack.ended(ada, two)).url == f"/user/{ada.name}/two/"
-    servers = await stack.app.launches.servers(User(ada.name), ada.token)
+    servers = await stack.parts.launches.servers(User(ada.name), ada.token)
     assert {(s.name, s.environment_id) for s in servers} == {
         ("one", first.id),
         ("two", second.id),
@@ -224,11 +257,11 @@ async def test_cancel_while_the_build_is_waited_for_starts_nothing(
     gate = new_id()
     environment = await stack.environment(ada, gate=gate)
     launch = await stack.launch(ada, environment)
-    cancelled = await stack.app.launches.cancel(User(ada.name), launch.id, ada.token)
+    cancelled = await stack.parts.launches.cancel(User(ada.name), launch.id, ada.token)
     assert cancelled.state is LaunchState.CANCELLED
     assert (await stack.ended(ada, launch)).state is LaunchState.CANCELLED
-    assert await stack.app.launches.servers(User(ada.name), ada.token) == ()
-    stack.app.build_backend.gate(gate).open()
+    assert await stack.parts.launches.servers(User(ada.name), ada.token) == ()
+    stack.parts.backend.gate(gate).open()
     again = await stack.launch(ada, environment)
     assert (await stack.ended(ada, again)).state is LaunchState.READY
 
@@ -245,10 +278,10 @@ async def test_cancel_while_the_server_starts_stops_it(stack: Stack, ada: Person
     launch = await stack.launch(ada, environment)
     await until(lambda: ada.user.spawners.get("") and ada.spawner._waiting_for_response)
     process = ada.spawner.proc
-    cancelled = await stack.app.launches.cancel(User(ada.name), launch.id, ada.token)
+    cancelled = await stack.parts.launches.cancel(User(ada.name), launch.id, ada.token)
     assert cancelled.state is LaunchState.CANCELLED
     await until(lambda: process.poll() is not None)
-    assert await stack.app.launches.servers(User(ada.name), ada.token) == ()
+    assert await stack.parts.launches.servers(User(ada.name), ada.token) == ()
 
 
 async def test_a_build_that_fails_ends_the_launch_with_its_reason(
@@ -276,7 +309,7 @@ async def test_a_launch_ends_as_it_ended_though_the_database_fails_for_a_moment(
     stack: Stack, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = await stack.environment(ada, fail_at="building")
-    update, failed = stack.app.store.update_launch, []
+    update, failed = stack.parts.store.update_launch, []
 
     async def fails_once(launch: Launch) -> None:
         if launch.state.finished and not failed:
@@ -284,20 +317,20 @@ async def test_a_launch_ends_as_it_ended_though_the_database_fails_for_a_moment(
             raise StoreUnavailable("The disk is full.")
         await update(launch)
 
-    monkeypatch.setattr(stack.app.store, "update_launch", fails_once)
+    monkeypatch.setattr(stack.parts.store, "update_launch", fails_once)
     launch = await stack.ended(ada, await stack.launch(ada, environment))
     assert failed == [launch.id]
-    assert (await stack.app.launches.get(User(ada.name), launch.id)) == launch
+    assert (await stack.parts.launches.get(User(ada.name), launch.id)) == launch
 
 
 async def test_a_launch_is_its_persons_own(stack: Stack, ada: Person) -> None:
     environment = await stack.built(ada)
     launch = await stack.ended(ada, await stack.launch(ada, environment))
     with pytest.raises(NotFound):
-        await stack.app.launches.get(User("someone-else"), launch.id)
-    assert await stack.app.launches.get(User("boss", admin=True), launch.id)
+        await stack.parts.launches.get(User("someone-else"), launch.id)
+    assert await stack.parts.launches.get(User("boss", admin=True), launch.id)
     with pytest.raises(NotFound):
-        await stack.app.launches.create(User("someone-else"), "x", environment.id)
+        await stack.parts.launches.create(User("someone-else"), "x", environment.id)
 
 
 async def test_a_start_goes_on_over_a_restart_of_the_service(stack: Stack, ada: Person) -> None:
@@ -307,7 +340,7 @@ async def test_a_start_goes_on_over_a_restart_of_the_service(stack: Stack, ada: 
     async with stack.restarted():
         pass
     assert (await stack.ended(ada, launch)).state is LaunchState.READY
-    launch = await stack.app.launches.get(User(ada.name), launch.id)
+    launch = await stack.parts.launches.get(User(ada.name), launch.id)
     assert launch.url == f"/user/{ada.name}/"
 
 
@@ -335,16 +368,16 @@ async def test_a_launch_that_waits_for_a_build_goes_on_with_the_next_request(
     launch = await stack.launch(ada, environment)
     async with stack.restarted():
         pass
-    stack.app.build_backend.gate(gate).open()
-    waiting = await stack.app.launches.get(User(ada.name), launch.id)
+    stack.parts.backend.gate(gate).open()
+    waiting = await stack.parts.launches.get(User(ada.name), launch.id)
     assert waiting.state is LaunchState.PENDING
-    await stack.app.launches.get(User(ada.name), launch.id, token=ada.token)
+    await stack.parts.launches.get(User(ada.name), launch.id, token=ada.token)
     assert (await stack.ended(ada, launch)).state is LaunchState.READY
 
 
 async def test_content_left_alone_brings_nothing(stack: Stack, ada: Person, homes: Path) -> None:
     environment = await stack.built(ada)
-    await stack.app.environments.update(User(ada.name), environment.id, content=ContentMode.LEAVE)
+    await stack.parts.environments.update(User(ada.name), environment.id, content=ContentMode.LEAVE)
     assert (await stack.ended(ada, await stack.launch(ada, environment))).state is LaunchState.READY
     assert not (homes / ada.name / environment.directory).exists()
 
@@ -361,7 +394,7 @@ async def test_content_is_kept_in_step_at_each_start(
     url = stack.repo.url.replace("/repo.git", f"/{ada.name}.git")
     environment = await stack.built(ada)
     user = User(ada.name)
-    environment = await stack.app.environments.update(
+    environment = await stack.parts.environments.update(
         user, environment.id, content=ContentMode.SYNC, content_url=url
     )
     assert (environment.content_url, environment.content_ref) == (url, "HEAD")
@@ -409,7 +442,7 @@ async def test_the_whole_job_through_the_rest_api(stack: Stack, ada: Person, hom
 
 async def remove_image(stack: Stack, environment: Environment) -> None:
     assert environment.current is not None
-    await stack.app.build_backend.delete_image(environment.current.build.image or "")
+    await stack.parts.backend.delete_image(environment.current.build.image or "")
 
 
 async def test_a_start_on_the_hubs_own_page_brings_a_removed_image_back(
@@ -420,7 +453,7 @@ async def test_a_start_on_the_hubs_own_page_brings_a_removed_image_back(
     status, answer = await ada.spawn({"environment": environment.id})
     assert status == 201, answer
     assert (await ada.server("env"))["BINDER_REPO_URL"] == environment.repo_url
-    page = await stack.app.environments.history(User(ada.name), environment.id)
+    page = await stack.parts.environments.history(User(ada.name), environment.id)
     assert page.total == 2
     assert {request.build.resolved_ref for request in page.items} == {
         environment.current.build.resolved_ref  # type: ignore[union-attr]
@@ -431,18 +464,18 @@ async def test_a_start_of_what_was_never_built_builds_it(stack: Stack, ada: Pers
     environment = await stack.environment(ada, build=False)
     status, answer = await ada.spawn({"environment": environment.id})
     assert status == 201, answer
-    stored = await stack.app.environments.get(User(ada.name), environment.id)
+    stored = await stack.parts.environments.get(User(ada.name), environment.id)
     assert stored.current
 
 
 async def test_a_start_does_not_try_what_failed_again(stack: Stack, ada: Person) -> None:
     environment = await stack.environment(ada, fail_at="building")
     assert environment.latest is not None
-    async for _ in stack.app.builds.watch(environment.latest.build.id):
+    async for _ in stack.parts.builds.watch(environment.latest.build.id):
         pass
     status, answer = await ada.spawn({"environment": environment.id})
     assert (status, "could not be built" in answer["message"]) == (400, True)
-    page = await stack.app.environments.history(User(ada.name), environment.id)
+    page = await stack.parts.environments.history(User(ada.name), environment.id)
     assert page.total == 1
 
 
@@ -451,9 +484,9 @@ def cleaner(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Cleanup:
     """The service's own clean-up, with no room at all and everything long unused."""
     monkeypatch.setattr(cleanup, "utc_now", lambda: datetime.now(UTC) + timedelta(days=400))
     return Cleanup(
-        store=stack.app.store,
-        backend=stack.app.build_backend,
-        in_use=partial(fetch_images_in_use, stack.app.hub, stack.app.store),
+        store=stack.parts.store,
+        backend=stack.parts.backend,
+        in_use=partial(fetch_images_in_use, stack.parts.hub, stack.parts.store),
         budget_bytes=1,
     )
 
@@ -463,9 +496,9 @@ async def test_the_image_of_a_server_that_runs_stays_also_when_it_is_an_older_on
 ) -> None:
     environment, unused = await stack.built(ada), await stack.built(ada)
     assert (await ada.spawn({"environment": environment.id}, server="one"))[0] == 201
-    again = await stack.app.environments.build(User(ada.name), environment.id, force=True)
+    again = await stack.parts.environments.build(User(ada.name), environment.id, force=True)
     assert again.latest is not None
-    async for _ in stack.app.builds.watch(again.latest.build.id):
+    async for _ in stack.parts.builds.watch(again.latest.build.id):
         pass
     report = await cleaner.run()
     ran, idle = (one.current.build.image for one in (environment, unused) if one.current)
@@ -480,14 +513,14 @@ async def test_nothing_is_removed_while_the_hub_does_not_say_what_runs(
 ) -> None:
     environment = await stack.built(ada)
     with monkeypatch.context() as patch:
-        patch.setattr(stack.app.hub, "api_url", f"http://127.0.0.1:{random_port()}/hub/api")
+        patch.setattr(stack.parts.hub, "api_url", f"http://127.0.0.1:{random_port()}/hub/api")
         with pytest.raises(HubError):
             await cleaner.run()
         patch.undo()
-        patch.setattr(stack.app.hub, "api_token", ada.token)
+        patch.setattr(stack.parts.hub, "api_token", ada.token)
         with pytest.raises(NotAllowed):
             await cleaner.run()
-    kept = {image.name for image in await stack.app.build_backend.list_images()}
+    kept = {image.name for image in await stack.parts.backend.list_images()}
     assert environment.current is not None
     assert environment.current.build.image in kept
 
@@ -498,8 +531,8 @@ async def test_nothing_is_removed_while_a_server_runs_in_what_was_deleted_for_go
     environment = await stack.built(ada)
     assert (await ada.spawn({"environment": environment.id}))[0] == 201
     user = User(ada.name)
-    await stack.app.environments.delete(user, environment.id)
-    await stack.app.environments.purge(deleted_before=datetime.now(UTC) + timedelta(days=1))
+    await stack.parts.environments.delete(user, environment.id)
+    await stack.parts.environments.purge(deleted_before=datetime.now(UTC) + timedelta(days=1))
     with pytest.raises(Conflict, match="deleted"):
         await cleaner.run()
     await ada.stop()
@@ -515,7 +548,7 @@ async def test_all_pages_of_the_hubs_people_are_asked(stack: Stack, ada: Person)
         ids.add(environment.id)
     stack.hub.tornado_settings["api_page_default_limit"] = 1
     try:
-        assert await stack.app.hub.fetch_environments_in_use(TOKEN) == ids
+        assert await stack.parts.hub.fetch_environments_in_use(TOKEN) == ids
     finally:
         stack.hub.tornado_settings["api_page_default_limit"] = 50
         await bob.stop()

@@ -115,7 +115,8 @@ async def test_an_asked_file_opens_and_another_ones_path_does_not(
     await person.spawn({"environment": environment, "path": "index.ipynb"})
     assert (await person.server("env"))["JUPYTERHUB_DEFAULT_URL"].endswith("/repo/index.ipynb")
     await person.stop()
-    for nonsense in (["--from=/etc"], "a\0b", "\ud800", "x" * 200_000):
+    elsewhere = ("//evil.example", "/%2e%2e/hub/logout", "/%5Cevil.example", "https://evil.example")
+    for nonsense in (["--from=/etc"], "a\0b", "\ud800", "x" * 200_000, *elsewhere):
         await person.spawn({"environment": environment, "path": nonsense})
         assert (await person.server("env"))["JUPYTERHUB_DEFAULT_URL"] == "/lab/tree/repo"
         await person.stop()

@@ -1,9 +1,12 @@
+from urllib.parse import unquote, urlencode
+
 import pytest
 
 from jupyterhub_binder.errors import NotUnderstood
 from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Link, Spec
 from jupyterhub_binder.providers import Providers
+from jupyterhub_binder.providers.binderlinks import format_binder_link
 
 MAIN = Spec("gh", "org/name", "main")
 
@@ -23,12 +26,16 @@ def providers() -> Providers:
         ("https://mybinder.org/v2/gh/org/name/main?filepath=a.ipynb", Link(MAIN, "a.ipynb")),
         ("https://mybinder.org/v2/gh/org/name/main?urlpath=lab/tree/a.md", Link(MAIN, "a.md")),
         ("https://mybinder.org/v2/gh/org/name/main?urlpath=%2Fdoc%2Ftree%2Fx", Link(MAIN, "x")),
-        ("https://mybinder.org/v2/gh/org/name/main?urlpath=rstudio", Link(MAIN, app="rstudio")),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=rstudio", Link(MAIN, "/rstudio")),
+        (
+            "https://mybinder.org/v2/gh/org/name/main?urlpath=proxy/8501/",
+            Link(MAIN, "/proxy/8501/"),
+        ),
         ("https://mybinder.org/v2/gh/org/name/main?urlpath=/lab/", Link(MAIN)),
-        ("https://mybinder.org/v2/gh/org/name/main?urlpath=/tree", Link(MAIN, app="tree")),
+        ("https://mybinder.org/v2/gh/org/name/main?urlpath=/tree", Link(MAIN, "/tree")),
         (
             "https://mybinder.org/v2/gh/org/name/main?urlpath=voila/render/a.ipynb?x=1",
-            Link(MAIN, app="voila/render/a.ipynb?x=1"),
+            Link(MAIN, "/voila/render/a.ipynb?x=1"),
         ),
         (
             "https://mybinder.org/v2/zenodo/10.5281/zenodo.3242074/?labpath=a.ipynb",
@@ -72,6 +79,17 @@ def test_a_binder_link_is_its_repository_and_the_file_it_opens(providers, text, 
 def test_a_binder_link_that_cannot_be_followed_says_why(providers, text, words):
     with pytest.raises(NotUnderstood, match=words):
         providers.understand(text)
+
+
+@pytest.mark.parametrize("inner", ["voila/render/content/a b.ipynb", "voila/render/a b.ipynb"])
+def test_an_application_opens_a_file_of_the_repository_that_is_pulled(providers, inner):
+    pull = urlencode({"repo": "https://github.com/org/content", "urlpath": inner})
+    query = urlencode({"urlpath": f"git-pull?{pull}"})
+    link = providers.understand(f"https://mybinder.org/v2/gh/org/name/main?{query}")
+    assert link.path == "/voila/render/a%20b.ipynb"
+    text = format_binder_link(providers["gh"], link)
+    assert "voila/render/content/a" in unquote(unquote(text))
+    assert providers.understand(f"https://hub.example.org/{text}") == link
 
 
 def test_a_repository_may_have_a_folder_called_v2(providers):

@@ -155,7 +155,7 @@ CKAN = Link(Spec("ckan", "https://demo.ckan.org/dataset/sample-1"))
         (
             "https://hub.example.org/hub/user-redirect/git-pull?repo=https://github.com/org/name"
             "&branch=main&urlpath=rstudio/",
-            Link(MAIN.spec, app="rstudio"),
+            Link(MAIN.spec, "/rstudio/"),
         ),
         (
             "https://hub.example.org/hub/login?next="
@@ -260,21 +260,25 @@ segment = st.text(
     st.characters(exclude_categories=("C", "Z"), exclude_characters="/\\"), min_size=1, max_size=12
 ).filter(lambda text: text not in (".", "..", ".git") and text.isprintable())
 paths = st.lists(segment | st.just("a b"), max_size=3).map("/".join)
-apps = st.sampled_from(["", "rstudio", "tree", "voila/render/a.ipynb?x=1", "proxy/8000/a%20b"])
+addresses = st.sampled_from(
+    [
+        *("/rstudio", "/shiny/app/", "/vscode", "/desktop", "/tree", "/lab/workspaces/w"),
+        *("/voila/render/a%20b/c.ipynb?x=1", "/retro/notebooks/a.ipynb", "/retro/tree/name/a"),
+        *("/proxy/8501/", "/proxy/8000/a%20b?u=https://a.example/#x", "/a&b=c;d+e"),
+    ]
+)
 
 
 @st.composite
 def links(draw: st.DrawFn) -> Link:
     spec = draw(specs() | records)
-    app = draw(apps)
-    path = "" if app else draw(paths)
+    path = draw(paths | addresses)
     if draw(st.booleans()):
-        return Link(spec, path, app=app)
+        return Link(spec, path)
     name = draw(slug)
     return Link(
         spec,
         path,
-        app=app,
         content_url=f"https://git.example.org/{name}.git",
         content_ref=draw(st.sampled_from(["", "main", "feature/a", "é+%&=#"])),
     )
