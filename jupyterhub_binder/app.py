@@ -1,6 +1,6 @@
-"""The service as a program: configuration, wiring, start and stop.
+"""The service as a program: its options, its command line, its start and its end.
 
-Each part is started after what it needs, and stopped before it. What the parts do is theirs.
+Which parts there are, and what each needs, is in `parts`.
 """
 
 from __future__ import annotations
@@ -14,60 +14,33 @@ import logging
 import signal
 import sys
 import time
-from functools import partial
 from os import environ
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import platformdirs
-from jupyterhub.services.auth import HubOAuth
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
-from tornado.web import Application as WebApplication
 from traitlets import Bool, Dict, Enum, Int, List, TraitError, Unicode, default, observe, validate
 from traitlets.config import Application, Config
 from traitlets.config.application import catch_config_error
 
 from jupyterhub_binder._version import __version__
-from jupyterhub_binder.audit import Audit
-from jupyterhub_binder.backends import backend_class, loadable_backends
-from jupyterhub_binder.builds import Builds
-from jupyterhub_binder.cleanup import Cleanup, fetch_images_in_use
-from jupyterhub_binder.command import Command
-from jupyterhub_binder.download import Downloads
-from jupyterhub_binder.environments import Environments
+from jupyterhub_binder.backends import loadable_backends
 from jupyterhub_binder.errors import ConfigurationError
-from jupyterhub_binder.fetch import Fetcher
-from jupyterhub_binder.git import Git
-from jupyterhub_binder.health import Health
-from jupyterhub_binder.hub import HubClient
-from jupyterhub_binder.launches import Launches
 from jupyterhub_binder.logs import (
     JSONFormatter,
     PersonFormatter,
     learn_secrets,
     log_everything_here,
 )
-from jupyterhub_binder.previews import Previews
-from jupyterhub_binder.providers import Providers
-from jupyterhub_binder.redact import redactor
-from jupyterhub_binder.registry import Registry
-from jupyterhub_binder.retention import Retention
-from jupyterhub_binder.rules import Rules
-from jupyterhub_binder.starts import Starts
-from jupyterhub_binder.store import Store
+from jupyterhub_binder.parts import CONFIGURABLES, start_parts
 from jupyterhub_binder.web.application import make_application
-from jupyterhub_binder.web.context import Services, Traffic
-from jupyterhub_binder.web.events import Streams
+from jupyterhub_binder.web.context import Services
+from jupyterhub_binder.web.listen import listen
 from jupyterhub_binder.web.pages import make_page_settings
 
 CONFIG_VARIABLE = "JUPYTERHUB_BINDER_CONFIG"
 """The environment variable by which the hub's configuration sets ours: JSON, class to traits."""
-
-_BODY_BYTES = 1024 * 1024
-_DRAIN_SECONDS = 5.0
-_ACCESS_SCOPE = "access:services!service=binder"
 
 
 class JupyterHubBinder(Application):
@@ -277,7 +250,7 @@ class JupyterHubBinder(Application):
     @catch_config_error
     def initialize(self, argv: list[str] | None = None) -> None:
         """Read the command line and the configuration file; the command line wins."""
-        self.classes = [type(self), *_configurables(), *loadable_backends()]
+        self.classes = [type(self), *CONFIGURABLES, *loadable_backends()]
         self.parse_command_line(argv)
         if self.generate_config:
             return
@@ -329,7 +302,7 @@ class JupyterHubBinder(Application):
             loop.add_signal_handler(number, stopping.set)
         try:
             await self.start_service()
-            self.store.watch(when_ousted=lambda: self._oust(loop, stopping))
+            self.parts.store.watch(when_ousted=lambda: self._oust(loop, stopping))
             await stopping.wait()
             self.log.info("Stopping")
         finally:
@@ -349,6 +322,9 @@ class JupyterHubBinder(Application):
 
     _ousted = False
 
+    parts: Services
+    """The running parts, once `start_service` has returned."""
+
     # --- Start and stop ---------------------------------------------------------------------
 
     async def start_service(self) -> None:
@@ -356,7 +332,8 @@ class JupyterHubBinder(Application):
         began = time.monotonic()
         self._stack = contextlib.AsyncExitStack()
         try:
-            await self._start_parts(self._stack)
+            self.parts = await start_parts(self, self._stack)
+            self._listen()
         except BaseException:
             await self.stop_service()
             raise
@@ -377,134 +354,10 @@ class JupyterHubBinder(Application):
 
     _stack = contextlib.AsyncExitStack()
 
-    async def _start_parts(self, stack: contextlib.AsyncExitStack) -> None:
-        self.hub_auth = self._make_hub_auth()
-        _private_folder(self.state_dir)
-        self.store = await Store.open(self.database_url)
-        stack.push_async_callback(self.store.close)
-        self.git = Git(parent=self)
-        self.build_backend = backend_class(self.backend)(parent=self)
-        self.providers = await _started(stack, self._make_providers())
-        self.fetcher = Fetcher(parent=self, git=self.git, archives=self.providers)
-        await _started(stack, self.build_backend)
-        self.command = await _started(
-            stack, Command(parent=self, store=self.store, providers=self.providers)
-        )
-        self.builds = self._make_builds()
-        self.hub = await _started(stack, HubClient(parent=self))
-        await _started(stack, self.builds)
-        self.previews = self._make_previews()
-        self.environments = await _started(stack, self._make_environments())
-        self.starts = Starts(
-            parent=self,
-            environments=self.environments,
-            providers=self.providers,
-            backend=self.build_backend,
-        )
-        self.launches = await _started(stack, self._make_launches())
-        await _started(stack, self._make_cleanup())
-        self._listen(stack)
-
-    def _make_hub_auth(self) -> HubOAuth:
-        hub_auth = HubOAuth(parent=self, base_url=self.base_url)
-        if not hub_auth.api_token:
-            raise ConfigurationError(
-                "HubOAuth.api_token is missing. A hub that starts the service gives it in "
-                "JUPYTERHUB_API_TOKEN; otherwise set it to the service's api_token."
-            )
-        redactor.add([hub_auth.api_token])
-        if not hub_auth.access_scopes:
-            hub_auth.access_scopes = {_ACCESS_SCOPE}
-        return hub_auth
-
-    def _make_providers(self) -> Providers:
-        return Providers(
-            parent=self, git=self.git, buildable=lambda: self.build_backend.provider_prefixes
-        )
-
-    def _make_cleanup(self) -> Cleanup:
-        audit = self.command.audit
-        return Cleanup(
-            parent=self,
-            store=self.store,
-            backend=self.build_backend,
-            in_use=partial(fetch_images_in_use, self.hub, self.store),
-            retention=Retention(parent=self, store=self.store, audit=audit),
-            audit=audit,
-        )
-
-    def _make_builds(self) -> Builds:
-        builds = Builds(
-            parent=self,
-            store=self.store,
-            backend=self.build_backend,
-            fetcher=self.fetcher,
-            command=self.command,
-        )
-        if not builds.work_dir:
-            builds.work_dir = str(Path(self.state_dir) / "work")
-        return builds
-
-    def _make_previews(self) -> Previews:
-        return Previews(
-            parent=self,
-            store=self.store,
-            providers=self.providers,
-            fetcher=self.fetcher,
-            backend=self.build_backend,
-            builds=self.builds,
-        )
-
-    def _make_environments(self) -> Environments:
-        return Environments(
-            parent=self,
-            store=self.store,
-            previews=self.previews,
-            backend=self.build_backend,
-            builds=self.builds,
-        )
-
-    def _make_launches(self) -> Launches:
-        return Launches(
-            parent=self,
-            store=self.store,
-            builds=self.builds,
-            environments=self.environments,
-            starts=self.starts,
-            hub=self.hub,
-        )
-
-    def _make_services(self, streams: Streams, traffic: Traffic) -> Services:
-        return Services(
-            hub_auth=self.hub_auth,
-            hub=self.hub,
-            providers=self.providers,
-            backend=self.build_backend,
-            builds=self.builds,
-            previews=self.previews,
-            environments=self.environments,
-            starts=self.starts,
-            launches=self.launches,
-            command=self.command,
-            store=self.store,
-            streams=streams,
-            traffic=traffic,
-            health=Health(
-                store=self.store,
-                backend=self.build_backend,
-                hub=self.hub,
-                state_dir=self.state_dir,
-                least_free_bytes=self.least_free_bytes,
-            ).check,
-            base_url=self.base_url,
-            hub_url=self.hub_auth.hub_host + self.hub_auth.hub_prefix,
-            named_servers=self.named_servers,
-        )
-
-    def _make_application(self, services: Services) -> WebApplication:
-        return make_application(
-            services,
-            cookie_secret=_derive(self.hub_auth.api_token, "cookies"),
+    def _listen(self) -> None:
+        application = make_application(
+            self.parts,
+            cookie_secret=_derive(self.parts.hub_auth.api_token, "cookies"),
             pages=make_page_settings(
                 template_paths=self.template_paths,
                 example_url=self.example_url,
@@ -516,53 +369,13 @@ class JupyterHubBinder(Application):
             state_dir=self.state_dir,
             authenticate_metrics=self.authenticate_metrics,
         )
-
-    def _listen(self, stack: contextlib.AsyncExitStack) -> None:
-        self.streams = streams = Streams()
-        traffic = Traffic()
-        application = self._make_application(self._make_services(streams, traffic))
-        server = HTTPServer(
+        self.port, stop = listen(
             application,
-            max_body_size=_BODY_BYTES,
-            xheaders=True,
+            ip=self.ip,
+            port=self.port,
             trusted_downstream=self.trusted_downstream_ips,
         )
-        try:
-            sockets = bind_sockets(self.port, self.ip)
-        except OSError as error:
-            raise ConfigurationError(
-                f"JupyterHubBinder.port: cannot listen at {self.ip}:{self.port}: {error.strerror}"
-            ) from error
-        server.add_sockets(sockets)
-        self.port = sockets[0].getsockname()[1]
-        stack.push_async_callback(_stop_listening, server, streams, traffic)
-
-
-class _Part(Protocol):
-    """What begins with the service, and ends with it."""
-
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
-
-
-P = TypeVar("P", bound=_Part)
-
-
-async def _started(stack: contextlib.AsyncExitStack, part: P) -> P:
-    """Start a part, and have it stopped when the stack is closed."""
-    stack.push_async_callback(part.stop)
-    await part.start()
-    return part
-
-
-async def _stop_listening(server: HTTPServer, streams: Streams, traffic: Traffic) -> None:
-    """Take no more requests, end the streams, and let what is being answered finish."""
-    server.stop()
-    await streams.close()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            await traffic.wait_idle()
-    await server.close_all_connections()
+        self._stack.push_async_callback(stop)
 
 
 async def _close_hub_client() -> None:
@@ -575,38 +388,9 @@ async def _close_hub_client() -> None:
         await JupyterHubHTTPClient.loop_instance().close()
 
 
-def _configurables() -> list[type[Any]]:
-    return [
-        Builds,
-        Cleanup,
-        Previews,
-        Environments,
-        Launches,
-        Providers,
-        Git,
-        Downloads,
-        Fetcher,
-        Registry,
-        Rules,
-        Retention,
-        Audit,
-        HubClient,
-        HubOAuth,
-    ]
-
-
 def _derive(secret: str, purpose: str) -> bytes:
     """Return a key for one purpose that reveals nothing of the secret it comes from."""
     return hmac.digest(secret.encode(), f"jupyterhub-binder {purpose}".encode(), hashlib.sha256)
-
-
-def _private_folder(path: str) -> None:
-    try:
-        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"JupyterHubBinder.state_dir: {path} cannot be made: {error.strerror}"
-        ) from error
 
 
 main = JupyterHubBinder.launch_instance

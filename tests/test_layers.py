@@ -62,6 +62,7 @@ LAYERS = {
     3: {"web"},
     4: {
         "app",
+        "parts",
         "cli",
         "admincli",
         "envcli",

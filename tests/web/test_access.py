@@ -187,8 +187,8 @@ async def test_only_an_admin_lists_what_is_not_theirs(person: Person) -> None:
 async def test_a_hub_that_does_not_answer_is_503(
     service: JupyterHubBinder, hub, person: Person
 ) -> None:
-    service.hub_auth.cache.clear()
-    service.hub_auth.cache.values.clear()
+    service.parts.hub_auth.cache.clear()
+    service.parts.hub_auth.cache.values.clear()
     hub.down = True
     try:
         answer = await person("ada")("GET", "api/v1/")

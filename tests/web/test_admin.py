@@ -52,7 +52,7 @@ async def open_page(api: Api, path: str, method: str = "GET", **kwargs) -> tuple
 @pytest.fixture
 def one_host(service: JupyterHubBinder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the backend have one BinderHub."""
-    monkeypatch.setattr(service.build_backend, "statuses", lambda: (HOST,))
+    monkeypatch.setattr(service.parts.backend, "statuses", lambda: (HOST,))
 
 
 async def test_queue_says_whose_builds_run(person: Person, new_environment) -> None:
@@ -75,7 +75,7 @@ async def test_queue_says_whose_builds_run(person: Person, new_environment) -> N
 async def test_waiting_builds_come_in_the_order_of_the_queue(
     service: JupyterHubBinder, person: Person, new_environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.builds, "max_running", 1)
+    monkeypatch.setattr(service.parts.builds, "max_running", 1)
     made = [
         (await new_environment(options={"fake": {"gate": f"order-{n}"}}))["latest"]["id"]
         for n in range(3)

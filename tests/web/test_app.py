@@ -106,7 +106,7 @@ async def test_health_says_what_is_wrong(
     async def ill() -> str:
         return "The folder /srv/secret cannot be written to."
 
-    monkeypatch.setattr(app.build_backend, "health", ill)
+    monkeypatch.setattr(app.parts.backend, "health", ill)
     try:
         url = f"http://127.0.0.1:{app.port}{app.base_url}health"
         async with aiohttp.ClientSession() as session:
@@ -158,14 +158,14 @@ async def test_a_request_under_way_is_answered_before_the_stop(
     app = make_app(hub, tmp_path)
     await app.start_service()
     asked, go_on = asyncio.Event(), asyncio.Event()
-    limits = app.environments.limits
+    limits = app.parts.environments.limits
 
     async def slow(user):
         asked.set()
         await go_on.wait()
         return await limits(user)
 
-    monkeypatch.setattr(app.environments, "limits", slow)
+    monkeypatch.setattr(app.parts.environments, "limits", slow)
     headers = {"Authorization": "token ada-token"}
     async with aiohttp.ClientSession(headers=headers) as session:
         url = f"http://127.0.0.1:{app.port}{app.base_url}api/v1/"

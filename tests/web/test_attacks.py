@@ -118,7 +118,7 @@ def test_a_log_as_text_has_no_control_of_either_kind() -> None:
 async def test_one_person_follows_so_many_things_and_another_still_can(
     person: Person, service: JupyterHubBinder, git_repo: GitRepo, monkeypatch
 ) -> None:
-    monkeypatch.setattr(service.streams, "_most_per_user", 2)
+    monkeypatch.setattr(service.parts.streams, "_most_per_user", 2)
     slow = {"fake": {"hang_at": "building"}}
     paths = {}
     for name in ("ada", "bob"):
@@ -132,7 +132,7 @@ async def test_one_person_follows_so_many_things_and_another_still_can(
         async with person("bob").events(paths["bob"]):
             pass
     async with asyncio.timeout(10):
-        while service.streams._open:
+        while service.parts.streams._open:
             await asyncio.sleep(0.01)
 
 
@@ -149,7 +149,7 @@ async def test_no_part_of_another_page_makes_the_service_ask_a_host(
     async def asked(*_: object, **__: object) -> None:
         raise AssertionError("a repository was asked for")
 
-    monkeypatch.setattr(service.previews, "preview", asked)
+    monkeypatch.setattr(service.parts.previews, "preview", asked)
     headers = {"Sec-Fetch-Dest": target, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": site}
     for path in ("new?url=https://example.org/a", "v2/git/https%3A%2F%2Fexample.org%2Fa/HEAD"):
         url = URL(f"{service_url}{path}", encoded=True)

@@ -316,11 +316,14 @@ async def test_drain_waits_until_nothing_runs(
     build = (await new_environment(options={"fake": {"gate": "drain"}}))["latest"]["id"]
     await run("drain", "--wait", "--timeout", "0.1", status=1)
     waiting = asyncio.create_task(run("drain", "--message", "Soon", "--wait", "--json"))
-    while service.command.drain.state is None or service.command.drain.state.message != "Soon":
+    while (
+        service.parts.command.drain.state is None
+        or service.parts.command.drain.state.message != "Soon"
+    ):
         await asyncio.sleep(0.01)
     assert not waiting.done()
     await run("cancel", build)
-    for other in service.builds.queue().running:
+    for other in service.parts.builds.queue().running:
         await root("POST", f"api/v1/builds/{other.id}/cancel", {})
     assert json.loads(await waiting)["running"] == 0
     assert "Builds begin again" in await run("resume")

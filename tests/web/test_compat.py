@@ -81,11 +81,11 @@ async def test_ten_at_once_are_one_build_and_one_environment(
     ask, ada, service: JupyterHubBinder, git_repo: GitRepo
 ) -> None:
     git_repo.branch("ten/at-once")
-    begun = len(service.build_backend.begun)  # type: ignore[attr-defined]
+    begun = len(service.parts.backend.begun)  # type: ignore[attr-defined]
     before = (await ada("GET", "api/v1/environments")).json["total"]
     answers = await asyncio.gather(*(ask(spec_of(git_repo, "ten/at-once")) for _ in range(10)))
     assert len({events[-1]["imageName"] for events in answers}) == 1
-    assert len(service.build_backend.begun) - begun <= 1  # type: ignore[attr-defined]
+    assert len(service.parts.backend.begun) - begun <= 1  # type: ignore[attr-defined]
     assert (await ada("GET", "api/v1/environments")).json["total"] == before + 1
 
 
@@ -185,17 +185,17 @@ async def test_repoproviders_are_those_of_the_pages(
 
     records = ["zenodo", "figshare", "hydroshare", "dataverse", "ckan"]
     assert await prefixes() == ["gh", "gl", "gist", "git", *records]
-    service.providers.buildable = lambda: {"git", "gl", "zenodo"}
+    service.parts.providers.buildable = lambda: {"git", "gl", "zenodo"}
     try:
         assert await prefixes() == ["gl", "git", "zenodo"]
     finally:
-        service.providers.buildable = lambda: None
+        service.parts.providers.buildable = lambda: None
 
 
 async def test_backend_decides_which_links_are_understood(
     ada, service: JupyterHubBinder, git_repo: GitRepo
 ) -> None:
-    service.providers.buildable = lambda: {"gh"}
+    service.parts.providers.buildable = lambda: {"gh"}
     try:
         answer = await ada("POST", "api/v1/resolve", {"url": git_repo.url})
         assert answer.status == 400
@@ -204,7 +204,7 @@ async def test_backend_decides_which_links_are_understood(
         assert answer.status == 400
         assert "has GitHub" in answer.json["error"]["message"]
     finally:
-        service.providers.buildable = lambda: None
+        service.parts.providers.buildable = lambda: None
 
 
 async def test_versions_have_what_clients_of_binderhub_look_for(session, service_url) -> None:

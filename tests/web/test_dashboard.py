@@ -51,7 +51,7 @@ async def series(
     person: Person, service: JupyterHubBinder, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, set[str]]:
     """Return the labels of every series that the service has."""
-    monkeypatch.setattr(service.build_backend, "statuses", lambda: (HOST,))
+    monkeypatch.setattr(service.parts.backend, "statuses", lambda: (HOST,))
     text = (await person("root")("GET", "metrics")).text
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):

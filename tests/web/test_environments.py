@@ -22,7 +22,7 @@ async def test_a_link_is_resolved_before_anything_is_kept(ada: Api, git_repo: Gi
 async def test_the_recipe_is_shown_also_where_the_backend_fetches_for_itself(
     ada: Api, git_repo: GitRepo, service: JupyterHubBinder
 ) -> None:
-    assert not service.build_backend.needs_checkout
+    assert not service.parts.backend.needs_checkout
     resolved = (await ada("POST", "api/v1/resolve", {"url": git_repo.url})).json
     assert resolved["commit"]["sha"] == git_repo.head
     [file] = resolved["recipe"]["files"]
@@ -97,7 +97,7 @@ async def test_a_build_is_cancelled_by_who_wants_it(
     ada: Api, service: JupyterHubBinder, new_environment
 ) -> None:
     made = await new_environment(options={"fake": {"gate": "cancel"}})
-    await service.build_backend.gate("cancel").reached.wait()
+    await service.parts.backend.gate("cancel").reached.wait()
     build = (await ada("POST", f"api/v1/builds/{made['latest']['id']}/cancel")).json
     assert build["state"] == "cancelled"
     assert (await ada("GET", f"api/v1/environments/{made['id']}")).json["state"] == "cancelled"

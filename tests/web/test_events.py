@@ -77,7 +77,7 @@ async def test_a_watcher_sees_lines_before_the_build_ends(
         async for event in stream:
             if event.event == "message" and "5/5" in event.data:
                 break
-        service.build_backend.gate("live").open()
+        service.parts.backend.gate("live").open()
         rest = [event async for event in stream]
     assert rest[-1].event == "end"
     assert rest[-1].json()["state"] == "built"
@@ -88,9 +88,9 @@ async def test_many_watchers_share_one_encoding(
 ) -> None:
     options = {"fake": {"lines": 500, "gate": "many"}}
     build_id = (await new_environment(options=options))["latest"]["id"]
-    await service.build_backend.gate("many").reached.wait()
+    await service.parts.backend.gate("many").reached.wait()
     watching = [asyncio.create_task(read_all(ada, build_id)) for _ in range(20)]
-    service.build_backend.gate("many").open()
+    service.parts.backend.gate("many").open()
     seen = await asyncio.gather(*watching)
     assert all(lines(each) == lines(seen[0]) for each in seen)
     assert len(lines(seen[0])) >= 500
@@ -100,13 +100,13 @@ async def test_a_client_that_leaves_is_noticed(
     ada: Api, service: JupyterHubBinder, new_environment
 ) -> None:
     build_id = (await new_environment(options={"fake": {"gate": "leave"}}))["latest"]["id"]
-    streams = service.streams
+    streams = service.parts.streams
     await until(lambda: len(streams) == 0)
     async with ada.events(f"api/v1/builds/{build_id}/events") as stream:
         await anext(stream)
         assert len(streams) == 1
     await until(lambda: len(streams) == 0)
-    service.build_backend.gate("leave").open()
+    service.parts.backend.gate("leave").open()
     assert (await wait_for_build(ada, build_id))["state"] == "built"
 
 
@@ -115,13 +115,13 @@ async def test_a_silent_stream_has_a_heartbeat(
 ) -> None:
     monkeypatch.setattr(web_events, "HEARTBEAT_SECONDS", 0.05)
     build_id = (await new_environment(options={"fake": {"gate": "beat"}}))["latest"]["id"]
-    await service.build_backend.gate("beat").reached.wait()
+    await service.parts.backend.gate("beat").reached.wait()
     url = f"{ada.url}api/v1/builds/{build_id}/events"
     async with asyncio.timeout(60), ada.session.get(url, headers=ada.headers) as response:
         text = b""
         while text.count(b": still here\n\n") < 3:
             text += await response.content.readany()
-    service.build_backend.gate("beat").open()
+    service.parts.backend.gate("beat").open()
 
 
 async def test_a_client_that_takes_nothing_is_let_go_and_nobody_waits_for_it(
@@ -130,14 +130,14 @@ async def test_a_client_that_takes_nothing_is_let_go_and_nobody_waits_for_it(
     monkeypatch.setattr(web_events, "STALLED_SECONDS", 0.3)
     options = {"fake": {"lines": 40_000, "gate": "stall"}}
     build_id = (await new_environment(options=options))["latest"]["id"]
-    await service.build_backend.gate("stall").reached.wait()
+    await service.parts.backend.gate("stall").reached.wait()
     lazy = socket.create_connection(("127.0.0.1", service.port))
     lazy.sendall(
         f"GET {service.base_url}api/v1/builds/{build_id}/events HTTP/1.1\r\n"
         "Host: x\r\nAuthorization: token ada-token\r\n\r\n".encode()
     )
-    await until(lambda: len(service.streams) == 1)
-    service.build_backend.gate("stall").open()
+    await until(lambda: len(service.parts.streams) == 1)
+    service.parts.backend.gate("stall").open()
     assert len(lines(await read_all(ada, build_id))) >= 40_000
-    await until(lambda: len(service.streams) == 0)
+    await until(lambda: len(service.parts.streams) == 0)
     lazy.close()

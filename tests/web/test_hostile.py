@@ -141,7 +141,7 @@ async def test_nothing_tells_of_the_inside(ada: Api, service, monkeypatch, new_e
     async def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret in /home/hub/state")
 
-    monkeypatch.setattr(service.environments, "get", broken)
+    monkeypatch.setattr(service.parts.environments, "get", broken)
     async with ada.session.get(f"{ada.url}{CREATE}/{made['id']}", headers=ada.headers) as response:
         text = await response.text()
         assert response.status == 500
