@@ -20,6 +20,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 from jupyterhub_binder.backends.base import HostState, HostStatus
 from jupyterhub_binder.builds import Queue, Standing
 from jupyterhub_binder.errors import Conflict, NotFound, RepositoryNotFound
+from jupyterhub_binder.launches import Server
 from jupyterhub_binder.model import (
     Assessment,
     Build,
@@ -190,7 +191,7 @@ class Everything:
 
     def __init__(self, environments: tuple[Environment, ...]) -> None:
         self.all = {each.id: each for each in environments}
-        self.conflict = False
+        self.running = list(self.all)[7:]
 
     # Environments
     async def list(
@@ -219,9 +220,6 @@ class Everything:
         newest = [env.latest] if env.latest is env.current else [env.latest, env.current]
         items = [r for r in newest if r] + older
         return Page(tuple(items), len(items), 0, 50)
-
-    async def find(self, user: Any, spec: Spec, *, content_url: str = "") -> Environment | None:
-        return next((e for e in self.all.values() if e.spec == spec), None)
 
     async def limits(self, user: Any) -> dict[str, Any]:
         return {"builds": SimpleNamespace(limit=2, used=0)}
@@ -277,6 +275,7 @@ class Everything:
             directory="climate-101",
             content_url="",
             content_ref="",
+            kept=next((e for e in self.all.values() if e.spec == link.spec), None),
         )
 
     async def request_of(self, user: Any, build_id: str) -> tuple[Any, Any, Any]:
@@ -351,8 +350,14 @@ class Everything:
             detail={"server_name": "", "environment": "Survey methods", "url": "/user/alice/"},
         )
 
-    async def servers(self, user: Any, token: str) -> tuple[Any, ...]:
-        return ()
+    async def servers(self, user: Any, token: str) -> tuple[Server, ...]:
+        running = (self.all[each] for each in self.running)
+        return tuple(Server("", "", True, "/user/alice/", NOW, e.id, e.name) for e in running)
+
+    async def stop_servers(self, user: Any, token: str, environment_id: str) -> tuple[Server, ...]:
+        ended = await self.servers(user, token)
+        self.running = []
+        return ended
 
 
 class HubAuth:

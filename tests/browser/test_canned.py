@@ -92,6 +92,24 @@ async def test_running_server_leaves_a_choice(address: str, page: Page):
     await expect(page.get_by_role("button", name="Start another server")).to_be_visible()
 
 
+async def test_running_server_is_stopped_where_it_is_seen_without_scripts(browser: Any):
+    server, port = serve(all_states())
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(f"http://127.0.0.1:{port}{PREFIX}")
+    stop = page.get_by_role("button", name="Stop server: An environment whose name")
+    await stop.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("status").first).to_have_text(
+        "Your server ends. Files that are saved stay."
+    )
+    await expect(stop).to_have_count(0)
+    await page.goto(f"http://127.0.0.1:{port}{PREFIX}environments/e000000008?said=idle")
+    await expect(page.locator("#said")).to_have_text("No server of yours runs in it.")
+    await context.close()
+    server.stop()
+
+
 async def test_failed_launch_says_why(address: str, page: Page):
     await page.goto(f"{address}launch/x3")
     await expect(page.locator(".b-verdict")).to_contain_text("did not answer within 60 seconds")

@@ -64,7 +64,7 @@ class UnknownPage(PageHandler):
     post = get
 
 
-_ACTIONS = "settings|build|choose|delete|restore"
+_ACTIONS = "settings|build|choose|stop|delete|restore"
 
 
 def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:

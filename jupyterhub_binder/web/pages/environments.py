@@ -26,6 +26,8 @@ _SAID = {
     "": "",
     "saved": N_("Saved."),
     "newest": N_("This is the newest commit already, and it is built."),
+    "stopped": N_("Your server ends. Files that are saved stay."),
+    "idle": N_("No server of yours runs in it."),
 }
 """What a page says of the form that led to it."""
 
@@ -56,6 +58,7 @@ class EnvironmentsPage(PageHandler):
             next_url=self._url(search, order, page.offset + page.limit),
             name_url=self._url(search, "name", 0),
             recent_url=self._url(search, "recent", 0),
+            said=say(_SAID[query_choice(self, "said", tuple(_SAID))]),
             **await self._deleted(),
         )
 
@@ -154,6 +157,12 @@ class EnvironmentAction(PageHandler):
             raise InvalidInput("'number' must be a whole number.")
         await self.services.environments.choose(self.me, environment_id, int(number))
         return self._page(environment_id)
+
+    async def _stop(self, environment_id: str) -> str:
+        ended = await self.services.launches.stop_servers(self.me, self.token, environment_id)
+        listed = self.form.text("to", most=10) == "list"
+        page = self.prefix if listed else self._page(environment_id)
+        return f"{page}?said={'stopped' if ended else 'idle'}"
 
     async def _delete(self, environment_id: str) -> str:
         await self.services.environments.delete(self.me, environment_id)

@@ -159,6 +159,12 @@ document.addEventListener("submit", (event) => {
   remove(item);
 });
 
+// What was said once is not said again after a reload.
+if (byId("said")) {
+  const url = new URL(location.href);
+  url.searchParams.delete("said");
+  history.replaceState(null, "", url);
+}
 if (isUnfinished()) setTimeout(wake, 1500);
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) wake();
