@@ -21,7 +21,17 @@ from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.errors import BinderError, InvalidInput, LimitReached
 from jupyterhub_binder.fetch import Fetcher
-from jupyterhub_binder.model import Assessment, Commit, Finding, Link, Recipe, Resolved, Spec, User
+from jupyterhub_binder.model import (
+    Assessment,
+    Commit,
+    Environment,
+    Finding,
+    Link,
+    Recipe,
+    Resolved,
+    Spec,
+    User,
+)
 from jupyterhub_binder.providers import Providers
 from jupyterhub_binder.recipe import read_recipe
 from jupyterhub_binder.slugs import repository_key, safe_name
@@ -51,6 +61,8 @@ class Preview:
     content_url: str = ""
     """Where git fetches the person's files, if that is not `resolved`."""
     content_ref: str = ""
+    kept: Environment | None = None
+    """The person's own environment of the same repository, ref and files, the one used last."""
 
 
 class Previews(LoggingConfigurable):
@@ -101,14 +113,17 @@ class Previews(LoggingConfigurable):
             assessment=assessment,
             findings=_distinct(recipe.findings + assessment.findings),
             built=await self._builds.is_built(resolved, {}),
-            expected_seconds=await self._builds.expected_seconds(repository),
-            earlier_builds=len(await self._builds.earlier_durations(repository)),
+            expected_seconds=await self._builds.earlier.expected_seconds(repository),
+            earlier_builds=len(await self._builds.earlier.durations(repository)),
             suggested_name=resolved.default_name,
             directory=await self._store.find_directory(
                 user.name, repository, DirectoryNames(source or resolved), content_url=content_url
             ),
             content_url=content_url,
             content_ref=source.spec.ref if source else "",
+            kept=await self._store.find_environment(
+                user.name, resolved.spec, content_url=content_url
+            ),
         )
 
     async def _peek(self, resolved: Resolved) -> tuple[Commit | None, Recipe]:

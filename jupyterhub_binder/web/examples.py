@@ -98,6 +98,7 @@ EXAMPLES: dict[str, Any] = {
         "built": False,
         "expected_seconds": 41.0,
         "earlier_builds": 4,
+        "kept": None,
     },
     "CreateBody": {
         "url": "https://github.com/binder-examples/requirements",

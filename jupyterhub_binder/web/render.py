@@ -210,6 +210,7 @@ class Renderer:
             "built": preview.built,
             "expected_seconds": preview.expected_seconds,
             "earlier_builds": preview.earlier_builds,
+            "kept": _environment_name(preview.kept),
         }
 
 

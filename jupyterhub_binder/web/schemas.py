@@ -210,6 +210,7 @@ SCHEMAS: dict[str, Schema] = {
             "built": said(BOOLEAN, "Whether somebody has built this already"),
             "expected_seconds": or_null(SECONDS),
             "earlier_builds": COUNT,
+            "kept": said(or_null(_NAMED), "Your environment of this, if you keep one already"),
         }
     ),
     "Recipe": closed(

@@ -45,7 +45,7 @@ async def test_second_visit_of_a_link_uses_the_environment_of_the_first(
     made = await call(page, "POST", "environments", {"url": hub.binder + path, "name": "Mine"})
     await finish_build(page, made["latest"]["id"])
     await page.goto(hub.binder + path)
-    await expect(page.locator(".b-lead")).to_contain_text("You keep it already, as Mine.")
+    await expect(page.locator(".b-lead")).to_contain_text("You keep this already, as Mine.")
     await page.get_by_role("button", name="Launch").click()
     await expect(page).not_to_have_url(re.compile("/v2/"))
     await page.goto(hub.binder)

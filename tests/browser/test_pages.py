@@ -71,6 +71,51 @@ async def test_build_only_leads_to_the_log(hub: LiveHub, open_page: OpenPage):
     await expect(page.locator("link[rel=icon]")).to_have_attribute("href", re.compile("good"))
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_what_one_keeps_already_is_said_and_launched_without_another(
+    hub: LiveHub, open_page: OpenPage, scripts: bool
+):
+    url = hub.make_repository(f"kept/{scripts}")
+    page: Page = await open_page(java_script_enabled=scripts)
+    made = await make_built(page, url, "Mine")
+    await page.goto(f"{hub.binder}new?url={url}")
+    await expect(page.locator(".b-verdict")).to_contain_text("You keep this already, as Mine.")
+    kept = page.get_by_role("link", name="Mine", exact=True)
+    await expect(kept).to_have_attribute("href", re.compile(f"environments/{made['id']}$"))
+    await page.get_by_role("button", name="Launch that one").click()
+    await expect(page).not_to_have_url(re.compile("/new"))
+    await page.goto(hub.binder)
+    assert len((await call(page, "GET", "environments"))["items"]) == 1
+
+
+async def test_another_one_of_what_is_kept_has_a_name_of_its_own(hub: LiveHub, open_page: OpenPage):
+    url = hub.make_repository("another")
+    page: Page = await open_page()
+    await make_built(page, url, "Mine")
+    await page.goto(f"{hub.binder}new?url={url}")
+    await page.get_by_role("button", name="Keep another one", exact=True).click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Mine 2")
+    assert (await call(page, "POST", "resolve", {"url": url}))["kept"]["name"] == "Mine 2"
+
+
+async def test_build_and_launch_while_a_server_runs_says_what_has_begun(
+    hub: LiveHub, open_page: OpenPage
+):
+    page: Page = await open_page()
+    first = await build_of(page, hub, hub.make_repository("runs/fake-hang"), "First")
+    await call(page, "POST", f"environments/{first['id']}/launches", {})
+    await page.goto(f"{hub.binder}new?url={hub.make_repository('begins/fake-hang')}")
+    await page.get_by_role("button", name="Build and launch").click()
+    choice = page.locator(".b-verdict")
+    await expect(choice).to_contain_text("in First")
+    await expect(choice).to_contain_text("The build of fake-hang has begun")
+    await expect(page.get_by_role("link", name="Not now")).to_be_visible()
+    await page.get_by_role("link", name="follow it").click()
+    await expect(page).to_have_url(re.compile(r"/builds/\w+$"))
+    for build_id in (first["latest"]["id"], page.url.rpartition("/")[2]):
+        await call(page, "POST", f"builds/{build_id}/cancel")
+
+
 # --- A build's log -------------------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from jupyterhub_binder.app import JupyterHubBinder
@@ -145,6 +147,36 @@ async def test_servers_of_an_environment_are_stopped_and_no_others(
     assert not {"one", "two"} & hub.servers["ada"].keys()
     again = await ada("POST", f"api/v1/environments/{made['id']}/stop")
     assert (again.status, again.json["items"]) == (200, [])
+
+
+@pytest.mark.parametrize(("to", "page"), [("list", ""), ("", "environments/{}")])
+async def test_form_stops_the_server_and_leads_back_to_where_it_stood(
+    ada: Api, hub, new_environment, to: str, page: str
+) -> None:
+    made = await new_environment()
+    url = f"{ada.url}environments/{made['id']}/stop"
+    for said in ("stopped", "idle"):
+        if said == "stopped":
+            options = {"environment": made["id"]}
+            hub.servers["ada"]["form"] = {"ready": True, "user_options": options}
+        kw: dict[str, Any] = {"data": {"to": to}, "headers": ada.headers}
+        async with ada.session.post(url, allow_redirects=False, **kw) as answer:
+            where = answer.headers["Location"]
+        assert where == f"/services/binder/{page.format(made['id'])}?said={said}"
+        assert "form" not in hub.servers["ada"]
+
+
+async def test_resolve_says_which_environment_of_mine_it_is(
+    person: Person, git_repo: GitRepo
+) -> None:
+    git_repo.branch("kept")
+    bob, link = person("bob"), {"url": git_repo.url, "ref": "kept"}
+    assert (await bob("POST", "api/v1/resolve", link)).json["kept"] is None
+    made = (await bob("POST", "api/v1/environments", {**link, "name": "Kept"})).json
+    kept = (await bob("POST", "api/v1/resolve", link)).json["kept"]
+    assert kept == {"id": made["id"], "name": "Kept"}
+    others = (await person("root")("POST", "api/v1/resolve", link)).json
+    assert others["kept"] is None
 
 
 async def test_stop_gives_up_a_launch_that_waits_for_its_build(ada: Api, new_environment) -> None:

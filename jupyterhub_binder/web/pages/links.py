@@ -33,9 +33,6 @@ class LinkPage(NewPage):
             "link.html",
             page_title=_("Open %(name)s", name=preview.suggested_name),
             url=self._address(),
-            environment=await self.services.environments.find(
-                self.me, preview.resolved.spec, content_url=preview.content_url
-            ),
             **await preview_values(self, preview),
         )
 

@@ -10,7 +10,7 @@ from jupyterhub_binder.inputs import (
     MOST_NAME_CHARACTERS,
     MOST_REF_CHARACTERS,
 )
-from jupyterhub_binder.model import ContentMode, Link
+from jupyterhub_binder.model import ContentMode, Environment, Link
 from jupyterhub_binder.web.i18n import N_
 from jupyterhub_binder.web.i18n import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
@@ -41,23 +41,34 @@ class NewPage(PageHandler):
         )
 
     async def post(self) -> None:
-        """Make the environment, build it, and launch it if that was asked for."""
+        """Make the environment, build it, and launch it if that was asked for.
+
+        With ``then=kept`` nothing is made: the one that is kept already is built and launched.
+        """
         url = self.form.text("url", most=MOST_ADDRESS_CHARACTERS, required=True) or ""
         ref = self.form.text("ref", most=MOST_REF_CHARACTERS) or ""
+        then = self.form.text("then", most=20)
         try:
-            environment = await self.services.environments.create(
-                self.me,
-                link=with_content(self._link(url, ref), self.form),
-                name=self.form.text("name", most=MOST_NAME_CHARACTERS) or None,
-                content=self.form.choice("content", ContentMode),
-            )
+            link = self._link(url, ref)
+            if then == "kept":
+                environment = await self.services.environments.ensure(self.me, link)
+            else:
+                environment = await self._create(link)
         except BinderError as error:
             self.refuse(url, ref, error)
             return
-        if self.form.text("then", most=20) == "launch":
-            await start_launch(self, environment.id)
+        if then in ("kept", "launch"):
+            await start_launch(self, environment.id, path=link.path or None)
             return
         self.redirect(page_of_newest_build(self.prefix, environment), status=303)
+
+    async def _create(self, link: Link) -> Environment:
+        return await self.services.environments.create(
+            self.me,
+            link=with_content(link, self.form),
+            name=self.form.text("name", most=MOST_NAME_CHARACTERS) or None,
+            content=self.form.choice("content", ContentMode),
+        )
 
     def refuse(self, url: str, ref: str, error: BinderError) -> None:
         """Answer with the form, and what is wrong with the link that is in it."""

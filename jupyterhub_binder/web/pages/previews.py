@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jupyterhub_binder.inputs import MOST_NAME_CHARACTERS
 from jupyterhub_binder.model import Resolved, Severity, describe_ref
 from jupyterhub_binder.web.i18n import N_, ngettext
 from jupyterhub_binder.web.i18n import gettext as _
@@ -30,12 +31,23 @@ async def preview_values(handler: PageHandler, preview: Preview) -> dict[str, An
         "preview": preview,
         "preview_problems": [f for f in preview.findings if f.severity is Severity.PROBLEM],
         "findings": preview.findings,
+        "suggested_name": another_name(preview.kept.name)
+        if preview.kept
+        else preview.suggested_name,
         "files": _files(preview),
         "ref_word": _ref_word(preview.resolved),
         "takes_ref": provider.takes_ref,
         "provider_name": provider.display_name,
         "limit_words": _limit_words(limits.get("builds")),
     }
+
+
+def another_name(name: str) -> str:
+    """Return a name that tells a second environment from the first: ``course``, ``course 2``."""
+    stem, _, number = name.rpartition(" ")
+    if not (stem and number.isascii() and number.isdecimal() and len(number) < 4):
+        stem, number = name, "1"
+    return f"{stem[: MOST_NAME_CHARACTERS - 5]} {int(number) + 1}"
 
 
 def _ref_word(resolved: Resolved) -> str:
