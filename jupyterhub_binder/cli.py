@@ -32,6 +32,7 @@ from jupyterhub_binder.follow import (
     follow_launch,
     reporter_for,
 )
+from jupyterhub_binder.inputs import MOST_SEARCH_CHARACTERS
 from jupyterhub_binder.session import Session, hub_command, read_token
 
 EXIT_CODES = """\b
@@ -285,6 +286,8 @@ async def _build(
         fields = {"url": link, "name": name, "path": path, **content}
         environment = await client.create({k: v for k, v in fields.items() if v is not None})
     session.say(f"{environment['name']}: {client.page_url(_page(environment))}")
+    if not again:
+        await _say_if_kept(session, client, environment)
     if wait and (latest := environment.get("latest")):
         final = await follow_build(client, latest["id"], _reporter(session))
         environment = await client.environment(environment["id"])
@@ -292,6 +295,24 @@ async def _build(
         _raise_for_build(final)
         return
     session.result(environment, environment["id"])
+
+
+async def _say_if_kept(session: Session, client: BinderClient, made: Json) -> None:
+    """Tell of an environment of the same repository, ref and files that was there before."""
+    listed = await client.environments(search=made["label"][:MOST_SEARCH_CHARACTERS])
+    same = [
+        each
+        for each in listed
+        if each["id"] != made["id"]
+        and all(each[key] == made[key] for key in ("repo_url", "ref", "content_url"))
+    ]
+    if same:
+        first = same[0]
+        session.say(
+            f"You keep this already, as {first['name']} ({first['id']}): build it again with "
+            f"--again, and give this one up with: jupyterhub-binder delete {made['id']}",
+            "yellow",
+        )
 
 
 def _page(thing: Json) -> str:

@@ -137,7 +137,7 @@ class Service:
     async def _list(self, request: web.Request) -> web.Response:
         search, deleted = request.query.get("search", ""), request.query.get("deleted") == "1"
         there = [e for e in self.environments.values() if bool(e["deleted"]) is deleted]
-        items = [e for e in there if search in e["name"]]
+        items = [e for e in there if search in e["name"] or search in e["label"]]
         return web.json_response({"items": items, "total": len(items), "offset": 0, "limit": 200})
 
     async def _create(self, request: web.Request) -> web.Response:

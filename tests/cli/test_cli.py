@@ -44,6 +44,15 @@ def test_build_prints_the_new_environments_id_alone_on_standard_output(run) -> N
     assert "Installing astral" in done.stderr
 
 
+def test_build_of_what_one_keeps_already_says_so(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    done = run("build", "https://example.org/daylight")
+    assert done.stdout == "eeeeeeeee2\n"
+    assert "You keep this already, as daylight (eeeeeeeee3)" in done.stderr
+    assert "jupyterhub-binder delete eeeeeeeee2" in done.stderr
+    assert "keep this already" not in run("build", "https://example.org/other").stderr
+
+
 def test_failed_build_exits_with_1_and_the_reason(run) -> None:
     done = run("build", "https://example.org/broken", "--wait")
     assert done.exit_code == 1
