@@ -1,8 +1,9 @@
 """Builds: asked for by many, made once, owned by the service.
 
 Owns the queue, who joins whom, who watches, and what becomes of builds when the service stops
-or dies. One build's way from fetch to end is in `buildrun`; what makes the image is a
-backend's business; whom it is for, and who may, is that of `environments`.
+or dies. One build's way from fetch to end is in `buildrun`, what earlier ones tell in
+`earlierbuilds`; what makes the image is a backend's business; whom it is for, and who may, is
+that of `environments`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -27,6 +27,7 @@ from jupyterhub_binder.buildlog import EventBatch
 from jupyterhub_binder.buildrun import BuildRun, RunLimits
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.command import Command
+from jupyterhub_binder.earlierbuilds import EarlierBuilds
 from jupyterhub_binder.errors import LimitReached, NotFound
 from jupyterhub_binder.fetch import Fetcher
 from jupyterhub_binder.logcontext import set_ids
@@ -36,13 +37,6 @@ from jupyterhub_binder.oversight import Action, LimitName, Rule
 from jupyterhub_binder.slugs import content_key, repository_key
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import BuildWish
-
-_SEEN_SECONDS = 10.0
-"""For how long an image that was there is not asked for again: a registry is not always near."""
-_MOST_REMEMBERED = 10_000
-
-_MOST_REPOSITORIES = 1_000
-"""Repositories whose earlier durations are remembered until the next build ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +149,7 @@ class Builds(LoggingConfigurable):
         self.store = store
         self.backend = backend
         self.fetcher = fetcher
+        self.earlier = EarlierBuilds(store=store, backend=backend)
         self._pages = LogPages(
             lambda build_id, after, limit: store.fetch_events(build_id, after=after, limit=limit)
         )
@@ -164,11 +159,6 @@ class Builds(LoggingConfigurable):
         self.asking: Locks[str] = Locks()
         """By a person's name: held from `prepare` to `accept`, so that their requests at once do
         not exceed what one person may have."""
-        self._durations: dict[str | None, tuple[float, ...]] = {}
-        self._built: dict[str, Build] = {}
-        """By base key, the newest build of it that succeeded."""
-        self._seen: dict[str, float] = {}
-        """By key, until when its image counts as there."""
         self._tasks = TaskSet(self.log)
         self._stopping = False
         self.when_met: Callable[[Met], None] = lambda _: None
@@ -251,14 +241,14 @@ class Builds(LoggingConfigurable):
             created_by=user.name,
         )
         active = self._find_active(key)
-        reuse = None if force or active else await self._find_built(key)
+        reuse = None if force or active else await self.earlier.find(key)
         if reuse is None and not active:
             self._check_limit(user)
         return BuildWish(build, by=user.name, at=now, reuse=reuse, force=force)
 
     async def is_built(self, resolved: Resolved, options: Mapping[str, Any]) -> bool:
         """Say whether a build of this would be there at once."""
-        return await self._find_built(self._key(resolved, options)) is not None
+        return await self.earlier.find(self._key(resolved, options)) is not None
 
     def _key(self, resolved: Resolved, options: Mapping[str, Any]) -> str:
         return content_key(
@@ -267,30 +257,6 @@ class Builds(LoggingConfigurable):
             options=options,
             fingerprint=self.backend.fingerprint(),
         )
-
-    async def _find_built(self, base_key: str) -> Build | None:
-        built = self._built
-        build = built.get(base_key) or await self.store.find_built(base_key)
-        if build is None or not await self.has_image(build.key):
-            return None
-        if len(built) < _MOST_REMEMBERED:
-            built[base_key] = build
-        return build
-
-    async def has_image(self, key: str) -> bool:
-        """Say whether the backend has the image of a key, or had it a moment ago.
-
-        Raises what the backend raises when it cannot tell.
-        """
-        now = time.monotonic()
-        if now < self._seen.get(key, 0.0):
-            return True
-        if await self.backend.find_image(key) is None:
-            return False
-        if len(self._seen) >= _MOST_REMEMBERED:
-            self._seen = {}
-        self._seen[key] = now + _SEEN_SECONDS
-        return True
 
     def _find_active(self, base_key: str) -> bool:
         runs = (*self._waiting.values(), *self._running.values())
@@ -356,27 +322,10 @@ class Builds(LoggingConfigurable):
             queue_position=run.position if run else None,
             expected_seconds=None
             if over
-            else await self.expected_seconds(repository_key(build.spec)),
+            else await self.earlier.expected_seconds(repository_key(build.spec)),
             elapsed_seconds=_elapsed(build),
             people=0 if over else await self.store.count_people(build.id),
         )
-
-    async def expected_seconds(self, repository: str) -> float | None:
-        """Return the seconds that a build of a repository should take, None if unknown."""
-        return buildqueue.expected_seconds(
-            await self.earlier_durations(repository), await self.earlier_durations(None)
-        )
-
-    async def earlier_durations(self, repository: str | None) -> tuple[float, ...]:
-        """Return the seconds of the newest successful builds of a repository, or of all."""
-        known = self._durations
-        if repository not in known:
-            if len(known) >= _MOST_REPOSITORIES:
-                known.clear()
-            known[repository] = await self.store.list_durations(
-                repository, backend=self.backend.name
-            )
-        return known[repository]
 
     async def fetch_log(
         self, build_id: str, *, after: int = 0, limit: int = 5000
@@ -511,8 +460,7 @@ class Builds(LoggingConfigurable):
     def _ended(self, build: Build) -> None:
         """Forget a build that has ended; called by its run, before its watchers know."""
         self._waiting.pop(build.id, None)
-        # Anew, so that no question under way leaves an old answer.
-        self._durations, self._built = {}, {}
+        self.earlier.forget()
         self.log.info("Build %s ended: %s", build.id, build.state)
         self.when_ended(build)
         self._dispatch()

@@ -41,6 +41,7 @@ LAYERS = {
         "previews",
         "starts",
         "builds",
+        "earlierbuilds",
         "buildlog",
         "logpages",
         "buildqueue",

@@ -107,6 +107,7 @@ class Service:
         """Stop as a service stops."""
         await self.environments.stop()
         await self.builds.stop()
+        await self.builds.command.stop()
         await self.store.close()
 
 
