@@ -146,7 +146,7 @@ async def test_quota_and_folders_hold_against_requests_at_once(service):
 async def test_changes_are_kept(service):
     environment = await service.create(build=False)
     changed = await service.environments.update(
-        ALICE, environment.id, name=" New\nname ", path="/a//b.ipynb", content=ContentMode.LEAVE
+        ALICE, environment.id, name=" New\nname ", path="a//b.ipynb", content=ContentMode.LEAVE
     )
     assert (changed.name, changed.path, changed.content) == ("New name", "a/b.ipynb", "leave")
     assert (await service.environments.get(ALICE, environment.id)) == changed
