@@ -36,8 +36,10 @@ STATE = os.path.join(".local", "share", "jupyterhub-binder")
 MOST_NAMES = 99
 """How many folders `name`, `name-2`, … are tried."""
 
-LOCK_SECONDS = 60
-"""How long to wait for another server of the same person that copies at this moment."""
+LOCK_SECONDS = 86400
+"""How long to wait for another server of the same person: the limit of it all comes first."""
+
+ON_THE_WAY = "The repository's files are still on their way: they will be in the folder %s."
 
 REASONS = {
     errno.ENOSPC: "your home is full. Delete something and start the server again",
@@ -79,7 +81,8 @@ def parse(argv):
     parser.add_argument("--ref", default="", help="which commit they are")
     parser.add_argument("--url", default="", help="where git fetches them; none: not at all")
     parser.add_argument("--follow", default="HEAD", help="the branch, tag or commit to fetch")
-    parser.add_argument("--seconds", type=float, default=20, help="for fetching and merging")
+    parser.add_argument("--seconds", type=float, default=20, help="for which the start waits")
+    parser.add_argument("--most-seconds", type=float, default=3600, help="for which it may go on")
     parser.add_argument("--most-bytes", type=int, default=2**31, help="of a file that is fetched")
     parser.add_argument("--path", default="", help="what to open, relative to the folder")
     parser.add_argument("--address", default="", help="what of the server opens it; none: a folder")
@@ -91,30 +94,73 @@ def parse(argv):
 def prepare(arguments, env):
     """Bring the files and set what the command needs to open there. Never raises."""
     home = home_of(env)
-    notice, folder = "", None
     if arguments.address:
         set_address(env, arguments, quote(arguments.path))
-    try:
-        if arguments.mode != "leave" and arguments.to:
-            source = find_source(arguments.sources, home, env)
-            folder = bring(
-                source,
-                home,
-                arguments.to,
-                origin=arguments.origin,
-                ref=arguments.ref,
-                fetch=fetcher(arguments) if arguments.url else None,
-            )
-            notice = keep_in_step(home, folder, arguments) if arguments.mode == "sync" else ""
-            open_in(env, home, folder, arguments)
-    except (Skipped, gitsync.NotInStep) as error:
-        notice = "The repository's files were not copied: %s." % error
-    except Exception as error:  # noqa: BLE001 - the server starts whatever happens here
-        notice = "The repository's files were not copied: %s." % explain(error)
-    tell(home, notice, env)
+    if arguments.mode != "leave" and arguments.to:
+        try:
+            folder = bring_in_time(arguments, home, env)
+            if folder:
+                open_in(env, home, folder, arguments)
+        except Exception as error:  # noqa: BLE001 - the server starts whatever happens here
+            conclude(arguments, home, not_copied(explain(error)), env)
+    else:
+        tell(home, "", env)
     with contextlib.suppress(OSError):
         make_room(home, env)
+
+
+def bring_in_time(arguments, home, env):
+    """Return the folder of the files, '' for none; what takes longer goes on beside the server."""
+    work = gitsync.Meanwhile(
+        lambda late: bring_all(arguments, home, env, late),
+        seconds=arguments.seconds,
+        most_seconds=arguments.most_seconds,
+        afterwards=lambda result: finish(arguments, home, *result),
+        otherwise=(not_copied("what brings them has ended"), ""),
+    )
+    result = work.wait()
+    if result is None:
+        folder = find_brought(arguments, home)
+        say_on_the_way(arguments, home, folder, env)
+        result = work.leave()
+        if result is None:
+            return folder
+    notice, folder = result
+    conclude(arguments, home, notice, env)
     return folder
+
+
+def bring_all(arguments, home, env, late):
+    """Bring the files; return what the person should know, and the folder, '' for none."""
+    notice, folder = "", ""
+    try:
+        folder = bring(
+            find_source(arguments.sources, home, env),
+            home,
+            arguments.to,
+            origin=arguments.origin,
+            ref=arguments.ref,
+            fetch=fetcher(arguments) if arguments.url else None,
+        )
+        if arguments.mode == "sync":
+            notice = keep_in_step(home, folder, arguments, late)
+    except (Skipped, gitsync.NotInStep) as error:
+        notice = not_copied(error)
+    except Exception as error:  # noqa: BLE001 - the server starts whatever happens here
+        notice = not_copied(explain(error))
+    return notice, folder
+
+
+def not_copied(why):
+    """Return what the person should know where there are no files."""
+    return "The repository's files were not copied: %s." % why
+
+
+def find_brought(arguments, home):
+    """Return the folder of files that an earlier start has brought, '' for none."""
+    home = os.path.realpath(home)
+    name = find_own(home, read_known(home), arguments.to, arguments.origin)
+    return os.path.join(home, name) if name else ""
 
 
 def fetcher(arguments):
@@ -126,7 +172,7 @@ def limits(arguments):
     """Return what holds for every use of git."""
     return {
         "url": arguments.url,
-        "seconds": arguments.seconds,
+        "seconds": arguments.most_seconds,
         "most_bytes": arguments.most_bytes,
     }
 
@@ -180,37 +226,35 @@ def bring(source, home, name, *, origin="", ref="", fetch=None):
     if not is_plain(name):
         raise Skipped("%r is not a name for a folder" % name)
     home = os.path.realpath(home)
-    with lock(home):
-        known = read_known(home)
-        chosen = find_own(home, known, name, origin)
+    with lock(home, name):
+        chosen = find_own(home, read_known(home), name, origin)
         if chosen:
             return os.path.join(home, chosen)
         if not os.path.isdir(source) and not fetch:
             raise Skipped("the environment holds no files")
         chosen = find_free(home, name)
-        remember(home, known, chosen, origin, ref)
+        remember(home, chosen, origin, ref)
         if os.path.isdir(source):
-            place(lambda beside: copy_tree(source, beside), home, chosen)
+            place(lambda beside: copy_tree(source, beside), home, name, chosen)
         else:
-            fetched = place(fetch, home, chosen)
-            remember(home, known, chosen, origin, fetched)
+            fetched = place(fetch, home, name, chosen)
+            remember(home, chosen, origin, fetched)
     return os.path.join(home, chosen)
 
 
-def keep_in_step(home, folder, arguments):
+def keep_in_step(home, folder, arguments, late):
     """Bring what is new in the repository into a folder; return what the person should know."""
     name = os.path.basename(folder)
     if not arguments.url:
         return "%s is not kept in step: it does not come from a git repository." % name
     try:
-        with lock(os.path.realpath(home)):
-            known = read_known(home)
-            base = known.get(name, {}).get("ref", "")
+        with lock(home, arguments.to):
+            base = read_known(home).get(name, {}).get("ref", "")
             commit, notes = gitsync.sync(
-                folder, ref=arguments.follow, base=base, **limits(arguments)
+                folder, ref=arguments.follow, base=base, late=late, **limits(arguments)
             )
             if commit != base:
-                remember(home, known, name, arguments.origin, commit)
+                remember(home, name, arguments.origin, commit)
     except (Skipped, gitsync.NotInStep) as error:
         return "%s was not brought up to date: %s." % (name, error)
     except Exception as error:  # noqa: BLE001 - what is there is opened whatever happens here
@@ -255,8 +299,8 @@ def find_free(home, name):
     raise Skipped("there are too many folders called %r" % name)
 
 
-def place(fill, home, name):
-    """Fill a folder beside, then rename it: a half copy never has the name."""
+def place(fill, home, name, chosen):
+    """Fill a folder beside, then rename it as chosen: a half copy never has the name."""
     prefix = ".%s.copying-" % name
     for left in os.listdir(home):
         if left.startswith(prefix):  # of a start that was cut off; the lock says it is nobody's
@@ -267,9 +311,9 @@ def place(fill, home, name):
         os.umask(umask)
         os.chmod(beside, 0o777 & ~umask)
         result = fill(beside)
-        target = os.path.join(home, name)
+        target = os.path.join(home, chosen)
         if os.path.lexists(target):
-            raise Skipped("a folder called %r appeared meanwhile" % name)
+            raise Skipped("a folder called %r appeared meanwhile" % chosen)
         os.rename(beside, target)
     except BaseException:
         remove(beside)
@@ -328,11 +372,17 @@ def read_known(home):
     return folders if isinstance(folders, dict) else {}
 
 
-def remember(home, known, name, origin, ref):
+def remember(home, name, origin, ref):
     """Note where a folder comes from, before it is there: else each start would copy anew."""
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    folders = dict(known)
-    folders[name] = {"origin": origin, "ref": ref, "copied": now}
+    with lock(home):
+        folders = dict(read_known(home))
+        folders[name] = {"origin": origin, "ref": ref, "copied": now}
+        write_known(home, folders)
+
+
+def write_known(home, folders):
+    """Keep what is remembered, whole or not at all."""
     path = state_file(home, "content.json")
     beside = "%s.%d" % (path, os.getpid())
     try:
@@ -346,10 +396,14 @@ def remember(home, known, name, origin, ref):
 
 
 @contextlib.contextmanager
-def lock(home):
-    """Let one server of a person copy at a time; a file system without locks goes without."""
+def lock(home, name=""):
+    """Let one server of a person bring a folder at a time; without a name, change what is known.
+
+    A file system without locks goes without.
+    """
     os.makedirs(os.path.join(home, STATE), mode=0o700, exist_ok=True)
-    with open(state_file(home, "content.lock"), "a") as file:
+    file = "content.%s.lock" % name if name else "content.lock"
+    with open(state_file(home, file), "a") as file:
         wait_for_lock(file.fileno())
         yield
 
@@ -410,6 +464,41 @@ def within(folder, path):
     return full
 
 
+def say_on_the_way(arguments, home, folder, env):
+    """Tell the person that files are still on their way, in the home too if it has none yet."""
+    name = os.path.basename(folder) or arguments.to
+    if folder:
+        tell(home, "What is new in %s is still on its way." % name, env)
+        return
+    tell(home, ON_THE_WAY % name, env)
+    with contextlib.suppress(OSError), open(waiting_note(arguments, home), "x") as file:
+        file.write(ON_THE_WAY % name + "\n")
+
+
+def waiting_note(arguments, home):
+    """Return the path of the note that stands where the files will be."""
+    return os.path.join(home, "%s is on its way.txt" % arguments.to)
+
+
+def conclude(arguments, home, notice, env):
+    """Say what became of the files; nothing is on its way any more."""
+    note = waiting_note(arguments, home)
+    with contextlib.suppress(OSError, ValueError):
+        with open(note, encoding="utf-8") as file:
+            ours = file.read(1000) == ON_THE_WAY % arguments.to + "\n"
+        if ours:
+            os.unlink(note)
+    tell(home, notice, env)
+
+
+def finish(arguments, home, notice, folder):
+    """Say what became of the files after the start, in the log and in the home."""
+    conclude(arguments, home, notice, {})
+    if folder and not notice:
+        text = "jupyterhub-binder: the files of %s are in place." % os.path.basename(folder)
+        print(gitsync.readable(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
 def explain(error):
     """Return a reason for people: no paths, no traceback."""
     if isinstance(error, OSError):
@@ -427,7 +516,9 @@ def tell(home, notice, env):
             print("jupyterhub-binder: " + notice, file=sys.stderr, flush=True)  # noqa: T201
             with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(notice + "\n")
-        elif os.path.lexists(path):
+            return
+        env.pop("JUPYTERHUB_BINDER_NOTICE", None)
+        if os.path.lexists(path):
             os.unlink(path)
     except OSError:
         pass

@@ -4,6 +4,7 @@ Runs inside the person's server as `content` does, which owns when and for which
 standard library and git only, Python 3.8 and later. What the person wrote always stays.
 `commands` runs git, `upstream` asks the host, `merge` makes a plan beside the folder, and
 `move` carries it out, so that a start that is cut off anywhere is finished by the next one.
+`meanwhile` is for what takes longer than a start.
 """
 
 # It runs under any image's Python: os.path is there already.
@@ -16,6 +17,7 @@ import os
 import time
 
 from jupyterhub_binder.gitsync.commands import SHA, Failed, Git, NotInStep, explained
+from jupyterhub_binder.gitsync.meanwhile import Meanwhile
 from jupyterhub_binder.gitsync.merge import prepare
 from jupyterhub_binder.gitsync.move import carry_out, heal
 from jupyterhub_binder.gitsync.state import (
@@ -28,7 +30,7 @@ from jupyterhub_binder.gitsync.state import (
 )
 from jupyterhub_binder.gitsync.upstream import fetch
 
-__all__ = ["NOTES", "NotInStep", "clone", "readable", "sync"]
+__all__ = ["NOTES", "Meanwhile", "NotInStep", "clone", "readable", "sync"]
 
 STALE_SECONDS = 600
 """An index.lock as old as this belongs to nobody any more."""
@@ -70,10 +72,12 @@ def begin(git):
     git.run("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
 
 
-def sync(folder, *, url, ref, base="", seconds, most_bytes, env=None, now=None):
+def sync(folder, *, url, ref, base="", seconds, most_bytes, env=None, now=None, late=lambda: False):
     """Bring upstream's changes into a folder that was brought earlier.
 
-    `base` is the commit that it was brought at, where the folder itself does not remember.
+    `base` is the commit that it was brought at, where the folder itself does not remember. Where
+    it is `late` when all has been fetched, somebody is at work in the folder already: what was
+    fetched waits for the next time.
     Returns the commit that it is in step with, and what the person should know, as sentences.
     Raises NotInStep, with the folder as it was.
     """
@@ -82,9 +86,15 @@ def sync(folder, *, url, ref, base="", seconds, most_bytes, env=None, now=None):
     with explained():
         state = adopt(git, ref, base)
         check(git, state)
+        upstream, branch = fetch(git, ref)
+        if late():
+            if upstream == state["upstream"]:
+                return upstream, []
+            raise NotInStep(
+                "what is new came too late for this start. The next one puts it in place"
+            )
         with held(git):
             heal(git)
-            upstream, branch = fetch(git, ref)
             plan = prepare(git, state, upstream, branch, stamp)
             notes = carry_out(git, plan) if plan else []
         if not plan:

@@ -89,14 +89,10 @@ class Git:
         try:
             return child.communicate(stdin, timeout=max(0.1, self._deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise NotInStep(
-                "the repository's host, or your home, was too slow for a start to wait"
-            ) from None
+            raise NotInStep("the repository's host, or your home, was too slow") from None
         finally:
             if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-                child.communicate()
+                end(child)
 
     def _limit(self):
         import resource
@@ -126,6 +122,16 @@ class Git:
     def words(self, *args, **kwargs):
         """Return the NUL-ended words that a command printed."""
         return [os.fsdecode(word) for word in self.run(*args, **kwargs).split(b"\0") if word]
+
+
+def end(child):
+    """End a command and what it began; git removes what it has not finished, if it is let."""
+    for sign, seconds in ((signal.SIGTERM, 2), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.communicate(timeout=seconds)
+            return
 
 
 def environment(env, url):

@@ -1,13 +1,19 @@
 """What a ref is at the repository's host now, and bringing it here."""
 
 # It runs under any image's Python: os.path is there already.
-# ruff: noqa: FURB188, UP031
+# ruff: noqa: FURB188, PTH108, PTH118, SIM102, UP031
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import time
 
 from jupyterhub_binder.gitsync.commands import SHA, NotInStep
+
+STALE_SECONDS = 600
+"""A pack that has not grown for so long is no longer being fetched."""
 
 FETCHED = "refs/jupyterhub-binder/fetched"
 
@@ -17,9 +23,20 @@ def fetch(git, ref, *options):
     sha, full, branch = find(git, ref)
     if sha == git.ask("rev-parse", "--verify", "--quiet", FETCHED + "^{commit}"):
         return sha, branch
+    sweep(git)
     arguments = ("--quiet", "--no-tags", "--no-recurse-submodules", *options, "--", git.url)
     git.run("fetch", *arguments, "+%s:%s" % (full or sha, FETCHED), limited=True)
     return git.text("rev-parse", "--verify", FETCHED + "^{commit}"), branch
+
+
+def sweep(git):
+    """Remove what fetches that were cut off have left: git does so after weeks."""
+    packs = os.path.join(git.dir, "objects", "pack")
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(packs):
+            if entry.name.startswith("tmp_") and entry.is_file(follow_symlinks=False):
+                if time.time() - entry.stat().st_mtime > STALE_SECONDS:
+                    os.unlink(entry.path)
 
 
 def find(git, ref):

@@ -21,7 +21,7 @@ CONTENT_VARIABLE = "JUPYTERHUB_BINDER_CONTENT"
 RUN_CONTENT = f"import os; exec(os.environ.pop({CONTENT_VARIABLE!r}))"
 """What Python runs of that variable."""
 
-_GITSYNC = ("commands", "trees", "state", "upstream", "merge", "move", "__init__")
+_GITSYNC = ("commands", "trees", "state", "upstream", "merge", "move", "meanwhile", "__init__")
 """The modules of `gitsync`, which the script imports, each after those that it imports itself."""
 
 _LOADER = """\
@@ -31,6 +31,9 @@ def load(name, text=""):
     exec(text, sys.modules[name].__dict__)
 load("jupyterhub_binder")
 """
+
+_NO_LIMITS = ("--seconds=86400", "--most-seconds=86400")
+"""Of what is not a server, and has nothing to do but bring the files."""
 
 PROGRAM = "jupyterhub-singleuser"
 _SERVERS = {PROGRAM, "jupyter-labhub"}
@@ -68,7 +71,7 @@ def content_arguments(
     """Return the script's arguments; a `path` that can be one wins over the environment's own.
 
     The files come from the first of `sources` that is there, or by git, within `limits`; where
-    those are None, only from `sources`.
+    those are None, only from `sources`, however long that takes.
     """
     fetched = limits is not None and (spec.content_elsewhere or spec.content == "sync")
     return [
@@ -78,7 +81,7 @@ def content_arguments(
         f"--origin={spec.content_url if spec.content_elsewhere else spec.repo_url}",
         f"--ref={'' if spec.content_elsewhere else spec.resolved_ref}",
         *([f"--url={spec.content_url}", f"--follow={spec.content_ref}"] if fetched else []),
-        *(limits or () if fetched else ()),
+        *(_NO_LIMITS if limits is None else limits),
         *_opens(_path_of(path, spec)),
     ]
 

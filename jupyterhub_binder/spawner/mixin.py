@@ -100,11 +100,22 @@ class BinderSpawnerMixin(_SpawnerBase):
         min=1,
         config=True,
         help="""
-        For how long a start may fetch and merge files by git, in seconds. Default: 20.
+        For how long a start waits for its files, in seconds. Default: 20.
 
-        Where files are kept in step, or come from another repository than the environment's.
-        What takes longer is given up for this start, which goes on with the files as they
-        are. The server does not answer before, so stay below `Spawner.http_timeout`.
+        The server does not answer before, so stay below `Spawner.http_timeout`. What takes
+        longer goes on while the server runs: a folder appears when all of it is there, and what
+        is new in one that is there already waits for the next start.
+        """,
+    )
+    binder_content_most_seconds = Float(
+        3600,
+        min=1,
+        config=True,
+        help="""
+        For how long files may be brought in all, in seconds, the start included; an hour.
+
+        Raise it for repositories so large, or hosts and homes so slow, that an hour is short.
+        What takes longer is given up, and begun anew by the next start.
         """,
     )
     binder_content_most_bytes = Integer(
@@ -263,9 +274,10 @@ class BinderSpawnerMixin(_SpawnerBase):
         return env
 
     def content_limits(self) -> list[str]:
-        """Return the limits of git, as arguments of the script that brings the files."""
+        """Return the limits of the script that brings the files, as its arguments."""
         return [
             f"--seconds={self.binder_content_seconds:g}",
+            f"--most-seconds={self.binder_content_most_seconds:g}",
             f"--most-bytes={self.binder_content_most_bytes}",
         ]
 

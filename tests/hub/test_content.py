@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -233,6 +234,33 @@ def test_two_servers_that_start_at_once_copy_once(home: Path, source: Path) -> N
     children = [subprocess.Popen(command, env=env) for _ in range(6)]
     assert [child.wait(60) for child in children] == [0] * 6
     assert visible(home) == ["repo"]
+
+
+def test_a_copy_that_takes_long_goes_on_beside_the_server(
+    home: Path, source: Path, tmp_path: Path
+) -> None:
+    start(home, Path("/nowhere"))  # makes the place of what is remembered
+    notice = home / content.STATE / "notice.txt"
+    stay = "import os, sys; print(os.environ['JUPYTERHUB_BINDER_NOTICE'], flush=True); input()"
+    command = [sys.executable, "-I", SCRIPT, "--from", str(source), "--to", "repo"]
+    command += ["--origin", ORIGIN, "--seconds=0.2", "--", sys.executable, "-c", stay]
+    with (home / content.STATE / "content.repo.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as another server of the person does that copies
+        child = subprocess.Popen(
+            command,
+            env={"HOME": str(home), "PATH": os.environ["PATH"]},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert child.stdout
+        assert b"still on their way" in child.stdout.readline()
+        assert visible(home) == ["repo is on its way.txt"]
+    deadline = time.monotonic() + 30
+    while visible(home) != ["repo"] or notice.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert (home / "repo" / "data" / "table.csv").exists()
+    child.communicate(b"\n", timeout=30)
 
 
 def test_a_home_with_no_space_does_not_stop_the_start(home: Path, source: Path) -> None:

@@ -7,9 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -437,19 +441,144 @@ def test_a_branch_that_is_gone_and_a_protocol_that_runs_commands_are_refused(
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_slow_host_does_not_hold_up_the_start(ada: Person, server: GitServer) -> None:
-    import threading
+class Gate:
+    """Keeps a server from sending anything but the names of its refs, until it is opened."""
 
-    done = threading.Event()
-    server.hook = lambda _: done.wait(30) and False
-    try:
-        started = time.monotonic()
-        env, _ = ada.start(options=("--seconds=1",))
-        assert time.monotonic() - started < 10
-    finally:
-        done.set()
-        server.hook = None
-    assert "too slow" in env["JUPYTERHUB_BINDER_NOTICE"]
+    def __init__(self, server: GitServer) -> None:
+        self.server = server
+        self.asked = threading.Event()
+        self.opened = threading.Event()
+        self.posts = 0
+
+    def hook(self, request: BaseHTTPRequestHandler) -> bool:
+        self.posts += request.command == "POST"
+        if self.posts > 2:  # one each of `ls-remote` and `fetch` asks for names
+            self.asked.set()
+            self.opened.wait(60)
+        return False
+
+    def __enter__(self) -> Gate:
+        self.server.hook = self.hook
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.opened.set()
+        self.server.hook = None
+
+
+STAY = "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()"
+
+
+@contextmanager
+def running(person: Person, **kwargs: Any) -> Iterator[dict[str, str]]:
+    """Start a server that stays; yield its environment."""
+    command = [*person.command(**kwargs)[:-1], STAY]
+    with (
+        (person.home.parent / "server.log").open("a") as log,
+        subprocess.Popen(
+            command, env=person.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+        ) as child,
+    ):
+        assert child.stdout
+        try:
+            yield json.loads(child.stdout.readline())
+        finally:
+            child.kill()
+
+
+def until(condition: Callable[[], Any]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def said(person: Person) -> str:
+    """Return what a person is told in their home; '' for nothing."""
+    path = person.home / content.STATE / "notice.txt"
+    return path.read_text() if path.exists() else ""
+
+
+SOON = ("--seconds=1",)
+
+
+def test_a_first_fetch_that_takes_long_goes_on_beside_the_server(
+    tmp_path: Path, upstream: GitRepo, server: GitServer
+) -> None:
+    ada = Person(tmp_path / "home", upstream)
+    note = ada.home / "course is on its way.txt"
+    with Gate(server) as gate, running(ada, options=SOON) as env:
+        assert gate.asked.is_set()
+        assert "still on their way" in env["JUPYTERHUB_BINDER_NOTICE"]
+        assert "JUPYTERHUB_DEFAULT_URL" not in env
+        assert note.read_text() == said(ada) == env["JUPYTERHUB_BINDER_NOTICE"] + "\n"
+        with running(ada, options=SOON) as second:
+            assert second["JUPYTERHUB_BINDER_NOTICE"] == env["JUPYTERHUB_BINDER_NOTICE"]
+        assert not ada.folder.exists()
+        gate.opened.set()
+        until(ada.folder.exists)
+        assert ada.names() == {"README.md", "data/table.csv", "run.sh", "old.txt"}
+        until(lambda: not note.exists() and not said(ada))
+    assert "the files of course are in place" in (tmp_path / "server.log").read_text()
+    env, log = ada.start()
+    assert (log, env["JUPYTERHUB_DEFAULT_URL"]) == ("", "/lab/tree/course")
+    assert ada.git("status", "--porcelain") == ""
+
+
+def test_a_fetch_ends_with_its_server_and_the_next_start_begins_anew(
+    tmp_path: Path, upstream: GitRepo, server: GitServer
+) -> None:
+    ada = Person(tmp_path / "home", upstream)
+    with Gate(server):
+        with running(ada, options=SOON):
+            assert list(ada.home.glob(".course.copying-*"))
+        until(lambda: not list(ada.home.glob(".course.copying-*")))
+        assert not ada.folder.exists()
+    _, log = ada.start()
+    assert log == ""
+    assert [p.name for p in ada.home.iterdir() if p.name != ".local"] == ["course"]
+
+
+def test_a_fetch_has_a_limit_beside_the_server_too(
+    tmp_path: Path, upstream: GitRepo, server: GitServer
+) -> None:
+    ada = Person(tmp_path / "home", upstream)
+    with Gate(server), running(ada, options=("--seconds=1", "--most-seconds=2")):
+        until(lambda: "not copied" in said(ada))
+        assert [p.name for p in ada.home.iterdir()] == [".local"]
+
+
+def test_what_is_new_and_came_too_late_is_put_in_place_by_the_next_start(
+    ada: Person, server: GitServer
+) -> None:
+    ada.upstream.commit({"README.md": "new", "new.txt": "new"})
+    with Gate(server) as gate, running(ada, options=SOON) as env:
+        assert "What is new in course is still on its way" in env["JUPYTERHUB_BINDER_NOTICE"]
+        assert env["JUPYTERHUB_DEFAULT_URL"] == "/lab/tree/course"
+        assert not (ada.folder / ".git" / "index.lock").exists()
+        ada.write("data/table.csv", "mine")
+        gate.opened.set()
+        until(lambda: "The next one puts it in place" in said(ada))
+        assert "new.txt" not in ada.names()
+    before = len(server.requests)
+    _, log = ada.start()
+    assert (log, said(ada)) == ("", "")
+    assert (ada.read("README.md"), ada.read("data/table.csv")) == ("new", "mine")
+    asked = [request for request in server.requests[before:] if request.startswith("POST")]
+    assert len(asked) == 1  # for the names of the refs
+
+
+def test_a_note_of_the_persons_own_stays(
+    tmp_path: Path, upstream: GitRepo, server: GitServer
+) -> None:
+    ada = Person(tmp_path / "home", upstream)
+    (ada.home / "course is on its way.txt").write_text("mine")
+    with Gate(server) as gate, running(ada, options=SOON):
+        gate.opened.set()
+        until(ada.folder.exists)
+        until(lambda: not said(ada))
+    assert (ada.home / "course is on its way.txt").read_text() == "mine"
 
 
 def test_a_repository_that_is_too_large_is_refused(ada: Person) -> None:
@@ -484,6 +613,7 @@ def counted(function):
     def wrapper(*args, **kwargs):
         count[0] += 1
         if count[0] == STOP_AT:
+            os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **kwargs)
     return wrapper
