@@ -180,9 +180,17 @@ class ArchiveServer:
             self.answers[f"{at}/files/{f'?page={number}' if number > 1 else ''}"] = answer
 
     def add_dataverse(
-        self, doi: str, files: Mapping[str, bytes], *, version: str = "2.1", file_doi: str = ""
+        self,
+        doi: str,
+        files: Mapping[str, bytes],
+        *,
+        version: str = "2.1",
+        file_doi: str = "",
+        earlier: Mapping[str, Mapping[str, bytes]] | None = None,
     ) -> None:
-        """Publish a dataset, and maybe a DOI of one of its files."""
+        """Publish a dataset, and maybe a DOI of one of its files, and versions before this one."""
+        for number, had in (earlier or {}).items():
+            self.add_dataverse(doi, had, version=number)
         authority, _, identifier = doi.partition("/")
         major, _, minor = version.partition(".")
         query = f"?persistentId=doi:{doi}"
@@ -202,7 +210,7 @@ class ArchiveServer:
             "latestVersion": about,
         }
         entries = []
-        for number, (name, data) in enumerate(files.items(), 1):
+        for number, (name, data) in enumerate(files.items(), 1 + 1000 * len(earlier or ())):
             folder, _, label = name.rpartition("/")
             self.answers[f"/api/access/datafile/{number}"] = (
                 f"->{self._store('dataverse', name, data)}"

@@ -142,7 +142,7 @@ class Providers(LoggingConfigurable):
         """
         provider = self[link.spec.provider]
         if not provider.takes_ref:
-            if ref.strip() in ("", provider.default_ref):
+            if ref.strip() in ("", provider.default_ref, link.spec.ref):
                 return link
             raise NotUnderstood(
                 f"{provider.display_name} has no branches or tags: leave the ref out, and paste "

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 from yarl import URL
 
 from jupyterhub_binder.archive import Listing, RemoteFile
-from jupyterhub_binder.errors import NotUnderstood, RepositoryNotFound
+from jupyterhub_binder.errors import NotUnderstood, RepositoryNotFound, UnresolvableRef
 from jupyterhub_binder.model import Link, Resolved, Spec
 from jupyterhub_binder.providers.places import take_apart
 from jupyterhub_binder.providers.records import (
@@ -29,12 +29,19 @@ from jupyterhub_binder.sink import Checksum
 _PAGES = ("/dataset.xhtml", "/file.xhtml", "/citation")
 _PERSISTENT_ID = re.compile(r"[?&]persistentId=([^&#]+)", re.IGNORECASE)
 _VERSION = re.compile(r"(\d{1,18})\.v(\d{1,9}\.\d{1,9})")
+_ASKED_VERSION = re.compile(r"[?&]version=([^&#]*)", re.IGNORECASE)
+_NUMBER = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?")
+_NEWEST = frozenset({"", ":latest", ":latest-published"})
 _PAGE_SIZE = 1000
 _MOST_PAGES = 200
 
 
 class DataverseProvider(DOIProvider):
-    """Datasets of Dataverse installations: a DOI of a dataset, or of one of its files."""
+    """Datasets of Dataverse installations: a DOI of a dataset, or of one of its files.
+
+    A spec's ref is the number of a version, ``2.0``, where a link names one; it is written after
+    the DOI as Dataverse does: ``10.7910/DVN/TJCLKP?version=2.0``.
+    """
 
     prefix = "dataverse"
     display_name = "Dataverse"
@@ -51,6 +58,20 @@ class DataverseProvider(DOIProvider):
             return False
         return url.path.endswith(_PAGES) and "persistentId" in url.query
 
+    def parse_spec(self, text: str) -> Spec:
+        """Read a DOI, and maybe a version after it. Raises NotUnderstood."""
+        plain = unquote(text)
+        found = _ASKED_VERSION.search(plain)
+        if found is None:
+            return super().parse_spec(text)
+        spec = super().parse_spec(quote(plain[: found.start()]))
+        return Spec(self.prefix, spec.repo, _read_version(found[1], self.default_ref))
+
+    def format_spec(self, spec: Spec) -> str:
+        """Write the DOI, and the version that was asked for."""
+        version = "" if spec.ref == self.default_ref else f"?version={spec.ref}"
+        return quote(f"{spec.repo}{version}")
+
     def parse_url(self, url: str) -> Link | None:
         """Read a dataset's or a file's page, of any installation."""
         place, found = take_apart(url), _PERSISTENT_ID.search(url)
@@ -59,26 +80,40 @@ class DataverseProvider(DOIProvider):
         doi = read_doi(unquote(found[1]))
         if doi is None:
             raise NotUnderstood("Of Dataverse's datasets this hub takes those that have a DOI.")
-        return Link(Spec(self.prefix, doi))
+        asked = _ASKED_VERSION.search(url)
+        version = _read_version(unquote(asked[1]) if asked else "", self.default_ref)
+        return Link(Spec(self.prefix, doi, version))
 
     async def fetch_resolved(self, spec: Spec) -> Resolved:
-        """Ask the installation for the newest published version of the dataset."""
+        """Ask the installation for a version of the dataset, the newest published if for none."""
         page = await self.fetch_page(spec.repo)
         base = _base(page)
         dataset = await self._fetch_dataset(base, spec.repo)
-        latest = dig(dataset, "latestVersion")
-        version = f"{text_at(dataset, 'id')}.v{_number(latest)}"
+        doi = f"{text_at(dataset, 'authority')}/{text_at(dataset, 'identifier')}"
+        about = dig(dataset, "latestVersion")
+        if spec.ref not in (self.default_ref, _number(about)):
+            about = await self._fetch_version(base, doi, spec)
+        version = f"{text_at(dataset, 'id')}.v{_number(about)}"
         if not _VERSION.fullmatch(version):
             raise Odd(page.host, spec.repo)
-        doi = f"{text_at(dataset, 'authority')}/{text_at(dataset, 'identifier')}"
         return self.resolved(
             spec,
             version,
             page=str((base / "dataset.xhtml").with_query(persistentId=f"doi:{doi}")),
-            title=_title(latest),
+            title=_title(about),
             label=f"doi.org/{spec.repo}",
             repo_url=f"https://doi.org/{quote(spec.repo)}",
         )
+
+    async def _fetch_version(self, base: URL, doi: str, spec: Spec) -> Any:
+        """Ask what a version that was named is about. Raises UnresolvableRef."""
+        version = base / "api/datasets/:persistentId/versions" / spec.ref
+        try:
+            return await self._ask(version, doi, spec.repo)
+        except RepositoryNotFound:
+            raise UnresolvableRef(
+                f"{spec.repo} has no published version {spec.ref}. Leave it out for the newest."
+            ) from None
 
     async def _fetch_dataset(self, base: URL, doi: str) -> Any:
         """Ask for a dataset by its DOI, or by that of one of its files."""
@@ -132,6 +167,15 @@ class DataverseProvider(DOIProvider):
             if len(part) != _PAGE_SIZE:
                 break
         return entries
+
+
+def _read_version(text: str, newest: str) -> str:
+    """Return a version's number in full, or `newest`. Raises NotUnderstood for a draft."""
+    if text.lower() in _NEWEST:
+        return newest
+    if (found := _NUMBER.fullmatch(text)) is None:
+        raise NotUnderstood("Of Dataverse's datasets this hub takes published versions alone.")
+    return f"{int(found[1])}.{int(found[2] or 0)}"
 
 
 def _base(page: URL) -> URL:

@@ -73,6 +73,10 @@ CKAN = Link(Spec("ckan", "https://demo.ckan.org/dataset/sample-1"))
             "https://data.uni.example/dv/citation?persistentId=doi%3A10.7910%2FDVN%2FTJCLKP",
             DATAVERSE,
         ),
+        (
+            "https://dataverse.harvard.edu/dataset.xhtml?version=3&persistentId=doi:10.7910/DVN/TJCLKP",
+            Link(Spec("dataverse", "10.7910/DVN/TJCLKP", "3.0")),
+        ),
         ("https://demo.ckan.org/dataset/sample-1", CKAN),
         ("https://demo.ckan.org/dataset/sample-1/resource/0a1b", CKAN),
         (
@@ -247,7 +251,9 @@ records = st.one_of(
         lambda n: Spec("figshare", f"10.6084/m9.figshare.{n[0]}.v{n[1]}")
     ),
     digits.map(lambda text: Spec("hydroshare", text)),
-    doi_tail.map(lambda text: Spec("dataverse", f"10.7910/{text}")),
+    st.tuples(doi_tail, st.sampled_from(["HEAD", "1.0", "12.34"])).map(
+        lambda two: Spec("dataverse", f"10.7910/{two[0]}", two[1])
+    ),
     slug.map(lambda text: Spec("ckan", f"https://demo.ckan.org/dataset/{text}")),
     st.tuples(slug, slug).map(
         lambda s: Spec(

@@ -16,6 +16,7 @@ from jupyterhub_binder.errors import (
     NotAllowed,
     NotUnderstood,
     RepositoryNotFound,
+    UnresolvableRef,
     UpstreamUnavailable,
 )
 from jupyterhub_binder.model import RefKind, Resolved
@@ -178,6 +179,26 @@ async def test_dataverse_resolves_its_newest_version(server, providers, into):
     assert (by_file.resolved_ref, by_file.clone_url) == ("77.v2.1", resolved.clone_url)
     await checkout(server, providers, resolved, into)
     assert tree(into) == FILES
+
+
+async def test_dataverse_brings_the_version_that_a_link_names(server, providers, into):
+    doi, old = "10.7910/DVN/OLDER", {"old.txt": b"as it was"}
+    server.add_dataverse(doi, FILES, earlier={"1.0": old})
+    page = f"https://dv.example.org/dataset.xhtml?persistentId=doi:{doi}&version="
+    resolved = await resolve(providers, f"{page}1.0")
+    assert resolved.resolved_ref == "77.v1.0"
+    await checkout(server, providers, resolved, into)
+    assert tree(into) == old
+    for newest in ("2.1", ":latest-published", ""):
+        assert (await resolve(providers, f"{page}{newest}")).resolved_ref == "77.v2.1"
+    with pytest.raises(UnresolvableRef, match=r"no published version 9\.0"):
+        await resolve(providers, f"{page}9")
+    with pytest.raises(NotUnderstood, match="published versions alone"):
+        providers.understand(f"{page}DRAFT")
+    # What the service answers can be sent back to it.
+    link = providers.understand(f"{page}1.0")
+    text = providers["dataverse"].format_spec(link.spec)
+    assert providers.at_ref(providers.understand(f"dataverse/{text}"), link.spec.ref) == link
 
 
 async def test_dataverses_tables_come_as_uploaded_and_closed_files_are_named(
