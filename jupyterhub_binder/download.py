@@ -159,7 +159,7 @@ class Downloads(LoggingConfigurable):
         asked = _read_url(url).update_query(query) if query else url
         answer = await self._fetch(asked, site, what, _no_line, {"Accept": "application/json"})
         try:
-            return json.loads(answer.body)
+            return await asyncio.to_thread(_read_json, answer.body)
         except (ValueError, RecursionError):
             raise UpstreamUnavailable(
                 f"{answer.url.host} answered with something else than it should about {what}: "
@@ -434,6 +434,18 @@ async def _read(response: aiohttp.ClientResponse, most_bytes: int, *, partial: b
     return Answer(
         response.url, bytes(body), response.status == 206, int(found[1]) if found else None
     )
+
+
+def _read_json(body: bytes) -> Any:
+    """Read an answer, in a thread: it may have many megabytes.
+
+    The reader is one call of C that lets no other thread in; a hook in Python does, at each object.
+    """
+    return json.loads(body, object_hook=_as_it_is)
+
+
+def _as_it_is(value: dict[str, Any]) -> dict[str, Any]:
+    return value
 
 
 def _read_url(url: str | URL) -> URL:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyterhub_binder import download
 from jupyterhub_binder.download import Downloads, Site
 from jupyterhub_binder.errors import (
     BinderError,
@@ -45,6 +47,19 @@ async def downloads() -> AsyncIterator[Downloads]:
 
 async def ask(downloads: Downloads, url: str, site: Site = HERE) -> object:
     return await downloads.fetch_json(url, site, what="record 1")
+
+
+async def test_an_answer_is_read_where_it_holds_nobody_up(server, downloads, monkeypatch):
+    threads = []
+
+    def record(value: dict) -> dict:
+        threads.append(threading.get_ident())
+        return value
+
+    monkeypatch.setattr(download, "_as_it_is", record)
+    assert await ask(downloads, f"{server.url}/json") == {"a": 1}
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 # --- Which hosts ----------------------------------------------------------------------------------
