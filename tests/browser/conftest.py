@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from .canned import PREFIX, all_states, serve
 from .live import LiveHub, OpenPage, sign_in, start_hub, stop_hub
 
 
@@ -20,6 +21,14 @@ def hub(require_chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     live = start_hub(tmp_path_factory.mktemp("hub"))
     yield live
     stop_hub(live)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def address() -> AsyncIterator[str]:
+    """Where pages of made-up environments are, one in each state."""
+    server, port = serve(all_states())
+    yield f"http://127.0.0.1:{port}{PREFIX}"
+    server.stop()
 
 
 # --- The browser --------------------------------------------------------------------------------

@@ -15,13 +15,6 @@ from .canned import PREFIX, all_states, serve
 pytestmark = pytest.mark.browser
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def address() -> AsyncIterator[str]:
-    server, port = serve(all_states())
-    yield f"http://127.0.0.1:{port}{PREFIX}"
-    server.stop()
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(browser: Any) -> AsyncIterator[Page]:
     page = await browser.new_page()

@@ -11,7 +11,6 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from .canned import PREFIX, all_states, serve
 from .canned_admin import admin_pages
 from .test_axe import ADMIN_PAGES, PAGES
 
@@ -21,13 +20,6 @@ TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElemen
 CUT_OFF = """() => [...document.querySelectorAll("#binder :is(.btn, .b-pill, .b-step, th, label)")]
   .filter((each) => each.checkVisibility() && each.getBoundingClientRect().right > innerWidth + 1)
   .map((each) => each.textContent.trim())"""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def address() -> AsyncIterator[str]:
-    server, port = serve(all_states())
-    yield f"http://127.0.0.1:{port}{PREFIX}"
-    server.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -307,13 +308,11 @@ async def stop_hub(hub: Hub) -> None:
 async def hub(
     service: FakeService, homes: Path, root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[MockHub]:
-    before = Path.cwd()
-    os.chdir(tmp_path_factory.mktemp("hub"))
-    app = await start_hub(hub_config(homes, root, url=service.url, api_token="t" * 32))
-    service.hub_api = app.hub.api_url.rstrip("/")
-    yield app
-    await stop_hub(app)
-    os.chdir(before)
+    with contextlib.chdir(tmp_path_factory.mktemp("hub")):
+        app = await start_hub(hub_config(homes, root, url=service.url, api_token="t" * 32))
+        service.hub_api = app.hub.api_url.rstrip("/")
+        yield app
+        await stop_hub(app)
 
 
 class Person:
@@ -371,12 +370,19 @@ class Person:
         return self.user.get_spawner("")
 
 
-@pytest.fixture
-async def person(hub: MockHub) -> AsyncIterator[Person]:
-    someone = Person(hub, f"person-{new_id()}")
+@asynccontextmanager
+async def new_person(hub: MockHub, name: str) -> AsyncIterator[Person]:
+    """Yield somebody whom nobody knows yet; their servers are stopped after."""
+    someone = Person(hub, f"{name}-{new_id()}")
     yield someone
     for name, spawner in list(someone.user.spawners.items()):
         if spawner.active:
             if spawner._spawn_future:
                 spawner._spawn_future.cancel()
             await someone.user.stop(name)
+
+
+@pytest.fixture
+async def person(hub: MockHub) -> AsyncIterator[Person]:
+    async with new_person(hub, "person") as someone:
+        yield someone

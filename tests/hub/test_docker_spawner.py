@@ -90,9 +90,8 @@ async def hub(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[MockHub]:
     folder = tmp_path_factory.mktemp("hub")
-    before = Path.cwd()
-    os.chdir(folder)
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         app = await start_hub(docker_config(folder, built, service.url, "t" * 32))
         service.hub_api = app.hub.api_url.rstrip("/")
@@ -101,7 +100,6 @@ async def hub(
         await app.proxy.stop()
     for container in docker_engine.list("ps", "-aq", f"--filter=name={NAMES}"):
         docker_engine.run("rm", "-f", container)
-    os.chdir(before)
 
 
 def docker_config(folder: Path, image: str, service_url: str, token: str) -> Config:

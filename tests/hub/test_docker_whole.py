@@ -35,9 +35,8 @@ async def service(
     docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[JupyterHubBinder]:
     folder = tmp_path_factory.mktemp("whole")
-    before = Path.cwd()
-    os.chdir(folder)
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         url = f"http://127.0.0.1:{random_port()}"
         hub = await start_hub(docker_config(folder, docker_engine.base_image, url, TOKEN))
@@ -57,7 +56,6 @@ async def service(
         await hub.proxy.stop()
     for container in docker_engine.list("ps", "-aq", f"--filter=name={NAMES}"):
         docker_engine.run("rm", "-f", container)
-    os.chdir(before)
 
 
 @pytest.fixture(scope="module")

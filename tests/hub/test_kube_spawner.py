@@ -75,9 +75,8 @@ async def hub(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[MockHub]:
     folder = tmp_path_factory.mktemp("hub")
-    before = Path.cwd()
-    os.chdir(folder)
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
         patch.setenv("KUBECONFIG", str(cluster.kubeconfig(folder)))
         patch.setattr(
             "kubernetes_asyncio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION",
@@ -88,7 +87,6 @@ async def hub(
         yield app
         await stop_hub(app)
     await KubeSpawner._stop_all_reflectors()
-    os.chdir(before)
 
 
 def _config(service: FakeService, repo: Path) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -36,7 +36,16 @@ from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.web.context import Services
 from tests.git_server import GitRepo, GitServer
 
-from .conftest import Hub, Person, hub_config, make_environment, start_hub, stop_hub, until
+from .conftest import (
+    Hub,
+    Person,
+    hub_config,
+    make_environment,
+    new_person,
+    start_hub,
+    stop_hub,
+    until,
+)
 
 TOKEN = "service-token-of-the-test"
 
@@ -122,8 +131,15 @@ def service_config(hub_api: str, port: int, state: Path) -> Config:
 async def stack(
     homes: Path, root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stack]:
-    before = Path.cwd()
-    os.chdir(tmp_path_factory.mktemp("hub"))
+    with contextlib.chdir(tmp_path_factory.mktemp("hub")):
+        async with started_stack(homes, root, tmp_path_factory) as stack:
+            yield stack
+
+
+@asynccontextmanager
+async def started_stack(
+    homes: Path, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
     port = random_port()
     hub = await start_hub(hub_config(homes, root, url=f"http://127.0.0.1:{port}", api_token=TOKEN))
     config = service_config(hub.hub.api_url.rstrip("/"), port, tmp_path_factory.mktemp("state"))
@@ -135,18 +151,12 @@ async def stack(
         yield stack
     await stack.app.stop_service()
     await stop_hub(hub)
-    os.chdir(before)
 
 
 @pytest.fixture
 async def ada(stack: Stack) -> AsyncIterator[Person]:
-    someone = Person(stack.hub, f"ada-{new_id()}")
-    yield someone
-    for name, spawner in list(someone.user.spawners.items()):
-        if spawner.active:
-            if spawner._spawn_future:
-                spawner._spawn_future.cancel()
-            await someone.user.stop(name)
+    async with new_person(stack.hub, "ada") as someone:
+        yield someone
 
 
 async def test_launch_builds_waits_starts_and_says_where_it_runs(stack: Stack, ada: Person) -> None:

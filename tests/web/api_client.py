@@ -56,6 +56,16 @@ class Answer:
         return self.json["error"]["code"]
 
 
+async def ask(
+    session: aiohttp.ClientSession, method: str, url: str, path: str, **kwargs: Any
+) -> Answer:
+    """Ask, and hold the answer to the description; `path` is below `url`, the service's."""
+    async with session.request(method, f"{url}{path}", allow_redirects=False, **kwargs) as response:
+        answer = Answer(response.status, response.headers, await response.text())
+    check_answer(method, "/" + path.partition("?")[0], answer)
+    return answer
+
+
 class Api:
     """One person's way to the API; `token` is theirs, none for nobody."""
 
@@ -69,12 +79,7 @@ class Api:
         headers = {**self.headers, **kwargs.pop("headers", {})}
         if body is not None:
             kwargs["json"] = body
-        async with self.session.request(
-            method, f"{self.url}{path}", headers=headers, allow_redirects=False, **kwargs
-        ) as response:
-            answer = Answer(response.status, response.headers, await response.text())
-        check_answer(method, "/" + path.partition("?")[0], answer)
-        return answer
+        return await ask(self.session, method, self.url, path, headers=headers, **kwargs)
 
     @asynccontextmanager
     async def events(self, path: str, **kwargs: Any) -> AsyncIterator[AsyncIterator[ServerEvent]]:

@@ -12,7 +12,7 @@ from yarl import URL
 
 from jupyterhub_binder.app import JupyterHubBinder
 from tests.git_server import GitRepo
-from tests.web.api_client import Answer, check_answer
+from tests.web.api_client import Answer, ask
 from tests.web.fake_hub import FakeHub
 
 FETCH = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"}
@@ -31,12 +31,7 @@ class Browser:
         return self.session.cookie_jar.filter_cookies(URL(self.url))["_xsrf"].value
 
     async def __call__(self, method: str, path: str, headers=FETCH, **kwargs) -> Answer:
-        async with self.session.request(
-            method, f"{self.url}{path}", headers=headers, allow_redirects=False, **kwargs
-        ) as response:
-            answer = Answer(response.status, response.headers, await response.text())
-        check_answer(method, "/" + path.partition("?")[0], answer)
-        return answer
+        return await ask(self.session, method, self.url, path, headers=headers, **kwargs)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
