@@ -26,6 +26,10 @@ SILENCE_SECONDS = 60
 """A stream that says nothing for so long, not even its heartbeat, is taken up again."""
 
 
+_PAGE = 200
+"""How many items of a list are asked for at once: the most that the service gives."""
+
+
 class ApiError(BinderError):
     """The service answered with an error; `status` is HTTP's."""
 
@@ -110,18 +114,14 @@ class BinderClient:
         return await self._call("POST", "/resolve", json=link)
 
     async def environments(
-        self, *, search: str = "", owner: str | None = None, deleted: bool = False, limit: int = 200
+        self, *, search: str = "", owner: str | None = None, deleted: bool = False
     ) -> list[Json]:
         """Return environments, the most recently used first; `owner` ``*`` for an admin: all.
 
         With `deleted` those that can still be restored.
         """
-        params = {"search": search, "limit": str(limit)}
-        if owner:
-            params["owner"] = owner
-        if deleted:
-            params["deleted"] = "1"
-        return (await self._call("GET", "/environments", params=params))["items"]
+        wanted = "1" if deleted else ""
+        return await self._all("/environments", search=search, owner=owner, deleted=wanted)
 
     async def environment(self, environment_id: str) -> Json:
         """Return one environment."""
@@ -199,22 +199,15 @@ class BinderClient:
 
     async def admin(self, method: str, path: str, *, body: Any = None, **params: Any) -> Json:
         """Ask a route below ``/admin``; empty parameters are left out."""
-        sent = {name: str(value) for name, value in params.items() if value not in (None, "")}
-        return await self._call(method, f"/admin/{path}", params=sent, json=body)
+        return await self._call(method, f"/admin/{path}", params=_sent(params), json=body)
 
     async def admin_all(self, path: str, **params: Any) -> list[Json]:
         """Return all items of a list for admins, however many pages it has."""
-        items: list[Json] = []
-        while True:
-            page = await self.admin("GET", path, offset=len(items), limit=200, **params)
-            items += page["items"]
-            if not page["items"] or len(items) >= page["total"]:
-                return items
+        return await self._all(f"/admin/{path}", **params)
 
     async def admin_text(self, path: str, **params: Any) -> str:
         """Return a file for admins."""
-        sent = {name: str(value) for name, value in params.items() if value not in (None, "")}
-        response, text = await self._request("GET", f"/admin/{path}", params=sent)
+        response, text = await self._request("GET", f"/admin/{path}", params=_sent(params))
         if response.status != 200:
             self._read(response, text)
         return text
@@ -226,6 +219,16 @@ class BinderClient:
         if self._session is None:
             raise RuntimeError("use the client with `async with`")
         return self._session
+
+    async def _all(self, path: str, **params: Any) -> list[Json]:
+        """Return all items of a list, however many pages it has."""
+        items: list[Json] = []
+        while True:
+            wanted = _sent({**params, "offset": len(items), "limit": _PAGE})
+            page = await self._call("GET", path, params=wanted)
+            items += page["items"]
+            if not page["items"] or len(items) >= page["total"]:
+                return items
 
     async def _call(self, method: str, path: str, **kw: Any) -> Json:
         return self._read(*await self._request(method, path, **kw))
@@ -311,3 +314,8 @@ class BinderClient:
             async for chunk in response.content.iter_any():
                 for event in parser.feed(chunk):
                     yield event
+
+
+def _sent(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return a query without what is empty."""
+    return {name: str(value) for name, value in params.items() if value not in (None, "")}

@@ -138,7 +138,9 @@ class Service:
         search, deleted = request.query.get("search", ""), request.query.get("deleted") == "1"
         there = [e for e in self.environments.values() if bool(e["deleted"]) is deleted]
         items = [e for e in there if search in e["name"] or search in e["label"]]
-        return web.json_response({"items": items, "total": len(items), "offset": 0, "limit": 200})
+        offset, limit = int(request.query.get("offset", 0)), int(request.query.get("limit", 50))
+        page = {"total": len(items), "offset": offset, "limit": limit}
+        return web.json_response({"items": items[offset : offset + limit], **page})
 
     async def _create(self, request: web.Request) -> web.Response:
         url = (await request.json())["url"]

@@ -118,6 +118,13 @@ def test_list_as_json_is_what_the_service_said(run, service: Service) -> None:
     assert json.loads(run("list", "--json").stdout)[0]["id"] == "eeeeeeeee3"
 
 
+def test_list_has_all_however_many_pages_the_service_makes(run, service: Service) -> None:
+    for number in range(431):
+        service.add(f"e{number:09}", f"course {number}", None, "unbuilt")
+    assert len(run("list").stdout.splitlines()) == 431
+    assert run("launch", "course 430").exit_code == 0
+
+
 def test_show_says_what_an_environment_is_and_what_runs_in_it(run, service: Service) -> None:
     service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
     service.add_server("eeeeeeeee3", "second")
