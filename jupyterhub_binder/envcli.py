@@ -17,7 +17,7 @@ from jupyterhub_binder.session import Session, hub_command
 from jupyterhub_binder.terminal import ago, plain
 
 _STYLES = {"ready": "green", "failed": "red", "queued": "yellow", "building": "yellow"}
-_OPENS = "What opens at a start, such as notebooks/index.ipynb; empty: the repository's folder."
+_OPENS = "What opens at a start: notebooks/index.ipynb, or /rstudio; empty: the repository's folder."
 
 
 @click.command("list")
