@@ -17,7 +17,7 @@ from jupyterhub_binder.session import Session, hub_command
 from jupyterhub_binder.terminal import ago, plain
 
 _STYLES = {"ready": "green", "failed": "red", "queued": "yellow", "building": "yellow"}
-_OPENS = "What opens at a start: notebooks/index.ipynb, or /rstudio; empty: the repository's folder."
+_OPENS = "What opens: notebooks/index.ipynb, or /rstudio; empty: the repository's folder."
 
 
 @click.command("list")
@@ -65,7 +65,7 @@ def _table(found: list[Json]) -> Table:
 # --- One of them ------------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="Show an environment, and what runs in it.")
 @click.argument("environment")
 @hub_command
 def show(session: Session, environment: str) -> None:
@@ -145,7 +145,7 @@ def _fact_table(facts: list[tuple[str, str]]) -> Table:
     return table
 
 
-@click.command()
+@click.command(short_help="Rename an environment, or change what opens.")
 @click.argument("environment")
 @click.option("--name", help="What to call it from now on.")
 @click.option("--path", help=_OPENS)
@@ -182,7 +182,7 @@ def edit(session: Session, environment: str, **changes: str | None) -> None:
     session.run(work)
 
 
-@click.command()
+@click.command(short_help="Stop my servers of an environment.")
 @click.argument("environment")
 @hub_command
 def stop(session: Session, environment: str) -> None:
@@ -209,7 +209,7 @@ def stop(session: Session, environment: str) -> None:
 # --- Away, and back ---------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="Delete an environment; restore undoes that.")
 @click.argument("environment")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @hub_command
@@ -234,7 +234,7 @@ def delete(session: Session, environment: str, yes: bool) -> None:
     session.say(f"Undo it, for a while: jupyterhub-binder restore {found['id']}")
 
 
-@click.command()
+@click.command(short_help="Bring back an environment that was deleted.")
 @click.argument("environment")
 @hub_command
 def restore(session: Session, environment: str) -> None:
