@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from jupyterhub_binder.backends import compile_inside
 from jupyterhub_binder.backends.venv_image import (
     PREFIX,
     Folders,
@@ -31,6 +32,8 @@ from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image
 from jupyterhub_binder.process import ProcessFailed
 
 _MOST_INCLUDED_BYTES = 2**20
+_WITHOUT = Path(__file__).parent / "smoke_without"
+"""What the smoke test does without; on its path before all else."""
 
 
 class Making:
@@ -216,14 +219,14 @@ class Making:
     async def _compile(self, interpreter: Interpreter) -> None:
         """Compile to bytecode, with the base interpreter: the environment's own runs its .pth."""
         await self._steps.tell("Compiling to bytecode, so that servers start fast")
-        folder = self._workspace.environment / "lib"
-        run = [interpreter.program, "-I", "-S", "-m", "compileall", "-qq", "-j", "0", folder]
+        script = Path(compile_inside.__file__)
+        run = [interpreter.program, "-I", "-S", script, self._steps.seen / "lib"]
         if self._settings.sandbox:
-            run[-1] = self._steps.seen / "lib"
-            work = self._steps.untrusted(run, interpreter, env={}, cwd=self._steps.seen)
+            work = self._steps.untrusted(
+                run, interpreter, env={}, cwd=self._steps.seen, shown=[script]
+            )
         else:
             work = self._steps.trusted(list(map(str, run)))
-        # Packages may hold files for other versions of Python: those stay as they are.
         with contextlib.suppress(ProcessFailed):
             await work
 
@@ -235,8 +238,9 @@ class Making:
             await self._steps.untrusted(
                 [self._steps.seen / "bin" / program, *rest],
                 interpreter,
-                env={},
+                env={"PYTHONPATH": str(_WITHOUT)},
                 cwd=self._steps.seen,
+                shown=[_WITHOUT],
             )
         except ProcessFailed as error:
             raise BuildFailed(
@@ -248,8 +252,8 @@ class Making:
     async def _finish(self, note: dict[str, Any], lock: str, begun: float) -> Image:
         if not self._settings.sandbox:
             await in_thread(name_final_place, self._workspace.environment, self._workspace.final)
-        await self._steps.check_size()
-        usage = await in_thread(self._folders.finish, self._workspace, note, lock)
+        usage = await self._steps.check_size()
+        await in_thread(self._folders.finish, self._workspace, note, lock, usage)
         await self._steps.tell(
             f"Built in {time.monotonic() - begun:.0f} s: {note['packages']} packages, "
             f"{usage.files} files, {usage.size_bytes / 2**20:.0f} MiB"

@@ -126,20 +126,20 @@ class Folders:
         whole = (folder / "binder" / "image.json").is_file() and (folder / "bin/python").exists()
         return folder if whole else None
 
-    def finish(self, workspace: Workspace, note: Mapping[str, Any], lock: str) -> Usage:
+    def finish(
+        self, workspace: Workspace, note: Mapping[str, Any], lock: str, usage: Usage
+    ) -> None:
         """Make a built environment read-only and give it its name. Nothing may run in it now."""
         made = workspace.environment
         _remove(made / "binder")
         (made / "binder").mkdir()
         _write_new(made / "binder" / "lock.txt", lock)
-        usage = measure(made, unlock=True)
         whole = {**note, "size_bytes": usage.size_bytes, "files": usage.files}
         _write_new(made / "binder" / "image.json", json.dumps(whole, indent=1) + "\n")
         _settle(made)
         self.discard(workspace.final)
         made.rename(workspace.final)
         workspace.final.chmod(0o555)
-        return usage
 
     def discard(self, folder: Path) -> None:
         """Take a folder out of the way, in one step, then remove it; gone already is success."""
@@ -257,14 +257,15 @@ def _settle(folder: Path) -> None:
         if stat.S_ISLNK(mode):
             continue
         if stat.S_ISDIR(mode):
-            Path(entry).chmod(0o755 if entry == str(folder) else 0o555)
+            wanted = 0o755 if entry == str(folder) else 0o555
         elif stat.S_ISREG(mode):
             wanted = (mode & ~_UNSAFE & ~_WRITERS) | _READERS
-            if mode & stat.S_IXUSR:
-                wanted |= _SEARCHERS
-            Path(entry).chmod(stat.S_IMODE(wanted))
+            wanted |= _SEARCHERS if mode & stat.S_IXUSR else 0
         else:
             Path(entry).unlink()
+            continue
+        if stat.S_IMODE(wanted) != stat.S_IMODE(mode):
+            os.chmod(entry, stat.S_IMODE(wanted))  # noqa: PTH101 - many
 
 
 def _walk(folder: Path, *, unlock: bool = False) -> Iterator[tuple[str, os.stat_result]]:

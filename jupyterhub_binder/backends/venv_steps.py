@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,13 @@ from typing import Any, TypeVar
 
 from jupyterhub_binder.backends.egress import Egress
 from jupyterhub_binder.backends.sandbox import Mount, Sandbox
-from jupyterhub_binder.backends.venv_image import MARKER, Workspace, end_processes, measure
+from jupyterhub_binder.backends.venv_image import (
+    MARKER,
+    Usage,
+    Workspace,
+    end_processes,
+    measure,
+)
 from jupyterhub_binder.backends.venv_plan import Offer
 from jupyterhub_binder.backends.venv_uv import redact
 from jupyterhub_binder.errors import BuildFailed
@@ -30,6 +37,8 @@ Say = Callable[[BackendOutput], Awaitable[None]]
 
 _KEPT_LINES = 300
 _WATCH_SECONDS = 2.0
+_MEASURE_PAUSE = 10
+"""How many times as long as a look at all files the time until the next one is, at least."""
 _FREE_BYTES = 2**30
 _FREE_FILES = 10_000
 
@@ -103,11 +112,13 @@ class Steps:
         cwd: Path | None = None,
         network: bool = False,
         resolving: bool = False,
+        shown: Sequence[Path] = (),
     ) -> None:
         """Run a stranger's code, in the sandbox if there is one. Raises ProcessFailed.
 
         It sees the environment under its final name, and can write to it. `network` gives it
-        the way out to allowed hosts, `resolving` the requirements and the lock. Where an admin allows it without a sandbox, it runs as
+        the way out to allowed hosts, `resolving` the requirements and the lock, `shown` are files
+        and folders of ours that it reads. Where an admin allows it without a sandbox, it runs as
         the service's user with the service's network.
         """
         sandbox = self._settings.sandbox
@@ -118,6 +129,7 @@ class Steps:
             Mount.same(interpreter.prefix),
             Mount.same(self._settings.uv),
             Mount(self._workspace.environment, self._workspace.final, writable=True),
+            *map(Mount.same, shown),
         ]
         if resolving:
             mounts.append(Mount.same(self._workspace.work, writable=True))
@@ -180,15 +192,18 @@ class Steps:
 
     async def _watch_size(self, pgid: int) -> None:
         """End a step that fills the disk, with bytes or with the names of files."""
+        due = 0.0
         while self._stopped is None:
             await asyncio.sleep(_WATCH_SECONDS)
-            self._stopped = await asyncio.to_thread(self._why_to_stop)
+            begun = time.monotonic()
+            self._stopped = await asyncio.to_thread(self._why_to_stop, tree=begun >= due)
+            if begun >= due:
+                ended = time.monotonic()
+                due = ended + _MEASURE_PAUSE * (ended - begun)
         signal_group(pgid, SIGKILL)
 
-    def _why_to_stop(self) -> BuildFailed | None:
-        most = self._settings.max_image_bytes
-        if most and measure(self._workspace.path).size_bytes > 2 * most:
-            return self._oversize()
+    def _why_to_stop(self, *, tree: bool) -> BuildFailed | None:
+        """Say why a step must end; with `tree` look at all files, which takes a while."""
         disk = os.statvfs(self._workspace.path)
         free_bytes, files = disk.f_bavail * disk.f_frsize, disk.f_files
         if free_bytes < _FREE_BYTES or (files and disk.f_favail < _FREE_FILES):
@@ -196,13 +211,20 @@ class Steps:
                 "The hub's disk is nearly full: ask its administrator to make room.",
                 code="disk_full",
             )
+        most = self._settings.max_image_bytes
+        if tree and most and measure(self._workspace.path).size_bytes > 2 * most:
+            return self._oversize()
         return None
 
-    async def check_size(self) -> None:
-        """Raise BuildFailed if the environment is too big; when no step runs any more."""
+    async def check_size(self) -> Usage:
+        """Return what the environment takes, when no step runs any more.
+
+        Raises BuildFailed if that is too much.
+        """
         usage = await in_thread(partial(measure, self._workspace.environment, unlock=True))
         if self._settings.max_image_bytes and usage.size_bytes > self._settings.max_image_bytes:
             raise self._oversize()
+        return usage
 
     def _oversize(self) -> BuildFailed:
         most = self._settings.max_image_bytes / 2**20
