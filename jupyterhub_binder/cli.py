@@ -170,7 +170,7 @@ main.add_command(db)
 @main.command()
 @click.argument("link")
 @click.option("--name", help="What to call the environment.  [default: the repository's name]")
-@click.option("--path", help="What opens at a start, such as notebooks/index.ipynb.")
+@click.option("--path", help="What opens at a start: notebooks/index.ipynb, or /rstudio.")
 @click.option(
     "--content-url", help="Open the files of another git repository: what you would paste."
 )
@@ -219,7 +219,8 @@ def launch(session: Session, environment: str, no_wait: bool, **options: Any) ->
     \b
     Examples:
       jupyterhub-binder launch requirements
-      jupyterhub-binder launch my-analysis --server-name second --path lab/tree/index.ipynb
+      jupyterhub-binder launch my-analysis --server-name second --path week1/index.ipynb
+      jupyterhub-binder launch my-analysis --path /rstudio
     """  # noqa: D301 - Click wants the character
     session.run(lambda client: _launch(session, client, environment, no_wait, options))
 
@@ -304,7 +305,7 @@ async def _say_if_kept(session: Session, client: BinderClient, made: Json) -> No
         each
         for each in listed
         if each["id"] != made["id"]
-        and all(each[key] == made[key] for key in ("repo_url", "ref", "content_url"))
+        and all(each[key] == made[key] for key in ("repo_url", "ref", "content_url", "content_ref"))
     ]
     if same:
         first = same[0]

@@ -94,7 +94,7 @@ class Environments(LoggingConfigurable):
         self.command = builds.command
         self.command.limits.register(LimitName.ENVIRONMENTS, lambda: self.max_per_user)
         self._tasks = TaskSet(self.log)
-        self._ensuring: SingleFlight[tuple[str, Spec, str], Environment] = SingleFlight()
+        self._ensuring: SingleFlight[tuple[str, Spec, str, str], Environment] = SingleFlight()
 
     async def start(self) -> None:
         """Begin to purge what was deleted."""
@@ -156,12 +156,17 @@ class Environments(LoggingConfigurable):
             raise _no_such_environment()
         return found
 
-    async def find(self, user: User, spec: Spec, *, content_url: str = "") -> Environment | None:
+    async def find(
+        self, user: User, spec: Spec, *, content_url: str = "", content_ref: str = ""
+    ) -> Environment | None:
         """Return a person's own environment of a resolved spec, the one used last; None if none.
 
-        `content_url` is as an environment has it: where git fetches the files of another one.
+        `content_url` and `content_ref` are as an environment has them: where git fetches the
+        files of another repository, and which.
         """
-        return await self.store.find_environment(user.name, spec, content_url=content_url)
+        return await self.store.find_environment(
+            user.name, spec, content_url=content_url, content_ref=content_ref
+        )
 
     async def history(
         self, user: User, environment_id: str, *, offset: int = 0, limit: int = 50
@@ -276,13 +281,17 @@ class Environments(LoggingConfigurable):
         """
         _require_can_build(user)
         link, resolved = await self._previews.resolve(user, link)
-        place = (user.name, resolved.spec, link.content_url)
+        place = (user.name, resolved.spec, link.content_url, link.content_ref)
         return await self._ensuring.do(place, lambda: self._find_or_create(user, link, resolved))
 
     async def _find_or_create(self, user: User, link: Link, resolved: Resolved) -> Environment:
         source = await self._previews.resolve_content(user, link, resolved.clone_url)
-        content_url = source.clone_url if source else ""
-        found = await self.find(user, resolved.spec, content_url=content_url)
+        found = await self.find(
+            user,
+            resolved.spec,
+            content_url=source.clone_url if source else "",
+            content_ref=source.spec.ref if source else "",
+        )
         if found is None:
             return await self.create(user, link=link)
         return await self.build(user, found.id)

@@ -104,7 +104,7 @@ class Previews(LoggingConfigurable):
             assessment = await asyncio.to_thread(self._backend.assess, recipe, {})
         repository = repository_key(resolved.spec)
         source = await self.resolve_content(user, link, resolved.clone_url)
-        content_url = source.clone_url if source else ""
+        content_url, content_ref = (source.clone_url, source.spec.ref) if source else ("", "")
         return Preview(
             link=link,
             resolved=resolved,
@@ -120,9 +120,9 @@ class Previews(LoggingConfigurable):
                 user.name, repository, DirectoryNames(source or resolved), content_url=content_url
             ),
             content_url=content_url,
-            content_ref=source.spec.ref if source else "",
+            content_ref=content_ref,
             kept=await self._store.find_environment(
-                user.name, resolved.spec, content_url=content_url
+                user.name, resolved.spec, content_url=content_url, content_ref=content_ref
             ),
         )
 

@@ -114,13 +114,14 @@ class EnvironmentQueries:
         return await self._database.run(_list, kept, order, offset, limit)
 
     async def find_environment(
-        self, owner: str, spec: Spec, *, content_url: str = ""
+        self, owner: str, spec: Spec, *, content_url: str = "", content_ref: str = ""
     ) -> Environment | None:
         """Return the owner's environment of a repository at a ref, with no options set.
 
-        Its files are those of `content_url`, which is empty for the repository's own. Of several the one used last; None if there is none that is not deleted.
+        Its files are those of `content_url` at `content_ref`; both are empty for the repository's
+        own. Of several the one used last; None if there is none that is not deleted.
         """
-        return await self._database.run(_find, owner, spec, content_url)
+        return await self._database.run(_find, owner, spec, content_url, content_ref)
 
     async def count_environments(self, owner: str) -> int:
         """Count an owner's environments, without deleted ones."""
@@ -285,13 +286,14 @@ def _list(
 
 
 def _find(
-    connection: sa.Connection, owner: str, spec: Spec, content_url: str
+    connection: sa.Connection, owner: str, spec: Spec, content_url: str, content_ref: str
 ) -> Environment | None:
     query = _SELECT.where(
         environments.c.owner == owner,
         environments.c.repository_key == repository_key(spec),
         environments.c.ref == spec.ref,
         environments.c.content_url == content_url,
+        environments.c.content_ref == content_ref,
         environments.c.deleted.is_(None),
     ).order_by(environments.c.touched.desc(), environments.c.id)
     found = (_read(row) for row in connection.execute(query).mappings())

@@ -66,6 +66,8 @@ EXAMPLES: dict[str, Any] = {
         **_SPEC,
         **_PLACE,
         "path": "index.ipynb",
+        "content_url": "",
+        "content_ref": "",
         "resolved_ref": _SHA,
         "ref_kind": "branch",
         "commit": {"sha": _SHA, "subject": "Add an index", "time": "2026-02-27T16:05:11.000Z"},

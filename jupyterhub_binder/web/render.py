@@ -200,6 +200,8 @@ class Renderer:
             "label": resolved.label,
             "repo_url": resolved.repo_url,
             "path": preview.link.path,
+            "content_url": preview.content_url,
+            "content_ref": preview.content_ref,
             "resolved_ref": resolved.resolved_ref,
             "ref_kind": resolved.ref_kind,
             "commit": _commit(preview),

@@ -115,6 +115,13 @@ _PLACE: dict[str, Schema] = {
     "repo_url": said(TEXT, "Where a person reads the repository"),
 }
 _NAMED = closed({"id": TEXT, "name": TEXT})
+_OPENS = "What opens: relative to the repository's root, or below the server's address: /rstudio"
+_CONTENT_SOURCE: dict[str, Schema] = {
+    "content_url": said(
+        TEXT, "Where git fetches the files; empty where they are the environment's own"
+    ),
+    "content_ref": said(TEXT, "The branch, tag or commit of content_url"),
+}
 
 _SUMMARY: dict[str, Schema] = {
     "id": TEXT,
@@ -141,7 +148,7 @@ _LINK: dict[str, Schema] = {
     "provider": line(20),
     "spec": said(line(MOST_ADDRESS_CHARACTERS), "BinderHub's text after the prefix: org/name/ref"),
     "ref": said(line(MOST_REF_CHARACTERS), "Instead of the ref in url or spec"),
-    "path": said(line(MOST_PATH_CHARACTERS), "What opens, relative to the repository's root"),
+    "path": said(line(MOST_PATH_CHARACTERS), _OPENS),
 }
 _CHOICES: dict[str, Schema] = {
     "name": {**line(MOST_NAME_CHARACTERS), "minLength": 1},
@@ -199,7 +206,8 @@ SCHEMAS: dict[str, Schema] = {
         {
             **_SPEC,
             **_PLACE,
-            "path": TEXT,
+            "path": said(TEXT, _OPENS),
+            **_CONTENT_SOURCE,
             "resolved_ref": TEXT,
             "ref_kind": words(RefKind),
             "commit": or_null(closed({"sha": TEXT, "subject": TEXT, "time": TIME})),
@@ -241,12 +249,9 @@ SCHEMAS: dict[str, Schema] = {
             "owner": TEXT,
             **_SPEC,
             **_PLACE,
-            "path": said(TEXT, "What opens, relative to the repository's root"),
+            "path": said(TEXT, _OPENS),
             "content": words(ContentMode),
-            "content_url": said(
-                TEXT, "Where git fetches the files; empty where they are the environment's own"
-            ),
-            "content_ref": said(TEXT, "The branch, tag or commit of content_url"),
+            **_CONTENT_SOURCE,
             "directory": said(TEXT, "The folder of the home that takes the repository's files"),
             "options": ANY_OBJECT,
             "state": words(EnvironmentState),

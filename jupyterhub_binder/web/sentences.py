@@ -24,6 +24,7 @@ SENTENCES = (
     N_("Git repository"),
     N_("%(label)s has no branch, tag or commit %(ref)s."),
     N_("%(label)s is empty, or has no default branch: name a branch."),
+    N_("%(doi)s has no published version %(version)s. Leave it out for the newest."),
     N_("This hub finds no host called %(host)s."),
     N_("This hub does not fetch repositories from %(host)s."),
     N_("%(host)s could not be read by git: try again later."),

@@ -168,7 +168,8 @@ async def test_files_of_another_repository_are_kept_in_step_in_a_folder_of_their
     assert same.directory == "course"
     # Each is found by where its files come from.
     assert (await service.environments.find(ALICE, link.spec)).id == plain.id
-    found = await service.environments.find(ALICE, link.spec, content_url=environment.content_url)
+    source = {"content_url": environment.content_url, "content_ref": environment.content_ref}
+    found = await service.environments.find(ALICE, link.spec, **source)
     assert found.id == environment.id
 
 

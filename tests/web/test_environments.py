@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -40,6 +41,33 @@ async def test_an_environment_is_created_built_and_read(ada: Api, new_environmen
     read = (await ada("GET", f"api/v1/environments/{made['id']}")).json
     assert read["state"] == "ready"
     assert read["current"]["id"] == build["id"]
+
+
+def pulling(git_repo: GitRepo, branch: str, opens: str) -> str:
+    """Return a link of mybinder.org's form whose files are those of a branch of the repository."""
+    pull = urlencode({"repo": git_repo.url, "branch": branch, "urlpath": opens})
+    query = urlencode({"urlpath": f"git-pull?{pull}"})
+    return f"v2/git/{quote(git_repo.url, safe='')}/HEAD?{query}"
+
+
+async def test_a_link_brings_the_files_of_another_repository_and_opens_an_application(
+    ada: Api, git_repo: GitRepo
+) -> None:
+    git_repo.branch("files")
+    folder = git_repo.name.rpartition("/")[2]
+    link = pulling(git_repo, "files", f"voila/render/{folder}/a.ipynb")
+    body = {"url": f"https://mybinder.org/{link}"}
+    said = (await ada("POST", "api/v1/resolve", body)).json
+    made = (await ada("POST", "api/v1/environments", {**body, "build": False})).json
+    for answer in (said, made):
+        assert (answer["content_url"], answer["content_ref"]) == (git_repo.url, "files")
+        assert answer["path"] == "/voila/render/a.ipynb"
+    assert (made["content"], made["ref"]) == ("sync", "HEAD")
+    page = f"api/v1/environments/{made['id']}"
+    assert (await ada("PATCH", page, {"path": "/rstudio/"})).json["path"] == "/rstudio/"
+    for elsewhere in ("//evil.example", "/%2F%2Fevil.example", "/a/%2e%2e/%2e%2e/hub"):
+        answer = await ada("PATCH", page, {"path": elsewhere})
+        assert (answer.status, answer.code) == (400, "invalid_input")
 
 
 async def test_what_is_answered_can_be_sent_back(ada: Api, new_environment) -> None:

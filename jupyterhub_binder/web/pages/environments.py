@@ -109,7 +109,13 @@ class EnvironmentPage(PageHandler):
         except InvalidInput:
             return {}
         here = f"{self.request.protocol}://{self.request.host}{self.prefix}"
-        link_url = here + format_binder_link(provider, Link(environment.spec, environment.path))
+        link = Link(
+            environment.spec,
+            environment.path,
+            content_url=environment.content_url,
+            content_ref=environment.content_ref,
+        )
+        link_url = here + format_binder_link(provider, link)
         badge_url = f"{here}badge_logo.svg"
         return {
             "link_url": link_url,
