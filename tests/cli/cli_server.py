@@ -41,6 +41,8 @@ class Service:
         self.outcome: dict[str, str] = {}
         self.lines = ["Installing \x1b[32mastral\x1b[0m", " 50 %\r", "\x1b]0;owned\x07done\x1b[2J"]
         self.requests: list[tuple[str, str]] = []
+        self.sent: list[dict[str, Any]] = []
+        """The bodies that asked for environments and launches."""
         self.drop_after: int | None = None
         self.last_event_ids: list[str | None] = []
         self.launch_state = "ready"
@@ -143,7 +145,8 @@ class Service:
         return web.json_response({"items": items[offset : offset + limit], **page})
 
     async def _create(self, request: web.Request) -> web.Response:
-        url = (await request.json())["url"]
+        self.sent.append(await request.json())
+        url = self.sent[-1]["url"]
         if " " in url:
             return _error(400, "not_understood", "That is no repository.")
         name = url.rpartition("/")[2]
@@ -195,6 +198,7 @@ class Service:
         return web.json_response(make_build(request.match_info["id"], "cancelled"))
 
     async def _launch(self, request: web.Request) -> web.Response:
+        self.sent.append(await request.json())
         return web.json_response(self._launch_json("starting"), status=201)
 
     def _launch_json(self, state: str) -> dict[str, Any]:

@@ -53,6 +53,40 @@ def test_build_of_what_one_keeps_already_says_so(run, service: Service) -> None:
     assert "keep this already" not in run("build", "https://example.org/other").stderr
 
 
+def test_build_sends_what_was_said_of_the_files_and_nothing_else(run, service: Service) -> None:
+    link = "https://mybinder.org/v2/gh/org/env/main?urlpath=git-pull%3Frepo%3Dhttps://e.org/course"
+    assert run("build", link).exit_code == 0
+    options = ("--content", "sync", "--content-url", "https://example.org/course")
+    options += ("--content-ref", "2026", "--path", "week1/intro.ipynb", "--name", "Course")
+    assert run("build", "org/env", *options).exit_code == 0
+    assert run("build", "org/env", "--path", "/rstudio", "--content", "leave").exit_code == 0
+    assert service.sent == [
+        {"url": link},
+        {
+            "url": "org/env",
+            "content": "sync",
+            "content_url": "https://example.org/course",
+            "content_ref": "2026",
+            "path": "week1/intro.ipynb",
+            "name": "Course",
+        },
+        {"url": "org/env", "path": "/rstudio", "content": "leave"},
+    ]
+    done = run("build", "org/env", "--content", "keep")
+    assert done.exit_code == 2
+    assert "'copy', 'sync', 'leave'" in done.stderr
+    assert len(service.sent) == 3
+
+
+def test_launch_sends_what_opens(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    assert run("launch", "daylight", "--path", "/rstudio").exit_code == 0
+    assert run("launch", "daylight", "--path", "a.ipynb", "--server-name", "two").exit_code == 0
+    assert run("launch", "daylight").exit_code == 0
+    assert [body.get("path") for body in service.sent] == ["/rstudio", "a.ipynb", None]
+    assert service.sent[1]["server_name"] == "two"
+
+
 def test_failed_build_exits_with_1_and_the_reason(run) -> None:
     done = run("build", "https://example.org/broken", "--wait")
     assert done.exit_code == 1
