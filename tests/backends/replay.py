@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ RECORDINGS = Path(__file__).parent.parent / "data" / "binderhub"
 HANG = object()
 DROP = object()
 Step = Any
-"""Bytes, what makes them when they are sent, an asyncio.Event or seconds to wait, HANG or DROP."""
+"""Bytes, what makes them when they are sent, an iterator of them, an asyncio.Event, HANG or DROP."""
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nServer: TornadoServer/6.6.1\r\nContent-Type: text/event-stream\r\n"
@@ -187,13 +187,11 @@ async def play(
             if isinstance(step, asyncio.Event):
                 await step.wait()
                 continue
-            if isinstance(step, float):
-                await asyncio.sleep(step)
-                continue
-            writer.write(step() if callable(step) else step)
-            await writer.drain()
-            # One piece a turn of the loop, so that the client sees it by itself.
-            await asyncio.sleep(0)
+            for data in step if isinstance(step, Iterator) else [step]:
+                writer.write(data() if callable(data) else data)
+                await writer.drain()
+                # One piece a turn of the loop, so that the client sees it by itself.
+                await asyncio.sleep(0)
     finally:
         gone.cancel()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 
 import jwt
@@ -260,16 +262,18 @@ async def test_stream_that_ends_too_early_is_taken_up_again(server, backend):
 
 
 async def test_silent_stream_is_taken_up_again_and_keepalives_keep_it(server, tmp_path):
-    alive = [asyncio.Event() for _ in range(3)]
-    steps = [step for gate in alive for step in (chunk(KEEPALIVE), gate)]
-    server.tell("/build/", stream(said("one"), steps, HANG), stream(ready()))
+    began = time.monotonic()
+    asked: list[int] = []
+
+    def keepalives() -> Iterator[bytes]:
+        while time.monotonic() < began + 1.5:  # for longer than it may say nothing
+            yield chunk(KEEPALIVE)
+        asked.append(len(server.requests))
+
+    server.tell("/build/", stream(said("one"), keepalives(), HANG), stream(ready()))
     async with started(server.url, tmp_path, read_timeout_seconds=1) as backend:
-        work = asyncio.create_task(collect(backend, make_job()))
-        for gate in alive:
-            await asyncio.sleep(0.5)
-            gate.set()
-        assert len(server.requests) == 1
-        shown = lines(await work)
+        shown = lines(await collect(backend, make_job()))
+    assert asked == [1]
     assert any("said nothing for 1 seconds" in line for line in shown)
     assert len(server.requests) == 2
 

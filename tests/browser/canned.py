@@ -192,6 +192,8 @@ class Everything:
     def __init__(self, environments: tuple[Environment, ...]) -> None:
         self.all = {each.id: each for each in environments}
         self.running = list(self.all)[7:]
+        self.asked_again = asyncio.Event()
+        """Set by a preview of what is not slow; one of what is slow waits for it."""
 
     # Environments
     async def list(
@@ -227,7 +229,10 @@ class Everything:
     async def preview(self, user: Any, link: Link) -> Any:
         if "missing" in link.spec.repo:
             raise RepositoryNotFound("github.com/uni-lab/missing does not exist, or is private.")
-        await asyncio.sleep(2 if "slow" in link.spec.repo else 0)
+        if "slow" in link.spec.repo:
+            self.asked_again.clear()
+            await self.asked_again.wait()
+        self.asked_again.set()
         bad = "julia" in link.spec.repo
         files = (
             RecipeFile("binder/environment.yml", "environment.yml", True),
@@ -448,8 +453,12 @@ class Events(RequestHandler):
             reason = {"seq": build.reason.seq} if build.reason else None
             self.write(encode_named("end", {"state": build.state, "reason": reason}))
             return
+        self._gone = asyncio.Event()
         await self.flush()
-        await asyncio.sleep(60)
+        await self._gone.wait()
+
+    def on_connection_close(self) -> None:
+        self._gone.set()
 
 
 class Logo(RequestHandler):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,13 +158,6 @@ async def make_service(tmp_path: Path) -> AsyncIterator[MakeService]:
 async def service(make_service: MakeService) -> Service:
     """A running service."""
     return await make_service()
-
-
-async def until(condition: Callable[[], Any], *, seconds: float = 60) -> None:
-    """Wait until a condition holds, which others bring about."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def build_named(name: str, by: str = "alice", **changes: Any) -> Build:

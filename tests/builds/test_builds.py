@@ -5,7 +5,8 @@ import pytest
 from jupyterhub_binder.backends.fake import HOSTILE_LINES
 from jupyterhub_binder.errors import LimitReached, NotFound, StoreUnavailable
 from jupyterhub_binder.model import Build, BuildState, EnvironmentState, Phase
-from tests.builds.conftest import ADMIN, ALICE, BOB, open_service, until
+from tests.builds.conftest import ADMIN, ALICE, BOB, open_service
+from tests.waiting import until
 
 
 async def test_a_build_ends_with_an_image_and_a_whole_log(service):

@@ -6,7 +6,8 @@ import pytest
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.errors import BinderError, Conflict, LimitReached, NotAllowed, NotFound
 from jupyterhub_binder.model import BuildState, ContentMode, Environment, Link, Spec, User
-from tests.builds.conftest import ADMIN, ALICE, BOB, until
+from tests.builds.conftest import ADMIN, ALICE, BOB
+from tests.waiting import until
 
 
 async def test_others_do_not_see_it_and_an_admin_does(service):

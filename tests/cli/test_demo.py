@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,18 +16,12 @@ import pytest
 from jupyterhub_binder.demo.containers import choose
 from jupyterhub_binder.demo.hub import find_ours
 from jupyterhub_binder.demo.state import DemoError, DemoState
+from tests.waiting import wait_until
 
 COMMAND = [sys.executable, "-m", "jupyterhub_binder.cli", "demo", "--backend", "venv", "--state"]
 SECONDS = 540
 
 pytestmark = pytest.mark.timeout(SECONDS + 60)
-
-
-def wait_for(what: Callable[[], object], seconds: float = SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.1)
 
 
 def as_in_a_terminal() -> None:
@@ -59,7 +52,10 @@ def demonstration(folder: Path) -> Iterator[subprocess.Popen[str]]:
             preexec_fn=as_in_a_terminal,
         )
     try:
-        wait_for(lambda: "Ctrl-C stops it" in output.read_text() or process.poll() is not None)
+        wait_until(
+            lambda: "Ctrl-C stops it" in output.read_text() or process.poll() is not None,
+            seconds=SECONDS,
+        )
         assert process.poll() is None, output.read_text()
         yield process
     finally:
@@ -92,7 +88,7 @@ def test_end_by_signal_leaves_no_process(folder: Path, number: signal.Signals) -
 def test_killed_demonstration_takes_its_hub_with_it(folder: Path) -> None:
     with demonstration(folder) as process:
         process.kill()
-        wait_for(lambda: not find_ours(folder), 60)
+        wait_until(lambda: not find_ours(folder), seconds=60)
 
 
 @pytest.mark.slow
@@ -101,10 +97,10 @@ def test_demonstration_ends_when_whoever_started_it_is_gone(folder: Path) -> Non
     output.unlink(missing_ok=True)
     command = " ".join([*COMMAND, str(folder), ">", str(output), "2>&1", "&", "wait"])
     shell = subprocess.Popen(["/bin/sh", "-c", command], preexec_fn=as_in_a_terminal)
-    wait_for(lambda: output.exists() and "Ctrl-C stops it" in output.read_text())
+    wait_until(lambda: output.exists() and "Ctrl-C stops it" in output.read_text(), seconds=SECONDS)
     shell.kill()
     shell.wait()
-    wait_for(lambda: not find_ours(folder), 60)
+    wait_until(lambda: not find_ours(folder), seconds=60)
 
 
 def test_two_demonstrations_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,19 +20,13 @@ from jupyterhub_binder.demo.person import Person
 from jupyterhub_binder.demo.state import PERSON, DemoError, DemoState
 from jupyterhub_binder.follow import Reporter, follow_launch
 from jupyterhub_binder.slugs import new_id
+from tests.waiting import wait_until
 
 from .engine import Engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SECONDS = 600
-
-
-def wait_for(what: Callable[[], object], seconds: float = SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +77,10 @@ async def test_killed_demonstration_takes_its_containers_with_it(
     with output.open("w") as file:
         process = subprocess.Popen(command(state, docker_engine), stdout=file, stderr=file)
     try:
-        wait_for(lambda: "Ctrl-C stops it" in output.read_text() or process.poll() is not None)
+        wait_until(
+            lambda: "Ctrl-C stops it" in output.read_text() or process.poll() is not None,
+            seconds=SECONDS,
+        )
         found = re.search(r"Open +(http://\S+/)services/binder/", output.read_text())
         assert found, output.read_text()
         await launch(found[1], state)
@@ -92,8 +88,8 @@ async def test_killed_demonstration_takes_its_containers_with_it(
     finally:
         process.kill()
         process.wait()
-    wait_for(lambda: not containers_of(docker_engine, state), 120)
-    wait_for(lambda: not find_ours(state.folder), 120)
+    wait_until(lambda: not containers_of(docker_engine, state), seconds=120)
+    wait_until(lambda: not find_ours(state.folder), seconds=120)
     assert f"{state.name}-{PERSON}" in volumes_of(docker_engine, state), "the home stays"
 
 

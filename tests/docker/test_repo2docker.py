@@ -17,18 +17,12 @@ from jupyterhub_binder.errors import BuildFailed, ConfigurationError
 from jupyterhub_binder.model import Line, Phase
 from tests.backends.jobs import collect, collect_into, image_of, job_of, lines
 from tests.backends.kit_repo2docker import SERVER, programs
+from tests.waiting import until
 
 from .engine import BASE_IMAGE
 from .registries import run_registry
 
 pytestmark = pytest.mark.docker
-
-
-async def until(condition, *, seconds: float = 60) -> None:
-    """Wait for a condition; fail when it does not come true."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.05)
 
 
 def processes(word: str) -> list[int]:

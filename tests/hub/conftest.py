@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,16 +27,9 @@ from traitlets.config import Config
 
 from jupyterhub_binder.hubconfig import configure
 from jupyterhub_binder.slugs import new_id
+from tests.waiting import until
 
 MOCK_SERVER = [sys.executable, "-m", "jupyterhub.tests.mocksu"]
-
-
-async def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
-    """Wait until a condition holds; return its value."""
-    async with asyncio.timeout(seconds):
-        while not (value := condition()):
-            await asyncio.sleep(0.01)
-    return value
 
 
 class NoProxy(Proxy):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub_binder import content
+from tests.waiting import wait_until
 
 ORIGIN = "https://example.org/one/repo"
 SCRIPT = content.__file__
@@ -255,10 +256,7 @@ def test_a_copy_that_takes_long_goes_on_beside_the_server(
         assert child.stdout
         assert b"still on their way" in child.stdout.readline()
         assert visible(home) == ["repo is on its way.txt"]
-    deadline = time.monotonic() + 30
-    while visible(home) != ["repo"] or notice.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: visible(home) == ["repo"] and not notice.exists())
     assert (home / "repo" / "data" / "table.csv").exists()
     child.communicate(b"\n", timeout=30)
 

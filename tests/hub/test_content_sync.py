@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -20,6 +20,7 @@ import pytest
 from jupyterhub_binder import content, gitsync
 from jupyterhub_binder.spawner.command import CONTENT_VARIABLE, RUN_CONTENT, content_script
 from tests.git_server import GitRepo, GitServer, Symlink
+from tests.waiting import wait_until
 
 SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
 
@@ -486,14 +487,6 @@ def running(person: Person, **kwargs: Any) -> Iterator[dict[str, str]]:
             child.kill()
 
 
-def until(condition: Callable[[], Any]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def said(person: Person) -> str:
     """Return what a person is told in their home; '' for nothing."""
     path = person.home / content.STATE / "notice.txt"
@@ -517,9 +510,9 @@ def test_a_first_fetch_that_takes_long_goes_on_beside_the_server(
             assert second["JUPYTERHUB_BINDER_NOTICE"] == env["JUPYTERHUB_BINDER_NOTICE"]
         assert not ada.folder.exists()
         gate.opened.set()
-        until(ada.folder.exists)
+        wait_until(ada.folder.exists)
         assert ada.names() == {"README.md", "data/table.csv", "run.sh", "old.txt"}
-        until(lambda: not note.exists() and not said(ada))
+        wait_until(lambda: not note.exists() and not said(ada))
     assert "the files of course are in place" in (tmp_path / "server.log").read_text()
     env, log = ada.start()
     assert (log, env["JUPYTERHUB_DEFAULT_URL"]) == ("", "/lab/tree/course")
@@ -533,7 +526,7 @@ def test_a_fetch_ends_with_its_server_and_the_next_start_begins_anew(
     with Gate(server):
         with running(ada, options=SOON):
             assert list(ada.home.glob(".course.copying-*"))
-        until(lambda: not list(ada.home.glob(".course.copying-*")))
+        wait_until(lambda: not list(ada.home.glob(".course.copying-*")))
         assert not ada.folder.exists()
     _, log = ada.start()
     assert log == ""
@@ -545,7 +538,7 @@ def test_a_fetch_has_a_limit_beside_the_server_too(
 ) -> None:
     ada = Person(tmp_path / "home", upstream)
     with Gate(server), running(ada, options=("--seconds=1", "--most-seconds=2")):
-        until(lambda: "not copied" in said(ada))
+        wait_until(lambda: "not copied" in said(ada))
         assert [p.name for p in ada.home.iterdir()] == [".local"]
 
 
@@ -559,7 +552,7 @@ def test_what_is_new_and_came_too_late_is_put_in_place_by_the_next_start(
         assert not (ada.folder / ".git" / "index.lock").exists()
         ada.write("data/table.csv", "mine")
         gate.opened.set()
-        until(lambda: "The next one puts it in place" in said(ada))
+        wait_until(lambda: "The next one puts it in place" in said(ada))
         assert "new.txt" not in ada.names()
     before = len(server.requests)
     _, log = ada.start()
@@ -576,8 +569,8 @@ def test_a_note_of_the_persons_own_stays(
     (ada.home / "course is on its way.txt").write_text("mine")
     with Gate(server) as gate, running(ada, options=SOON):
         gate.opened.set()
-        until(ada.folder.exists)
-        until(lambda: not said(ada))
+        wait_until(ada.folder.exists)
+        wait_until(lambda: not said(ada))
     assert (ada.home / "course is on its way.txt").read_text() == "mine"
 
 

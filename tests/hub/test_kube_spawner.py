@@ -20,8 +20,9 @@ from traitlets.config import Config
 
 from jupyterhub_binder.hubconfig import configure
 from jupyterhub_binder.spawner import BinderKubeSpawner, binder_spawner
+from tests.waiting import until
 
-from .conftest import MOCK_SERVER, FakeService, NoProxy, Person, start_hub, stop_hub, until
+from .conftest import MOCK_SERVER, FakeService, NoProxy, Person, start_hub, stop_hub
 from .kubelet import Cluster, open_cluster
 
 IMAGE = "registry.example.org/binder/abc:1"

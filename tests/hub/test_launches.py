@@ -35,6 +35,7 @@ from jupyterhub_binder.model import (
 from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.web.context import Services
 from tests.git_server import GitRepo, GitServer
+from tests.waiting import until
 
 from .conftest import (
     Hub,
@@ -44,7 +45,6 @@ from .conftest import (
     new_person,
     start_hub,
     stop_hub,
-    until,
 )
 
 TOKEN = "service-token-of-the-test"

@@ -12,8 +12,9 @@ from jupyterhub.tests.mocking import MockHub
 from yarl import URL
 
 from jupyterhub_binder.slugs import new_id
+from tests.waiting import until
 
-from .conftest import FakeService, Person, make_environment, until
+from .conftest import FakeService, Person, make_environment
 
 
 class Browser:

@@ -14,8 +14,9 @@ from jupyterhub.tests.mocking import MockHub
 from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.spawner import StartRefused
 from jupyterhub_binder.spawner.startlog import MOST_LINES
+from tests.waiting import until
 
-from .conftest import FakeService, Person, make_environment, until
+from .conftest import FakeService, Person, make_environment
 
 
 @pytest.fixture

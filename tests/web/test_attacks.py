@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.model import BuildEvent, Phase
 from jupyterhub_binder.web.api.builds import plain_text
 from tests.git_server import GitRepo
+from tests.waiting import until
 from tests.web.api_client import Api
 from tests.web.conftest import Person
 from tests.web.fake_hub import FakeHub
@@ -131,9 +131,7 @@ async def test_one_person_follows_so_many_things_and_another_still_can(
         assert (refused.status, refused.code) == (429, "limit_reached")
         async with person("bob").events(paths["bob"]):
             pass
-    async with asyncio.timeout(10):
-        while service.parts.streams._open:
-            await asyncio.sleep(0.01)
+    await until(lambda: not service.parts.streams._open)
 
 
 # --- A page is a page, scripts are ours, and nothing leads elsewhere ------------------------------

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.cli import main
 from tests.git_server import GitRepo
+from tests.waiting import until
 from tests.web.api_client import Answer, Api
 from tests.web.conftest import Person, service_config, wait_for_build
 from tests.web.fake_hub import PEOPLE, FakeHub
@@ -316,11 +317,8 @@ async def test_drain_waits_until_nothing_runs(
     build = (await new_environment(options={"fake": {"gate": "drain"}}))["latest"]["id"]
     await run("drain", "--wait", "--timeout", "0.1", status=1)
     waiting = asyncio.create_task(run("drain", "--message", "Soon", "--wait", "--json"))
-    while (
-        service.parts.command.drain.state is None
-        or service.parts.command.drain.state.message != "Soon"
-    ):
-        await asyncio.sleep(0.01)
+    drain = service.parts.command.drain
+    await until(lambda: drain.state is not None and drain.state.message == "Soon")
     assert not waiting.done()
     await run("cancel", build)
     for other in service.parts.builds.queue().running:

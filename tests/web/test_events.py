@@ -9,15 +9,9 @@ import pytest
 
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.web import events as web_events
+from tests.waiting import until
 from tests.web.api_client import Api, check_schema
 from tests.web.conftest import wait_for_build
-
-
-async def until(condition) -> None:
-    """Wait for something that nothing announces."""
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def read_all(api: Api, build_id: str, **kwargs) -> list:
