@@ -4,9 +4,10 @@ Both build the same repository on one engine, in turns whose order changes, each
 layer to make; prints one JSON line. Seconds are the clock's; CPU seconds are those of the processes
 on this side of the engine's socket, with all their children: what runs inside the engine is the
 same work for both, save the smoke test. The smoke test's seconds do not grow with the build, so
-the packages decide what they weigh: three, or with `analysis` those of an ordinary repository.
+what is built decides what they weigh: three packages, with `analysis` those of an ordinary
+repository, and with `first` also the server, which an engine that has built before has kept.
 
-`python -m tests.docker.bench [ROUNDS [analysis]]`
+`python -m tests.docker.bench [ROUNDS [analysis] [first]]`
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def since(begun: Spent) -> Spent:
 
 
 async def ours(folder: Path, name: str, base: str, *, smoke_test: bool) -> Spent:
-    backend = make(folder, base)
+    backend = make(folder, base, name)
     backend.smoke_test = smoke_test
     await backend.start()
     files = {"requirements.txt": f"{REQUIREMENTS}# {name}\n"}
@@ -62,7 +63,7 @@ async def ours(folder: Path, name: str, base: str, *, smoke_test: bool) -> Spent
 
 
 async def bare(folder: Path, name: str, base: str) -> Spent:
-    backend = make(folder, base)
+    backend = make(folder, base, name)
     await backend.start()
     config = folder / f"{name}.py"
     config.write_text(write_config(backend._settings(), workspace="", labels={}))
@@ -80,10 +81,13 @@ async def bare(folder: Path, name: str, base: str) -> Spent:
     return since(begun)
 
 
-def make(folder: Path, base: str) -> Repo2DockerBackend:
-    return Repo2DockerBackend(
+def make(folder: Path, base: str, name: str) -> Repo2DockerBackend:
+    backend = Repo2DockerBackend(
         work_dir=str(folder / "work"), image_prefix="bench/", buildpack="debian", base_image=base
     )
+    if "first" in sys.argv:  # a command that no layer was made by
+        backend.base_packages = [*backend.base_packages, f"pip!=0+{name.replace('-', '.')}"]
+    return backend
 
 
 async def main(rounds: int, base: str) -> None:
