@@ -1,14 +1,13 @@
 """Which request, build or launch a line of the log belongs to.
 
 Whatever is logged while one of them is served carries its id, however deep down; tasks inherit
-what the code that starts them belongs to, save where `belongs_to` says otherwise. How the ids
-are written is the business of `logs`.
+what the code that starts them belongs to, until they say otherwise. How the ids are written is the
+business of `logs`.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 
 _IDS: ContextVar[Mapping[str, str]] = ContextVar("jupyterhub_binder_log_ids")
@@ -23,13 +22,3 @@ def get_ids() -> Mapping[str, str]:
 def set_ids(**ids: str) -> None:
     """Have the running task, and what it starts from now on, belong to these and no others."""
     _IDS.set(ids)
-
-
-@contextlib.contextmanager
-def belongs_to(**ids: str) -> Iterator[None]:
-    """Have what runs inside belong to these and no others."""
-    token = _IDS.set(ids)
-    try:
-        yield
-    finally:
-        _IDS.reset(token)

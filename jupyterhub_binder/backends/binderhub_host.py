@@ -15,8 +15,6 @@ from jupyterhub_binder.backends.base import HostState, HostStatus
 from jupyterhub_binder.backends.binderhub_client import BinderHubClient, ConnectionLost
 from jupyterhub_binder.clock import utc_now
 
-POD_QUOTA = "Pod quota"
-
 
 class Host:
     """A BinderHub and its counters."""

@@ -25,7 +25,7 @@ from jupyterhub_binder.demo.state import DemoError
 from jupyterhub_binder.errors import BinderError, ConfigurationError
 from jupyterhub_binder.process import ProcessFailed
 
-AUTO, CONTAINERS, FOLDERS = BACKENDS = ("auto", "repo2docker", "venv")
+AUTO, CONTAINERS, FOLDERS = ("auto", "repo2docker", "venv")
 LABEL = "jupyterhub-binder-demo"
 """The label that a demonstration's containers have; its value is whose they are."""
 
@@ -89,7 +89,7 @@ class Containers:
 async def choose(wanted: str, *, name: str, base_image: str = "") -> Containers | None:
     """Return what is needed for containers, None for environments in folders; say which and why.
 
-    `wanted` is one of BACKENDS. Raises DemoError when containers are asked for and cannot be.
+    `wanted` is AUTO, CONTAINERS or FOLDERS. Raises DemoError when containers are asked for and cannot be.
     """
     if wanted == FOLDERS:
         click.echo("Backend venv, as asked: environments are folders of this machine.")
