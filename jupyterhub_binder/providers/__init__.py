@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
@@ -25,7 +25,14 @@ from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Link, Resolved, Spec
 from jupyterhub_binder.providers import links
 from jupyterhub_binder.providers.base import RepoProvider
-from jupyterhub_binder.providers.identity import BANNED, NOT_ON_LIST, matches, names_of
+from jupyterhub_binder.providers.identity import (
+    BANNED,
+    NOT_ON_LIST,
+    matches,
+    means,
+    names_of,
+    pattern_of,
+)
 from jupyterhub_binder.providers.records import LeadsElsewhere, RecordProvider
 
 __all__ = ["Providers", "RepoProvider"]
@@ -201,16 +208,20 @@ class Providers(LoggingConfigurable):
         """Raise NotAllowed for a repository that the providers' configuration rules out."""
         choosy = [each for each in self._providers.values() if each.banned or each.allowed]
         urls = (resolved.clone_url, resolved.repo_url) if resolved else ()
-        names = self.identities(spec, *urls) if choosy else ()
+        names = self.identities(spec, *urls) if choosy else frozenset()
         for provider in choosy:
-            if matches(names, provider.banned):
+            if self._are_meant(names, provider.banned):
                 raise NotAllowed("This hub does not build that repository.", code=BANNED)
             mine = provider.prefix == spec.provider or matches(names, provider.owned_hosts())
-            if provider.allowed and mine and not matches(names, provider.allowed):
+            if provider.allowed and mine and not self._are_meant(names, provider.allowed):
                 raise NotAllowed(
                     "This hub builds chosen repositories only, and that is none of them.",
                     code=NOT_ON_LIST,
                 )
+
+    def _are_meant(self, names: Collection[str], patterns: Iterable[str]) -> bool:
+        hosts = self.hosts
+        return any(means(pattern_of(pattern, hosts), names) for pattern in patterns)
 
     # --- What a record consists of --------------------------------------------------------------
 

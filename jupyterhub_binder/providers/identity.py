@@ -137,6 +137,12 @@ def matches(identities: Iterable[str], patterns: Iterable[str]) -> bool:
     return any(means(pattern, names) for pattern in map(canonical_pattern, patterns))
 
 
+def pattern_of(text: str, hosts: Hosts) -> str:
+    """Return the one spelling of what somebody wrote in a list, as `normalise` of a repository."""
+    pattern = canonical_pattern(as_url(text, hosts))
+    return pattern if re.search(r"[*?]", pattern) else without_owner(pattern, hosts)
+
+
 def canonical_pattern(text: str) -> str:
     """Return the one spelling of a pattern."""
     # A "?" of a pattern is a wildcard, no query: it is kept from being cut off.

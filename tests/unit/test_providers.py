@@ -483,12 +483,13 @@ async def test_a_pull_request_that_is_none_is_named_in_words(
     ],
 )
 def test_a_ban_holds_however_a_repository_is_spelled(prefix: str, spec: str) -> None:
-    config = Config({"GitHubProvider": {"banned": ["github.com/spam/*"]}})
-    providers = Providers(git=Git(), config=config)
-    with pytest.raises(NotAllowed) as refused:
-        providers.check(providers.parse_spec(prefix, spec))
-    assert refused.value.error_code == "repository_banned"
-    providers.check(providers.parse_spec("gh", "good/name/main"))
+    for written in ("github.com/spam/*", "gh/Spam/*", "git@github.com:spam/name.git"):
+        config = Config({"GitHubProvider": {"banned": [written]}})
+        providers = Providers(git=Git(), config=config)
+        with pytest.raises(NotAllowed) as refused:
+            providers.check(providers.parse_spec(prefix, spec))
+        assert refused.value.error_code == "repository_banned"
+        providers.check(providers.parse_spec("gh", "good/name/main"))
 
 
 def test_an_allow_list_of_a_host_holds_for_whoever_brings_its_repositories() -> None:
@@ -503,11 +504,14 @@ def test_an_allow_list_of_a_host_holds_for_whoever_brings_its_repositories() -> 
 
 
 def test_a_gist_is_banned_with_its_owner_and_without() -> None:
-    config = Config({"GistProvider": {"banned": ["gist.github.com/abc123"]}})
-    providers = Providers(git=Git(), config=config)
-    for prefix, spec in (("gist", "ada/abc123"), ("git", "https%3A%2F%2Fgist.github.com%2Fabc123")):
-        with pytest.raises(NotAllowed):
-            providers.check(providers.parse_spec(prefix, spec))
+    by_itself = ("git", "https%3A%2F%2Fgist.github.com%2Fabc123")
+    for written in ("gist.github.com/abc123", "gist.github.com/ada/abc123"):
+        config = Config({"GistProvider": {"banned": [written]}})
+        providers = Providers(git=Git(), config=config)
+        for prefix, spec in (("gist", "ada/abc123"), by_itself):
+            with pytest.raises(NotAllowed):
+                providers.check(providers.parse_spec(prefix, spec))
+        providers.check(providers.parse_spec("gist", "ada/other"))
 
 
 def test_a_providers_token_is_gits_for_that_host_alone() -> None:
