@@ -18,7 +18,13 @@ MARK = "[secret]"
 _LEAST = 6
 """Characters of the shortest value that is looked for wherever it may be."""
 
-_NAME = r"[\w.-]*(?:token|_?xsrf|passw(?:or)?d|passwd|pwd|secret|api_?key|private_?key|credentials?|signature|-key\b)[\w.-]*"
+_TELLING = re.compile(
+    r"token|xsrf|passw(?:or)?d|passwd|pwd|secret|api_?key|private_?key|credentials?|signature|-key\b",
+    re.IGNORECASE,
+)
+# Names and texts are looked through once, from where they begin, and never again from within:
+# whoever may choose what is logged could choose what takes minutes.
+_NAME = rf"(?<![\w.-])(?=[\w.-]*?(?:{_TELLING.pattern}))[\w.-]++"
 _FORMS = (
     # Authorization: Bearer abc, and the same as JSON or as Python writes a dict
     re.compile(
@@ -28,10 +34,10 @@ _FORMS = (
     re.compile(r"""(?P<keep>\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}""", re.IGNORECASE),
     # Cookie: a=b; c=d
     re.compile(r"""(?P<keep>\b(?:set-)?cookie["']?\s*[:=]\s*["']?)[^\r\n"']+""", re.IGNORECASE),
-    # token=abc, 'password': 'abc', _xsrf=abc, X-Registry-Token: abc
-    re.compile(rf"""(?P<keep>\b{_NAME}["']?\s*[=:]\s*b?["'])[^"']+""", re.IGNORECASE),
+    # token=abc, 'password': 'abc', _xsrf=abc, X-Registry-Token: abc, token%253Dabc
+    re.compile(rf"""(?P<keep>{_NAME}["']?\s*[=:]\s*b?["'])[^"']+""", re.IGNORECASE),
     re.compile(
-        rf"""(?P<keep>\b{_NAME}\s*[=]\s*|\b{_NAME}%3D|\b{_NAME}:\s+)[^\s"'&;,)}}\]]+""",
+        rf"""(?P<keep>{_NAME}(?:\s*=\s*|%(?:25)*+3D|:\s+))[^\s"'&;,)}}\]]+""",
         re.IGNORECASE,
     ),
     # OAuth's own parameters of a callback
@@ -40,16 +46,17 @@ _FORMS = (
     re.compile(r"""(?P<keep>\bxsrf cookie for b?["'])[^"']+"""),
     re.compile(r"""(?P<keep>\boauth[ -]state(?: argument)?[ =]+b?["']?)[^\s"']+""", re.IGNORECASE),
     # https://name:password@host, https://token@host
-    re.compile(r"(?P<keep>\b[a-z][a-z0-9+.-]*://)[^\s/@\"'<>]+(?=@)", re.IGNORECASE),
-    # GitHub's and GitLab's tokens, JSON web tokens
+    re.compile(r"(?P<keep>(?<![a-z0-9+.-])[a-z0-9+.-]++://)[^\s/\"'<>]+(?=@)", re.IGNORECASE),
+    # GitHub's and GitLab's tokens
+    re.compile(r"(?P<keep>)\b(?:gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,})"),
+    # JSON web tokens
     re.compile(
-        r"(?P<keep>)\b(?:gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"
-        r"|eyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*)"
+        r"(?<![\w-])(?=[\w-]++\.[\w-]{4,}+\.)(?P<keep>(?:[\w-]*?-)??)"
+        r"eyJ[\w-]{8,}+\.[\w-]{4,}+\.[\w-]*+"
     ),
 )
 # Most of what is looked at: none of the forms fits it, as there are ten, that is found out fast.
 _PLAIN = re.compile(r"(?:(?!eyJ|glpat-)[A-Za-z0-9./-])*")
-_TELLING = re.compile(_NAME, re.IGNORECASE)
 
 
 class Redactor:
