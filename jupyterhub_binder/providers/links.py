@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from jupyterhub_binder.errors import NotUnderstood
 from jupyterhub_binder.inputs import MOST_ADDRESS_CHARACTERS
@@ -113,11 +114,15 @@ def link_at(spec: Spec, tail: Sequence[str]) -> Link:
     if not tail:
         return Link(spec)
     first, *rest = tail
-    path = check_path(rest)
-    settled = not rest or SHA.fullmatch(first)
-    return Link(
-        Spec(spec.provider, spec.repo, check_ref(first)), path, "" if settled else "/".join(tail)
-    )
+    if not rest or SHA.fullmatch(first):
+        return Link(Spec(spec.provider, spec.repo, check_ref(first)), check_path(rest))
+    whole = "/".join(tail)
+    readings = candidates(Link(spec, tail=whole))
+    if not readings:
+        raise NotUnderstood("That link names no branch, tag or commit.")
+    shortest = readings[-1]
+    check_path(shortest.path.split("/"))
+    return replace(shortest, tail=whole)
 
 
 def check_path(segments: Sequence[str]) -> str:

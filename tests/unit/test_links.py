@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jupyterhub_binder.errors import NotUnderstood
@@ -211,6 +211,7 @@ def test_any_spec_is_read_once_and_for_all_or_refused(prefix: str, pieces: list[
 
 
 @given(specs(), st.lists(name, max_size=3))
+@example(Spec("gh", "org/name", "0./x"), ["a.ipynb"])
 def test_tree_urls_have_the_right_reading_among_their_candidates(spec: Spec, path: list[str]):
     from urllib.parse import quote
 
