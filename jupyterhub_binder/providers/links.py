@@ -118,9 +118,7 @@ def link_at(spec: Spec, tail: Sequence[str]) -> Link:
         return Link(Spec(spec.provider, spec.repo, check_ref(first)), check_path(rest))
     whole = "/".join(tail)
     readings = candidates(Link(spec, tail=whole))
-    if not readings:
-        raise NotUnderstood("That link names no branch, tag or commit.")
-    shortest = readings[-1]
+    shortest = readings[-1] if readings else Link(replace(spec, ref=check_ref(first)))  # raises
     check_path(shortest.path.split("/"))
     return replace(shortest, tail=whole)
 
