@@ -368,10 +368,12 @@ class Environments(LoggingConfigurable):
         environment = await self._get_kept_or_deleted(user, environment_id)
         if environment.deleted is None:
             return environment
-        owner = environment.owner
-        if await self.store.count_environments(owner) >= self._most_of(owner):
-            raise await self._limit_reached(owner)
-        restored = await self._change(environment, {"deleted": None})
+        most = self._most_of(environment.owner)
+        restored = await self.store.restore_environment(environment.id, most=most, at=utc_now())
+        if restored is None:
+            raise _no_such_environment()
+        if restored.deleted is not None:
+            raise await self._limit_reached(environment.owner)
         self._note(user, Action.ENVIRONMENT_RESTORE, restored)
         return restored
 

@@ -133,6 +133,15 @@ class EnvironmentQueries:
         """Set columns of an environment (name, path, content, launched, deleted, ref)."""
         return await self._database.run(_update, environment_id, changes, at)
 
+    async def restore_environment(
+        self, environment_id: str, *, most: int, at: datetime
+    ) -> Environment | None:
+        """Undo a delete; return the environment as it is then, None if there is none.
+
+        Where its owner keeps `most` others already, it stays deleted.
+        """
+        return await self._database.run(_restore, environment_id, most, at)
+
     async def choose_build(
         self, environment_id: str, number: int, *, at: datetime
     ) -> Environment | None:
@@ -323,6 +332,17 @@ def _update(
         touched["updated"] = at
     _set(connection, environment_id, {**changes, **touched})
     return _fetch(connection, environment_id)
+
+
+def _restore(
+    connection: sa.Connection, environment_id: str, most: int, at: datetime
+) -> Environment | None:
+    environment = _fetch(connection, environment_id)
+    if environment is None or environment.deleted is None:
+        return environment
+    if _count(connection, environment.owner) >= most:
+        return environment
+    return _update(connection, environment_id, {"deleted": None}, at)
 
 
 def _choose(

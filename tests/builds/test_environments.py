@@ -78,6 +78,19 @@ async def test_undoing_deletes_is_no_way_around_the_limit(service):
         await service.environments.restore(ALICE, gone[1].id)
 
 
+async def test_undoing_all_deletes_at_once_is_none_either(service):
+    service.environments.max_per_user = 3
+    gone = []
+    for number in range(9):
+        made = await service.create(repo=f"org/{number}", build=False)
+        gone.append(await service.environments.delete(ALICE, made.id))
+    answers = await asyncio.gather(
+        *(service.environments.restore(ALICE, each.id) for each in gone), return_exceptions=True
+    )
+    assert sum(isinstance(answer, LimitReached) for answer in answers) == 6
+    assert (await service.environments.limits(ALICE))["environments"].used == 3
+
+
 async def test_delete_can_be_undone(service):
     environment = await service.create()
     await service.environments.delete(ALICE, environment.id)
