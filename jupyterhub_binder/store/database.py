@@ -1,9 +1,9 @@
 """One database, one worker thread: opens it, migrates it, runs functions in transactions.
 
 What waits at the same moment shares a transaction, since its beginning and its end cost as much as
-a statement; nobody hears of a result that is not kept. SQLite (WAL) or PostgreSQL by URL. One process owns the database: a second one is refused. A
-connection that is lost is taken up again. What the functions ask for is the business of the
-modules beside this one.
+a statement; nobody hears of a result that is not kept, or fails with another. SQLite (WAL) or
+PostgreSQL by URL. One process owns the database: a second one is refused. A connection that is
+lost is taken up again. What the functions ask for is the business of the modules beside this one.
 """
 
 from __future__ import annotations
@@ -66,6 +66,10 @@ class _Outcome:
             self.future.set_result(self.result)
         else:
             self.future.set_exception(self.error)
+
+
+class _Refused(Exception):
+    """The database is there, and does not do what one of several jobs asks of it."""
 
 
 class Database:
@@ -367,7 +371,13 @@ def _run_for_a_while(connection: sa.Connection, jobs: Sequence[_Job]) -> list[_O
     until = time.monotonic() + _TOGETHER_SECONDS
     outcomes: list[_Outcome] = []
     for job in jobs:
-        outcomes.append(_Outcome(job.future, job.work(connection)))
+        try:
+            result = job.work(connection)
+        except _LOST as error:
+            if error.connection_invalidated:
+                raise
+            raise _Refused from error
+        outcomes.append(_Outcome(job.future, result))
         if time.monotonic() > until:
             break
     return outcomes

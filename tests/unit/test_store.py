@@ -165,6 +165,19 @@ async def test_one_that_fails_takes_nobody_with_it_and_leaves_nothing(shared):
     assert await numbers_of(database) == [0, 1, 2, 4, 5, 6, 7]
 
 
+async def test_one_that_the_database_refuses_takes_nobody_with_it(shared):
+    database, _ = shared
+
+    def ask_nonsense(connection):
+        connection.execute(sa.text("select * from nowhere"))
+
+    asked = [database.run(ask_nonsense if n == 3 else adding(n)) for n in range(8)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(answers.pop(3), StoreUnavailable | sa.exc.ProgrammingError)
+    assert answers == [0, 1, 2, 4, 5, 6, 7]
+    assert await numbers_of(database) == [0, 1, 2, 4, 5, 6, 7]
+
+
 async def test_nobody_waits_for_long_for_those_behind(shared, monkeypatch):
     database, _ = shared
     monkeypatch.setattr("jupyterhub_binder.store.database._TOGETHER_SECONDS", 0)
