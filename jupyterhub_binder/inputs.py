@@ -122,7 +122,8 @@ def _is_elsewhere(path: str) -> bool:
         or "\\" in path
         or not all(map(_is_printable, path))
         or re.match(r"/\s*[A-Za-z][A-Za-z0-9+.-]*:", path) is not None
-        or any(part.strip() in (".", "..") for part in path.split("/"))
+        # Some servers take what follows a semicolon for no part of a name.
+        or any(part.partition(";")[0].strip() in (".", "..") for part in path.split("/"))
     )
 
 

@@ -58,6 +58,7 @@ def test_what_begins_with_a_slash_is_an_address_of_the_server(text, address):
     "address",
     [
         *("//evil.example", "/%2Fevil.example", "/%252F%252Fevil.example", "/\\evil.example"),
+        *("/..;/..;/hub/logout", "/a/%2e%2e%3Bx/b", "/a/..%253B/b"),
         *("/%5Cevil.example", "/a/%255c%255cevil.example", "/https:%2F%2Fevil.example"),
         *("/javascript:alert(1)", "/%6Aavascript:alert(1)", "/%20javascript:alert(1)"),
         *("/../hub/logout", "/a/..", "/a/%2e%2e/b", "/%252e%252e%252fhub", "/a/./b", "/.%2e/x"),
