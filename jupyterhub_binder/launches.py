@@ -9,20 +9,21 @@ launch's way to a server that answers is in `launchrun`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from traitlets import Float
+from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.aio import Locks, TaskSet
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.environments import Environments
-from jupyterhub_binder.errors import Conflict, NotFound
+from jupyterhub_binder.errors import Conflict, LimitReached, NotFound
 from jupyterhub_binder.hub import HubClient, HubServer
 from jupyterhub_binder.inputs import split_address
 from jupyterhub_binder.launchrun import LaunchParts, LaunchRun, as_ready
@@ -49,6 +50,17 @@ class Server:
 class Launches(LoggingConfigurable):
     """Starts servers from environments, one at a time for each person and server name."""
 
+    max_per_user = Integer(
+        20,
+        min=1,
+        config=True,
+        help="""
+        How many launches of one person may be under way, each of a server of another name.
+
+        The next one is refused with a sentence that says so. How many servers may run, the
+        hub's own `named_server_limit_per_user` says.
+        """,
+    )
     build_limit_seconds = Float(
         6 * 3600,
         min=1,
@@ -86,6 +98,8 @@ class Launches(LoggingConfigurable):
         self._runs: dict[str, LaunchRun] = {}
         self._places: Locks[tuple[str, str]] = Locks()
         """Held by whoever begins a server of a person's server name."""
+        self._beginning: Counter[str] = Counter()
+        """How many of each person are about to be in `_runs`."""
         self._tasks = TaskSet(self.log)
         self.when_ended: Callable[[Launch], None] = lambda _: None
         """Told of each launch that has ended, for whoever counts; must not raise."""
@@ -145,7 +159,7 @@ class Launches(LoggingConfigurable):
         `client_ip` is where the request came from, for `asked_from`. A launch of the same
         under way is joined. Raises Conflict with the code
         ``server_running`` when a server of that name runs something else and `restart` is
-        False; NotAllowed for an environment of a repository that is refused; what
+        False; NotAllowed for an environment of a repository that is refused; LimitReached; what
         `Environments` and `HubClient` raise.
         """
         environment = await self._environments.get(user, environment_id)
@@ -162,16 +176,17 @@ class Launches(LoggingConfigurable):
                 await self._refuse_if_taken(user, environment_id, run, server)
             elif run is not None:
                 await run.cancel(token)
-            return await self._begin(
-                user,
-                token,
-                environment,
-                server,
-                server_name=server_name,
-                path=path,
-                restart=restart,
-                client_ip=client_ip,
-            )
+            with self._room_for(user):
+                return await self._begin(
+                    user,
+                    token,
+                    environment,
+                    server,
+                    server_name=server_name,
+                    path=path,
+                    restart=restart,
+                    client_ip=client_ip,
+                )
 
     def asked_from(self, user: User, environment_id: str, server_name: str) -> str:
         """Return the address that the launch under way of a server was asked for from.
@@ -256,6 +271,24 @@ class Launches(LoggingConfigurable):
     def _at(self, user: str, server_name: str) -> LaunchRun | None:
         runs = (run for run in self._runs.values() if run.place == (user, server_name))
         return next((run for run in runs if not run.finished), None)
+
+    @contextlib.contextmanager
+    def _room_for(self, user: User) -> Iterator[None]:
+        """Count one more of a person's launches until it is under way. Raises LimitReached."""
+        under_way = sum(run.launch.user == user.name for run in self._runs.values())
+        if under_way + self._beginning[user.name] >= self.max_per_user:
+            raise LimitReached(
+                f"{self.max_per_user} servers of yours are being started, and no more may be at "
+                "once. Wait for one, or cancel one.",
+                detail={"limit": self.max_per_user},
+            )
+        self._beginning[user.name] += 1
+        try:
+            yield
+        finally:
+            self._beginning[user.name] -= 1
+            if not self._beginning[user.name]:
+                del self._beginning[user.name]
 
     async def _refuse_if_taken(
         self, user: User, environment_id: str, run: LaunchRun | None, server: HubServer | None

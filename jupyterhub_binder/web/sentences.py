@@ -35,6 +35,10 @@ SENTENCES = (
         "Wait for one to end, or cancel one."
     ),
     N_(
+        "%(most)s servers of yours are being started, and no more may be at once. "
+        "Wait for one, or cancel one."
+    ),
+    N_(
         "You keep %(used)s environments, and may keep %(most)s. Delete one that you no longer need."
     ),
     N_("uv could not install the packages: %(why)s"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -214,6 +215,32 @@ async def test_stop_gives_up_a_launch_that_waits_for_its_build(ada: Api, new_env
     assert (await ada("POST", f"api/v1/environments/{made['id']}/stop")).json["items"] == []
     after = (await ada("GET", f"api/v1/launches/{launch['id']}")).json
     assert after["state"] == "cancelled"
+
+
+async def test_so_many_launches_of_one_person_are_under_way_and_another_still_can(
+    person: Person, service, git_repo: GitRepo, monkeypatch
+) -> None:
+    monkeypatch.setattr(service.parts.launches, "max_per_user", 3)
+    paths = {}
+    for name in ("ada", "bob"):
+        body = {"url": git_repo.url, "options": {"fake": {"gate": f"launches of {name}"}}}
+        made = (await person(name)("POST", "api/v1/environments", body)).json
+        paths[name] = f"api/v1/environments/{made['id']}"
+
+    async def launch(name: str, number: int):
+        body = {"server_name": f"n{number}"}
+        return await person(name)("POST", f"{paths[name]}/launches", body)
+
+    answers = await asyncio.gather(*(launch("ada", number) for number in range(20)))
+    assert sorted(answer.status for answer in answers) == [201] * 3 + [429] * 17
+    assert {answer.code for answer in answers if answer.status == 429} == {"limit_reached"}
+    assert (await launch("bob", 1)).status == 201
+    taken = next(number for number, answer in enumerate(answers) if answer.status == 201)
+    assert (await launch("ada", taken)).status == 201  # is the one that is under way
+    for name, path in paths.items():
+        await person(name)("POST", f"{path}/stop")
+    assert (await launch("ada", 99)).status == 201
+    await person("ada")("POST", f"{paths['ada']}/stop")
 
 
 @pytest.mark.parametrize("missing", ["23456789ab", "zzzz", "0"])
