@@ -53,7 +53,7 @@ def _pull_query(link: Link) -> dict[str, str]:
         before, file, after = split_address(opened)
         opened = f"{before}{f'{quote(folder)}/{file}' if file else ''}{after}".removeprefix("/")
     elif opened:
-        opened = f"lab/tree/{folder}/{opened}"
+        opened = f"lab/tree/{quote(f'{folder}/{opened}')}"
     query = {"repo": link.content_url, "branch": link.content_ref, "urlpath": opened}
     return {name: text for name, text in query.items() if text}
 
@@ -93,7 +93,8 @@ def _open(link: Link, query: Query) -> Link:
         inner = {**query, "urlpath": more, **read_query(found[1] or "")}
         return _pull(link, inner)
     plain = unquote(urlpath)
-    return replace(link, path=read_urlpath(plain if _FILE.match(plain) else urlpath))
+    twice = _FILE.match(plain) and not _FILE.match(urlpath)
+    return replace(link, path=read_urlpath(plain if twice else urlpath))
 
 
 def _pull(link: Link, query: Query) -> Link:
@@ -139,7 +140,7 @@ def read_urlpath(urlpath: str) -> str:
     """
     bare = re.split(r"[?#]", urlpath, maxsplit=1)[0]
     if found := _FILE.fullmatch(bare):
-        return clean_path(found[1])
+        return clean_path(unquote(found[1]))
     if bare.strip("/") in _NO_APP and not bare.startswith("//"):
         return ""
     try:

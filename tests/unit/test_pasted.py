@@ -291,6 +291,11 @@ def links(draw: st.DrawFn) -> Link:
 
 
 @given(links())
+@example(
+    Link(
+        Spec("gh", "org/name", "HEAD"), path="a #1/100%.ipynb", content_url="https://github.com/o/n"
+    )
+)
 def test_every_link_goes_there_and_back(link: Link):
     text = format_binder_link(providers[link.spec.provider], link)
     assert providers.understand(f"https://hub.example.org/services/binder/{text}") == link
