@@ -1,8 +1,9 @@
 """The audit log: who did what when. Added to, never changed; age alone removes from it.
 
 Entries are kept in the order in which they came, those of a moment in one transaction; what an
-administrator does is kept before it is answered. Nothing secret is in them: `redact` sees every
-text. What is worth an entry is known where it happens.
+administrator does is kept before it is answered, and all of it; of anybody else so many entries
+an hour. Nothing secret is in them: `redact` sees every text. What is worth an entry is known
+where it happens.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from traitlets import Float
+from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.aio import TaskSet
@@ -32,6 +35,7 @@ _PAGE = 1000
 _PATIENCE_SECONDS = 5.0
 _GATHER_SECONDS = 0.1
 """How long an entry that nobody waits for may wait for others."""
+_HOUR_SECONDS = 3600.0
 _HUB_TOKEN = re.compile(r"\b[0-9a-f]{32}\b")
 """What JupyterHub's tokens look like; in a log it could be a checksum."""
 
@@ -50,6 +54,19 @@ def _cleaned(detail: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@dataclass(slots=True)
+class _Hour:
+    """What was taken down of one actor since a moment."""
+
+    began: float
+    entries: int = 0
+    left_out: int = 0
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self.began + _HOUR_SECONDS
+
+
 class Audit(LoggingConfigurable):
     """Keeps the audit log."""
 
@@ -60,10 +77,21 @@ class Audit(LoggingConfigurable):
         Default: 365.""",
     ).tag(config=True)
 
+    max_per_hour = Integer(
+        300,
+        min=1,
+        help="""How many entries of one person, who is no administrator, are kept an hour.
+
+        So that nobody fills the disk by doing and undoing. The first entry of a later hour says how
+        many were left out (`left_out`); the service's log has the requests.
+        """,
+    ).tag(config=True)
+
     def __init__(self, *, store: Store, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._store = store
         self._pending: list[AuditEntry] = []
+        self._hours: dict[str, _Hour] = {}
         self._tasks = TaskSet(self.log)
         self._writing: asyncio.Task[None] | None = None
         self._urgent = asyncio.Event()
@@ -75,16 +103,30 @@ class Audit(LoggingConfigurable):
                 await self.flush()
         await self._tasks.close()
 
-    def note(self, actor: str, action: Action, target: str = "", **detail: Any) -> None:
-        """Take down an entry; it is kept a moment later, in the order of the calls."""
+    def note(
+        self, actor: str, action: Action, target: str = "", *, always: bool = False, **detail: Any
+    ) -> None:
+        """Take down an entry; it is kept a moment later, in the order of the calls.
+
+        `always` is for what an administrator does; of anybody else `max_per_hour` are kept.
+        """
+        if not always:
+            hour = self._hours.get(actor)
+            if hour is None or hour.over:
+                detail["left_out"] = (hour.left_out if hour else 0) or None
+                self._hours[actor] = hour = _Hour(time.monotonic())
+            if hour.entries >= self.max_per_hour:
+                hour.left_out += 1
+                return
+            hour.entries += 1
         entry = AuditEntry(utc_now(), actor, action, without_secrets(target), _cleaned(detail))
         self._pending.append(entry)
         if self._writing is None or self._writing.done():
             self._writing = self._tasks.spawn(self._write(), name="audit log")
 
     async def record(self, actor: str, action: Action, target: str = "", **detail: Any) -> None:
-        """Take down an entry; it is kept when this returns."""
-        self.note(actor, action, target, **detail)
+        """Take down what an administrator did; it is kept when this returns."""
+        self.note(actor, action, target, always=True, **detail)
         await self.flush()
 
     async def flush(self) -> None:

@@ -383,6 +383,7 @@ class Builds(LoggingConfigurable):
                 user.name,
                 Action.BUILD_CANCEL,
                 build_id,
+                always=user.admin,
                 repository=build.label,
                 of=build.created_by,
                 for_everybody=left > 0,

@@ -257,7 +257,12 @@ class Environments(LoggingConfigurable):
     def _note(self, user: User, action: Action, environment: Environment) -> None:
         owner = environment.owner if environment.owner != user.name else ""
         self.command.audit.note(
-            user.name, action, environment.id, repository=environment.label, owner=owner
+            user.name,
+            action,
+            environment.id,
+            always=user.admin,
+            repository=environment.label,
+            owner=owner,
         )
 
     async def _insert(

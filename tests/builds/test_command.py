@@ -149,7 +149,7 @@ def test_what_looks_like_a_secret_is_left_out(text: str, kept: str) -> None:
 
 
 async def test_entries_keep_their_order_and_are_cut_into_pages(store: Store) -> None:
-    audit = Audit(store=store)
+    audit = Audit(store=store, max_per_hour=600)
     for n in range(1200):
         audit.note("ada" if n % 2 else "bob", Action.BUILD_FORCE, str(n))
     page = await audit.list(limit=3)
@@ -160,6 +160,24 @@ async def test_entries_keep_their_order_and_are_cut_into_pages(store: Store) -> 
     assert read == [str(n) for n in range(1200)]
     audit.keep_days = 1e-9
     assert await audit.prune() == 1200
+
+
+async def test_nobody_fills_the_audit_log_and_all_of_administrators_is_in_it(
+    store, monkeypatch
+) -> None:
+    audit = Audit(store=store, max_per_hour=3)
+    for n in range(50):
+        audit.note("ada", Action.RULE_HIT, str(n))
+        audit.note("root", Action.ENVIRONMENT_DELETE, str(n), always=True)
+    audit.note("bob", Action.RULE_HIT)
+    assert [(await audit.list(actor=who)).total for who in ("ada", "root", "bob")] == [3, 50, 1]
+    monkeypatch.setattr("jupyterhub_binder.audit._HOUR_SECONDS", 0)
+    audit.note("ada", Action.RULE_HIT, "later")
+    later = (await audit.list(actor="ada")).items[0]
+    assert (later.target, later.detail["left_out"]) == ("later", 47)
+    audit.note("ada", Action.RULE_HIT, "again")
+    assert "left_out" not in (await audit.list(actor="ada")).items[0].detail
+    await audit.stop()
 
 
 async def test_a_rule_of_the_same_pattern_gets_the_new_reason(store: Store) -> None:
