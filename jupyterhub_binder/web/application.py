@@ -33,6 +33,10 @@ class OAuthCallback(HubOAuthCallbackHandler):
         self._hub_auth_user_cache = await self.hub_auth.get_user(self, sync=False)
 
 
+_MOST_LOGGED = 1000
+"""Characters of a path that the log has; anybody may ask for one of 60,000."""
+
+
 def make_application(
     services: Services,
     *,
@@ -79,7 +83,7 @@ def log_request(handler: RequestHandler) -> None:
         "%d %s %s user=%s ms=%.1f request=%s",
         status,
         request.method,
-        request.path,
+        request.path[:_MOST_LOGGED],
         user,
         1000 * request.request_time(),
         getattr(handler, "request_id", "-"),

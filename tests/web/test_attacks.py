@@ -115,6 +115,15 @@ def test_a_log_as_text_has_no_control_of_either_kind() -> None:
     assert plain_text((BuildEvent(1, utc_now(), Phase.BUILDING, hostile),)) == "abcde\n"
 
 
+async def test_a_long_address_is_cut_in_the_log(session, service_url: str, caplog) -> None:
+    with caplog.at_level("INFO", "jupyterhub_binder.web"):
+        async with session.get(f"{service_url}{'token.' * 8000}") as response:
+            assert response.status == 404
+    lines = [record.getMessage() for record in caplog.records if "token." in record.getMessage()]
+    assert lines
+    assert max(map(len, lines)) < 1200
+
+
 async def test_one_person_follows_so_many_things_and_another_still_can(
     person: Person, service: JupyterHubBinder, git_repo: GitRepo, monkeypatch
 ) -> None:
