@@ -173,6 +173,20 @@ async def _ask(service: Running, hub: FakeHub) -> list[str]:
     root = {"Authorization": "Bearer root-token"}
     known = [
         ("POST", "api/v1/environments", ada, {"url": f"https://me:{s['pasted']}@github.com/o/r"}),
+        (
+            *("POST", "api/v1/environments", ada),
+            {
+                "url": "https://github.com/o/r",
+                "content_url": f"https://me:{s['pasted']}@a.example/r",
+            },
+        ),
+        (
+            *("POST", "api/v1/environments/23456789ab/launches", ada),
+            {"path": f"/rstudio?token={s['query']}", "server_name": "x"},
+        ),
+        ("POST", f"api/v1/environments/23456789ab/stop?token={s['query']}", ada, {}),
+        ("GET", f"v2/gh/o/r/HEAD?urlpath=%2Frstudio%3Ftoken%3D{s['query']}", ada, None),
+        ("GET", f"login?next=%252Frstudio%253Ftoken%253D{s['query']}", {}, None),
         ("GET", "metrics", root, None),
         ("GET", "health", root, None),
         ("GET", "api/v1/admin/backends", root, None),
