@@ -14,12 +14,14 @@ import sys
 
 def main(folder: str) -> None:
     """Share the files among as many processes as may run at once; wait for all of them."""
-    files = sorted(
+    found = (
         os.path.join(here, name)  # noqa: PTH118 - many
         for here, _, names in os.walk(folder)
         for name in names
         if name.endswith(".py")
     )
+    # Reading what is none, a pipe or a device, may never end.
+    files = sorted(path for path in found if os.path.isfile(path))  # noqa: PTH113 - many
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     children = []
     for first in range(workers):

@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from jupyterhub_binder.backends import compile_inside
 from jupyterhub_binder.backends.venv import VenvBackend
 from jupyterhub_binder.errors import BuildFailed
 
@@ -291,3 +294,16 @@ async def test_post_build_with_network_goes_through_the_way_out_only(tmp_path):
     assert sum("403" in line for line in said) == 2
     # pip wrote the final place into its script.
     assert str(made) in (made / "bin/cowsay").read_text()
+
+
+def test_compiling_ends_whatever_a_package_left_in_its_folder(tmp_path):
+    (tmp_path / "good.py").write_text("x = 1\n")
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "endless.py").symlink_to("/dev/zero")
+    (tmp_path / "nowhere.py").symlink_to("nowhere")
+    (tmp_path / "deep.py").write_text("(" * 100_000)
+    script = compile_inside.__file__
+    subprocess.run([sys.executable, "-I", "-S", script, tmp_path], check=True, timeout=60)
+    assert [path.name.partition(".")[0] for path in (tmp_path / "__pycache__").iterdir()] == [
+        "good"
+    ]
