@@ -82,21 +82,24 @@ _PATTERNS = tuple(
         r"No matching distribution found for .+",
         r"\bBecause .+?(?=,? (?:and )?we can conclude|$)",
         r"(?i)^[\W_]*(?:No solution found|Failed to build|Distribution not).+",
-        r"ResolutionImpossible.*|.*conflicting dependencies.*",
+        r"ResolutionImpossible.*|^.*conflicting dependencies.*",
         r"E: (?:Unable to locate package|Package '.+' has no|Version '.+' for).+",
         r"(?:PackagesNotFoundError|LibMambaUnsatisfiableError|CondaValueError): .+",
-        r".*nothing provides .+ needed by .+",
+        r"^.*nothing provides .+ needed by .+",
         r"(?:pull access denied for|manifest for|failed to resolve source metadata for) .+",
-        r"(?i).*no space left on device.*",
-        r"(?i).*(?:dockerfile parse error|unknown instruction).*",
-        r".*(?:Cannot connect to the Docker daemon|permission denied while trying to connect).*",
-        r".*: (?:command )?not found$",
-        r".*(?:certificate verify failed|invalid peer certificate).*",
+        r"(?i)^.*no space left on device.*",
+        r"(?i)^.*(?:dockerfile parse error|unknown instruction).*",
+        r"^.*(?:Cannot connect to the Docker daemon|permission denied while trying to connect).*",
+        r"^.*: (?:command )?not found$",
+        r"^.*(?:certificate verify failed|invalid peer certificate).*",
         r"^(?:[A-Za-z.]*Error|error|ERROR)[:!] (?!building at STEP|executor failed|failed to).+",
-        r".*(?:returned a non-zero code: \d+|did not complete successfully: exit code: \d+).*",
+        r"^.*(?:returned a non-zero code: \d+|did not complete successfully: exit code: \d+).*",
     )
 )
-"""What tells a reason, the more telling first."""
+"""What tells a reason, the more telling first. What may begin anywhere begins at the beginning:
+a repository may choose its lines, and looking for their begin everywhere takes minutes."""
+_MOST_LOOKED_AT = 2000
+"""Characters of a line that a reason is looked for in."""
 
 
 _NO_BUILDER = re.compile(
@@ -111,7 +114,7 @@ _NO_BUILDER_REASON = (
 
 def explain(lines: Iterable[str]) -> str:
     """Return the most telling of the last lines of a failed build; empty if none tells much."""
-    plain = [_STEP.sub("", _ANSI.sub("", line)).strip() for line in lines]
+    plain = [_STEP.sub("", _ANSI.sub("", line)).strip()[:_MOST_LOOKED_AT] for line in lines]
     if any(_NO_BUILDER.search(line) for line in plain):
         return _NO_BUILDER_REASON
     for pattern in _PATTERNS:

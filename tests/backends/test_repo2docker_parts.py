@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 from hypothesis import given
@@ -119,6 +120,13 @@ def test_any_output_is_text_without_newlines(text):
 )
 def test_reason_is_the_most_telling_line(lines, reason):
     assert explain(lines) == reason
+
+
+@pytest.mark.parametrize("part", ["https://", "nothing provides ", "E: Package '", "dockerfile "])
+def test_no_lines_of_a_repository_take_long_to_explain(part: str) -> None:
+    begun = time.perf_counter()
+    explain([part * (16_384 // len(part))] * 400)
+    assert time.perf_counter() - begun < 5
 
 
 @pytest.mark.parametrize(
