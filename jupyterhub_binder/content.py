@@ -11,7 +11,7 @@ image need not have it.
 
 # It runs under any image's Python, and before every start: os.path is there already.
 # ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH105, PTH108, PTH110, PTH111, PTH112
-# ruff: noqa: PTH109, PTH115, PTH118, PTH119, PTH123, PTH208, PTH211, UP017, UP031
+# ruff: noqa: PTH109, PTH113, PTH115, PTH118, PTH119, PTH123, PTH208, PTH211, UP017, UP031
 
 from __future__ import annotations
 
@@ -484,10 +484,11 @@ def conclude(arguments, home, notice, env):
     """Say what became of the files; nothing is on its way any more."""
     note = waiting_note(arguments, home)
     with contextlib.suppress(OSError, ValueError):
-        with open(note, encoding="utf-8") as file:
-            ours = file.read(1000) == ON_THE_WAY % arguments.to + "\n"
-        if ours:
-            os.unlink(note)
+        if os.path.isfile(note):  # opening a pipe would wait for ever
+            with open(note, encoding="utf-8") as file:
+                ours = file.read(1000) == ON_THE_WAY % arguments.to + "\n"
+            if ours:
+                os.unlink(note)
     tell(home, notice, env)
 
 
@@ -510,18 +511,16 @@ def tell(home, notice, env):
     """Say in the log, in the environment and, where that works, in a file what went wrong."""
     path = state_file(home, "notice.txt")
     notice = gitsync.readable(notice or "")
-    try:
-        if notice:
-            env["JUPYTERHUB_BINDER_NOTICE"] = notice
-            print("jupyterhub-binder: " + notice, file=sys.stderr, flush=True)  # noqa: T201
-            with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(notice + "\n")
-            return
-        env.pop("JUPYTERHUB_BINDER_NOTICE", None)
-        if os.path.lexists(path):
+    env.pop("JUPYTERHUB_BINDER_NOTICE", None)
+    if notice:
+        env["JUPYTERHUB_BINDER_NOTICE"] = notice
+        print("jupyterhub-binder: " + notice, file=sys.stderr, flush=True)  # noqa: T201
+    with contextlib.suppress(OSError):
+        if os.path.lexists(path):  # maybe a link, or a pipe: what is written is a file of ours
             os.unlink(path)
-    except OSError:
-        pass
+        if notice:
+            with open(path, "x", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(notice + "\n")
 
 
 def make_room(home, env):

@@ -237,6 +237,22 @@ def test_two_servers_that_start_at_once_copy_once(home: Path, source: Path) -> N
     assert visible(home) == ["repo"]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_stands_in_the_place_of_a_note_neither_stops_the_start_nor_is_followed(
+    home: Path, tmp_path: Path, kind: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("stays")
+    (home / content.STATE).mkdir(parents=True)
+    for place in (home / "out is on its way.txt", home / content.STATE / "notice.txt"):
+        os.mkfifo(place) if kind == "pipe" else place.symlink_to(elsewhere)
+    command = [sys.executable, "-I", SCRIPT, "--from", "/nowhere", "--to", "out"]
+    env = {"HOME": str(home), "PATH": os.environ["PATH"]}
+    subprocess.run([*command, "--", "true"], env=env, check=True, timeout=30)
+    assert elsewhere.read_text() == "stays"
+    assert "not copied" in (home / content.STATE / "notice.txt").read_text()
+
+
 def test_a_copy_that_takes_long_goes_on_beside_the_server(
     home: Path, source: Path, tmp_path: Path
 ) -> None:
