@@ -77,6 +77,38 @@ async def test_a_cookie_alone_posts_nothing_whatever_the_browser_says(
         assert response.status == 403
 
 
+_OF_ADMINS = [
+    *[("PUT", "api/v1/admin/drain"), ("DELETE", "api/v1/admin/drain"), ("POST", "admin/drain")],
+    *[("POST", "api/v1/admin/rules"), ("PUT", "api/v1/admin/limits"), ("POST", "admin/rules")],
+    *[("DELETE", "api/v1/admin/rules/23456789ab"), ("POST", "admin/limits")],
+    *[("POST", "api/v1/admin/rules/23456789ab/cancel"), ("POST", "admin/rules/23456789ab/remove")],
+]
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/json", "application/x-www-form-urlencoded", ""]
+)
+async def test_an_admins_cookie_alone_changes_nothing(
+    hub: FakeHub, service: JupyterHubBinder, service_url: str, person: Person, kind: str
+) -> None:
+    hub.visitor = "root"
+    hub.service_origin = f"http://127.0.0.1:{service.port}"
+    foreign = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    foreign |= {"Sec-Fetch-Mode": "no-cors", **({"Content-Type": kind} if kind else {})}
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        async with session.get(f"{service_url}admin", headers=NAVIGATE) as response:
+            assert response.status == 200
+        for method, path in _OF_ADMINS:
+            body = b'{"message": "x", "pattern": "*", "person": "ada", "environments": 0}'
+            async with session.request(
+                method, service_url + path, data=body, headers=foreign, allow_redirects=False
+            ) as response:
+                assert response.status == 403, (method, path)
+    root = person("root")
+    assert (await root("GET", "api/v1/admin/rules")).json["total"] == 0
+    assert (await root("GET", "api/v1/admin/limits")).json["total"] == 0
+
+
 @pytest.mark.parametrize("path", ["", "new", "builds/23456789ab", "nowhere"])
 async def test_no_page_can_be_framed_even_by_this_origin(
     bobs_browser, service_url: str, path: str
@@ -117,7 +149,8 @@ def test_a_log_as_text_has_no_control_of_either_kind() -> None:
 
 async def test_a_long_address_is_cut_in_the_log(session, service_url: str, caplog) -> None:
     with caplog.at_level("INFO", "jupyterhub_binder.web"):
-        async with session.get(f"{service_url}{'token.' * 8000}") as response:
+        address = f"{service_url}api/v1/{'token.' * 8000}"
+        async with session.get(address) as response:
             assert response.status == 404
     lines = [record.getMessage() for record in caplog.records if "token." in record.getMessage()]
     assert lines
