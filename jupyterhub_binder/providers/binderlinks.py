@@ -26,11 +26,14 @@ _V2 = re.compile(
     r"https?://[^?#]+?/v2/(gh|gl|gist|git|zenodo|figshare|hydroshare|dataverse|ckan)/"
     r"([^?#]+)(?:\?([^#]*))?(?:#.*)?"
 )
+_SURE = re.compile(r"https?://(?:(?:[^/?#]+\.)?mybinder\.org|[^?#]+?/services/[^/?#]+)/v2/([^/?#]+)")
+"""What is a BinderHub's whatever comes next: elsewhere ``v2`` may be a group of a git server."""
 _FILE = re.compile(r"/?(?:(?:lab|doc)(?:/workspaces/[^/]+)?/tree|tree|notebooks|edit)/(.+)")
 _GIT_PULL = re.compile(r"/?git-pull(?:\?(.*))?")
 _NO_APP = frozenset({"", "lab"})
 """What a server opens anyway."""
 _MOST_FIELDS = 50
+_MOST_SHOWN = 40
 
 
 def format_binder_link(provider: RepoProvider, link: Link) -> str:
@@ -65,13 +68,23 @@ def parse_binder_link(url: str, known: Mapping[str, RepoProvider]) -> Link | Non
     """
     found = _V2.fullmatch(url)
     if found is None:
+        if sure := _SURE.match(url):
+            raise _refuse(sure[1], known)
         return None
     prefix, spec = found[1], found[2].rstrip("/")
     if prefix not in known:
-        raise NotUnderstood(
-            f"That Binder link is of the provider {prefix!r}; this hub has {', '.join(known)}."
-        )
+        raise _refuse(prefix, known)
     return _open(Link(known[prefix].parse_spec(spec)), read_query(found[3] or ""))
+
+
+def _refuse(prefix: str, known: Mapping[str, RepoProvider]) -> NotUnderstood:
+    if prefix in known:
+        return NotUnderstood(f"That Binder link names no repository after {prefix}/.")
+    shown = unquote(prefix)[:_MOST_SHOWN]
+    return NotUnderstood(
+        f"That Binder link is of a provider called {shown}, and this hub has none. "
+        f"It has {', '.join(known)}."
+    )
 
 
 def read_query(text: str) -> Query:

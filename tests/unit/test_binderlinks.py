@@ -71,6 +71,10 @@ def test_a_binder_link_is_its_repository_and_the_file_it_opens(providers, text, 
         ("https://mybinder.org/v2/gh/org/name/main?urlpath=git-pull", "does not say which"),
         ("https://mybinder.org/v2/gh/org/name/main?" + "a=b%26" * 3 + "a=b&" * 60, "too many"),
         ("https://mybinder.org/v2/gh/org", "org"),
+        ("https://mybinder.org/v2/nope/x/y", "called nope, and this hub has none. It has gh, "),
+        ("https://hub.example.org/base/services/binder/v2/nope/x", "called nope"),
+        ("https://hub.example.org/services/binder/v2/nope", "called nope"),
+        ("https://hub.example.org/services/binder/v2/gh", "no repository after gh/"),
         ("https://mybinder.org/v2/gh/org/name/main?labpath=../../etc/passwd", "opens no file"),
         ("https://mybinder.org/v2/gh/org/name/main?labpath=a%00b", "opens no file"),
         ("https://mybinder.org/v2/gh/org/name/main?urlpath=lab/tree/.git/config", "opens no file"),
@@ -90,6 +94,11 @@ def test_an_application_opens_a_file_of_the_repository_that_is_pulled(providers,
     text = format_binder_link(providers["gh"], link)
     assert "voila/render/content/a" in unquote(unquote(text))
     assert providers.understand(f"https://hub.example.org/{text}") == link
+
+
+def test_a_git_server_may_have_a_group_called_v2(providers):
+    link = providers.understand("https://code.example.org/v2/group/name.git")
+    assert link.spec.provider == "git"
 
 
 def test_a_repository_may_have_a_folder_called_v2(providers):
