@@ -95,6 +95,12 @@ def _check_others(folder: Checkout, pack: Pack, wanted: Wanted) -> None:
     if wanted.unpinned:
         folder.note(
             "unpinned",
-            f"{len(wanted.unpinned)} of {len(wanted.packages)} packages name no version: "
-            "another build may bring another one.",
+            f"{_count_unpinned(wanted)}: another build may bring another one.",
         )
+
+
+def _count_unpinned(wanted: Wanted) -> str:
+    unpinned, packages = len(wanted.unpinned), len(wanted.packages)
+    if packages == 1:
+        return "The one package names no version"
+    return f"{unpinned} of {packages} packages {'names' if unpinned == 1 else 'name'} no version"

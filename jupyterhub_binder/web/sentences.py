@@ -22,6 +22,11 @@ SENTENCES = (
     N_("The hub is busy. Try again in a moment."),
     N_("Is not used: another file takes precedence"),
     N_("Git repository"),
+    N_(
+        "That Binder link is of a provider called %(prefix)s, and this hub has none. "
+        "It has %(known)s."
+    ),
+    N_("That Binder link names no repository after %(prefix)s/."),
     N_("%(label)s has no branch, tag or commit %(ref)s."),
     N_("%(label)s is empty, or has no default branch: name a branch."),
     N_("%(doi)s has no published version %(version)s. Leave it out for the newest."),
@@ -101,6 +106,8 @@ SENTENCES = (
         "Makes Python environments in a folder of this machine; other languages and system "
         "packages need a hub that builds container images."
     ),
+    N_("The one package names no version: another build may bring another one."),
+    N_("1 of %(packages)s packages names no version: another build may bring another one."),
     N_(
         "%(unpinned)s of %(packages)s packages name no version: another build may bring "
         "another one."

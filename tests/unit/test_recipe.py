@@ -208,6 +208,19 @@ def test_an_environment_is_read_with_its_pip_list(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("requirements", "words"),
+    [
+        ("numpy", "The one package names no version"),
+        ("numpy\nrich==13", "1 of 2 packages names no version"),
+        ("numpy\nclick\nrich==13", "2 of 3 packages name no version"),
+    ],
+)
+def test_packages_without_a_version_are_counted_in_words(tmp_path: Path, requirements, words):
+    recipe = read(tmp_path, {"requirements.txt": requirements})
+    assert [f.message.partition(":")[0] for f in recipe.findings] == [words]
+
+
 def test_a_pipfile_and_its_lock_are_read(tmp_path: Path):
     pipfile = '[packages]\nnumpy = "*"\nrich = "==13"\nx = {version = ">1"}\n[requires]\npython_version = "3.10"\n'
     recipe = read(tmp_path, {"Pipfile": pipfile, "requirements.txt": "ignored"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jupyterhub_binder.inputs import MOST_NAME_CHARACTERS
 from jupyterhub_binder.model import Resolved, Severity, describe_ref
+from jupyterhub_binder.slugs import another_name
 from jupyterhub_binder.web.i18n import N_, ngettext
 from jupyterhub_binder.web.i18n import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
@@ -30,7 +30,7 @@ async def preview_values(handler: PageHandler, preview: Preview) -> dict[str, An
     return {
         "preview": preview,
         "preview_problems": [f for f in preview.findings if f.severity is Severity.PROBLEM],
-        "findings": preview.findings,
+        "findings": [f for f in preview.findings if not (preview.built and f.code == "unpinned")],
         "suggested_name": another_name(preview.kept.name)
         if preview.kept
         else preview.suggested_name,
@@ -40,14 +40,6 @@ async def preview_values(handler: PageHandler, preview: Preview) -> dict[str, An
         "provider_name": provider.display_name,
         "limit_words": _limit_words(limits.get("builds")),
     }
-
-
-def another_name(name: str) -> str:
-    """Return a name that tells a second environment from the first: ``course``, ``course 2``."""
-    stem, _, number = name.rpartition(" ")
-    if not (stem and number.isascii() and number.isdecimal() and len(number) < 4):
-        stem, number = name, "1"
-    return f"{stem[: MOST_NAME_CHARACTERS - 5]} {int(number) + 1}"
 
 
 def _ref_word(resolved: Resolved) -> str:
@@ -73,14 +65,14 @@ def _files(preview: Preview) -> list[dict[str, Any]]:
 
 
 def _limit_words(limit: Limit | None) -> str:
-    """Say how many builds a person may run; nothing where there is no limit."""
+    """Say how many builds a person may have under way; nothing where there is no limit."""
     if limit is None or limit.limit is None:
         return ""
     most = ngettext(
-        "You may run %(num)s build at once;", "You may run %(num)s builds at once;", limit.limit
+        "You may have %(num)s build waiting or running.",
+        "You may have %(num)s builds waiting or running.",
+        limit.limit,
     )
     if not limit.used:
-        running = _("none is running")
-    else:
-        running = ngettext("%(num)s is running", "%(num)s are running", limit.used)
-    return f"{most} {running}"
+        return f"{most} {_('Now you have none.')}"
+    return f"{most} {_('Now you have %(num)s.', num=limit.used)}"
