@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from jupyterhub_binder.follow import (
 )
 from jupyterhub_binder.inputs import MOST_SEARCH_CHARACTERS
 from jupyterhub_binder.session import Session, hub_command, read_token
+from jupyterhub_binder.slugs import another_name
 
 EXIT_CODES = """\b
 Exit status:
@@ -180,6 +182,7 @@ main.add_command(db)
     type=click.Choice(["copy", "sync", "leave"]),
     help="Files in your home: copied once, kept in step, or left out.",
 )
+@click.option("--new", is_flag=True, help="A second one of what you keep already, with a number.")
 @click.option("--again", is_flag=True, help="LINK is an environment of yours: build it again.")
 @click.option("--ref", help="With --again: the branch, tag or commit to build from now on.")
 @click.option("--force", is_flag=True, help="With --again: even if the image is there already.")
@@ -191,9 +194,14 @@ def build(session: Session, link: str, wait: bool, **options: Any) -> None:
     LINK is what you would paste: a repository's page on GitHub or GitLab, at a branch or a file
     if you like, a gist, org/repository, or any https git URL. The environment's id is printed.
 
+    Nothing is kept twice: if you keep an environment of LINK already, that one is built again, if
+    there is anything to build. With --new, or with any option that says how the environment is to
+    be, you get another one; its name ends with a number if you give none.
+
     \b
     Examples:
       jupyterhub-binder build https://github.com/binder-examples/requirements --wait
+      jupyterhub-binder build org/repository --name "Spring course" --path week1/index.ipynb
       jupyterhub-binder build my-analysis --again --ref v2.0
       id=$(jupyterhub-binder build org/repository) && jupyterhub-binder launch "$id"
     """  # noqa: D301 - Click wants the character
@@ -204,7 +212,7 @@ for command in envcli.COMMANDS:
     main.add_command(command)
 
 
-@main.command()
+@main.command(short_help="Start a server in an environment.")
 @click.argument("environment")
 @click.option("--server-name", default="", help="A named server instead of the default one.")
 @click.option("--path", help="What opens, in place of the environment's own choice.")
@@ -272,48 +280,67 @@ async def _build(
     wait: bool,
     *,
     again: bool,
+    new: bool,
     ref: str | None,
     force: bool,
-    name: str | None,
-    path: str | None,
-    **content: str | None,
+    **fields: str | None,
 ) -> None:
+    if again and new:
+        raise Failure("--again and --new do not go together.", USAGE, code="usage")
     if again:
         environment_id = (await find_environment(client, link))["id"]
         environment = await client.rebuild(environment_id, ref=ref, force=force)
     elif ref or force:
         raise Failure("--ref and --force go with --again.", USAGE, code="usage")
     else:
-        fields = {"url": link, "name": name, "path": path, **content}
-        environment = await client.create({k: v for k, v in fields.items() if v is not None})
+        said = {name: value for name, value in fields.items() if value is not None}
+        environment = await _make(session, client, link, said, new=new)
     session.say(f"{environment['name']}: {client.page_url(_page(environment))}")
-    if not again:
-        await _say_if_kept(session, client, environment)
-    if wait and (latest := environment.get("latest")):
+    await _see_built(session, client, environment, wait)
+
+
+async def _make(
+    session: Session, client: BinderClient, link: str, said: Json, *, new: bool
+) -> Json:
+    """Return an environment of a link that is being built: the one kept already, or another."""
+    preview = await client.resolve({"url": link})
+    kept = preview.get("kept")
+    if kept and not new and said in ({}, {"name": kept["name"]}):
+        session.say(f"You keep this already, as {kept['name']}; --new makes another.", "yellow")
+        environment = await client.rebuild(kept["id"])
+        if (path := preview.get("path")) and path != environment.get("path"):
+            opens = shlex.join(("launch", kept["id"], "--path", path))
+            session.say(f"To open {path} in it: jupyterhub-binder {opens}")
+        return environment
+    if "name" not in said and (name := await _free_name(client, preview["name"])):
+        said = {**said, "name": name}
+    return await client.create({"url": link, **said})
+
+
+async def _free_name(client: BinderClient, name: str) -> str | None:
+    """Return a name with a number that no environment of mine has; None if the plain one is free.
+
+    A name that only one has is as good as an id on this command line.
+    """
+    listed = await client.environments(search=name[:MOST_SEARCH_CHARACTERS])
+    taken = {each["name"] for each in listed}
+    free = name
+    while free in taken:
+        free = another_name(free)
+    return free if free != name else None
+
+
+async def _see_built(session: Session, client: BinderClient, environment: Json, wait: bool) -> None:
+    """Print the environment, with `wait` after its build. Raises Failure if that failed."""
+    latest, final = environment.get("latest"), None
+    if latest and latest["state"] == "built":
+        session.say("Built already, nothing to do.")
+    elif latest and wait:
         final = await follow_build(client, latest["id"], _reporter(session))
         environment = await client.environment(environment["id"])
-        session.result(environment, environment["id"])
-        _raise_for_build(final)
-        return
     session.result(environment, environment["id"])
-
-
-async def _say_if_kept(session: Session, client: BinderClient, made: Json) -> None:
-    """Tell of an environment of the same repository, ref and files that was there before."""
-    listed = await client.environments(search=made["label"][:MOST_SEARCH_CHARACTERS])
-    same = [
-        each
-        for each in listed
-        if each["id"] != made["id"]
-        and all(each[key] == made[key] for key in ("repo_url", "ref", "content_url", "content_ref"))
-    ]
-    if same:
-        first = same[0]
-        session.say(
-            f"You keep this already, as {first['name']} ({first['id']}): build it again with "
-            f"--again, and give this one up with: jupyterhub-binder delete {made['id']}",
-            "yellow",
-        )
+    if final:
+        _raise_for_build(final)
 
 
 def _page(thing: Json) -> str:

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from jupyterhub_binder.inputs import MOST_NAME_CHARACTERS
 from jupyterhub_binder.model import Spec
 
 _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"
@@ -60,3 +61,11 @@ def server_name(text: str, *, most: int = 30) -> str:
     """Return a server name that JupyterHub 6 takes: lower case, digits, single dashes."""
     name = re.sub(r"[^a-z0-9]+", "-", safe_name(text).lower()).strip("-")[:most].strip("-")
     return name or "environment"
+
+
+def another_name(name: str) -> str:
+    """Return a name that tells a second environment from the first: ``course``, ``course 2``."""
+    stem, _, number = name.rpartition(" ")
+    if not (stem and number.isascii() and number.isdecimal() and len(number) < 4):
+        stem, number = name, "1"
+    return f"{stem[: MOST_NAME_CHARACTERS - 5]} {int(number) + 1}"

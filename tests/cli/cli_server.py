@@ -43,6 +43,9 @@ class Service:
         self.requests: list[tuple[str, str]] = []
         self.sent: list[dict[str, Any]] = []
         """The bodies that asked for environments and launches."""
+        self.rebuilt: list[str] = []
+        """The ids of environments that were asked to be built again."""
+        self.path_of_links = ""
         self.drop_after: int | None = None
         self.last_event_ids: list[str | None] = []
         self.launch_state = "ready"
@@ -83,6 +86,8 @@ class Service:
                 web.get(api + "/", self._info),
                 web.get(api + "/environments", self._list),
                 web.post(api + "/environments", self._create),
+                web.post(api + "/resolve", self._resolve),
+                web.post(api + "/environments/{id}/builds", self._rebuild),
                 web.get(api + "/environments/{id}", self._environment),
                 web.patch(api + "/environments/{id}", self._update),
                 web.delete(api + "/environments/{id}", self._delete),
@@ -149,11 +154,26 @@ class Service:
         url = self.sent[-1]["url"]
         if " " in url:
             return _error(400, "not_understood", "That is no repository.")
-        name = url.rpartition("/")[2]
+        repository = url.rpartition("/")[2]
         build_id = f"bbbb{len(self.environments):06}".replace("0", "2").replace("1", "3")
-        self.add("eeeeeeeee2", name, build_id, "building")
-        self.outcome[build_id] = {"broken": "failed", "stopped": "cancelled"}.get(name, "built")
+        state = "built" if repository == "shared" else "building"
+        self.add("eeeeeeeee2", self.sent[-1].get("name", repository), build_id, state)
+        ends = {"broken": "failed", "stopped": "cancelled"}
+        self.outcome[build_id] = ends.get(repository, "built")
         return web.json_response(self.environments["eeeeeeeee2"], status=201)
+
+    async def _resolve(self, request: web.Request) -> web.Response:
+        url = (await request.json())["url"]
+        if " " in url:
+            return _error(400, "not_understood", "That is no repository.")
+        kept = [e for e in self.environments.values() if e["repo_url"] == url and not e["deleted"]]
+        named = {"id": kept[0]["id"], "name": kept[0]["name"]} if kept else None
+        path = self.path_of_links
+        return web.json_response({"name": url.rpartition("/")[2], "kept": named, "path": path})
+
+    async def _rebuild(self, request: web.Request) -> web.Response:
+        self.rebuilt.append(request.match_info["id"])
+        return self._answer(request)
 
     async def _environment(self, request: web.Request) -> web.Response:
         return self._answer(request)

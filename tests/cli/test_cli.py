@@ -44,13 +44,58 @@ def test_build_prints_the_new_environments_id_alone_on_standard_output(run) -> N
     assert "Installing astral" in done.stderr
 
 
-def test_build_of_what_one_keeps_already_says_so(run, service: Service) -> None:
-    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+def test_build_of_what_one_keeps_already_builds_that_one_again(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "failed")
     done = run("build", "https://example.org/daylight")
-    assert done.stdout == "eeeeeeeee2\n"
-    assert "You keep this already, as daylight (eeeeeeeee3)" in done.stderr
-    assert "jupyterhub-binder delete eeeeeeeee2" in done.stderr
+    assert done.stdout == "eeeeeeeee3\n"
+    assert "You keep this already, as daylight; --new makes another." in done.stderr
+    assert (service.rebuilt, service.sent) == (["eeeeeeeee3"], [])
+    assert run("build", "https://example.org/daylight", "--name", "daylight").exit_code == 0
+    assert service.rebuilt == ["eeeeeeeee3"] * 2
     assert "keep this already" not in run("build", "https://example.org/other").stderr
+
+
+def test_build_of_what_one_keeps_says_how_to_open_what_the_link_opens(
+    run, service: Service
+) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    service.path_of_links = "a b.ipynb"
+    said = run("build", "https://example.org/daylight").stderr
+    assert "jupyterhub-binder launch eeeeeeeee3 --path 'a b.ipynb'\n" in said
+    service.environments["eeeeeeeee3"]["path"] = "a b.ipynb"
+    assert "--path" not in run("build", "https://example.org/daylight").stderr
+
+
+@pytest.mark.parametrize("option", [["--new"], ["--path", "a.ipynb"], ["--content", "sync"]])
+def test_second_environment_of_a_repository_has_a_name_of_its_own(
+    run, service: Service, option: list[str]
+) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    service.add("eeeeeeeee4", "daylight 2", "bbbbbbbbb4", "built")
+    done = run("build", "https://example.org/daylight", *option)
+    assert done.stdout == "eeeeeeeee2\n"
+    assert service.sent[0]["name"] == "daylight 3"
+    assert run("logs", "daylight 3").exit_code == 0
+
+
+def test_repository_of_the_same_name_at_another_place_gets_a_number(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    assert run("build", "https://elsewhere.example.org/daylight").exit_code == 0
+    assert service.sent[0]["name"] == "daylight 2"
+    assert run("build", "https://e.org/daylight", "--again", "--new").exit_code == 2
+
+
+@pytest.mark.parametrize("repository", ["kept", "shared"])
+def test_build_with_nothing_to_build_says_so_in_a_line(
+    run, service: Service, repository: str
+) -> None:
+    service.add("eeeeeeeee3", "kept", "bbbbbbbbb3", "built")
+    done = run("build", f"https://example.org/{repository}", "--wait")
+    assert done.exit_code == 0
+    assert done.stderr.endswith("\nBuilt already, nothing to do.\n")
+    assert "astral" not in done.stderr
+    again = run("build", "kept", "--again", "--wait")
+    assert "Built already, nothing to do." in again.stderr
 
 
 def test_build_sends_what_was_said_of_the_files_and_nothing_else(run, service: Service) -> None:
@@ -335,7 +380,8 @@ def test_every_command_teaches_by_help() -> None:
                 line for line in done.stdout.splitlines() if "    jupyterhub-binder" in line
             ]
             assert examples or name in ("demo", "serve"), name
-    assert "\n    jupyterhub-binder demo\n" in CliRunner().invoke(main, ["--help"]).stdout
+    shown = CliRunner().invoke(main, ["--help"]).stdout
+    assert "\n    jupyterhub-binder demo\n" in shown
 
 
 def test_package_runs_as_a_module_and_names_itself_so() -> None:
@@ -345,7 +391,6 @@ def test_package_runs_as_a_module_and_names_itself_so() -> None:
 
 
 def test_terminal_shows_colours_and_the_log(service: Service) -> None:
-    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
     env = {**os.environ, "JUPYTERHUB_BINDER_TOKEN": TOKEN, "TERM": "xterm-256color"}
     command = [sys.executable, "-m", "jupyterhub_binder.cli"]
     command += ["build", "https://example.org/daylight", "--wait", "--hub", service.url]
