@@ -26,7 +26,7 @@ from jupyterhub_binder.usage import UseOrder
 _POLL_SECONDS = 2.0
 
 
-@click.group()
+@click.group(short_help="Be in command: builds, people, rules, limits.")
 def admin() -> None:
     """Be in command: builds, people, rules, limits, draining and the audit log.
 

@@ -6,40 +6,52 @@ Building and launching are `cli`'s; finding an environment by its name is `follo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import click
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from jupyterhub_binder.client import ApiError, BinderClient, Json
 from jupyterhub_binder.follow import FAILED, USAGE, Failure, find_environment
 from jupyterhub_binder.session import Session, hub_command
-from jupyterhub_binder.terminal import ago, plain
+from jupyterhub_binder.terminal import ago, plain, shorten
 
 _STYLES = {"ready": "green", "failed": "red", "queued": "yellow", "building": "yellow"}
+_LEAST_WIDTH = 12
+"""Cells that a shortened repository still has."""
 _OPENS = "What opens: notebooks/index.ipynb, or /rstudio; empty: the repository's folder."
 
 
-@click.command("list")
+@click.command("list", short_help="List my environments, and what runs.")
 @click.argument("search", default="")
 @click.option("--all", "everyone", is_flag=True, help="Everyone's, for an admin of the hub.")
 @click.option("--deleted", is_flag=True, help="Those that were deleted and can be restored.")
 @hub_command
 def list_(session: Session, search: str, everyone: bool, deleted: bool) -> None:
-    """List my environments, the most recently used first.
+    """List my environments, the most recently used first, and which of them run.
 
-    SEARCH narrows the list. Into a pipe go tab-separated lines: id, name, state, repository, ref.
+    SEARCH narrows the list. Into a pipe go tab-separated lines: id, name, state, repository, ref,
+    and the word running where a server of mine does. With --json `servers` has those servers.
 
     \b
     Examples:
       jupyterhub-binder list
       jupyterhub-binder list --json | jq -r '.[] | select(.state == "failed") | .name'
+      jupyterhub-binder list --json | jq -r '.[] | select(.servers != []) | .name'
     """  # noqa: D301 - Click wants the character
     owner = "*" if everyone else None
-    found = session.run(
-        lambda client: client.environments(search=search, owner=owner, deleted=deleted)
-    )
-    rows = [(i["id"], i["name"], i["state"], i["repo_url"], i["ref"]) for i in found]
+
+    async def work(client: BinderClient) -> list[Json]:
+        found = await client.environments(search=search, owner=owner, deleted=deleted)
+        return await _with_servers(client, found)
+
+    found: list[Json] = session.run(work)
+    columns = ("id", "name", "state", "repo_url", "ref")
+    rows = [(*(i[key] for key in columns), "running" if i["servers"] else "") for i in found]
     none_yet = "No environment yet. Make one: jupyterhub-binder build URL --wait"
     nothing = "Nothing that could be restored." if deleted else none_yet
     session.rows(found, rows, lambda: _table(found), nothing)
@@ -54,12 +66,32 @@ def _table(found: list[Json]) -> Table:
         table.add_row(
             Text(plain(item["name"])),
             Text(state, style=_STYLES.get(state, "")),
-            Text(plain(item["label"])),
+            _Middle(plain(item["label"])),
             Text(plain(item["ref"])),
-            Text(ago(item.get("launched")) or "never"),
+            _use(item),
             Text(plain(item["id"]), style="dim"),
         )
     return table
+
+
+def _use(item: Json) -> Text:
+    if item["servers"]:
+        return Text("running", style="green")
+    return Text(ago(item.get("launched")) or "never")
+
+
+@dataclass(frozen=True)
+class _Middle:
+    """A cell that leaves out its middle where it is narrow: its end tells the most."""
+
+    text: str
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        wide = max(cell_len(self.text), 1)
+        return Measurement(min(wide, _LEAST_WIDTH), wide)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        yield Text(shorten(self.text, options.max_width), no_wrap=True, overflow="ellipsis")
 
 
 # --- One of them ------------------------------------------------------------------------------
@@ -82,20 +114,23 @@ def show(session: Session, environment: str) -> None:
 
     async def work(client: BinderClient) -> None:
         found = await find_environment(client, environment)
-        found = {**found, "servers": await _fetch_servers(client, found["id"])}
+        [found] = await _with_servers(client, [found])
         facts = list(_facts(client, found))
         session.rows(found, facts, lambda: _fact_table(facts), "")
 
     session.run(work)
 
 
-async def _fetch_servers(client: BinderClient, environment_id: str) -> list[Json]:
-    """Return my servers of an environment; none where the hub does not say."""
+async def _with_servers(client: BinderClient, found: list[Json]) -> list[Json]:
+    """Return environments with my servers of each; with none where the hub does not say."""
     try:
-        servers = await client.servers()
+        servers = await client.servers() if found else []
     except ApiError:
-        return []
-    return [each for each in servers if (each.get("environment") or {}).get("id") == environment_id]
+        servers = []
+    running: dict[str, list[Json]] = {}
+    for each in servers:
+        running.setdefault((each.get("environment") or {}).get("id", ""), []).append(each)
+    return [{**each, "servers": running.get(each["id"], [])} for each in found]
 
 
 def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, str]]:

@@ -71,6 +71,16 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def shorten(text: str, most: int) -> str:
+    """Return a text of at most `most` characters, what is too much left out of its middle."""
+    if len(text) <= most:
+        return text
+    if most < 2:
+        return "…"[:most]
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
 def ago(time: str | None, *, now: datetime | None = None) -> str:
     """Write how long ago an ISO 8601 time was; the empty text for none."""
     if not time:

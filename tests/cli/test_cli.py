@@ -188,13 +188,38 @@ def test_log_as_json_is_an_object_a_line(run, service: Service) -> None:
 def test_list_into_a_pipe_is_tab_separated_and_harmless(run, service: Service) -> None:
     service.add("eeeeeeeee3", "day\x1b[31m\tlight\u202e", None, "unbuilt")
     done = run("list")
-    fields = ["eeeeeeeee3", "daylight", "unbuilt", "https://example.org/daylight", "main"]
+    fields = ["eeeeeeeee3", "daylight", "unbuilt", "https://example.org/daylight", "main", ""]
     assert [f.replace(" ", "") for f in done.stdout.rstrip("\n").split("\t")] == fields
 
 
 def test_list_as_json_is_what_the_service_said(run, service: Service) -> None:
     service.add("eeeeeeeee3", "daylight", None, "unbuilt")
     assert json.loads(run("list", "--json").stdout)[0]["id"] == "eeeeeeeee3"
+
+
+def test_list_says_what_runs(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    service.add("eeeeeeeee4", "nightfall", "bbbbbbbbb4", "built")
+    service.add_server("eeeeeeeee3", "")
+    lines = run("list").stdout.splitlines()
+    assert [line.split("\t")[-1] for line in lines] == ["running", ""]
+    listed = json.loads(run("list", "--json").stdout)
+    assert [len(each["servers"]) for each in listed] == [1, 0]
+
+
+def test_list_of_a_narrow_terminal_shows_what_runs_and_the_repositorys_end(
+    service: Service,
+) -> None:
+    label = "github.com/an-organisation-of-some-length/introduction-to-data"
+    service.add("eeeeeeeee3", "data", "bbbbbbbbb3", "built")
+    service.environments["eeeeeeeee3"]["label"] = label
+    service.add_server("eeeeeeeee3", "")
+    env = {**os.environ, "JUPYTERHUB_BINDER_TOKEN": TOKEN, "COLUMNS": "80", "TERM": "xterm"}
+    command = [sys.executable, "-m", "jupyterhub_binder.cli", "list", "--hub", service.url]
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", _on_terminal(command, env))
+    [line] = [line for line in shown.splitlines() if "eeeeeeeee3" in line]
+    assert len(line) <= 80
+    assert re.search(r"github\.com/\S*…\S*ction-to-data +main +running +eeeeeeeee3", line), shown
 
 
 def test_list_has_all_however_many_pages_the_service_makes(run, service: Service) -> None:
@@ -382,6 +407,7 @@ def test_every_command_teaches_by_help() -> None:
             assert examples or name in ("demo", "serve"), name
     shown = CliRunner().invoke(main, ["--help"]).stdout
     assert "\n    jupyterhub-binder demo\n" in shown
+    assert "..." not in shown.partition("\nCommands:")[2]
 
 
 def test_package_runs_as_a_module_and_names_itself_so() -> None:
