@@ -136,19 +136,20 @@ class Environments(LoggingConfigurable):
 
     async def get(self, user: User, environment_id: str) -> Environment:
         """Return an environment. Raises NotFound also for one that is somebody else's."""
-        environment = await self._get_kept_or_deleted(user, environment_id)
+        environment = await self.recall(user, environment_id)
         if environment.deleted is not None:
             raise _no_such_environment()
         return environment
 
     async def get_deleted(self, user: User, environment_id: str) -> Environment:
         """Return one that was deleted, and can still be brought back. Raises NotFound."""
-        environment = await self._get_kept_or_deleted(user, environment_id)
+        environment = await self.recall(user, environment_id)
         if environment.deleted is None:
             raise _no_such_environment()
         return environment
 
-    async def _get_kept_or_deleted(self, user: User, environment_id: str) -> Environment:
+    async def recall(self, user: User, environment_id: str) -> Environment:
+        """Return an environment that is kept or was deleted lately. Raises NotFound."""
         found = (
             await self.store.fetch_environment(environment_id) if is_id(environment_id) else None
         )
@@ -361,7 +362,7 @@ class Environments(LoggingConfigurable):
 
         Its images and its folder in the home stay. Deleting twice is success.
         """
-        environment = await self._get_kept_or_deleted(user, environment_id)
+        environment = await self.recall(user, environment_id)
         if environment.deleted is not None:
             return environment
         deleted = await self._change(environment, {"deleted": utc_now()})
@@ -370,7 +371,7 @@ class Environments(LoggingConfigurable):
 
     async def restore(self, user: User, environment_id: str) -> Environment:
         """Undo a delete. Raises NotFound once it is too late, LimitReached."""
-        environment = await self._get_kept_or_deleted(user, environment_id)
+        environment = await self.recall(user, environment_id)
         if environment.deleted is None:
             return environment
         most = self._most_of(environment.owner)

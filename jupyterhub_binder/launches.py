@@ -233,10 +233,11 @@ class Launches(LoggingConfigurable):
     async def stop_servers(self, user: User, token: str, environment_id: str) -> tuple[Server, ...]:
         """Stop a person's servers of an environment, and give up its launches under way.
 
-        Returns the servers, which may take a while to end; that there is none is success.
-        Raises Conflict for one that the hub is starting by itself.
+        Returns the servers, which may take a while to end; that there is none is success, and a
+        server of an environment that was deleted lately can be stopped as well. Raises NotFound,
+        and Conflict for one that the hub is starting by itself.
         """
-        environment = await self._environments.get(user, environment_id)
+        environment = await self._environments.recall(user, environment_id)
         for run in list(self._runs.values()):
             if run.launch.user == user.name and run.launch.environment_id == environment.id:
                 await run.cancel(token)
@@ -255,7 +256,7 @@ class Launches(LoggingConfigurable):
         name = None
         if server.environment_id:
             with contextlib.suppress(NotFound):
-                name = (await self._environments.get(user, server.environment_id)).name
+                name = (await self._environments.recall(user, server.environment_id)).name
         return Server(
             name=server.name,
             display_name=server.display_name,

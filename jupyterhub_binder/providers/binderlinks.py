@@ -26,7 +26,9 @@ _V2 = re.compile(
     r"https?://[^?#]+?/v2/(gh|gl|gist|git|zenodo|figshare|hydroshare|dataverse|ckan)/"
     r"([^?#]+)(?:\?([^#]*))?(?:#.*)?"
 )
-_SURE = re.compile(r"https?://(?:(?:[^/?#]+\.)?mybinder\.org|[^?#]+?/services/[^/?#]+)/v2/([^/?#]+)")
+_SURE = re.compile(
+    r"https?://(?:(?:[^/?#]+\.)?mybinder\.org|[^?#]+?/services/[^/?#]+)/v2/([^/?#]+)"
+)
 """What is a BinderHub's whatever comes next: elsewhere ``v2`` may be a group of a git server."""
 _FILE = re.compile(r"/?(?:(?:lab|doc)(?:/workspaces/[^/]+)?/tree|tree|notebooks|edit)/(.+)")
 _GIT_PULL = re.compile(r"/?git-pull(?:\?(.*))?")

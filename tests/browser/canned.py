@@ -191,6 +191,7 @@ class Everything:
 
     def __init__(self, environments: tuple[Environment, ...]) -> None:
         self.all = {each.id: each for each in environments}
+        self.deleted: dict[str, Environment] = {}
         self.running = list(self.all)[7:]
         self.asked_again = asyncio.Event()
         """Set by a preview of what is not slow; one of what is slow waits for it."""
@@ -210,6 +211,19 @@ class Everything:
             return self.all[environment_id]
         except KeyError:
             raise NotFound("There is no such environment.") from None
+
+    async def get_deleted(self, user: Any, environment_id: str) -> Environment:
+        try:
+            return self.deleted[environment_id]
+        except KeyError:
+            raise NotFound("There is no such environment.") from None
+
+    async def recall(self, user: Any, environment_id: str) -> Environment:
+        return self.all.get(environment_id) or await self.get_deleted(user, environment_id)
+
+    async def delete(self, user: Any, environment_id: str) -> Environment:
+        self.deleted[environment_id] = self.all.pop(environment_id)
+        return self.deleted[environment_id]
 
     async def history(self, user: Any, environment_id: str, **_: Any) -> Page[BuildRequest]:
         env = self.all[environment_id]
@@ -356,7 +370,7 @@ class Everything:
         )
 
     async def servers(self, user: Any, token: str) -> tuple[Server, ...]:
-        running = (self.all[each] for each in self.running)
+        running = [await self.recall(user, each) for each in self.running]
         return tuple(Server("", "", True, "/user/alice/", NOW, e.id, e.name) for e in running)
 
     async def stop_servers(self, user: Any, token: str, environment_id: str) -> tuple[Server, ...]:

@@ -94,13 +94,45 @@ async def test_running_server_is_stopped_where_it_is_seen_without_scripts(browse
     await stop.focus()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("status").first).to_have_text(
-        "Your server ends. Files that are saved stay."
+        re.compile("^Stopping the server of An environment whose name .*Saved files stay.$")
     )
     await expect(stop).to_have_count(0)
-    await page.goto(f"http://127.0.0.1:{port}{PREFIX}environments/e000000008?said=idle")
-    await expect(page.locator("#said")).to_have_text("No server of yours runs in it.")
+    await page.goto(f"http://127.0.0.1:{port}{PREFIX}environments/e000000001?said=idle")
+    await expect(page.locator("#said")).to_have_text(
+        "No server of yours runs in Climate indices, spring course."
+    )
     await context.close()
     server.stop()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_server_of_a_deleted_environment_can_still_be_stopped(browser: Any, scripts: bool):
+    server, port = serve(all_states())
+    context = await browser.new_context(java_script_enabled=scripts)
+    page = await context.new_page()
+    await page.goto(f"http://127.0.0.1:{port}{PREFIX}")
+    row = page.locator("#env-e000000008")
+    await row.locator("summary").click()
+    await expect(row).to_contain_text("Its server goes on running until you stop it.")
+    await row.get_by_role("button", name="Delete").click()
+    told = page.locator(".b-flash", has_text="Deleted")
+    await expect(told).to_contain_text("Its server still runs.")
+    await told.get_by_role("button", name="Stop its server").click()
+    await expect(page.locator("#said")).to_contain_text("Stopping the server of An environment")
+    await expect(told.get_by_role("button", name="Undo")).to_be_visible()
+    await expect(told.get_by_role("button", name="Stop its server")).to_have_count(0)
+    await context.close()
+    server.stop()
+
+
+async def test_what_is_built_is_not_said_to_be_unpinned(address: str, page: Page):
+    await page.goto(f"{address}new?url=uni-lab/climate-101")
+    await expect(page.locator(".b-finding")).to_have_count(1)
+    await expect(page.locator(".b-limit")).to_have_text(
+        "You may have 2 builds waiting or running. Now you have none."
+    )
+    await page.goto(f"{address}new?url=uni-lab/built")
+    await expect(page.locator(".b-finding")).to_have_count(0)
 
 
 async def test_failed_launch_says_why(address: str, page: Page):

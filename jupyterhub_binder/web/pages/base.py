@@ -238,7 +238,7 @@ class PageHandler(BaseHandler):
 
     async def fetch_views(self, environments: Iterable[Environment]) -> list[EnvironmentView]:
         """Return views of environments, with their running servers and unfinished builds."""
-        servers = await self._servers_by_environment()
+        servers = await self.fetch_servers()
         return [
             EnvironmentView(each, await self.fetch_standing(each), servers.get(each.id))
             for each in environments
@@ -252,8 +252,8 @@ class PageHandler(BaseHandler):
             of = of.latest.build
         return None if of.state.finished else await self.services.builds.standing(of)
 
-    async def _servers_by_environment(self) -> dict[str, Server]:
-        """Return the person's running servers; none when the hub does not say."""
+    async def fetch_servers(self) -> dict[str, Server]:
+        """Return the person's running servers by environment; none when the hub does not say."""
         try:
             async with asyncio.timeout(_SERVERS_TIMEOUT_SECONDS):
                 servers = await self.services.launches.servers(self.me, self.token)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Any
 from urllib.parse import urlencode
 
 from jupyterhub_binder.errors import InvalidInput, NotFound
@@ -14,9 +16,9 @@ from jupyterhub_binder.inputs import (
 from jupyterhub_binder.model import ContentMode, Environment, Link, Page
 from jupyterhub_binder.providers.binderlinks import format_binder_link
 from jupyterhub_binder.web.i18n import N_
+from jupyterhub_binder.web.i18n import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.parse import query_choice, query_integer, query_text
-from jupyterhub_binder.web.sentences import say
 from jupyterhub_binder.web.views import BuildView
 
 PAGE_SIZE = 50
@@ -26,10 +28,19 @@ _SAID = {
     "": "",
     "saved": N_("Saved."),
     "newest": N_("This is the newest commit already, and it is built."),
-    "stopped": N_("Your server ends. Files that are saved stay."),
-    "idle": N_("No server of yours runs in it."),
+    "stopped": N_("Stopping the server of %(name)s. Saved files stay."),
+    "idle": N_("No server of yours runs in %(name)s."),
+    "restored": N_("Restored %(name)s."),
 }
-"""What a page says of the form that led to it."""
+"""What a page says of the form that led to it, and of which environment."""
+
+
+class _StoppedFrom(StrEnum):
+    """Where the button was that stopped a server, and so which page comes next."""
+
+    ENVIRONMENT = "environment"
+    LIST = "list"
+    DELETED = "deleted"
 
 
 class EnvironmentsPage(PageHandler):
@@ -58,12 +69,21 @@ class EnvironmentsPage(PageHandler):
             next_url=self._url(search, order, page.offset + page.limit),
             name_url=self._url(search, "name", 0),
             recent_url=self._url(search, "recent", 0),
-            said=say(_SAID[query_choice(self, "said", tuple(_SAID))]),
+            said=await self._said(),
             **await self._deleted(),
         )
 
-    async def _deleted(self) -> dict[str, str]:
-        """Return what was deleted just now, for the offer to undo it."""
+    async def _said(self) -> str:
+        """Return what the form did that led here; nothing for an environment that is gone."""
+        said = query_choice(self, "said", tuple(_SAID))
+        of = query_text(self, "of", most=40)
+        try:
+            return _say(said, (await self.services.environments.recall(self.me, of)).name)
+        except NotFound:
+            return ""
+
+    async def _deleted(self) -> dict[str, Any]:
+        """Return what was deleted just now, for the offers to undo it and to stop its server."""
         deleted = query_text(self, "deleted", most=40)
         if not deleted:
             return {}
@@ -71,7 +91,8 @@ class EnvironmentsPage(PageHandler):
             environment = await self.services.environments.get_deleted(self.me, deleted)
         except NotFound:
             return {}
-        return {"deleted": deleted, "deleted_name": environment.name}
+        running = deleted in await self.fetch_servers()
+        return {"deleted": deleted, "deleted_name": environment.name, "deleted_runs": running}
 
     def _url(self, search: str, order: str, offset: int) -> str:
         given = {"search": search, "order": order if order != "recent" else "", "offset": offset}
@@ -93,7 +114,7 @@ class EnvironmentPage(PageHandler):
             page_title=environment.name,
             page_state=item.pill.kind,
             item=item,
-            said=say(_SAID[query_choice(self, "said", tuple(_SAID))]),
+            said=_say(query_choice(self, "said", tuple(_SAID)), environment.name),
             history=history,
             refusal=self.services.command.rules.judge(environment),
             builds=[
@@ -166,9 +187,12 @@ class EnvironmentAction(PageHandler):
 
     async def _stop(self, environment_id: str) -> str:
         ended = await self.services.launches.stop_servers(self.me, self.token, environment_id)
-        listed = self.form.text("to", most=10) == "list"
-        page = self.prefix if listed else self._page(environment_id)
-        return f"{page}?said={'stopped' if ended else 'idle'}"
+        said = "stopped" if ended else "idle"
+        to = self.form.choice("to", _StoppedFrom) or _StoppedFrom.ENVIRONMENT
+        if to is _StoppedFrom.ENVIRONMENT:
+            return f"{self._page(environment_id)}?said={said}"
+        undo = f"&deleted={environment_id}" if to is _StoppedFrom.DELETED else ""
+        return f"{self.prefix}?said={said}&of={environment_id}{undo}"
 
     async def _delete(self, environment_id: str) -> str:
         await self.services.environments.delete(self.me, environment_id)
@@ -176,10 +200,14 @@ class EnvironmentAction(PageHandler):
 
     async def _restore(self, environment_id: str) -> str:
         await self.services.environments.restore(self.me, environment_id)
-        return self.prefix
+        return f"{self.prefix}?said=restored&of={environment_id}"
 
     def _page(self, environment_id: str) -> str:
         return f"{self.prefix}environments/{environment_id}"
+
+
+def _say(said: str, name: str) -> str:
+    return _(_SAID[said], name=name) if said else ""
 
 
 def page_of_newest_build(prefix: str, environment: Environment) -> str:

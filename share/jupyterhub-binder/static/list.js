@@ -23,6 +23,10 @@ async function refresh(signal) {
     const fresh = page.getElementById(id);
     if (shown && fresh) renew(shown, fresh);
   }
+  for (const id of ["tools", "foot"]) {
+    const shown = byId(id);
+    if (shown) shown.hidden = page.getElementById(id)?.hidden ?? false;
+  }
   reveal();
   tick();
   mark();
@@ -123,9 +127,13 @@ onKeys({
 /** @param {string} id */
 async function restore(id) {
   try {
-    await call("POST", `environments/${id}/restore`);
-    if (new URL(location.href).searchParams.has("deleted")) location.assign(settings().prefix);
-    else await wake();
+    const { name } = await call("POST", `environments/${id}/restore`);
+    if (new URL(location.href).searchParams.has("deleted")) {
+      location.assign(`${settings().prefix}?said=restored&of=${id}`);
+      return;
+    }
+    toast(_("Restored “%(name)s”.", { name }), { seconds: 3 });
+    await wake();
     byId(`env-${id}`)?.querySelector("a")?.focus();
   } catch (error) {
     complain(error);
@@ -155,6 +163,7 @@ document.addEventListener("submit", (event) => {
   const button = event.submitter;
   const item = button instanceof HTMLElement ? button.closest(".b-item") : null;
   if (!button?.hasAttribute("data-delete") || !(item instanceof HTMLElement)) return;
+  // Where a server runs the form is sent: the page that comes offers to stop it.
   event.preventDefault();
   remove(item);
 });
@@ -162,7 +171,7 @@ document.addEventListener("submit", (event) => {
 // What was said once is not said again after a reload.
 if (byId("said")) {
   const url = new URL(location.href);
-  url.searchParams.delete("said");
+  for (const name of ["said", "of"]) url.searchParams.delete(name);
   history.replaceState(null, "", url);
 }
 if (isUnfinished()) setTimeout(wake, 1500);
