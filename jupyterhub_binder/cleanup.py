@@ -27,6 +27,7 @@ from jupyterhub_binder.oversight import SERVICE, Action
 from jupyterhub_binder.retention import Retention
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.images import ImageUse
+from jupyterhub_binder.units import format_bytes
 
 InUse = Callable[[], Awaitable[Collection[str]]]
 
@@ -228,7 +229,7 @@ class Cleanup(LoggingConfigurable):
         over = max(kept - self.budget_bytes, 0)
         if over and self.budget_bytes:
             self.log.warning(
-                "Images take %d MiB more than Cleanup.budget_bytes, and all are used or recent",
-                over // 2**20,
+                "Images take %s more than Cleanup.budget_bytes, and all are used or recent",
+                format_bytes(over),
             )
         return Report(tuple(one.image for one in removed), freed, kept, over)

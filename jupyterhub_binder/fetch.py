@@ -29,6 +29,7 @@ from jupyterhub_binder.errors import FetchFailed
 from jupyterhub_binder.git import Git
 from jupyterhub_binder.model import Commit, RefKind, Resolved
 from jupyterhub_binder.process import ProcessFailed
+from jupyterhub_binder.units import format_bytes
 
 T = TypeVar("T")
 
@@ -235,7 +236,7 @@ class _Work:
 
     def too_large(self) -> FetchFailed:
         return FetchFailed(
-            f"{self.resolved.label} is larger than the {self.most_bytes // 2**20} MiB "
+            f"{self.resolved.label} is larger than the {format_bytes(self.most_bytes)} "
             "that this hub fetches.",
             code="repository_too_large",
         )

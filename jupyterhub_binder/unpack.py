@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from jupyterhub_binder.errors import FetchFailed
+from jupyterhub_binder.units import format_bytes
 
 _DIRECTORY_BYTES_PER_FILE = 256
 """What a zip file's list of contents, which is read into memory, may have for each file."""
@@ -211,7 +212,7 @@ def _entries(
     _check_number(entries, limits)
     if sum(entry.info.file_size for entry in entries) > limits.most_bytes:
         raise FetchFailed(
-            f"Unpacked, the zip file is larger than the {limits.most_bytes // 2**20} MiB that "
+            f"Unpacked, the zip file is larger than the {format_bytes(limits.most_bytes)} that "
             "this hub fetches.",
             code="repository_too_large",
         )

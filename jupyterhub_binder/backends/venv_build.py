@@ -30,6 +30,7 @@ from jupyterhub_binder.backends.venv_uv import Uv, explain, lacks_wheels, withou
 from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image
 from jupyterhub_binder.process import ProcessFailed
+from jupyterhub_binder.units import format_bytes
 
 _MOST_INCLUDED_BYTES = 2**20
 _WITHOUT = Path(__file__).parent / "smoke_without"
@@ -256,7 +257,7 @@ class Making:
         await in_thread(self._folders.finish, self._workspace, note, lock, usage)
         await self._steps.tell(
             f"Built in {time.monotonic() - begun:.0f} s: {note['packages']} packages, "
-            f"{usage.files} files, {usage.size_bytes / 2**20:.0f} MiB"
+            f"{usage.files} files, {format_bytes(usage.size_bytes)}"
         )
         return Image(note["image"], usage.size_bytes)
 

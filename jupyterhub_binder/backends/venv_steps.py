@@ -227,9 +227,9 @@ class Steps:
         return usage
 
     def _oversize(self) -> BuildFailed:
-        most = self._settings.max_image_bytes / 2**20
+        most = self._settings.max_image_bytes / 10**6
         return BuildFailed(
-            f"The environment takes more than the {most:.0f} MiB that this hub allows. "
+            f"The environment takes more than the {most:.0f} MB that this hub allows. "
             "Name fewer or smaller packages.",
             code="too_big",
         )

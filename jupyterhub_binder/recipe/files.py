@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from jupyterhub_binder.model import Finding, Severity
+from jupyterhub_binder.units import format_bytes
 
 MOST_BYTES = 2**20
 """A configuration file larger than this is not read."""
@@ -147,7 +148,9 @@ class Checkout:
             return None
         if len(data) > MOST_BYTES:
             self.problem(
-                "too_large", f"{path} is larger than 1 MiB: that is no configuration.", path
+                "too_large",
+                f"{path} is larger than {format_bytes(MOST_BYTES)}: that is no configuration.",
+                path,
             )
             return None
         return self._decode(path, data)

@@ -49,7 +49,7 @@ SENTENCES = (
     N_("uv could not install the packages: %(why)s"),
     N_("repo2docker could not build the image: %(why)s"),
     N_(
-        "The environment takes more than the %(most)s MiB that this hub allows. "
+        "The environment takes more than the %(most)s MB that this hub allows. "
         "Name fewer or smaller packages."
     ),
     N_(

@@ -254,9 +254,9 @@ async def test_environment_that_fills_the_disk_is_ended(tmp_path):
     backend = make_backend(tmp_path, max_image_bytes=20 * 2**20)
     await backend.start()
     attack = "for i in 1 2 3 4; do head -c 15000000 /dev/urandom > $VIRTUAL_ENV/f$i; done\n"
-    with pytest.raises(BuildFailed, match="20 MiB"):
+    with pytest.raises(BuildFailed, match="21 MB"):
         await build(backend, tmp_path / "a", postBuild=script(attack))
-    with pytest.raises(BuildFailed, match="20 MiB"):
+    with pytest.raises(BuildFailed, match="21 MB"):
         await build(backend, tmp_path / "b", postBuild=script(attack + "sleep 1000\n"))
     assert [path for path in root_of(backend).iterdir() if not path.name.startswith(".")] == []
 
