@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from jupyterhub_binder._version import __version__
 from jupyterhub_binder.cli import main
 from jupyterhub_binder.model import BuildState, LaunchState, Phase
 
@@ -60,12 +61,21 @@ def test_glossary_has_every_state_and_phase() -> None:
         assert f"`{word}`" in text
 
 
-def test_every_command_of_make_that_the_docs_name_exists() -> None:
+def _pages() -> list[Path]:
+    """Return what people wrote for people."""
     root = DOCS.parent
-    makefile = (root / "Makefile").read_text()
     pages = [root / "README.md", root / "CONTRIBUTING.md", *DOCS.rglob("*.md")]
-    for page in pages:
-        if "generated" in page.parts:
-            continue
+    return [page for page in pages if "generated" not in page.parts]
+
+
+@pytest.mark.skipif("dev" not in __version__, reason="there is a release")
+def test_nothing_is_installed_by_name_that_no_index_has_yet() -> None:
+    by_name = re.compile(r"pip install[^\n]* ['\"]?jupyterhub-binder\b")
+    assert [page.name for page in _pages() if by_name.search(page.read_text())] == []
+
+
+def test_every_command_of_make_that_the_docs_name_exists() -> None:
+    makefile = (DOCS.parent / "Makefile").read_text()
+    for page in _pages():
         for target in re.findall(r"^\$ .*?make ([a-z]+)", page.read_text(), re.MULTILINE):
             assert f"\n{target}:" in makefile, f"{page.name}: make {target}"
