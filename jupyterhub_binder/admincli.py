@@ -26,9 +26,9 @@ from jupyterhub_binder.usage import UseOrder
 _POLL_SECONDS = 2.0
 
 
-@click.group(short_help="Be in command: builds, people, rules, limits.")
+@click.group(short_help="Administer a running service: builds, people, rules, limits.")
 def admin() -> None:
-    """Be in command: builds, people, rules, limits, draining and the audit log.
+    """Administer a running service: builds, people, rules, limits, draining and the audit log.
 
     The token is an admin's, or one with the scope custom:binder:admin.
 
@@ -59,7 +59,7 @@ def queue(session: Session) -> None:
         found = await _fetch_queue(client)
         items = [*found["running"], *found["waiting"]]
         if found["draining"]:
-            session.say("No build begins: the service is being drained.", "yellow")
+            session.say("Builds are paused: the service is being drained.", "yellow")
         columns = ("id", "state", "label", "resolved_ref", "requested_by", "people")
         _show(session, found, items, columns, "Nothing is being built, and nothing waits.")
 
@@ -354,10 +354,10 @@ def limit(session: Session, person: str | None, group: str | None, **amounts: An
 )
 @hub_command
 def drain(session: Session, message: str, wait: bool, timeout: float | None) -> None:
-    """Let no build begin any more, before an upgrade.
+    """Pause all builds, before an upgrade.
 
     What runs goes on to its end, what people ask for waits in the queue, and a restart of the
-    service changes nothing of that. `resume` lets builds begin again.
+    service changes nothing of that. `resume` ends the pause.
 
     \b
     Examples:
@@ -389,19 +389,19 @@ async def _wait_until_idle(
         still = timedelta(seconds=seconds or 0)
         raise Failure(f"{state['running']} builds still run after {still}.") from None
     if not state["draining"]:
-        raise Failure("Somebody let builds begin again meanwhile.")
+        raise Failure("Somebody resumed builds meanwhile.")
     return state
 
 
 @admin.command()
 @hub_command
 def resume(session: Session) -> None:
-    """Let builds begin again."""
+    """Resume builds after `drain`."""
 
     async def work(client: BinderClient) -> None:
         state = await client.admin("DELETE", "drain")
         now = f"{state['running']} running, {state['waiting']} waiting"
-        session.result(state, f"Builds begin again: {now}")
+        session.result(state, f"Builds are resumed: {now}")
 
     session.run(work)
 

@@ -41,7 +41,7 @@ class Draining(LoggingConfigurable):
             self.log.warning("Builds do not begin: the service is being drained")
 
     async def begin(self, user: User, message: str = "") -> Drain:
-        """Let no build begin any more; called again it changes the message."""
+        """Pause builds; called again it changes the message."""
         text = one_line(message)[:MOST_MESSAGE_CHARACTERS] or DEFAULT_MESSAGE
         since = self.state.since if self.state else utc_now()
         drain = Drain(text, since, user.name)
@@ -52,11 +52,11 @@ class Draining(LoggingConfigurable):
         return drain
 
     async def end(self, user: User) -> None:
-        """Let builds begin again; doing so twice is success."""
+        """Resume builds; doing so twice is success."""
         if self.state is None:
             return
         await self._store.put_drain(None)
         self.state = None
-        self.log.info("Builds begin again, as %s wants", user.name)
+        self.log.info("Builds were resumed by %s", user.name)
         await self._audit.record(user.name, Action.DRAIN_END)
         self.when_ended()

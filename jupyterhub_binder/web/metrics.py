@@ -78,7 +78,7 @@ class Metrics:
         yield _gauge("launches_running", "Launches under way", services.launches.under_way)
         yield _gauge("watchers", "Open streams of events", len(services.streams))
         drained = services.command.drain.state is not None
-        yield _gauge("draining", "Whether an admin lets no build begin", drained)
+        yield _gauge("draining", "Whether an admin has paused builds", drained)
         yield from self._of_store()
         up = GaugeMetricFamily(f"{PREFIX}_part_up", "Whether a part works", labels=["part"])
         for part, wrong in self._parts.items():

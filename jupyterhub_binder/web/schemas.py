@@ -197,7 +197,7 @@ SCHEMAS: dict[str, Schema] = {
             ),
             "providers": many(ref("Provider")),
             "hub": closed({"url": ADDRESS, "named_servers": BOOLEAN}),
-            "drain": said(or_null(TEXT), "Why no build begins at the moment; null if they do"),
+            "drain": said(or_null(TEXT), "Why builds are paused; null if they are not"),
         }
     ),
     "Provider": closed({"prefix": TEXT, "name": TEXT, "placeholder": TEXT, "default_ref": TEXT}),
@@ -406,7 +406,7 @@ SCHEMAS: dict[str, Schema] = {
     "Health": closed(
         {
             "ok": BOOLEAN,
-            "draining": said(BOOLEAN, "Whether an administrator lets no build begin"),
+            "draining": said(BOOLEAN, "Whether an administrator has paused builds"),
             "checks": many(closed({"service": TEXT, "ok": BOOLEAN, "message": or_null(TEXT)})),
         }
     ),

@@ -96,7 +96,7 @@ async def test_everybody_reads_the_message_while_the_service_is_drained(page: Pa
     async with admin_pages(tmp_path, 3) as (address, command):
         await page.goto(f"{address}admin/drain")
         await page.get_by_label("What everybody reads").fill("Upgrade at <b>noon</b>.")
-        await page.get_by_role("button", name="Let no build begin").click()
+        await page.get_by_role("button", name="Pause builds").click()
         await expect(page.locator(".b-verdict")).to_contain_text("1 build still runs")
         await page.goto(address)
         await expect(page.locator(".b-banner")).to_have_text("Upgrade at <b>noon</b>.")

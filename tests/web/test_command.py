@@ -1,4 +1,4 @@
-"""In command of a running service: rules, limits, draining, use and the audit log."""
+"""Administering a running service: rules, limits, draining, use and the audit log."""
 
 from __future__ import annotations
 
@@ -324,4 +324,4 @@ async def test_drain_waits_until_nothing_runs(
     for other in service.parts.builds.queue().running:
         await root("POST", f"api/v1/builds/{other.id}/cancel", {})
     assert json.loads(await waiting)["running"] == 0
-    assert "Builds begin again" in await run("resume")
+    assert "Builds are resumed" in await run("resume")

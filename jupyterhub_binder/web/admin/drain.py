@@ -23,7 +23,7 @@ class DrainPage(AdminHandler):
         )
 
     async def post(self) -> None:
-        """Let no build begin any more, or change the message."""
+        """Pause builds, or change the message."""
         self.back = f"{self.prefix}admin/drain"
         message = self.form.text("message", most=MOST_MESSAGE_CHARACTERS) or ""
         await self.services.command.drain.begin(self.me, message)
@@ -34,6 +34,6 @@ class Resume(AdminHandler):
     """``POST /admin/drain/resume``."""
 
     async def post(self) -> None:
-        """Let builds begin again."""
+        """Resume builds."""
         await self.services.command.drain.end(self.me)
         self.redirect(f"{self.prefix}admin/drain", status=303)

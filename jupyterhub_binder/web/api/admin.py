@@ -65,7 +65,7 @@ class Queue(AdminHandler):
 
 
 class Backends(AdminHandler):
-    """What makes the builds."""
+    """The build backends."""
 
     async def get(self) -> None:
         """Answer with the backend's health, and that of the BinderHubs that it sends builds to."""
@@ -127,14 +127,14 @@ class Drain(AdminHandler):
         self._answer()
 
     async def put(self) -> None:
-        """Let no build begin any more."""
+        """Pause builds."""
         fields = json_object(self.request, {"message"})
         message = fields.text("message", most=MOST_MESSAGE_CHARACTERS) or ""
         await self.services.command.drain.begin(self.me, message)
         self._answer()
 
     async def delete(self) -> None:
-        """Let builds begin again."""
+        """Resume builds."""
         await self.services.command.drain.end(self.me)
         self._answer()
 

@@ -73,6 +73,5 @@ def _limit_words(limit: Limit | None) -> str:
         "You may have %(num)s builds waiting or running.",
         limit.limit,
     )
-    if not limit.used:
-        return f"{most} {_('Now you have none.')}"
-    return f"{most} {_('Now you have %(num)s.', num=limit.used)}"
+    used = _("Now you have %(num)s.", num=limit.used) if limit.used else _("Now you have none.")
+    return f"{most} {used}"
