@@ -65,7 +65,7 @@ async def fill(command: Command, store: Store, rows: int) -> None:
         )
         actions = list(Action)
         command.audit.note(
-            HOSTILE if n == 1 else "root",
+            HOSTILE if n == 1 else f"admin-{n % 9}",  # of one person few are kept an hour
             actions[n % len(actions)],
             "github.com/org/name" * (1 + n % 7),
             repository="github.com/org/name",
