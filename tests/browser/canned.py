@@ -120,20 +120,41 @@ def all_states() -> tuple[Environment, ...]:
         Phase.BUILDING,
         spec=Spec("git", "git.example.org/methods/survey", "v2.1"),
         label="git.example.org/methods/survey",
+        repo_url="https://git.example.org/methods/survey",
         resolved_ref="90ab3de" + SHA[7:],
     )
-    queued = make_build(3, BuildState.PENDING, Phase.WAITING, started=None)
+    queued = make_build(
+        3,
+        BuildState.PENDING,
+        Phase.WAITING,
+        spec=Spec("gh", "letters-lab/editions", "main"),
+        label="github.com/letters-lab/editions",
+        resolved_ref="c81d5e0" + SHA[7:],
+        started=None,
+    )
     failed = make_build(
         4,
         BuildState.FAILED,
         Phase.FAILED,
+        spec=Spec("gl", "folding/workshop", "main"),
         label="gitlab.com/folding/workshop",
+        resolved_ref="7be9a44" + SHA[7:],
         reason=Reason(
             "build_failed",
             "numpy 1.19 has no build for Python 3.12. Pin python=3.9 in environment.yml, "
             "or raise numpy.",
             124,
         ),
+    )
+    earlier = replace(
+        failed,
+        id="b000000014",
+        resolved_ref="1d06f2b" + SHA[7:],
+        state=BuildState.BUILT,
+        phase=Phase.BUILT,
+        finished=NOW - timedelta(days=5),
+        reason=None,
+        size_bytes=890_000_000,
     )
     cancelled = make_build(5, BuildState.CANCELLED, Phase.BUILDING)
     hostile = make_build(
@@ -148,7 +169,14 @@ def all_states() -> tuple[Environment, ...]:
         make_environment(1, "Climate indices, spring course", built),
         make_environment(2, "Survey methods", running),
         make_environment(3, "Digital editions", queued),
-        make_environment(4, "Protein folding workshop", failed, current=built),
+        make_environment(
+            4,
+            "Protein folding workshop",
+            failed,
+            current=earlier,
+            created=NOW - timedelta(days=6),
+            launched=NOW - timedelta(days=4),
+        ),
         make_environment(5, "Only an idea", None, launched=None),
         make_environment(6, "Stopped half way", cancelled),
         make_environment(7, HOSTILE, hostile),
@@ -156,9 +184,58 @@ def all_states() -> tuple[Environment, ...]:
     )
 
 
+INSTALLED = (
+    "anyio==4.6.2",
+    "attrs==24.2.0",
+    "babel==2.16.0",
+    "bokeh==3.6.1",
+    "certifi==2024.8.30",
+    "dask==2024.11.2",
+    "geopandas==1.0.1",
+    "ipykernel==6.29.5",
+    "ipywidgets==8.1.5",
+    "jinja2==3.1.4",
+    "jupyterlab==4.3.1",
+    "matplotlib==3.9.2",
+    "networkx==3.4.2",
+    "numpy==2.1.3",
+    "pandas==2.2.3",
+    "plotly==5.24.1",
+    "pyarrow==18.0.0",
+    "pyproj==3.7.0",
+    "scikit-learn==1.5.2",
+    "scipy==1.14.1",
+    "seaborn==0.13.2",
+    "shapely==2.0.6",
+    "statsmodels==0.14.4",
+    "xarray==2024.10.0",
+)
+
+
 def log_lines(build: Build) -> tuple[BuildEvent, ...]:
     """Return a log of 127 lines; that of an ended build has an error and hostile text in it."""
-    texts = (
+    texts = _ended_texts() if build.state.finished else _running_texts(build)
+    start = build.started or NOW
+    return tuple(
+        BuildEvent(n, start + timedelta(seconds=n), Phase.FETCHING if n < 3 else Phase.BUILDING, t)
+        for n, t in enumerate(texts, 1)
+    )
+
+
+def _running_texts(build: Build) -> list[str]:
+    return [
+        f"Fetching \x1b[36m{build.repo_url}\x1b[0m",
+        "Resolved \x1b[1m98 packages\x1b[0m in 1.21s",
+        *(f"Downloaded {n} of 98" for n in range(1, 99)),
+        "\x1b[32mPrepared 98 packages in 22.41s\x1b[0m",
+        "\x1b[32mInstalled 98 packages in 3.02s\x1b[0m",
+        *(f" \x1b[32m+\x1b[0m {package}" for package in INSTALLED),
+        "Enabling the extension jupyterlab-git",
+    ]
+
+
+def _ended_texts() -> list[str]:
+    return (
         ["Fetching \x1b[36mhttps://github.com/uni-lab/climate-101\x1b[0m"]
         + [f"\x1b[34m#14\x1b[0m Downloading package {n} of 142" for n in range(1, 100)]
         + ["Resolved \x1b[1m142 packages\x1b[0m in 1.21s"]
@@ -172,17 +249,6 @@ def log_lines(build: Build) -> tuple[BuildEvent, ...]:
             "<b>not bold</b> \u202egnp.exe\u202c \x00 " + "long " * 60,
             "Building jupyterlab assets",
         ]
-    )
-    if not build.state.finished:
-        texts[-4:-1] = [
-            "\x1b[32mInstalled 142 packages in 3.02s\x1b[0m",
-            "\x1b[34m#15 [10/12]\x1b[0m RUN ./binder/postBuild",
-            "Enabling the extension jupyterlab-git",
-        ]
-    start = build.started or NOW
-    return tuple(
-        BuildEvent(n, start + timedelta(seconds=n), Phase.FETCHING if n < 3 else Phase.BUILDING, t)
-        for n, t in enumerate(texts, 1)
     )
 
 

@@ -11,7 +11,7 @@ from playwright.async_api import async_playwright
 
 PICTURES = (
     ("environments.png", "", "light", 580),
-    ("build.png", "builds/b000000002", "dark", 660),
+    ("build.png", "builds/b000000002", "light", 660),
 )
 
 
