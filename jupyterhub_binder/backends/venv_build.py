@@ -21,6 +21,7 @@ from jupyterhub_binder.backends import compile_inside
 from jupyterhub_binder.backends.venv_image import (
     PREFIX,
     Folders,
+    Usage,
     name_final_place,
 )
 from jupyterhub_binder.backends.venv_plan import Plan, make_plan
@@ -78,8 +79,14 @@ class Making:
         if plan.post_build:
             await self._post_build(plan.post_build, interpreter)
         await self._compile(interpreter)
-        await self._smoke_test(interpreter)
-        return await self._finish(self._note(plan, interpreter, lock), lock, begun)
+        note = self._note(plan, interpreter, lock)
+        usage = await self._try_and_settle(interpreter, note, lock)
+        await in_thread(self._folders.finish, self._workspace)
+        await self._steps.tell(
+            f"Built in {time.monotonic() - begun:.0f} s: {note['packages']} packages, "
+            f"{usage.files} files, {format_bytes(usage.size_bytes)}"
+        )
+        return Image(note["image"], usage.size_bytes)
 
     def _plan(self) -> Plan:
         plan, assessment = make_plan(self._recipe, self._settings.offer, load=self._load)
@@ -231,6 +238,26 @@ class Making:
         with contextlib.suppress(ProcessFailed):
             await work
 
+    async def _try_and_settle(
+        self, interpreter: Interpreter, note: dict[str, Any], lock: str
+    ) -> Usage:
+        """Try whether a server starts, and make the environment read-only; return what it takes.
+
+        In the sandbox nothing can be written to the environment by now: so both at once.
+        """
+        if not self._settings.sandbox:
+            await self._smoke_test(interpreter)
+            await in_thread(name_final_place, self._workspace.environment, self._workspace.final)
+            return await self._settle(note, lock)
+        settling = asyncio.create_task(self._settle(note, lock))
+        try:
+            await self._smoke_test(interpreter)
+        except BaseException:
+            settling.cancel()
+            await asyncio.wait({settling})
+            raise
+        return await settling
+
     async def _smoke_test(self, interpreter: Interpreter) -> None:
         if not (self._settings.smoke_test and self._settings.offer.runs_code):
             return
@@ -242,6 +269,7 @@ class Making:
                 env={"PYTHONPATH": str(_WITHOUT)},
                 cwd=self._steps.seen,
                 shown=[_WITHOUT],
+                writable=False,
             )
         except ProcessFailed as error:
             raise BuildFailed(
@@ -250,16 +278,10 @@ class Making:
                 code="smoke_test_failed",
             ) from error
 
-    async def _finish(self, note: dict[str, Any], lock: str, begun: float) -> Image:
-        if not self._settings.sandbox:
-            await in_thread(name_final_place, self._workspace.environment, self._workspace.final)
+    async def _settle(self, note: dict[str, Any], lock: str) -> Usage:
         usage = await self._steps.check_size()
-        await in_thread(self._folders.finish, self._workspace, note, lock, usage)
-        await self._steps.tell(
-            f"Built in {time.monotonic() - begun:.0f} s: {note['packages']} packages, "
-            f"{usage.files} files, {format_bytes(usage.size_bytes)}"
-        )
-        return Image(note["image"], usage.size_bytes)
+        await in_thread(self._folders.settle, self._workspace, note, lock, usage)
+        return usage
 
     def _note(self, plan: Plan, interpreter: Interpreter, lock: str) -> dict[str, Any]:
         build = self._build

@@ -126,10 +126,13 @@ class Folders:
         whole = (folder / "binder" / "image.json").is_file() and (folder / "bin/python").exists()
         return folder if whole else None
 
-    def finish(
+    def settle(
         self, workspace: Workspace, note: Mapping[str, Any], lock: str, usage: Usage
     ) -> None:
-        """Make a built environment read-only and give it its name. Nothing may run in it now."""
+        """Put the note into a built environment and make it read-only.
+
+        Nothing may write to it any more.
+        """
         made = workspace.environment
         _remove(made / "binder")
         (made / "binder").mkdir()
@@ -137,8 +140,11 @@ class Folders:
         whole = {**note, "size_bytes": usage.size_bytes, "files": usage.files}
         _write_new(made / "binder" / "image.json", json.dumps(whole, indent=1) + "\n")
         _settle(made)
+
+    def finish(self, workspace: Workspace) -> None:
+        """Give a settled environment its name."""
         self.discard(workspace.final)
-        made.rename(workspace.final)
+        workspace.environment.rename(workspace.final)
         workspace.final.chmod(0o555)
 
     def discard(self, folder: Path) -> None:

@@ -113,13 +113,14 @@ class Steps:
         network: bool = False,
         resolving: bool = False,
         shown: Sequence[Path] = (),
+        writable: bool = True,
     ) -> None:
         """Run a stranger's code, in the sandbox if there is one. Raises ProcessFailed.
 
-        It sees the environment under its final name, and can write to it. `network` gives it
-        the way out to allowed hosts, `resolving` the requirements and the lock, `shown` are files
-        and folders of ours that it reads. Where an admin allows it without a sandbox, it runs as
-        the service's user with the service's network.
+        It sees the environment under its final name; only a sandbox keeps it from writing there.
+        `network` gives it the way out to allowed hosts, `resolving` the requirements and the lock,
+        `shown` are files and folders of ours that it reads. Where an admin allows it without a
+        sandbox, it runs as the service's user with the service's network.
         """
         sandbox = self._settings.sandbox
         if sandbox is None:
@@ -128,7 +129,7 @@ class Steps:
         mounts = [
             Mount.same(interpreter.prefix),
             Mount.same(self._settings.uv),
-            Mount(self._workspace.environment, self._workspace.final, writable=True),
+            Mount(self._workspace.environment, self._workspace.final, writable=writable),
             *map(Mount.same, shown),
         ]
         if resolving:
