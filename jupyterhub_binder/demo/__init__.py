@@ -154,6 +154,7 @@ JupyterHub with binder is running.
   Admin      {ADMIN}, whose password is in {state.folder / "admin-password"}
 
   Example    {state.example_url}
+  Your own   file://{state.repositories}/NAME, once that is a git repository
   Servers    {_where_servers_run(hub)}
   State      {state.folder}   (remove it to begin anew)
   Log        {hub.log_file}

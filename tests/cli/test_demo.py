@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jupyterhub_binder.demo import _welcome
 from jupyterhub_binder.demo.containers import choose
-from jupyterhub_binder.demo.hub import find_ours
+from jupyterhub_binder.demo.hub import DemoHub, find_ours
 from jupyterhub_binder.demo.state import DemoError, DemoState
 from tests.waiting import wait_until
 
@@ -120,6 +122,21 @@ def test_example_makes_the_same_commit_everywhere(tmp_path: Path) -> None:
             git = ["git", "-C", str(example), "rev-parse", "HEAD"]
             commits.add(subprocess.run(git, capture_output=True, text=True, check=True).stdout)
     assert len(commits) == 1
+
+
+@pytest.mark.parametrize("name", ["state", "two words"])
+def test_greeting_names_the_folder_of_ones_own_repositories_which_stay(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DemoHub, "url", "http://127.0.0.1:8000/")
+    with DemoState.open(tmp_path / name) as state:
+        greeting = _welcome(state, DemoHub(state))
+        own = state.repositories / "mine"
+        own.mkdir()
+        state.make_example()
+        assert f"file://{own.parent}/NAME" in greeting
+        assert own.exists()
+        shutil.rmtree(state.repositories)
 
 
 def test_secrets_of_the_demonstration_are_for_its_owner_alone(tmp_path: Path) -> None:
