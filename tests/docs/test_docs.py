@@ -62,7 +62,7 @@ def test_glossary_has_every_state_and_phase() -> None:
 
 
 def _pages() -> list[Path]:
-    """Return what people wrote for people."""
+    """Return the pages that somebody wrote, without those that are made of the code."""
     root = DOCS.parent
     pages = [root / "README.md", root / "CONTRIBUTING.md", *DOCS.rglob("*.md")]
     return [page for page in pages if "generated" not in page.parts]
