@@ -178,7 +178,14 @@ async def test_servers_of_an_environment_are_stopped_and_no_others(
     assert (again.status, again.json["items"]) == (200, [])
 
 
-@pytest.mark.parametrize(("to", "page"), [("list", ""), ("", "environments/{}")])
+@pytest.mark.parametrize(
+    ("to", "page"),
+    [
+        ("list", "?said={1}&of={0}"),
+        ("deleted", "?said={1}&of={0}&deleted={0}"),
+        ("", "environments/{0}?said={1}"),
+    ],
+)
 async def test_form_stops_the_server_and_leads_back_to_where_it_stood(
     ada: Api, hub, new_environment, to: str, page: str
 ) -> None:
@@ -191,8 +198,24 @@ async def test_form_stops_the_server_and_leads_back_to_where_it_stood(
         kw: dict[str, Any] = {"data": {"to": to}, "headers": ada.headers}
         async with ada.session.post(url, allow_redirects=False, **kw) as answer:
             where = answer.headers["Location"]
-        assert where == f"/services/binder/{page.format(made['id'])}?said={said}"
+        assert where == f"/services/binder/{page.format(made['id'], said)}"
         assert "form" not in hub.servers["ada"]
+
+
+async def test_server_of_a_deleted_environment_is_still_known_and_can_be_stopped(
+    ada: Api, hub, new_environment
+) -> None:
+    made = await new_environment(name="Deleted")
+    running = {"ready": True, "user_options": {"environment": made["id"]}}
+    hub.servers["ada"]["left"] = {**running, "url": "/user/ada/left/"}
+    assert (await ada("DELETE", f"api/v1/environments/{made['id']}")).status == 200
+    servers = (await ada("GET", "api/v1/servers")).json["items"]
+    assert {"id": made["id"], "name": "Deleted"} in [each["environment"] for each in servers]
+    async with ada.session.get(f"{ada.url}?deleted={made['id']}", headers=ada.headers) as page:
+        assert "Its server still runs." in await page.text()
+    stopped = (await ada("POST", f"api/v1/environments/{made['id']}/stop")).json["items"]
+    assert [each["name"] for each in stopped] == ["left"]
+    assert "left" not in hub.servers["ada"]
 
 
 async def test_resolve_says_which_environment_of_mine_it_is(

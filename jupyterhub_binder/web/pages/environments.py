@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,14 +32,6 @@ _SAID = {
     "restored": N_("Restored %(name)s."),
 }
 """What a page says of the form that led to it, and of which environment."""
-
-
-class _StoppedFrom(StrEnum):
-    """Where the button was that stopped a server, and so which page comes next."""
-
-    ENVIRONMENT = "environment"
-    LIST = "list"
-    DELETED = "deleted"
 
 
 class EnvironmentsPage(PageHandler):
@@ -188,10 +179,10 @@ class EnvironmentAction(PageHandler):
     async def _stop(self, environment_id: str) -> str:
         ended = await self.services.launches.stop_servers(self.me, self.token, environment_id)
         said = "stopped" if ended else "idle"
-        to = self.form.choice("to", _StoppedFrom) or _StoppedFrom.ENVIRONMENT
-        if to is _StoppedFrom.ENVIRONMENT:
+        to = self.form.text("to", most=10)
+        if to not in ("list", "deleted"):
             return f"{self._page(environment_id)}?said={said}"
-        undo = f"&deleted={environment_id}" if to is _StoppedFrom.DELETED else ""
+        undo = f"&deleted={environment_id}" if to == "deleted" else ""
         return f"{self.prefix}?said={said}&of={environment_id}{undo}"
 
     async def _delete(self, environment_id: str) -> str:
