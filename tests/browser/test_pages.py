@@ -202,6 +202,24 @@ async def test_delete_can_be_undone(hub: LiveHub, open_page: OpenPage):
     await expect(page.locator(".b-item", has_text="Go")).to_be_visible()
 
 
+async def test_list_that_became_empty_offers_nothing_to_search_or_sort(
+    hub: LiveHub, open_page: OpenPage
+):
+    page: Page = await open_page()
+    await make_built(page, hub.make_repository("last"), "Last")
+    await page.reload()
+    row = page.locator(".b-item")
+    await row.locator("summary").click()
+    await row.get_by_role("button", name="Delete").click()
+    await expect(page.get_by_label("Paste a link to a repository")).to_be_visible()
+    await expect(page.locator("#search")).to_be_hidden()
+    await expect(page.locator("#foot")).to_be_hidden()
+    await page.get_by_role("button", name="Undo").click()
+    await expect(page.locator("#toasts")).to_contain_text("Restored “Last”.")
+    await expect(page.locator("#search")).to_be_visible()
+    await expect(page.locator("#foot")).to_be_visible()
+
+
 async def test_list_is_searched_and_walked_by_keys(hub: LiveHub, open_page: OpenPage):
     page: Page = await open_page()
     url = hub.make_repository("keys")
