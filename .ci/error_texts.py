@@ -24,8 +24,16 @@ SENTENCES = {
     "NotUnderstood": 0,
     "Reason": 1,
     "RecipeAction": 2,
+    "RepositoryNotFound": 0,
     "StoreUnavailable": 0,
+    "TooLarge": 0,
+    "UnresolvableRef": 0,
+    "UnsupportedMediaType": 0,
+    "UpstreamUnavailable": 0,
     "XSRFRefused": 0,
+    "note": 1,
+    "problem": 1,
+    "warn": 1,
 }
 """Which argument of each is the sentence."""
 
@@ -35,9 +43,9 @@ def extract(file: BinaryIO, keywords: Any, comment_tags: Any, options: Any) -> I
     yield from extract_python(file, keywords, comment_tags, options)
     file.seek(0)
     for node in ast.walk(ast.parse(file.read())):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        if not isinstance(node, ast.Call):
             continue
-        place = SENTENCES.get(node.func.id)
+        place = SENTENCES.get(getattr(node.func, "id", getattr(node.func, "attr", "")))
         if place is None or len(node.args) <= place:
             continue
         text = node.args[place]

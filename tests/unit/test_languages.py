@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +15,14 @@ import pytest
 from babel.messages.catalog import Message
 
 from jupyterhub_binder.errors import ConfigurationError
+from jupyterhub_binder.git import _COMPLAINTS
+from jupyterhub_binder.rules import _NOT_ON_LIST
 from jupyterhub_binder.web import i18n
 from jupyterhub_binder.web.pages import make_page_settings
-from jupyterhub_binder.web.sentences import SENTENCES, say
+from jupyterhub_binder.web.sentence_table import PARTS, SENTENCES
+from jupyterhub_binder.web.sentences import say
 from jupyterhub_binder.web.templates import about, ago, make_templates, share_folder, size
+from tests.error_sentences import read_sentences
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = [each for each in i18n.available_languages() if each != i18n.SOURCE]
@@ -79,20 +85,87 @@ def test_translations_have_the_values_and_the_markup_of_the_english_text(languag
 def test_german_quotes_are_german():
     for message in messages("de"):
         for form in forms(message.string):
-            text = TAG.sub("", form)
+            text = TAG.sub("", form).replace('exec "$@"', "")
             assert '"' not in text, form
             assert text.count("„") == text.count("“"), form
 
 
+PUT_TOGETHER = {"Name the person.", "Name the group.", "1 second"}
+
+
 def test_sentences_of_other_parts_are_theirs():
-    code = "".join(
-        path.read_text()
+    code = "\n".join(
+        node.value
         for path in (ROOT / "jupyterhub_binder").rglob("*.py")
-        if "web" not in path.parts
+        if path.name != "sentence_table.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
-    for sentence in SENTENCES:
-        longest = max(re.split(r"%\(\w+\)s|(?<=\.) ", sentence), key=len).strip()
-        assert longest.split(": ")[-1][:16] in code or "request" in sentence, sentence
+    for sentence in SENTENCES + PARTS:
+        longest = max(re.split(r"%\(\w+\)s|[.:] ", sentence), key=len).strip("'”. ")
+        assert longest[:14] in code or sentence in PUT_TOGETHER, sentence
+
+
+FOR_OTHERS = {
+    "ConfigurationError": "administrators read it in the log, before the service starts",
+    "ApiError": "the commands say it",
+    "ProcessFailed": "no error for people: who runs a program explains it",
+    "Unreachable": "the hub's log says it",
+}
+NOT_ON_PAGES = {
+    "backends/fake.py": "for tests and demonstrations",
+    "client.py": "commands",
+    "dbcli.py": "commands",
+    "doctor.py": "a command",
+    "store/upkeep.py": "commands",
+    "web/api/admin.py": "the API speaks English",
+    "web/api/common.py": "the API speaks English",
+    "web/api/environments.py": "the API speaks English",
+    "web/api/oversight.py": "the API speaks English",
+    "web/metrics.py": "for programs",
+}
+SAID_OTHERWISE = {
+    "{}": "words of somebody else",
+    "{} {}": "a person's or the service's reason for cancelling, with a backend's note",
+    "{}: {}": "a path, and a sentence that is found without it",
+    "{}. {}": "a finding of check_code, each of which is a sentence",
+    "{} {} that this hub fetches.": "see WITHIN",
+    "'{}' {}.": "see WITHIN",
+    "The image was built, but no server could start from it: {}.": "see WITHIN",
+    "{}: another build may bring another one.": "a count of packages, each a sentence",
+    " sent nothing of {} for {} seconds: try again later.": "an address always has a host",
+    "Name the {}.": "a person or a group, each a sentence",
+    "The service could not go on with the build (error).": "with a value, and the part “error”",
+    "git did not answer within {} seconds: try again later.": "with a value: git for a host",
+    "The repository could not be read by git: try again later.": "with a value for its address",
+    "{}{} could not be read by git: try again later.": "two values that are one",
+    "{} is not valid YAML in line {}{}.": "a sum, not two values",
+    "Your server “” already runs {}. Open it, restart it with this environment, "
+    "or start this one under another name.": "a server without a name is said otherwise",
+}
+PATH_BEFORE = re.compile(r"\{\}: (?=[A-Z])")
+
+
+def test_every_sentence_that_errors_and_findings_say_is_in_the_catalogues():
+    """One without values is found by `.ci/error_texts.py`; one with values belongs in SENTENCES."""
+    known = {PLACEHOLDER.sub("{}", form) for m in messages("de") for form in forms(m.id)}
+    with_values = {PLACEHOLDER.sub("{}", each) for each in SENTENCES}
+    missing = []
+    for file, text in read_sentences(ROOT / "jupyterhub_binder", without=tuple(FOR_OTHERS)):
+        bare = PATH_BEFORE.sub("", text)
+        fits = with_values if "{}" in bare else known
+        if file not in NOT_ON_PAGES and {text, bare, bare.strip(".")}.isdisjoint(
+            fits | SAID_OTHERWISE.keys()
+        ):
+            missing.append(f"{file}: {text}")
+    assert missing == []
+
+
+def test_every_complaint_of_git_and_every_refusal_is_said_in_german():
+    i18n.speak("de")
+    english = [complaint for _, _, complaint in _COMPLAINTS] + [_NOT_ON_LIST]
+    said = [re.sub(r"\{\w*\}", "example.org/a/b", each) for each in english]
+    assert [each for each in said if say(each) == each] == []
 
 
 # --- Templates --------------------------------------------------------------------------------
@@ -169,9 +242,42 @@ def test_numbers_times_and_plurals_are_said_in_german():
     [
         ("There is no such build.", "Diesen Build gibt es nicht."),
         (
-            "github.com/a/b has no branch, tag or commit c.",
-            "github.com/a/b hat keinen Branch, kein Tag und keinen Commit c.",
+            "github.com/a/b has no branch, tag or commit c. Did you mean d or e?",
+            "github.com/a/b hat keinen Branch, kein Tag und keinen Commit c. Meinten Sie d or e?",
         ),
+        (
+            "github.com/a/b has no pull request #12: check its number.",
+            "github.com/a/b hat keinen Pull Request #12. Prüfen Sie die Nummer.",
+        ),
+        (
+            "demo.ckan.org has no dataset rain: check it.",
+            "demo.ckan.org hat das nicht: Datensatz rain. Prüfen Sie die Angabe.",
+        ),
+        (
+            "zenodo.org has had too many questions from this hub: try again in 3 minutes.",
+            "zenodo.org hat von diesem Hub zu viele Anfragen bekommen. "
+            "Versuchen Sie es in 3 Minuten noch einmal.",
+        ),
+        (
+            "Your server “a” already runs something else. Open it, restart it with this "
+            "environment, or start this one under another name.",
+            "Ihr Server „a“ läuft schon mit etwas anderem. Öffnen Sie ihn, starten Sie ihn mit "
+            "dieser Umgebung neu, oder starten Sie diese unter einem anderen Namen.",
+        ),
+        (
+            "environment.yml: it is nested too deeply.",
+            "environment.yml: sie ist zu tief verschachtelt.",
+        ),
+        (
+            """The archive holds a file that no disk takes: "it's".""",
+            "Das Archiv enthält eine Datei, die kein Datenträger annimmt: „it's“.",
+        ),
+        (
+            "postBuild failed (exit status 3). Its last line: a.txt is no text.",
+            "postBuild ist fehlgeschlagen (Exit-Status 3). Die letzte Zeile: a.txt is no text.",
+        ),
+        ("Somebody says: this is no text.", "Somebody says: this is no text."),
+        ("It broke. It is no text.", "It broke. It is no text."),
         (
             "binder/install.R: This hub cannot install R; it builds Python environments only.",
             "binder/install.R: Dieser Hub kann R nicht installieren; er baut nur Python-Umgebungen.",
@@ -184,6 +290,24 @@ def test_errors_are_said_in_german_where_they_are_known(english: str, german: st
     assert say(english) == english
     i18n.speak("de")
     assert say(english) == german
+
+
+def test_more_telling_sentences_are_not_taken_for_shorter_ones():
+    """Each sentence, said with values, comes back by its own translation."""
+    i18n.speak("de")
+    for sentence in SENTENCES + PARTS:
+        values = {name: f"§{name}" for name in PLACEHOLDER.findall(sentence)}
+        if values and sentence in SENTENCES:
+            assert say(sentence % values) == i18n.gettext(sentence, **values), sentence
+
+
+def test_a_long_text_that_looks_like_many_sentences_takes_no_time():
+    i18n.speak("de")
+    for text in ("“" * 1000 + "”" * 1000, " checksum is " * 150, " has no :" * 200):
+        began = time.process_time()
+        say(text)
+        say(f"a is not what its archive says: its {text}")
+        assert time.process_time() - began < 0.1
 
 
 # --- Who gets which -----------------------------------------------------------------------------
