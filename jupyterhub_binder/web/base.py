@@ -12,6 +12,7 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +26,8 @@ from jupyterhub_binder.logcontext import set_ids
 from jupyterhub_binder.model import User
 from jupyterhub_binder.web.context import Services
 from jupyterhub_binder.web.errors import NotSignedIn, Problem, XSRFRefused, problem_of
+from jupyterhub_binder.web.i18n import available_languages, speak
+from jupyterhub_binder.web.sentences import say
 
 log = logging.getLogger("jupyterhub_binder.web")
 
@@ -33,6 +36,7 @@ ADMIN_SCOPE = "custom:binder:admin"
 
 _HUB_TIMEOUT_SECONDS = 15
 _SERVICE = "service:"
+_PAGES_LANGUAGE = "Binder-Language"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{7,63}")
 
 
@@ -180,9 +184,16 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
         super().send_error(problem.status, **{**kwargs, "problem": problem})
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Write the one JSON shape of errors; pages write HTML."""
+        """Write the one JSON shape of errors; pages write HTML.
+
+        It is in English, and to a page's script in the language of that page.
+        """
         problem: Problem = kwargs["problem"]
         self.set_error_headers(status_code, problem)
+        language = self.request.headers.get(_PAGES_LANGUAGE, "")
+        if language in available_languages():
+            speak(language)
+            problem = replace(problem, message=say(problem.message))
         self.finish_json(problem.as_json())
 
     def set_error_headers(self, status_code: int, problem: Problem) -> None:

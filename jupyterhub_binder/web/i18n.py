@@ -2,7 +2,7 @@
 
 English is the source; every other language is a folder of ``locale`` with one catalogue, read
 when a page first needs it. Which texts there are is decided where they are written: templates,
-scripts, views. The REST API, the logs and the commands speak English.
+scripts, views. The REST API (but to scripts of the pages), the logs and the commands speak English.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from jupyterhub_binder.model import (
 )
 from jupyterhub_binder.web.i18n import N_, number
 from jupyterhub_binder.web.i18n import gettext as _
+from jupyterhub_binder.web.sentences import say
 
 if TYPE_CHECKING:
     from jupyterhub_binder.builds import Standing
@@ -245,7 +246,7 @@ class LaunchView:
         """Say what happens now."""
         launch = self.launch
         if launch.message:
-            return launch.message
+            return say(launch.message)
         if launch.state is LaunchState.PENDING:
             return self.build.words if self.build else _("waiting for the build")
         return _("asking the hub for a server") if launch.state is LaunchState.STARTING else ""

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import jinja2
 import pytest
@@ -16,8 +17,11 @@ from babel.messages.catalog import Message
 
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.git import _COMPLAINTS
+from jupyterhub_binder.model import Phase
 from jupyterhub_binder.rules import _NOT_ON_LIST
 from jupyterhub_binder.web import i18n
+from jupyterhub_binder.web.base import BaseHandler
+from jupyterhub_binder.web.errors import Problem
 from jupyterhub_binder.web.pages import make_page_settings
 from jupyterhub_binder.web.sentence_table import PARTS, SENTENCES
 from jupyterhub_binder.web.sentences import say
@@ -90,7 +94,12 @@ def test_german_quotes_are_german():
             assert text.count("„") == text.count("“"), form
 
 
-PUT_TOGETHER = {"Name the person.", "Name the group.", "1 second"}
+PUT_TOGETHER = {
+    "Name the person.",
+    "Name the group.",
+    "1 second",
+    *(f"Build: {phase}." for phase in Phase),
+}
 
 
 def test_sentences_of_other_parts_are_theirs():
@@ -265,6 +274,10 @@ def test_numbers_times_and_plurals_are_said_in_german():
             "dieser Umgebung neu, oder starten Sie diese unter einem anderen Namen.",
         ),
         (
+            "Waiting for the build: number 3 in the queue.",
+            "Wartet auf den Build: Nummer 3 in der Warteschlange.",
+        ),
+        (
             "environment.yml: it is nested too deeply.",
             "environment.yml: sie ist zu tief verschachtelt.",
         ),
@@ -308,6 +321,25 @@ def test_a_long_text_that_looks_like_many_sentences_takes_no_time():
         say(text)
         say(f"a is not what its archive says: its {text}")
         assert time.process_time() - began < 0.1
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({}, "There is no such build."),
+        ({"Accept-Language": "de"}, "There is no such build."),
+        ({"Binder-Language": "../x"}, "There is no such build."),
+        ({"Binder-Language": "de"}, "Diesen Build gibt es nicht."),
+    ],
+)
+def test_the_api_says_errors_in_the_language_of_a_page_to_its_scripts_alone(
+    headers: dict[str, str], said: str
+):
+    handler = Mock(request=Mock(headers=headers))
+    problem = Problem(404, "not_found", "There is no such build.")
+    BaseHandler.write_error(handler, 404, problem=problem)
+    (answer,) = handler.finish_json.call_args.args
+    assert answer["error"]["message"] == said
 
 
 # --- Who gets which -----------------------------------------------------------------------------

@@ -44,7 +44,10 @@ export class ServiceError extends Error {
  */
 export async function call(method, path, body) {
   const { api, xsrf } = settings();
-  const headers = /** @type {Record<string, string>} */ ({ "X-XSRFToken": xsrf });
+  const headers = /** @type {Record<string, string>} */ ({
+    "X-XSRFToken": xsrf,
+    "Binder-Language": root().lang,
+  });
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let answer;
   try {
