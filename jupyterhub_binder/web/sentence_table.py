@@ -223,6 +223,7 @@ SENTENCES = (
     N_("The server is ready."),
     N_("Cancelled, but the server could not be stopped: %(why)s"),
     # Builds.
+    N_("BinderHub says that the build failed, and not why: see the last lines of its log."),
     N_("%(why)s BinderHub was left; on Kubernetes it makes an image to its end once it has begun."),
     N_("This hub's builds take no option '%(option)s'."),
     N_(
@@ -370,6 +371,33 @@ SENTENCES = (
 """Each as it is said, with names for the values in it."""
 
 PARTS = (
+    # Why a BinderHub takes no build.
+    N_("%(hub)s said nothing for %(seconds)s seconds"),
+    N_("the address of %(hub)s is not known here"),
+    N_("%(hub)s did not answer in time"),
+    N_("%(hub)s cannot be reached"),
+    N_("the connection to %(hub)s broke"),
+    N_("%(hub)s gives no account of its health"),
+    N_("%(hub)s answers %(status)s"),
+    N_("BinderHub, or a proxy before it, answers %(status)s"),
+    N_("%(hub)s ended the log before the build's end"),
+    N_("BinderHub lost sight of the build"),
+    N_("no BinderHub answers at the configured address (status %(status)s)"),
+    N_(
+        "BinderHub does not know this service: its administrator gives it a token of the hub "
+        "with the scope access:services!service=<BinderHub's name>"
+    ),
+    N_(
+        "BinderHub takes no more builds from this service for now: it counts those who are "
+        "strangers to it. Its administrator gives the service a token, or the secret of its "
+        "build tokens"
+    ),
+    # Other values.
+    N_(
+        "Docker's program cannot build without its buildx plugin, which is missing. An "
+        "administrator installs it where the service runs (Debian: docker-buildx; Docker's "
+        "own packages: docker-buildx-plugin), or sets Repo2DockerBackend.engine to podman."
+    ),
     N_("Cancelled."),
     N_("Cancelled by an administrator."),
     N_("Nobody wants this build any more."),

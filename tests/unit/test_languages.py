@@ -278,6 +278,12 @@ def test_numbers_times_and_plurals_are_said_in_german():
             "Wartet auf den Build: Nummer 3 in der Warteschlange.",
         ),
         (
+            "No BinderHub takes this build: near cannot be reached. The repository is not to "
+            "blame; tell the hub's administrators, or build again later.",
+            "Kein BinderHub nimmt diesen Build an: near ist nicht zu erreichen. Am Repository "
+            "liegt es nicht. Melden Sie es der Administration, oder bauen Sie später erneut.",
+        ),
+        (
             "environment.yml: it is nested too deeply.",
             "environment.yml: sie ist zu tief verschachtelt.",
         ),
