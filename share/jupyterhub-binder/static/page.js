@@ -8,6 +8,9 @@ import { byId, toast } from "./dom.js";
 import { startClock } from "./times.js";
 import { _ } from "./words.js";
 
+/** A box that is ticked takes no letters, and keeps the focus for a moment when its dialog closes. */
+const TYPED_INTO = "input:not([type=checkbox]):not([type=radio]), textarea, select";
+
 /**
  * Say whether a key press is meant for something that takes text, or for the browser.
  * @param {KeyboardEvent} event
@@ -18,8 +21,7 @@ function isTaken(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return true;
   if (document.querySelector("dialog[open]")) return true;
   return (
-    target instanceof HTMLElement &&
-    (target.isContentEditable || /^(input|textarea|select)$/i.test(target.tagName))
+    target instanceof HTMLElement && (target.isContentEditable || target.matches(TYPED_INTO))
   );
 }
 
