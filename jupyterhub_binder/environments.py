@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
@@ -55,6 +55,13 @@ class Limit:
 
     limit: int | None
     used: int
+
+
+class _Content(TypedDict):
+    """Where an environment's files come from; both empty for those of its own repository."""
+
+    content_url: str
+    content_ref: str
 
 
 class Environments(LoggingConfigurable):
@@ -243,8 +250,7 @@ class Environments(LoggingConfigurable):
             options=chosen,
             created=now,
             updated=now,
-            content_url=source.clone_url if source else "",
-            content_ref=source.spec.ref if source else "",
+            **_content_of(source),
         )
         async with self.builds.asking[user.name]:
             wish = await self.builds.prepare(resolved, chosen, user=user) if build else None
@@ -295,8 +301,7 @@ class Environments(LoggingConfigurable):
         found = await self.find(
             user,
             resolved.spec,
-            content_url=source.clone_url if source else "",
-            content_ref=source.spec.ref if source else "",
+            **_content_of(source),
         )
         if found is None:
             return await self.create(user, link=link)
@@ -342,10 +347,7 @@ class Environments(LoggingConfigurable):
         link = Link(spec, content_url=url, content_ref=ref)
         own = environment.latest.build.clone_url if environment.latest else ""
         source = await self._previews.resolve_content(user, link, own)
-        columns = {
-            "content_url": source.clone_url if source else "",
-            "content_ref": source.spec.ref if source else "",
-        }
+        columns = {**_content_of(source)}
         if columns["content_url"] == environment.content_url:
             return columns
         resolved = source or await self._previews.providers.resolve(spec)
@@ -487,6 +489,13 @@ def _require_can_build(user: User) -> None:
             "You may not build environments on this hub. Ask its administrators for the "
             "permission custom:binder:build."
         )
+
+
+def _content_of(source: Resolved | None) -> _Content:
+    return {
+        "content_url": source.clone_url if source else "",
+        "content_ref": source.spec.ref if source else "",
+    }
 
 
 def _no_such_environment() -> NotFound:
