@@ -20,6 +20,9 @@ from tests.web.fake_hub import FakeHub, running_hub
 
 Person = Callable[[str | None], Api]
 
+NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none"}
+"""What a browser sends when a person opens a page."""
+
 
 @pytest.fixture(scope="module")
 def git_repo(tmp_path_factory: pytest.TempPathFactory):
@@ -115,3 +118,16 @@ async def wait_for_build(api: Api, build_id: str) -> dict[str, Any]:
             if event.event == "end":
                 return event.json()
     raise AssertionError("the stream ended without an end")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bobs_browser(
+    hub: FakeHub, service: JupyterHubBinder, service_url: str
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A browser in which bob has logged in."""
+    hub.visitor = "bob"
+    hub.service_origin = f"http://127.0.0.1:{service.port}"
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        async with session.get(service_url, headers=NAVIGATE) as response:
+            assert response.status == 200
+        yield session

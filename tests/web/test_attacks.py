@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from yarl import URL
 
 from jupyterhub_binder.app import JupyterHubBinder
@@ -17,23 +15,8 @@ from jupyterhub_binder.web.api.builds import plain_text
 from tests.git_server import GitRepo
 from tests.waiting import until
 from tests.web.api_client import Api
-from tests.web.conftest import Person
+from tests.web.conftest import NAVIGATE, Person
 from tests.web.fake_hub import FakeHub
-
-NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none"}
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def bobs_browser(
-    hub: FakeHub, service: JupyterHubBinder, service_url: str
-) -> AsyncIterator[aiohttp.ClientSession]:
-    """A browser in which bob has logged in."""
-    hub.visitor = "bob"
-    hub.service_origin = f"http://127.0.0.1:{service.port}"
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
-        async with session.get(service_url, headers=NAVIGATE) as response:
-            assert response.status == 200
-        yield session
 
 
 def xsrf_of(session: aiohttp.ClientSession, url: str) -> str:

@@ -13,10 +13,10 @@ from yarl import URL
 from jupyterhub_binder.app import JupyterHubBinder
 from tests.git_server import GitRepo
 from tests.web.api_client import Answer, ask
+from tests.web.conftest import NAVIGATE
 from tests.web.fake_hub import FakeHub
 
 FETCH = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"}
-NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none"}
 
 
 class Browser:
