@@ -21,7 +21,8 @@ _MAKE = rf"""
 install -d -o ${{NB_USER}} -g ${{NB_USER}} {_PREFIX} && \
 echo 'export PATH="{_PREFIX}/bin:$HOME/.local/bin:$PATH"' > /etc/profile.d/binder-venv.sh
 """
-_UV = f"{_PREFIX}/bin/uv pip install --python {_PREFIX}/bin/python --no-cache"
+# Links to the files of a cache that goes with the step: nothing else has them, and no copy is made.
+_UV = f"{_PREFIX}/bin/uv pip install --python {_PREFIX}/bin/python --no-cache --link-mode hardlink"
 
 
 class DebianBuildPack(PythonBuildPack):
