@@ -11,10 +11,20 @@ import pytest
 
 from jupyterhub_binder.backends.repo2docker import Repo2DockerBackend
 from jupyterhub_binder.slugs import new_id
+from tests.backends.kit_repo2docker import programs
 
+from .buildx import find_config
 from .engine import Engine
 
 Make = Callable[..., Any]
+
+
+@pytest.fixture(params=[*programs(), "buildx"], ids=lambda param: Path(param).parent.name or param)
+def docker(request: pytest.FixtureRequest, docker_engine: Engine) -> dict[str, str]:
+    """Return a backend's traits for each way that Docker's programs here can build."""
+    if request.param == "buildx":
+        return {"engine": "docker", "docker_config": find_config()}
+    return {"engine": request.param}
 
 
 @pytest.fixture

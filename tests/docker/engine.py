@@ -168,9 +168,7 @@ def ensure_base() -> Path:
     """Return the archive of the base image's files, made if it is not in the cache yet."""
     parts = [_RELEASE, *_PACKAGES, str(CERTIFICATES), _read_certificates().hex()]
     name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    archive = home / "jupyterhub-binder-tests" / f"base-{_RELEASE}-{name}.tar"
-    archive.parent.mkdir(parents=True, exist_ok=True)
+    archive = get_cache() / f"base-{_RELEASE}-{name}.tar"
     with archive.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not archive.exists():
@@ -182,31 +180,39 @@ def ensure_base() -> Path:
     return archive
 
 
+def get_cache() -> Path:
+    """Return the folder of what later runs need as well, made."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "jupyterhub-binder-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _make_base(folder: Path, archive: Path) -> None:
     root = folder / "root"
-    _check(
+    check(
         "debootstrap",
         "--variant=minbase",
         f"--include={','.join(_PACKAGES)}",
         _RELEASE,
         str(root),
-        *_find_mirror(),
+        *filter(None, [find_mirror()]),  # else debootstrap's own
     )
     shutil.rmtree(root / "var/cache/apt/archives")
     (root / "var/cache/apt/archives/partial").mkdir(parents=True)
     (root / CERTIFICATES.relative_to("/")).write_bytes(_read_certificates())
     unfinished = archive.with_suffix(".partial")
-    _check("tar", "-C", str(root), "--exclude=./dev/*", "-cf", str(unfinished), ".")
+    check("tar", "-C", str(root), "--exclude=./dev/*", "-cf", str(unfinished), ".")
     unfinished.rename(archive)
 
 
-def _find_mirror() -> list[str]:
-    """Return the mirror that this machine's apt uses for the release; none for debootstrap's own."""
+def find_mirror() -> str:
+    """Return the mirror that this machine's apt uses for the release; empty where it uses none."""
     targets = ["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)"]
     output = subprocess.run(targets, capture_output=True, text=True).stdout
     found = (line.split() for line in output.splitlines())
     mirrors = [words[1] for words in found if len(words) == 2 and words[0] == _RELEASE]
-    return mirrors[:1]
+    return next(iter(mirrors), "")
 
 
 def _read_certificates() -> bytes:
@@ -224,10 +230,13 @@ def import_base(engine: Engine, archive: Path) -> None:
     engine.run("import", *options, str(archive), engine.base_image)
 
 
-def _check(*command: str) -> None:
+def check(*command: str, cwd: Path | None = None) -> None:
+    """Run a command of the system's, and fail with what it said."""
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     env = {**os.environ, "PATH": path, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=env)
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", env=env, cwd=cwd
+    )
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed:\n{(done.stdout + done.stderr)[-4000:]}")
 
