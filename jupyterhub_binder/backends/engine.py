@@ -60,6 +60,7 @@ class LocalImage:
     size_bytes: int
     labels: Mapping[str, str] = field(default_factory=dict)
     created: datetime | None = None
+    entrypoint: tuple[str, ...] = ()
 
 
 class ImageInUse(UpstreamUnavailable):
@@ -251,13 +252,15 @@ def _environment(docker_config: str) -> dict[str, str]:
 
 
 def _read_image(found: Mapping[str, Any]) -> LocalImage:
-    labels = (found.get("Config") or {}).get("Labels") or found.get("Labels") or {}
+    config = found.get("Config") or {}
+    labels = config.get("Labels") or found.get("Labels") or {}
     return LocalImage(
         id=found["Id"],
         names=tuple(found.get("RepoTags") or ()),
         size_bytes=int(found.get("Size") or 0),
         labels=dict(labels),
         created=_read_time(found.get("Created")),
+        entrypoint=tuple(config.get("Entrypoint") or ()),
     )
 
 

@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ import psutil
 
 from jupyterhub_binder.backends.engine import Engine, LocalImage
 from jupyterhub_binder.backends.r2d_log import LogReader
-from jupyterhub_binder.backends.r2d_smoke import Expected, try_image
+from jupyterhub_binder.backends.r2d_smoke import BEGINNING, Expected, check, try_image
+from jupyterhub_binder.backends.r2d_trial import Report, Wanted
 from jupyterhub_binder.backends.venv_image import MARKER, end_processes
 from jupyterhub_binder.errors import BinderError, BuildFailed
 from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image, Line, Phase
@@ -72,6 +73,7 @@ class Making:
         self._workspace = root / workspace_name(job.build.id)
         self.name = image_name(settings.prefix, job.build.key, job.build.resolved_ref)
         self._unfinished = temporary_name(settings.prefix, self._workspace.name)
+        self._report = self._workspace / "trial.json"
 
     async def outputs(self) -> AsyncGenerator[BackendOutput, None]:
         """Make it, and tell what happens."""
@@ -84,9 +86,14 @@ class Making:
             if image is not None:
                 yield Line(Phase.BUILDING, "This machine's container engine has the image.")
             else:
-                async for output in self._make():
-                    yield output
-                image = await self._name()
+                async with aclosing(self._repo2docker()) as lines:
+                    async for line in lines:
+                        yield line
+                image = await self._inspect()
+                if (expected := self._settings.smoke_test) is not None:
+                    async for line in self._try(image, expected):
+                        yield line
+                await self._engine.tag(self._unfinished, self.name)
             if self._settings.push:
                 async for output in self._push():
                     yield output
@@ -96,20 +103,33 @@ class Making:
             )
         yield Image(self.name, image.size_bytes)
 
-    async def _make(self) -> AsyncGenerator[BackendOutput, None]:
-        async with aclosing(self._repo2docker()) as lines:
-            async for line in lines:
-                yield line
-        if self._settings.smoke_test is not None:
-            yield Line(Phase.BUILDING, "Trying whether a server starts from the image")
+    async def _inspect(self) -> LocalImage:
+        image = await self._engine.inspect(self._unfinished)
+        if image is None:
+            raise BuildFailed("The container engine lost the image that it built.")
+        return image
+
+    async def _try(self, image: LocalImage, expected: Expected) -> AsyncGenerator[Line, None]:
+        version = await asyncio.to_thread(self._find_tried, image, expected)
+        if not version:
+            yield Line(Phase.BUILDING, BEGINNING)
             version = await try_image(
                 self._engine,
                 self._unfinished,
                 container=f"binder-smoke-{self._workspace.name}",
                 label=_mark(self._workspace.name),
-                expected=self._settings.smoke_test,
+                expected=expected,
             )
-            yield Line(Phase.BUILDING, f"It does: jupyterhub-singleuser {version}")
+        yield Line(Phase.BUILDING, f"It does: jupyterhub-singleuser {version}")
+
+    def _find_tried(self, image: LocalImage, expected: Expected) -> str:
+        """Return the version that a trial beside the build found; empty where that is no verdict."""
+        report = Report.read(self._report)
+        if report is None or report.entrypoint != list(image.entrypoint):
+            return ""
+        with contextlib.suppress(BuildFailed):  # the image itself has the last word
+            return check(report.said, expected)
+        return ""
 
     async def _repo2docker(self) -> AsyncGenerator[Line, None]:
         await asyncio.to_thread(self._prepare)
@@ -137,9 +157,15 @@ class Making:
         for name in ("empty", "tmp"):
             (self._workspace / name).mkdir(parents=True)
         (self._workspace / "repo2docker_config.py").write_text(
-            write_config(self._settings, workspace=self._workspace.name, labels=self._labels()),
-            encoding="utf-8",
+            write_config(self._settings, self._engine_traits()), encoding="utf-8"
         )
+
+    def _engine_traits(self) -> dict[str, Any]:
+        traits = {"container_label": _mark(self._workspace.name), "labels": self._labels()}
+        if (expected := self._settings.smoke_test) is None:
+            return traits
+        wanted = Wanted(expected.home, expected.timeout_seconds, str(self._report))
+        return {**traits, "trial": asdict(wanted)}
 
     def _labels(self) -> dict[str, str]:
         labels = {
@@ -167,13 +193,6 @@ class Making:
             *([f"--appendix={settings.appendix}"] if settings.appendix else ()),
             str(self._checkout.absolute()),
         ]
-
-    async def _name(self) -> LocalImage:
-        await self._engine.tag(self._unfinished, self.name)
-        image = await self._engine.inspect(self.name)
-        if image is None:
-            raise BuildFailed("The container engine lost the image that it built.")
-        return image
 
     async def _push(self) -> AsyncGenerator[Line, None]:
         yield Line(Phase.PUSHING, f"Pushing {self.name}")
@@ -239,13 +258,12 @@ def is_owned(workspace: str) -> bool:
 # --- Configuration, and what is left ------------------------------------------------------------
 
 
-def write_config(settings: Settings, *, workspace: str, labels: Mapping[str, str]) -> str:
-    """Return repo2docker's configuration file: the admin's own first, then ours over it."""
-    lines = [
-        "c = get_config()",
-        f"c.BinderEngine.container_label = {_mark(workspace)!r}",
-        f"c.BinderEngine.labels = {dict(labels)!r}",
-    ]
+def write_config(settings: Settings, engine: Mapping[str, Any]) -> str:
+    """Return repo2docker's configuration file: the admin's own first, then ours over it.
+
+    `engine` are the traits of `BinderEngine` that are this build's.
+    """
+    lines = ["c = get_config()"]
     if settings.config_file:
         lines.append(f"load_subconfig({settings.config_file!r})")
     if settings.debian is not None:
@@ -255,7 +273,7 @@ def write_config(settings: Settings, *, workspace: str, labels: Mapping[str, str
             f"DebianBuildPack.requirements = {list(settings.debian)!r}",
             "c.Repo2Docker.buildpacks = [DockerBuildPack, DebianBuildPack]",
         ]
-    for owner, traits in settings.config.items():
+    for owner, traits in (*settings.config.items(), ("BinderEngine", engine)):
         lines += [f"c.{owner}.{name} = {value!r}" for name, value in traits.items()]
     return "\n".join(lines) + "\n"
 

@@ -21,6 +21,7 @@ from traitlets import Dict, Enum, List, Unicode
 
 from jupyterhub_binder.backends.engine import Builder
 from jupyterhub_binder.backends.r2d_files import has_files, write_context
+from jupyterhub_binder.backends.r2d_trial import Trial, Wanted
 from jupyterhub_binder.process import LineSplitter
 
 _PIECE = 1200
@@ -53,6 +54,10 @@ class BinderEngine(ContainerEngine):
         help="`name=value`: what containers that are made for a look are marked with. Default: none."
     ).tag(config=True)
 
+    trial = Dict(
+        help="What `r2d_trial.Wanted` has, to try images while they are written. Default: none."
+    ).tag(config=True)
+
     def build(
         self,
         *,
@@ -71,17 +76,19 @@ class BinderEngine(ContainerEngine):
         Pushing is not done here, and limits are `extra_build_args`' business: each builder has
         others.
         """
-        options = [
+        steps = [
             *_repeat("--build-arg", _pairs(buildargs)),
             *_repeat("--cache-from", cache_from or ()),
-            *_repeat("--label", _pairs({**(labels or {}), **self.labels})),
-            *(["--file", dockerfile] if dockerfile else ()),
-            *(["--tag", tag] if tag else ()),
             *(["--platform", platform] if platform else ()),
             *self.extra_build_args,
         ]
+        image = [
+            *_repeat("--label", _pairs({**(labels or {}), **self.labels})),
+            *(["--tag", tag] if tag else ()),
+        ]
         if fileobj is None:
-            yield from self._run([*options, path])
+            file = ["--file", dockerfile] if dockerfile else []
+            yield from self._run([*steps, *image, *file, path])
             yield from self._add_files(Path(path), tag, buildargs or {})
             return
         with tempfile.TemporaryDirectory(prefix="context-") as folder:
@@ -89,7 +96,20 @@ class BinderEngine(ContainerEngine):
                 archive.extractall(folder, filter="tar")
             if self.builder == Builder.LEGACY:
                 do_without_chmod(Path(folder))
-            yield from self._run([*options, folder])
+            yield from self._tried(Path(folder), steps, self._run([*steps, *image, folder]))
+
+    def _tried(self, context: Path, steps: Sequence[str], lines: Iterator[str]) -> Iterator[str]:
+        """Pass on the lines of a build, with the trial of its image beside it where one is wanted."""
+        keeps_steps = (
+            self.builder in (Builder.BUILDX, Builder.BUILDKIT) and "--no-cache" not in steps
+        )
+        if not (self.trial and keeps_steps):
+            return lines
+
+        def start(dockerfile: Path) -> subprocess.Popen[bytes]:
+            return self._start([*steps, "--file", str(dockerfile), str(context)])
+
+        return Trial(Wanted(**self.trial), context, start).beside(lines)
 
     def _add_files(self, checkout: Path, image: str, buildargs: Mapping[str, str]) -> Iterator[str]:
         """Add the repository's files, in a last layer, to an image that has none of them."""
@@ -125,15 +145,18 @@ class BinderEngine(ContainerEngine):
         done = subprocess.run([self.program, *words], capture_output=True, text=True)
         return done.stdout.strip()
 
-    def _run(self, words: Sequence[str]) -> Iterator[str]:
+    def _start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
         command, variables = _COMMANDS[Builder(self.builder)]
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [self.program, *command, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **variables},
         )
+
+    def _run(self, words: Sequence[str]) -> Iterator[str]:
+        process = self._start(words)
         assert process.stdout is not None
         with process:
             yield from _lines(process.stdout)

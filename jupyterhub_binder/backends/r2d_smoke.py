@@ -20,11 +20,12 @@ from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.process import ProcessFailed
 
 CODE = "smoke_test_failed"
+BEGINNING = "Trying whether a server starts from the image"
 _WORD = "binder-smoke"
 _SLOW = "rfc3987_syntax"
 """An optional part of jsonschema that compiles a grammar whenever it is imported: most of the time
 that a server's program takes to say its version."""
-_SCRIPT = f"""
+SCRIPT = f"""
 echo "{_WORD} uid $(id -u)"
 echo "{_WORD} home $HOME"
 without="$HOME/.{_WORD}"
@@ -34,7 +35,9 @@ version="$(jupyterhub-singleuser --version)"
 rm -rf "$without" 2>/dev/null
 echo "{_WORD} version $version"
 """
-_SAID = re.compile(rf"^{_WORD} (\w+) ?(.*)$")
+"""Says who it is, where home is, whether that can be written to, and the server's version."""
+SPOKEN = re.compile(rf"^{_WORD} (\w+) ?(.*)$")
+"""A line of the script's own: a word, and what it says of it."""
 # Our own words, and what Docker's program adds below an error.
 _NOT_TELLING = re.compile(rf"{_WORD} |(Run|See) 'docker |time=")
 _KEPT_LINES = 40
@@ -71,7 +74,7 @@ async def try_image(
         image,
         "sh",
         "-c",
-        _SCRIPT,
+        SCRIPT,
     ]
     lines: list[str] = []
     try:
@@ -104,7 +107,7 @@ def check(lines: Iterable[str], expected: Expected) -> str:
     Raises BuildFailed with what is wrong, and how to mend it. Pure.
     """
     kept = list(lines)
-    said = {match[1]: match[2].strip() for line in kept if (match := _SAID.match(line))}
+    said = {match[1]: match[2].strip() for line in kept if (match := SPOKEN.match(line))}
     if not said:
         _fail('it does not run commands: its entrypoint must end with exec "$@"')
     if said.get("uid") != str(expected.user_id):

@@ -167,7 +167,8 @@ class Repo2DockerBackend(BuildBackend):
     smoke_test = Bool(
         True,
         help="""Whether an image counts as built only when `jupyterhub-singleuser --version` runs
-        in it, as `user_id`, with a home that can be written to. Default: True.""",
+        in it, as `user_id`, with a home that can be written to. It takes one to three seconds,
+        beside the writing of the image where BuildKit builds it. Default: True.""",
     ).tag(config=True)
 
     smoke_test_seconds = Float(

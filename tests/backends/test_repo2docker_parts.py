@@ -274,8 +274,7 @@ def test_config_is_python_whatever_it_holds():
             push=False,
             smoke_test=None,
         ),
-        workspace=nasty,
-        labels={nasty: nasty},
+        {"container_label": nasty, "labels": {nasty: nasty}, "trial": {"home": nasty}},
     )
     assert "import os" not in [line.strip() for line in text.splitlines()]
     compile(text, "config", "exec")

@@ -10,15 +10,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jupyterhub_binder.backends import repo2docker
+from jupyterhub_binder.backends import r2d_build, repo2docker
+from jupyterhub_binder.backends.engine import Builder
 from jupyterhub_binder.backends.r2d_build import KEY_LABEL
 from jupyterhub_binder.backends.repo2docker import Repo2DockerBackend
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError
 from jupyterhub_binder.model import Line, Phase
 from tests.backends.jobs import collect, collect_into, image_of, job_of, lines
-from tests.backends.kit_repo2docker import SERVER, programs
+from tests.backends.kit_repo2docker import SERVER
 from tests.waiting import until
 
+from .buildx import find_config
 from .engine import BASE_IMAGE
 from .registries import run_registry
 
@@ -116,16 +118,95 @@ async def test_missing_package_is_the_reason(make_backend, tmp_path):
         await collect(backend, job)
 
 
+# --- The smoke test, while the image is written --------------------------------------------------
+
+SAYS_A_VERSION = """#!/bin/sh
+printf '#!/bin/sh\\n%s\\n' '{says}' > /srv/venv/bin/jupyterhub-singleuser
+chmod 755 /srv/venv/bin/jupyterhub-singleuser
+"""
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """Note the images that are tried by themselves."""
+    images = []
+    real = r2d_build.try_image
+
+    async def try_image(engine, image, **rest):
+        images.append(image)
+        return await real(engine, image, **rest)
+
+    monkeypatch.setattr(r2d_build, "try_image", try_image)
+    return images
+
+
+def build_pack_job(folder: Path, says: str, **files: str):
+    """A repository without a Dockerfile, whose server is one that takes little time."""
+    post_build = SAYS_A_VERSION.format(says=says)
+    return job_of(folder / "checkout", {"postBuild": post_build, "name": str(folder), **files})
+
+
+async def test_image_of_a_build_pack_is_tried_while_it_is_written(
+    make_backend, docker_engine, tmp_path, docker, tried
+):
+    backend = await make_backend(base_packages=["cowsay"], **docker)
+    engine = backend.container_engine
+    dangling = await engine.list_images("dangling=true")
+    outputs = await collect(backend, build_pack_job(tmp_path, says="echo 6.0.9"))
+    said = lines(outputs)
+    assert "It does: jupyterhub-singleuser 6.0.9" in said
+    begins = "Trying whether a server starts from the image"
+    beside = engine.builder in (Builder.BUILDX, Builder.BUILDKIT)
+    assert (f"{begins}, while it is written" in said) == beside
+    assert (begins in said) != beside
+    assert len(tried) == (0 if beside else 1)
+    # Nothing of it stays, neither in the image nor beside it.
+    assert await engine.list_images("dangling=true") == dangling
+    script = "ls -A ~; ls -A /srv/repo"
+    shown = docker_engine.run("run", "--rm", image_of(outputs).name, "sh", "-c", script)
+    assert "binder" not in shown
+    assert list(Path(backend.work_dir).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        ("exit 3", "`jupyterhub-singleuser --version` fails in it"),
+        ("echo 3.1.0", "its jupyterhub-singleuser is 3.1.0, and this hub takes"),
+    ],
+)
+async def test_trial_that_fails_is_repeated_on_the_image_itself(
+    make_backend, tmp_path, docker, tried, says, reason
+):
+    backend = await make_backend(base_packages=["cowsay"], **docker)
+    with pytest.raises(BuildFailed, match=reason):
+        await collect(backend, build_pack_job(tmp_path, says=says))
+    assert len(tried) == 1
+
+
+async def test_entrypoint_that_the_trial_did_not_go_through_is_tried_itself(
+    make_backend, tmp_path, tried
+):
+    # An appendix in other words than the build pack's: its shell form is none that is looked for.
+    backend = await make_backend(
+        base_packages=["cowsay"],
+        appendix="ENTRYPOINT /usr/local/bin/repo2docker-entrypoint \\\n  nosuchprogram",
+        docker_config=find_config(),
+    )
+    with pytest.raises(BuildFailed, match="no server could start from it"):
+        await collect(backend, build_pack_job(tmp_path, says="echo 6.0.9"))
+    assert len(tried) == 1
+
+
 # --- The repository's files --------------------------------------------------------------------
 
 FILES = "find /srv/repo -mindepth 1 -not -path '*/.git*' -printf '%P %U\\n' | sort; stat -c %u /srv/repo"
 
 
-@pytest.mark.parametrize("program", programs())
 async def test_dockerfile_that_copies_nothing_gets_the_files_where_a_launch_looks(
-    make_backend, tmp_path, program
+    make_backend, tmp_path, docker
 ):
-    backend = await make_backend(engine=program)
+    backend = await make_backend(**docker)
     files = {
         "Dockerfile": f'{SERVER}USER 1000\nCMD ["mine"]\n',
         ".dockerignore": "*\n",
@@ -247,18 +328,16 @@ async def test_links_bring_nothing_of_this_machine_into_an_image(
 # --- Ends of all kinds -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("program", programs())
-async def test_cancel_ends_the_build_inside_the_engine(make_backend, tmp_path, program):
-    backend = await make_backend(engine=program)
-    seconds = f"{4000 + programs().index(program)}"
-    dockerfile = f"{SERVER}RUN : {tmp_path}; echo started; sleep {seconds} & sleep {seconds}\n"
+async def test_cancel_ends_the_build_inside_the_engine(make_backend, tmp_path, docker):
+    backend = await make_backend(**docker)
+    dockerfile = f"{SERVER}RUN : {tmp_path}; echo started; sleep 4000 & sleep 4000\n"
     outputs = backend.build(job_of(tmp_path / "checkout", {"Dockerfile": dockerfile}))
     async for output in outputs:
         if isinstance(output, Line) and output.text.endswith("started"):
             break
-    assert processes(seconds)
+    assert processes("4000")
     await outputs.aclose()
-    await until(lambda: not processes(seconds))
+    await until(lambda: not processes("4000"))
     assert list(Path(backend.work_dir).iterdir()) == []
 
 

@@ -1,0 +1,163 @@
+"""Whether a server starts from an image that its engine is still writing.
+
+BuildKit writes an image once the last step is done, which often takes longer than to try it. So
+when that begins, the same build is asked for again with the smoke test as one step more: all
+before it is there already, and the step fails on purpose, so that nothing is made of it. Runs
+inside repo2docker's process. What was said is kept for `r2d_build`, which judges it and tries the
+image itself where it tells too little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from jupyterhub_binder.backends.r2d_smoke import BEGINNING, SCRIPT, SPOKEN
+
+_DOCKERFILE = "binder-trial.Dockerfile"
+_HOME = "binder-trial-home"
+_PATIENCE_SECONDS = 5.0
+"""How long a trial may say nothing once the image is written: by then one of the image is faster."""
+
+_WRITING = re.compile(r"#\d+ exporting to ")
+_OUTPUT = re.compile(r"#\d+ \d+\.\d+ (.*)")
+_ENTRYPOINT = re.compile(r"^ENTRYPOINT[ \t]+(\[.*\])[ \t]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a trial is to do, as configuration carries it to repo2docker's process."""
+
+    home: str
+    """Where an empty folder is mounted, as a spawner mounts a person's home."""
+    timeout_seconds: float
+    report: str
+    """The file that gets the `Report`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a trial did and heard."""
+
+    entrypoint: list[str]
+    """What it ran the smoke test through: the verdict holds for an image with this entrypoint."""
+    said: list[str]
+    """The lines of the smoke test, as `r2d_smoke.check` reads them."""
+
+    def write(self, path: Path) -> None:
+        """Keep it in a file."""
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Report | None:
+        """Return what a trial left; None where there was none."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+
+class Trial:
+    """The trial of one build of a build pack, whose context is ours."""
+
+    def __init__(
+        self, wanted: Wanted, context: Path, start: Callable[[Path], subprocess.Popen[bytes]]
+    ) -> None:
+        self._wanted = wanted
+        self._context = context
+        self._start = start
+        self._heard = _Heard()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def beside(self, lines: Iterator[str]) -> Iterator[str]:
+        """Pass a build's lines on; begin when it writes the image, and have ended when this ends.
+
+        `start` is called with the Dockerfile to build of the same context.
+        """
+        dockerfile = (self._context / "Dockerfile").read_text(encoding="utf-8")
+        entrypoint = find_entrypoint(dockerfile)
+        try:
+            for line in lines:
+                if entrypoint and self._process is None and _WRITING.match(line):
+                    self._process = self._begin(dockerfile, entrypoint)
+                    yield f"{BEGINNING}, while it is written\n"
+                yield line
+            if self._process is not None and self._heard.all_within(self._wanted.timeout_seconds):
+                Report(entrypoint, self._heard.lines).write(Path(self._wanted.report))
+        finally:
+            if self._process is not None:
+                _end(self._process)
+
+    def _begin(self, dockerfile: str, entrypoint: Sequence[str]) -> subprocess.Popen[bytes]:
+        home = self._context / _HOME
+        home.mkdir()
+        home.chmod(0o777)  # what comes from a context belongs to root
+        path = self._context / _DOCKERFILE
+        path.write_text(f"{dockerfile}\n{last_step(entrypoint, self._wanted.home)}", "utf-8")
+        process = self._start(path)
+        assert process.stdout is not None
+        self._heard.listen(process.stdout)
+        return process
+
+
+class _Heard:
+    """What a trial says, read in a thread, since its build is read meanwhile."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._spoke = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="trial", daemon=True)
+
+    def listen(self, output: IO[bytes]) -> None:
+        self._output = output
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self._output:
+            if match := _OUTPUT.match(line.decode("utf-8", "replace")):
+                self.lines.append(match[1])
+                if SPOKEN.match(match[1]):
+                    self._spoke.set()
+        self._spoke.set()
+
+    def all_within(self, seconds: float) -> bool:
+        """Wait for the end; False when nothing was said in time, or too little."""
+        if not self._spoke.wait(min(seconds, _PATIENCE_SECONDS)):
+            return False
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        with contextlib.suppress(OSError):
+            process.stdout.close()
+
+
+def find_entrypoint(dockerfile: str) -> list[str]:
+    """Return the entrypoint that a Dockerfile sets last; empty if it is none, or for a shell."""
+    found = _ENTRYPOINT.findall(dockerfile)
+    try:
+        words = json.loads(found[-1]) if found else []
+    except ValueError:
+        return []
+    return words if all(isinstance(word, str) for word in words) else []
+
+
+def last_step(entrypoint: Sequence[str], home: str) -> str:
+    """Return the step that runs the smoke test as a spawner would run a server, and fails."""
+    command = json.dumps([*entrypoint, "sh", "-c", f"{SCRIPT}exit 1\n"])
+    return f"RUN --mount=type=bind,rw,source={_HOME},target={home} {command}\n"

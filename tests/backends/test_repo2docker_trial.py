@@ -1,0 +1,153 @@
+"""The trial of an image while it is written, with a program that prints what BuildKit would."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyterhub_binder.backends import r2d_trial
+from jupyterhub_binder.backends.r2d_trial import Report, Trial, Wanted, find_entrypoint, last_step
+
+ENTRYPOINT = ["/usr/local/bin/repo2docker-entrypoint"]
+DOCKERFILE = f"FROM scratch\nENTRYPOINT {json.dumps(ENTRYPOINT)}\n"
+BUILD = ["#1 [1/1] FROM scratch\n", "#2 exporting to image\n", "#2 DONE 0.1s\n"]
+SAID = ["binder-smoke uid 1000", "binder-smoke writable yes", "binder-smoke version 6.1.1"]
+
+
+class Stage:
+    """A context, and a trial whose build is a Python program."""
+
+    def __init__(self, folder: Path, program: str, dockerfile: str = DOCKERFILE) -> None:
+        self.report = folder / "trial.json"
+        self.context = folder / "context"
+        self.context.mkdir()
+        (self.context / "Dockerfile").write_text(dockerfile)
+        self._program = program
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.trial = Trial(Wanted("/home/jovyan", 60, str(self.report)), self.context, self._start)
+
+    def _start(self, dockerfile: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", self._program, str(dockerfile)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.started.append(process)
+        return process
+
+    def run(self, lines: Iterator[str] | None = None) -> list[str]:
+        return list(self.trial.beside(iter(BUILD) if lines is None else lines))
+
+
+def saying(*lines: str, then: str = "raise SystemExit(1)") -> str:
+    return f"print({chr(10).join(lines)!r}, flush=True)\n{then}"
+
+
+def test_what_a_trial_says_is_kept_without_what_buildkit_puts_before_it(tmp_path):
+    program = saying(
+        "#2 [2/2] RUN binder-smoke uid 0", *(f"#2 0.12 {line}" for line in SAID), SAID[0]
+    )
+    stage = Stage(tmp_path, program)
+    lines = stage.run()
+    assert [line for line in lines if line not in BUILD] == [
+        "Trying whether a server starts from the image, while it is written\n"
+    ]
+    assert Report.read(stage.report) == Report(ENTRYPOINT, SAID)
+
+
+def test_step_of_a_trial_comes_last_in_the_same_context(tmp_path):
+    stage = Stage(
+        tmp_path, "import sys; print('#1 0.1', open(sys.argv[1]).read().splitlines()[-1])"
+    )
+    stage.run()
+    report = Report.read(stage.report)
+    assert report is not None
+    assert report.said == [last_step(ENTRYPOINT, "/home/jovyan").strip()]
+
+
+def test_failed_build_is_not_tried(tmp_path):
+    stage = Stage(tmp_path, "raise SystemExit(1)")
+
+    def failing() -> Iterator[str]:
+        yield BUILD[0]
+        raise RuntimeError("the build failed")
+
+    with pytest.raises(RuntimeError, match="the build failed"):
+        stage.run(failing())
+    assert stage.started == []
+    assert Report.read(stage.report) is None
+
+
+def test_build_that_fails_while_its_image_is_written_ends_the_trial(tmp_path):
+    stage = Stage(tmp_path, "import time; time.sleep(1000)")
+
+    def failing() -> Iterator[str]:
+        yield from BUILD
+        raise RuntimeError("no space left on device")
+
+    with pytest.raises(RuntimeError):
+        stage.run(failing())
+    assert stage.started[0].returncode is not None
+    assert Report.read(stage.report) is None
+
+
+def test_trial_that_says_nothing_in_time_is_ended_and_is_no_verdict(tmp_path, monkeypatch):
+    monkeypatch.setattr(r2d_trial, "_PATIENCE_SECONDS", 0.2)
+    program = saying("#2 [2/2] RUN sh", "#2 0.1 not ours", then="import time; time.sleep(1000)")
+    stage = Stage(tmp_path, program)
+    stage.run()
+    assert stage.started[0].returncode is not None
+    assert Report.read(stage.report) is None
+
+
+def test_trial_that_begins_to_speak_has_all_its_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(r2d_trial, "_PATIENCE_SECONDS", 5)
+    slow = f"import time; time.sleep(0.5); print('#2 0.5 {SAID[2]}')"
+    stage = Stage(tmp_path, saying(*(f"#2 0.1 {line}" for line in SAID[:2]), then=slow))
+    begun = time.monotonic()
+    stage.run()
+    report = Report.read(stage.report)
+    assert report is not None
+    assert report.said == SAID
+    assert time.monotonic() - begun < 5
+
+
+def test_image_without_an_entrypoint_of_the_build_packs_is_not_tried_beside(tmp_path):
+    stage = Stage(tmp_path, "raise SystemExit(1)", "FROM scratch\nENTRYPOINT echo\n")
+    assert stage.run() == BUILD
+    assert stage.started == []
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "entrypoint"),
+    [
+        ('ENTRYPOINT ["a"]\nENTRYPOINT ["b", "-c"]\nCMD ["c"]\n', ["b", "-c"]),
+        ('ENTRYPOINT ["a"]\nENTRYPOINT ["b", \n', ["a"]),
+        ('ENTRYPOINT ["a"\\]\n', []),
+        ("ENTRYPOINT [1]\n", []),
+        ('RUN echo ENTRYPOINT ["a"]\n', []),
+        ("", []),
+    ],
+)
+def test_entrypoint_is_the_last_that_is_a_list(dockerfile, entrypoint):
+    assert find_entrypoint(dockerfile) == entrypoint
+
+
+@given(st.lists(st.text()))
+def test_any_entrypoint_that_is_a_list_of_words_is_found(words):
+    assert find_entrypoint(f"FROM scratch\nENTRYPOINT {json.dumps(words)}\n") == words
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"entrypoint": []}', '{"more": 1}'])
+def test_half_a_report_is_none(tmp_path, text):
+    (tmp_path / "trial.json").write_text(text)
+    assert Report.read(tmp_path / "trial.json") is None
+
+
+def test_report_that_is_not_there_is_none(tmp_path):
+    assert Report.read(tmp_path / "trial.json") is None
