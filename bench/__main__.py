@@ -17,6 +17,7 @@ NAMES = {
     "watchers": "20,000 lines to 50 and 200 watchers, and a slow one among them",
     "launches": "a launch over the hub's bare spawn; launches taken in and counted",
     "venv": "a build of the venv backend over bare uv",
+    "repo2docker": "a build of the repo2docker backend over the bare command",
     "binderhub": "delay and memory of the BinderHub backend",
 }
 

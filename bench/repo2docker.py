@@ -1,0 +1,172 @@
+"""A build of the repo2docker backend, over the bare `jupyter-repo2docker` command.
+
+Both build the same repository on one engine, in turns whose order changes, each time with new
+layers to make. The bare command uses repo2docker's own engine, which is Docker with buildx, and
+does not try whether a server starts from the image. What runs inside the engine is the same for
+both; processor time is that of this side of its socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from bench.figures import show
+from jupyterhub_binder.backends.r2d_build import write_config
+from jupyterhub_binder.backends.repo2docker import Repo2DockerBackend
+from jupyterhub_binder.slugs import new_id
+from tests.backends.jobs import collect, job_of
+from tests.docker.buildx import find_config
+from tests.docker.engine import find_missing, open_engine
+
+FEW = ("numpy", "pandas", "matplotlib")
+ORDINARY = (
+    *FEW,
+    *("scipy", "scikit-learn", "seaborn", "xarray", "dask[complete]", "ipywidgets", "plotly"),
+)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is built, how often, and whether the engine has the server's layer already."""
+
+    figure: str
+    packages: tuple[str, ...]
+    rounds: int
+    goal: str
+    first: bool = False
+
+
+WORKLOADS = (
+    Workload("repo2docker_build_over_bare", ORDINARY, 4, "<= 1.05"),
+    Workload("repo2docker_first_build_over_bare", ORDINARY, 2, "<= 1.05", first=True),
+    # What is tried takes as long as ever, and there is little to do it beside.
+    Workload("repo2docker_smallest_build_over_bare", FEW, 4, ""),
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one build took."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+async def measure() -> None:
+    """Print the figures."""
+    missing = find_missing()
+    if missing and "DOCKER_HOST" not in os.environ:
+        skipped = f"needs {missing}, or DOCKER_HOST"
+        print(json.dumps({"figure": WORKLOADS[0].figure, "skipped": skipped}), flush=True)
+        return
+    with open_engine() as engine, tempfile.TemporaryDirectory() as folder:
+        os.environ["DOCKER_HOST"] = engine.host
+        bench = Bench(Path(folder), engine.base_image, find_config())
+        for workload in WORKLOADS:
+            await bench.measure(workload)
+
+
+class Bench:
+    """Builds in one folder, on one engine."""
+
+    def __init__(self, folder: Path, base_image: str, docker_config: str) -> None:
+        self._folder = folder
+        self._base_image = base_image
+        self._docker_config = docker_config
+        self._numbers = count(1)
+        self._run = new_id()  # an engine that is kept has what an earlier run made
+
+    async def measure(self, workload: Workload) -> None:
+        """Print the figure of a workload."""
+        if not workload.first:
+            await self._bare(workload)  # makes the server's layer
+        rounds = [await self._round(workload, turn) for turn in range(workload.rounds)]
+        show(
+            workload.figure,
+            statistics.median(ours.seconds / bare.seconds for ours, bare in rounds),
+            "times",
+            goal=workload.goal,
+            digits=3,
+            seconds=[round(ours.seconds, 1) for ours, _ in rounds],
+            bare_seconds=[round(bare.seconds, 1) for _, bare in rounds],
+            extra_cpu_seconds=round(
+                statistics.median(ours.cpu_seconds - bare.cpu_seconds for ours, bare in rounds), 2
+            ),
+        )
+
+    async def _round(self, workload: Workload, turn: int) -> tuple[Cost, Cost]:
+        if turn % 2:
+            return await self._ours(workload), await self._bare(workload)
+        bare = await self._bare(workload)
+        return await self._ours(workload), bare
+
+    async def _ours(self, workload: Workload) -> Cost:
+        number = next(self._numbers)
+        backend = self._backend(workload, number)
+        await backend.start()
+        job = job_of(self._folder / f"{number}", self._files(workload, number))
+        begun = _now()
+        await collect(backend, job)
+        cost = _since(begun)
+        await backend.stop()
+        return cost
+
+    async def _bare(self, workload: Workload) -> Cost:
+        number = next(self._numbers)
+        backend = self._backend(workload, number)
+        await backend.start()
+        config = self._folder / f"{number}.py"
+        config.write_text(write_config(backend._settings(), {}))
+        job_of(self._folder / f"{number}", self._files(workload, number))
+        command = [
+            *(sys.executable, "-m", "repo2docker", "--config", str(config), "--no-run"),
+            *("--user-id=1000", "--user-name=jovyan", "--target-repo-dir=/srv/repo"),
+            *(f"--image-name=bare:{self._run}-{number}", str(self._folder / f"{number}")),
+        ]
+        environment = {**backend.container_engine.environment, "PYTHONUNBUFFERED": "1"}
+        begun = _now()
+        await asyncio.to_thread(
+            subprocess.run,
+            command,
+            check=True,
+            capture_output=True,
+            cwd=self._folder,
+            env=environment,
+        )
+        return _since(begun)
+
+    def _backend(self, workload: Workload, number: int) -> Repo2DockerBackend:
+        backend = Repo2DockerBackend(
+            work_dir=str(self._folder / "work"),
+            image_prefix="bench/",
+            buildpack="debian",
+            base_image=self._base_image,
+            docker_config=self._docker_config,
+        )
+        if workload.first:  # a command that no layer was made by
+            backend.base_packages = [*backend.base_packages, f"pip!=0+{self._run}.{number}"]
+        return backend
+
+    def _files(self, workload: Workload, number: int) -> dict[str, str]:
+        return {"requirements.txt": "\n".join((*workload.packages, f"# {self._run} {number}\n"))}
+
+
+def _now() -> tuple[float, float]:
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return time.monotonic(), sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def _since(begun: tuple[float, float]) -> Cost:
+    clock, cpu = _now()
+    return Cost(clock - begun[0], cpu - begun[1])
