@@ -12,9 +12,10 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from jupyterhub_binder.errors import BinderError
 
@@ -85,6 +86,14 @@ class LineSplitter:
         """Return what is left when the output ends."""
         rest, self._rest = self._rest + self._decoder.decode(b"", final=True), ""
         return _pieces(_overwritten(rest)) if rest else []
+
+
+def read_lines(output: IO[bytes]) -> Iterator[str]:
+    """Yield the lines of a pipe as they come, for a program that may block."""
+    splitter = LineSplitter()
+    while data := os.read(output.fileno(), 65536):
+        yield from splitter.feed(data)
+    yield from splitter.end()
 
 
 def _overwritten(line: str) -> str:

@@ -22,7 +22,7 @@ from traitlets import Dict, Enum, List, Unicode
 from jupyterhub_binder.backends.engine import Builder
 from jupyterhub_binder.backends.r2d_files import has_files, write_context
 from jupyterhub_binder.backends.r2d_trial import Trial, Wanted
-from jupyterhub_binder.process import LineSplitter
+from jupyterhub_binder.process import read_lines
 
 _PIECE = 1200
 """Characters of a line before it is cut: as JSON, escaped, it still is one line for who reads."""
@@ -159,7 +159,8 @@ class BinderEngine(ContainerEngine):
         process = self._start(words)
         assert process.stdout is not None
         with process:
-            yield from _lines(process.stdout)
+            for line in read_lines(process.stdout):
+                yield from _pieces(line)
         if process.returncode:
             raise BuildError(f"The build ended with exit status {process.returncode}.")
 
@@ -174,15 +175,6 @@ _COMMANDS: dict[Builder, tuple[list[str], dict[str, str]]] = {
     Builder.LEGACY: (["build", "--force-rm"], {"DOCKER_BUILDKIT": "0"}),
     Builder.PODMAN: (["build", "--format", "docker", "--force-rm"], {}),
 }
-
-
-def _lines(output: IO[bytes]) -> Iterator[str]:
-    splitter = LineSplitter()
-    while data := os.read(output.fileno(), 65536):
-        for line in splitter.feed(data):
-            yield from _pieces(line)
-    for line in splitter.end():
-        yield from _pieces(line)
 
 
 def _pieces(line: str) -> Iterator[str]:

@@ -17,14 +17,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 from jupyterhub_binder.backends.r2d_smoke import BEGINNING, SCRIPT, SPOKEN
+from jupyterhub_binder.process import read_lines
 
 _DOCKERFILE = "binder-trial.Dockerfile"
 _HOME = "binder-trial-home"
 _PATIENCE_SECONDS = 5.0
 """How long a trial may say nothing once the image is written: by then one of the image is faster."""
+_MOST_SAID = 100
+"""Lines that are kept: an image may say more, the smoke test does not."""
 
 _WRITING = re.compile(r"#\d+ exporting to ")
 _OUTPUT = re.compile(r"#\d+ \d+\.\d+ (.*)")
@@ -86,11 +88,14 @@ class Trial:
         try:
             for line in lines:
                 if entrypoint and self._process is None and _WRITING.match(line):
-                    self._process = self._begin(dockerfile, entrypoint)
-                    yield f"{BEGINNING}, while it is written\n"
+                    with contextlib.suppress(OSError):  # a full disk is the build's affair
+                        self._process = self._begin(dockerfile, entrypoint)
+                    if self._process is not None:
+                        yield f"{BEGINNING}, while it is written\n"
                 yield line
             if self._process is not None and self._heard.all_within(self._wanted.timeout_seconds):
-                Report(entrypoint, self._heard.lines).write(Path(self._wanted.report))
+                with contextlib.suppress(OSError):
+                    Report(entrypoint, self._heard.said).write(Path(self._wanted.report))
         finally:
             if self._process is not None:
                 _end(self._process)
@@ -102,28 +107,29 @@ class Trial:
         path = self._context / _DOCKERFILE
         path.write_text(f"{dockerfile}\n{last_step(entrypoint, self._wanted.home)}", "utf-8")
         process = self._start(path)
-        assert process.stdout is not None
-        self._heard.listen(process.stdout)
+        self._heard.listen(process)
         return process
 
 
 class _Heard:
-    """What a trial says, read in a thread, since its build is read meanwhile."""
+    """What a trial says of its image, read in a thread, since its build is read meanwhile."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        self.said: list[str] = []
         self._spoke = threading.Event()
         self._thread = threading.Thread(target=self._read, name="trial", daemon=True)
 
-    def listen(self, output: IO[bytes]) -> None:
-        self._output = output
+    def listen(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        self._output = process.stdout
         self._thread.start()
 
     def _read(self) -> None:
-        for line in self._output:
-            if match := _OUTPUT.match(line.decode("utf-8", "replace")):
-                self.lines.append(match[1])
-                if SPOKEN.match(match[1]):
+        with self._output:
+            for line in read_lines(self._output):
+                found = _OUTPUT.match(line)
+                if found and SPOKEN.match(found[1]) and len(self.said) < _MOST_SAID:
+                    self.said.append(found[1])
                     self._spoke.set()
         self._spoke.set()
 
@@ -142,9 +148,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    if process.stdout is not None:
-        with contextlib.suppress(OSError):
-            process.stdout.close()
 
 
 def find_entrypoint(dockerfile: str) -> list[str]:

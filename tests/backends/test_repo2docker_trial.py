@@ -61,13 +61,22 @@ def test_what_a_trial_says_is_kept_without_what_buildkit_puts_before_it(tmp_path
 
 
 def test_step_of_a_trial_comes_last_in_the_same_context(tmp_path):
-    stage = Stage(
-        tmp_path, "import sys; print('#1 0.1', open(sys.argv[1]).read().splitlines()[-1])"
-    )
+    last = "open(sys.argv[1]).read().splitlines()[-1]"
+    stage = Stage(tmp_path, f"import sys; print('#1 0.1 binder-smoke last', {last})")
     stage.run()
     report = Report.read(stage.report)
     assert report is not None
-    assert report.said == [last_step(ENTRYPOINT, "/home/jovyan").strip()]
+    assert report.said == [f"binder-smoke last {last_step(ENTRYPOINT, '/home/jovyan').strip()}"]
+    assert (stage.context / "Dockerfile").read_text() == DOCKERFILE
+
+
+def test_image_that_talks_without_end_fills_no_memory(tmp_path):
+    program = "for n in range(10_000): print(f'#2 0.1 binder-smoke x{n} ' + 9_000 * 'y')"
+    stage = Stage(tmp_path, program)
+    stage.run()
+    report = Report.read(stage.report)
+    assert report is not None
+    assert len(report.said) == 100
 
 
 def test_failed_build_is_not_tried(tmp_path):
