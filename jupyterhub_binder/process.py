@@ -23,6 +23,8 @@ LINE_LIMIT = 16_384
 """Characters after which a line is broken into several; a log line is for people to read."""
 
 _CHUNK = 65_536
+_KILLED_SECONDS = 5.0
+"""How long the end of a killed process is awaited: it may be in the middle of a write to a disk."""
 
 
 class ProcessFailed(BinderError):
@@ -160,18 +162,19 @@ async def run(
     assert process.stderr is not None
     try:
         async with asyncio.timeout(timeout_seconds):
-            out, err, _ = await asyncio.gather(
-                _read_most(process.stdout, most_bytes),
-                _read_most(process.stderr, most_bytes),
-                _tell(process, stdin),
-            )
+            async with asyncio.TaskGroup() as tasks:
+                out = tasks.create_task(_read_most(process.stdout, most_bytes))
+                err = tasks.create_task(_read_most(process.stderr, most_bytes))
+                tasks.create_task(_tell(process, stdin))
             returncode = await process.wait()
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
     finally:
         await end_group(process)
     if returncode != 0:
-        said = err if err.strip() else out
+        said = err.result() if err.result().strip() else out.result()
         raise ProcessFailed(_explain(args, returncode), returncode=returncode, output=said)
-    return out
+    return out.result()
 
 
 async def _tell(process: asyncio.subprocess.Process, text: str) -> None:
@@ -234,19 +237,25 @@ async def end_group(process: asyncio.subprocess.Process, *, grace_seconds: float
 
 async def _end_group(process: asyncio.subprocess.Process, grace_seconds: float) -> None:
     signal_group(process.pid, signal.SIGTERM)
-    try:
-        async with asyncio.timeout(grace_seconds):
-            await process.wait()
-    except TimeoutError:
-        pass
+    await _await_end(process, grace_seconds)
     signal_group(process.pid, signal.SIGKILL)
-    await process.wait()
-    # What nobody read keeps the pipe open, and so may a grandchild that left the group.
+    await _await_end(process, _KILLED_SECONDS)
+
+
+async def _await_end(process: asyncio.subprocess.Process, seconds: float) -> None:
+    """Wait until a process has ended and its pipes are closed, or time is over.
+
+    They are read meanwhile: asyncio knows of no end while one is full. A grandchild that left the
+    group may keep one open.
+    """
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(1):
-            for pipe in (process.stdout, process.stderr):
-                while pipe is not None and await pipe.read(_CHUNK):
-                    pass
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(_drain(process.stdout), _drain(process.stderr), process.wait())
+
+
+async def _drain(pipe: asyncio.StreamReader | None) -> None:
+    while pipe is not None and await pipe.read(_CHUNK):
+        pass
 
 
 def signal_group(pgid: int, number: signal.Signals) -> bool:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from contextlib import aclosing
 from pathlib import Path
 
@@ -233,6 +234,20 @@ async def test_a_process_that_ignores_sigterm_is_killed(tmp_path):
         await anext(lines)
     with pytest.raises(ProcessLookupError):
         os.killpg(groups[0], signal.SIGTERM)
+
+
+@pytest.mark.parametrize("grace_seconds", [0, 0.2, 5])
+@pytest.mark.parametrize("stubborn", [False, True])
+async def test_a_command_that_nobody_reads_any_more_is_ended(tmp_path, stubborn, grace_seconds):
+    ignore = "import signal; signal.signal(15, signal.SIG_IGN)\n" if stubborn else ""
+    script = f"{ignore}while True: print('x' * 1000)"
+    command = stream(
+        [sys.executable, "-c", script], env=ENV, cwd=tmp_path, grace_seconds=grace_seconds
+    )
+    begun = time.monotonic()
+    async with aclosing(command) as lines:
+        await anext(lines)
+    assert time.monotonic() - begun < (grace_seconds if stubborn else 0) + 4
 
 
 async def test_a_command_that_takes_too_long_is_ended(tmp_path):
