@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,8 +32,12 @@ PASSED = (
 
 _QUICK_SECONDS = 60
 _ATTEMPTS = 5
+_AT_ONCE = 100
+"""Images that one command is asked of: what it says of each takes kilobytes."""
 _GONE = re.compile(
-    r"no such (image|object|container)|not known|does not exist|reference does not", re.IGNORECASE
+    r"no such (image|object|container)|not known|does not exist|reference does not"
+    r"|is already in progress",
+    re.IGNORECASE,
 )
 _IN_USE = re.compile(r"in use|being used|is using", re.IGNORECASE)
 
@@ -130,7 +134,8 @@ class Engine:
         """Return the images that pass all filters, such as ``label=x`` or ``reference=y``."""
         chosen = [word for one in filters for word in ("--filter", one)]
         ids = (await self.ask("image", "ls", "--quiet", "--no-trunc", *chosen)).split()
-        return await self._inspect(list(dict.fromkeys(ids)))
+        batches = batched(list(dict.fromkeys(ids)), _AT_ONCE)
+        return tuple([image for batch in batches for image in await self._inspect(batch)])
 
     async def _inspect(self, images: Sequence[str]) -> tuple[LocalImage, ...]:
         if not images:
@@ -181,12 +186,12 @@ class Engine:
             if not ids:
                 return frozenset()
             try:
-                output = await self._run("container", "inspect", *ids)
+                output = await self._run("container", "inspect", "--format={{.Image}}", *ids)
             except ProcessFailed as error:
                 if not _GONE.search(error.output):
                     raise self._unavailable(error) from error
                 continue  # one ended meanwhile: a guess would not do
-            return frozenset(str(one["Image"]) for one in json.loads(output))
+            return frozenset(output.split())
         raise UpstreamUnavailable("Containers come and go too fast to tell which images they use.")
 
     async def list_containers(self, label: str) -> dict[str, str]:
@@ -240,6 +245,11 @@ class Engine:
         said = error.output.strip().splitlines() or [error.message]
         name = Path(self.program).name
         return UpstreamUnavailable(f"The container engine ({name}) refused: {said[-1][:300]}")
+
+
+def batched(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Cut a list into pieces of a size, the last one shorter."""
+    return (items[i : i + size] for i in range(0, len(items), size))
 
 
 def _environment(docker_config: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from jupyterhub_binder.backends.engine import Engine, LocalImage
+from jupyterhub_binder.backends.engine import Engine, ImageInUse, LocalImage
 from jupyterhub_binder.backends.r2d_log import LogReader
 from jupyterhub_binder.backends.r2d_smoke import BEGINNING, Expected, check, try_image
 from jupyterhub_binder.backends.r2d_trial import Report, Wanted
@@ -34,6 +34,7 @@ LABEL = "org.jupyter.binder"
 KEY_LABEL = f"{LABEL}.key"
 WORKSPACE_LABEL = f"{LABEL}.workspace"
 REPO_DIR = "/srv/repo"
+_ATTEMPTS, _PAUSE_SECONDS = 5, 0.2
 
 _OWNED = re.compile(r"^[a-z0-9]+-(\d+)-(\d+)$")
 _NOT_IN_LABEL = re.compile(r"[^A-Za-z0-9:/._@+-]")
@@ -62,7 +63,10 @@ class Settings:
 class Making:
     """The making of one image."""
 
-    def __init__(self, job: BuildJob, engine: Engine, root: Path, settings: Settings) -> None:
+    def __init__(
+        self, job: BuildJob, engine: Engine, root: Path, settings: Settings, *, anew: bool = False
+    ) -> None:
+        """Prepare; `anew` is whether no step of an earlier build may stand in for its own."""
         if job.checkout is None:
             raise ValueError("repo2docker needs a checkout")
         self._build = job.build
@@ -70,6 +74,7 @@ class Making:
         self._engine = engine
         self._root = root
         self._settings = settings
+        self._anew = anew
         self._workspace = root / workspace_name(job.build.id)
         self.name = image_name(settings.prefix, job.build.key, job.build.resolved_ref)
         self._unfinished = temporary_name(settings.prefix, self._workspace.name)
@@ -86,17 +91,23 @@ class Making:
             if image is not None:
                 yield Line(Phase.BUILDING, "This machine's container engine has the image.")
             else:
+                if self._anew:
+                    yield Line(
+                        Phase.BUILDING, "Making the image anew, with no step of earlier ones"
+                    )
                 async with aclosing(self._repo2docker()) as lines:
                     async for line in lines:
                         yield line
                 image = await self._inspect()
                 if (expected := self._settings.smoke_test) is not None:
-                    async for line in self._try(image, expected):
-                        yield line
+                    async with aclosing(self._try(image, expected)) as lines:
+                        async for line in lines:
+                            yield line
                 await self._engine.tag(self._unfinished, self.name)
             if self._settings.push:
-                async for output in self._push():
-                    yield output
+                async with aclosing(self._push()) as lines:
+                    async for line in lines:
+                        yield line
         finally:
             await to_the_end(
                 clear(self._engine, self._root, self._workspace.name, self._settings.prefix)
@@ -161,7 +172,13 @@ class Making:
         )
 
     def _engine_traits(self) -> dict[str, Any]:
-        traits = {"container_label": _mark(self._workspace.name), "labels": self._labels()}
+        traits: dict[str, Any] = {
+            "container_label": _mark(self._workspace.name),
+            "labels": self._labels(),
+        }
+        if self._anew:
+            given = self._settings.config["BinderEngine"]["extra_build_args"]
+            traits["extra_build_args"] = [*given, "--no-cache"]
         if (expected := self._settings.smoke_test) is None:
             return traits
         wanted = Wanted(expected.home, expected.timeout_seconds, str(self._report))
@@ -284,7 +301,10 @@ def _mark(workspace: str) -> str:
 
 
 async def sweep(engine: Engine, root: Path, prefix: str) -> list[str]:
-    """Remove what builds of processes that are gone left; return the workspaces' names."""
+    """Remove what builds of processes that are gone left; return the workspaces' names.
+
+    Raises UpstreamUnavailable.
+    """
     images = await engine.list_images(f"reference={prefix}building")
     tags = [name.rpartition(":")[2] for image in images for name in image.names]
     containers = (await engine.list_containers(WORKSPACE_LABEL)).values()
@@ -293,6 +313,9 @@ async def sweep(engine: Engine, root: Path, prefix: str) -> list[str]:
     left = sorted(name for name in found if not is_owned(name))
     for name in left:
         await clear(engine, root, name, prefix)
+    # The image that a layer of files was added to has lost its name to the new one.
+    for image in await engine.list_images("dangling=true", f"label={KEY_LABEL}"):
+        await _remove(engine, image.id)
     return left
 
 
@@ -307,8 +330,21 @@ async def clear(engine: Engine, root: Path, workspace: str, prefix: str) -> None
     with contextlib.suppress(BinderError):
         for name, value in (await engine.list_containers(WORKSPACE_LABEL)).items():
             if value == workspace:
-                await engine.remove_container(name)
-        await engine.remove(temporary_name(prefix, workspace))
+                with contextlib.suppress(BinderError):
+                    await engine.remove_container(name)
+    await _remove(engine, temporary_name(prefix, workspace))
+
+
+async def _remove(engine: Engine, image: str) -> None:
+    """Remove an image, once a container of it that is on its way out is gone."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return await engine.remove(image)
+        except ImageInUse:
+            await asyncio.sleep(_PAUSE_SECONDS)
+        except BinderError:
+            return None
+    return None
 
 
 async def to_the_end(work: Awaitable[None]) -> None:

@@ -8,6 +8,7 @@ it where `Repo2DockerBackend.buildpack` is ``debian``.
 from __future__ import annotations
 
 import os
+import shlex
 from functools import lru_cache
 from typing import ClassVar
 
@@ -72,7 +73,7 @@ class DebianBuildPack(PythonBuildPack):
     @lru_cache  # noqa: B019
     def get_build_scripts(self) -> Scripts:
         """Return how the environment is made; the same for all repositories, so cached."""
-        wanted = " ".join(f"'{one}'" for one in self.requirements)
+        wanted = shlex.join(self.requirements)
         return [
             ("root", _MAKE),
             (

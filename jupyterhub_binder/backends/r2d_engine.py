@@ -100,8 +100,8 @@ class BinderEngine(ContainerEngine):
 
     def _tried(self, context: Path, steps: Sequence[str], lines: Iterator[str]) -> Iterator[str]:
         """Pass on the lines of a build, with the trial of its image beside it where one is wanted."""
-        keeps_steps = (
-            self.builder in (Builder.BUILDX, Builder.BUILDKIT) and "--no-cache" not in steps
+        keeps_steps = self.builder in (Builder.BUILDX, Builder.BUILDKIT) and not any(
+            step.startswith("--no-cache") for step in steps
         )
         if not (self.trial and keeps_steps):
             return lines

@@ -114,7 +114,7 @@ _NO_BUILDER_REASON = (
 
 def explain(lines: Iterable[str]) -> str:
     """Return the most telling of the last lines of a failed build; empty if none tells much."""
-    plain = [_STEP.sub("", _ANSI.sub("", line)).strip()[:_MOST_LOOKED_AT] for line in lines]
+    plain = [_STEP.sub("", _ANSI.sub("", line[:_MOST_LOOKED_AT])).strip() for line in lines]
     if any(_NO_BUILDER.search(line) for line in plain):
         return _NO_BUILDER_REASON
     for pattern in _PATTERNS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -76,12 +77,13 @@ async def try_image(
         "-c",
         SCRIPT,
     ]
-    lines: list[str] = []
+    said, others = deque[str](maxlen=_KEPT_LINES), deque[str](maxlen=_KEPT_LINES)
     try:
         async with asyncio.timeout(expected.timeout_seconds):
             async with aclosing(engine.stream(*words, grace_seconds=0)) as output:
                 async for line in output:
-                    lines = [*lines[-_KEPT_LINES:], line.rstrip("\r")]
+                    text = line.rstrip("\r")
+                    (said if SPOKEN.match(text) else others).append(text)
     except TimeoutError as error:
         raise BuildFailed(
             f"The image was built, but `jupyterhub-singleuser --version` did not end in it within "
@@ -89,11 +91,11 @@ async def try_image(
             code=CODE,
         ) from error
     except ProcessFailed as error:
-        tail = _last_word(lines) or error.message
+        tail = _last_word(others) or error.message
         raise BuildFailed(
             f"The image was built, but no server could start from it: {tail}", code=CODE
         ) from error
-    return check(lines, expected)
+    return check([*said, *others], expected)
 
 
 def _owner(engine: Engine, user_id: int) -> str:

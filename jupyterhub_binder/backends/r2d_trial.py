@@ -2,7 +2,7 @@
 
 BuildKit writes an image once the last step is done, which often takes longer than to try it. So
 when that begins, the same build is asked for again with the smoke test as one step more: all
-before it is there already, and the step fails on purpose, so that nothing is made of it. Runs
+before it is there already, and it fails on purpose, so that nothing is made of it. Runs
 inside repo2docker's process. What was said is kept for `r2d_build`, which judges it and tries the
 image itself where it tells too little.
 """
@@ -17,6 +17,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import psutil
 
 from jupyterhub_binder.backends.r2d_smoke import BEGINNING, SCRIPT, SPOKEN
 from jupyterhub_binder.process import read_lines
@@ -105,7 +107,7 @@ class Trial:
         home.mkdir()
         home.chmod(0o777)  # what comes from a context belongs to root
         path = self._context / _DOCKERFILE
-        path.write_text(f"{dockerfile}\n{last_step(entrypoint, self._wanted.home)}", "utf-8")
+        path.write_text(f"{dockerfile}\n{last_steps(entrypoint, self._wanted.home)}", "utf-8")
         process = self._start(path)
         self._heard.listen(process)
         return process
@@ -142,7 +144,13 @@ class _Heard:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+    """End a build's program, and with it the plugin that it may have started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        plugins = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        for plugin in plugins:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                plugin.terminate()
     try:
         process.wait(_PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
@@ -160,7 +168,14 @@ def find_entrypoint(dockerfile: str) -> list[str]:
     return words if all(isinstance(word, str) for word in words) else []
 
 
-def last_step(entrypoint: Sequence[str], home: str) -> str:
-    """Return the step that runs the smoke test as a spawner would run a server, and fails."""
+def last_steps(entrypoint: Sequence[str], home: str) -> str:
+    """Return the step that runs the smoke test as a spawner would run a server, and one that fails.
+
+    The first one fails as well, so that it is not kept, and says the same another time; but a
+    repository's `start` may hide that.
+    """
     command = json.dumps([*entrypoint, "sh", "-c", f"{SCRIPT}exit 1\n"])
-    return f"RUN --mount=type=bind,rw,source={_HOME},target={home} {command}\n"
+    return (
+        f"RUN --mount=type=bind,rw,source={_HOME},target={home} {command}\n"
+        'RUN ["sh", "-c", "exit 1"]\n'
+    )

@@ -10,6 +10,7 @@ import asyncio
 import importlib.util
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +33,7 @@ from jupyterhub_binder.backends.r2d_build import (
 )
 from jupyterhub_binder.backends.r2d_smoke import Expected, singleuser_of
 from jupyterhub_binder.errors import BinderError, ConfigurationError
-from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
+from jupyterhub_binder.model import Assessment, BackendOutput, Build, BuildJob, Recipe
 
 _LAYOUT = 2
 """Raised when the same inputs make other images, so that old ones are not taken for new."""
@@ -232,8 +233,11 @@ class Repo2DockerBackend(BuildBackend):
                 parent=self, image_prefix=self.image_prefix, docker_config=self.docker_config
             )
             await self._registry.start()
-        for name in await r2d_build.sweep(self._engine, root, self.image_prefix):
-            self.log.info("Removed what an earlier build left: %s", name)
+        try:
+            for name in await r2d_build.sweep(self._engine, root, self.image_prefix):
+                self.log.info("Removed what an earlier build left: %s", name)
+        except BinderError as error:
+            self.log.warning("What earlier builds left stays for now: %s", error.message)
 
     async def _find_engine(self) -> Engine:
         try:
@@ -306,13 +310,27 @@ class Repo2DockerBackend(BuildBackend):
 
     async def build(self, job: BuildJob) -> AsyncGenerator[BackendOutput, None]:
         """Run repo2docker on the checkout, try the image, name it, push it."""
-        making = Making(job, self.container_engine, Path(self.work_dir), self._settings())
+        making = Making(
+            job,
+            self.container_engine,
+            Path(self.work_dir),
+            self._settings(),
+            anew=await self._is_wanted_anew(job.build),
+        )
         outputs = making.outputs()
         try:
             async for output in outputs:
                 yield output
         finally:
             await outputs.aclose()
+
+    async def _is_wanted_anew(self, build: Build) -> bool:
+        """Say whether an image of the same content is there, and another one is asked for.
+
+        An image that clean-up removed is made again out of the steps that the engine still has.
+        """
+        earlier = [replace(build, generation=n).key for n in range(build.generation)]
+        return any([await self.find_image(key) is not None for key in reversed(earlier)])
 
     def _settings(self) -> Settings:
         engine = self.container_engine

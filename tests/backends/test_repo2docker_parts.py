@@ -122,11 +122,13 @@ def test_reason_is_the_most_telling_line(lines, reason):
     assert explain(lines) == reason
 
 
-@pytest.mark.parametrize("part", ["https://", "nothing provides ", "E: Package '", "dockerfile "])
+@pytest.mark.parametrize(
+    "part", ["https://", "nothing provides ", "E: Package '", "dockerfile ", "\x1b[", "\x1b]"]
+)
 def test_no_lines_of_a_repository_take_long_to_explain(part: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     explain([part * (16_384 // len(part))] * 400)
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 0.5
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyterhub_binder.backends import r2d_trial
-from jupyterhub_binder.backends.r2d_trial import Report, Trial, Wanted, find_entrypoint, last_step
+from jupyterhub_binder.backends.r2d_trial import Report, Trial, Wanted, find_entrypoint, last_steps
+from tests.waiting import wait_until
 
 ENTRYPOINT = ["/usr/local/bin/repo2docker-entrypoint"]
 DOCKERFILE = f"FROM scratch\nENTRYPOINT {json.dumps(ENTRYPOINT)}\n"
@@ -61,12 +62,13 @@ def test_what_a_trial_says_is_kept_without_what_buildkit_puts_before_it(tmp_path
 
 
 def test_step_of_a_trial_comes_last_in_the_same_context(tmp_path):
-    last = "open(sys.argv[1]).read().splitlines()[-1]"
-    stage = Stage(tmp_path, f"import sys; print('#1 0.1 binder-smoke last', {last})")
+    last = "open(sys.argv[1]).read().splitlines()[-2:]"
+    stage = Stage(tmp_path, f"import sys; print('#1 0.1 binder-smoke last', *{last})")
     stage.run()
     report = Report.read(stage.report)
     assert report is not None
-    assert report.said == [f"binder-smoke last {last_step(ENTRYPOINT, '/home/jovyan').strip()}"]
+    steps = last_steps(ENTRYPOINT, "/home/jovyan").splitlines()
+    assert report.said == [f"binder-smoke last {steps[0]} {steps[1]}"]
     assert (stage.context / "Dockerfile").read_text() == DOCKERFILE
 
 
@@ -115,15 +117,35 @@ def test_trial_that_says_nothing_in_time_is_ended_and_is_no_verdict(tmp_path, mo
 
 
 def test_trial_that_begins_to_speak_has_all_its_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(r2d_trial, "_PATIENCE_SECONDS", 5)
-    slow = f"import time; time.sleep(0.5); print('#2 0.5 {SAID[2]}')"
+    monkeypatch.setattr(r2d_trial, "_PATIENCE_SECONDS", 1)
+    slow = f"import time; time.sleep(2); print('#2 0.5 {SAID[2]}')"
     stage = Stage(tmp_path, saying(*(f"#2 0.1 {line}" for line in SAID[:2]), then=slow))
-    begun = time.monotonic()
     stage.run()
     report = Report.read(stage.report)
     assert report is not None
     assert report.said == SAID
-    assert time.monotonic() - begun < 5
+
+
+def test_plugin_of_a_program_ends_with_the_trial(tmp_path, monkeypatch):
+    monkeypatch.setattr(r2d_trial, "_PATIENCE_SECONDS", 0.5)
+    # Docker's program ignores SIGTERM while its plugin runs, and leaves it behind when killed.
+    plugin = "import time; time.sleep(1000)"
+    program = f"""
+import signal, subprocess, sys
+signal.signal(signal.SIGTERM, lambda *_: None)
+child = subprocess.Popen([sys.executable, "-c", {plugin!r}])
+open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
+child.wait()
+"""
+    stage = Stage(tmp_path, program)
+
+    def lines() -> Iterator[str]:
+        yield from BUILD
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+
+    stage.run(lines())
+    pid = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
 
 def test_image_without_an_entrypoint_of_the_build_packs_is_not_tried_beside(tmp_path):

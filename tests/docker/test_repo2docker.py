@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from jupyterhub_binder.backends.r2d_build import KEY_LABEL
 from jupyterhub_binder.backends.repo2docker import Repo2DockerBackend
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError
 from jupyterhub_binder.model import Line, Phase
+from jupyterhub_binder.slugs import new_id
 from tests.backends.jobs import collect, collect_into, image_of, job_of, lines
 from tests.backends.kit_repo2docker import SERVER
 from tests.waiting import until
@@ -152,7 +154,9 @@ async def test_image_of_a_build_pack_is_tried_while_it_is_written(
     backend = await make_backend(base_packages=["cowsay"], **docker)
     engine = backend.container_engine
     dangling = await engine.list_images("dangling=true")
-    outputs = await collect(backend, build_pack_job(tmp_path, says="echo 6.0.9"))
+    # What runs at each start may go on after the server, and hide how that ended.
+    job = build_pack_job(tmp_path, says="echo 6.0.9", start='#!/bin/sh\n"$@"\ntrue\n')
+    outputs = await collect(backend, job)
     said = lines(outputs)
     assert "It does: jupyterhub-singleuser 6.0.9" in said
     begins = "Trying whether a server starts from the image"
@@ -166,6 +170,33 @@ async def test_image_of_a_build_pack_is_tried_while_it_is_written(
     shown = docker_engine.run("run", "--rm", image_of(outputs).name, "sh", "-c", script)
     assert "binder" not in shown
     assert list(Path(backend.work_dir).iterdir()) == []
+
+
+async def test_image_that_is_asked_for_anew_takes_over_no_step(
+    make_backend, docker_engine, tmp_path
+):
+    backend = await make_backend(base_packages=["cowsay"], docker_config=find_config())
+    post_build = SAYS_A_VERSION.format(says="echo 6.0.9") + "date +%s.%N > /srv/venv/stamp\n"
+    job = job_of(tmp_path / "checkout", {"postBuild": post_build, "name": str(tmp_path)})
+    anew = "Making the image anew, with no step of earlier ones"
+
+    async def make(generation: int) -> tuple[str, str, bool]:
+        build = replace(job.build, id=new_id(), generation=generation)
+        outputs = await collect(backend, replace(job, build=build))
+        image = image_of(outputs).name
+        stamp = docker_engine.run("run", "--rm", image, "cat", "/srv/venv/stamp")
+        return image, stamp, anew in lines(outputs)
+
+    first, stamp, was_anew = await make(0)
+    assert not was_anew
+    second, other, was_anew = await make(1)
+    assert was_anew
+    assert other != stamp
+    # What was removed to make room is made again out of what the engine still has of it.
+    await backend.delete_image(first)
+    await backend.delete_image(second)
+    _, _, was_anew = await make(2)
+    assert not was_anew
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,141 @@
+"""A container engine whose program is a script: what no real one says on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from jupyterhub_binder.backends import r2d_build
+from jupyterhub_binder.backends.engine import Engine
+from jupyterhub_binder.backends.r2d_smoke import Expected, try_image
+from jupyterhub_binder.backends.repo2docker import Repo2DockerBackend
+from jupyterhub_binder.errors import BuildFailed
+
+EXPECTED = Expected(1000, "/home/jovyan", SpecifierSet(">=5,<7"), 60)
+SAID = (
+    "print('binder-smoke uid 1000\\nbinder-smoke home /home/jovyan\\nbinder-smoke writable yes')\n"
+)
+
+
+class Program:
+    """A program called docker, that notes the commands it gets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "docker"
+        self._log = folder / "asked"
+
+    def write(self, script: str) -> str:
+        """Let it do a script in Python, in which `words` are its arguments; return its path."""
+        self.path.write_text(
+            f"#!{sys.executable}\nimport json, sys\nwords = sys.argv[1:]\n"
+            f"open({str(self._log)!r}, 'a').write(json.dumps(words) + '\\n')\n{script}\n"
+        )
+        self.path.chmod(0o755)
+        return str(self.path)
+
+    def engine(self, script: str) -> Engine:
+        return Engine(self.write(script), environment={}, version="20.10", podman=False)
+
+    @property
+    def asked(self) -> list[list[str]]:
+        return [json.loads(line) for line in self._log.read_text().splitlines()]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return Program(tmp_path)
+
+
+async def test_any_number_of_containers_tell_their_images(program):
+    ids = [f"{n:064x}" for n in range(2000)]
+    engine = program.engine(
+        f"""
+if words[0] == "ps":
+    print("\\n".join({ids!r}))
+elif "--format={{{{.Image}}}}" in words:
+    print("\\n".join("sha256:" + one for one in words[3:]))
+else:  # each container carries its environment
+    print(json.dumps([{{"Image": "sha256:" + one, "Env": 73_000 * "x"}} for one in words[2:]]))
+"""
+    )
+    assert await engine.fetch_used_images() == {f"sha256:{one}" for one in ids}
+
+
+async def test_any_number_of_images_is_listed(program):
+    ids = [f"{n:064x}" for n in range(1500)]
+    engine = program.engine(
+        f"""
+if words[1] == "ls":
+    print("\\n".join({ids!r}))
+else:
+    print(json.dumps([{{"Id": one, "Size": 1, "Pad": 6_000 * "x"}} for one in words[2:]]))
+"""
+    )
+    assert [image.id for image in await engine.list_images("label=x")] == ids
+
+
+async def test_container_that_is_on_its_way_out_keeps_no_temporary_image(program, tmp_path):
+    flag = tmp_path / "gone"
+    engine = program.engine(
+        f"""
+from pathlib import Path
+if words[0] == "ps":
+    print("binder-smoke-w w")
+elif words[0] == "rm":
+    sys.exit("Error: removal of container binder-smoke-w is already in progress")
+elif words[:2] == ["image", "rm"] and not Path({str(flag)!r}).exists():
+    Path({str(flag)!r}).touch()
+    sys.exit("conflict: image is being used by stopped container 1")
+"""
+    )
+    await r2d_build.clear(engine, tmp_path / "work", "w", "b/")
+    assert program.asked[-2:] == [["image", "rm", "b/building:w"]] * 2
+
+
+async def test_container_that_does_not_go_is_no_reason_to_keep_its_image(program, tmp_path):
+    engine = program.engine(
+        """
+if words[0] == "ps":
+    print("one w\\ntwo w\\nother x")
+elif words[0] == "rm":
+    sys.exit("Error: device or resource busy")
+"""
+    )
+    await r2d_build.clear(engine, tmp_path / "work", "w", "b/")
+    assert [words[0] for words in program.asked] == ["ps", "rm", "rm", "image"]
+
+
+async def test_engine_with_a_hiccup_still_starts_the_backend(program, tmp_path, caplog):
+    path = program.write(
+        """
+if words[0] == "image":
+    sys.exit("Error response from daemon: layer does not exist yet, try later")
+print("Docker version 20.10.24")
+"""
+    )
+    backend = Repo2DockerBackend(engine=path, work_dir=str(tmp_path / "work"))
+    backend.log.propagate = True
+    await backend.start()
+    assert "try later" in caplog.text
+    await backend.stop()
+
+
+async def test_long_error_of_the_server_hides_nothing_that_was_said_before(program):
+    engine = program.engine(
+        f"{SAID}print('line\\n' * 100 + 'ImportError: nope')\nprint('binder-smoke version ')"
+    )
+    with pytest.raises(BuildFailed, match=r"fails in it.*ImportError: nope"):
+        await try_image(engine, "x", container="c", label="l=1", expected=EXPECTED)
+
+
+async def test_image_that_talks_without_end_ends_with_its_time(program):
+    engine = program.engine("while True: print('y' * 1000)")
+    expected = Expected(1000, "/home/jovyan", SpecifierSet(">=5"), 0.5)
+    async with asyncio.timeout(30):
+        with pytest.raises(BuildFailed, match="did not end in it within"):
+            await try_image(engine, "x", container="c", label="l=1", expected=expected)
