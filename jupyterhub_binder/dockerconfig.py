@@ -120,14 +120,6 @@ class DockerConfig:
         )
 
 
-def find_credentials(folder: str, host: str) -> Credentials | None:
-    """Return what a folder's `config.json` itself holds for a registry's host; None if nothing.
-
-    Raises ConfigurationError when the file is there and makes no sense.
-    """
-    return DockerConfig.read(folder, host).kept
-
-
 def _first(known: Mapping[str, Any], host: str) -> Any:
     return next((known[key] for key in _keys(host) if key in known), None)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -65,15 +66,6 @@ class ImageName:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a registry says of an image."""
-
-    digest: str
-    size_bytes: int | None
-    """The compressed layers and the configuration; None where the name stands for several."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Token:
     header: str
     until: float
@@ -90,9 +82,11 @@ class Registry(LoggingConfigurable):
 
     docker_config = Unicode(
         help="""A folder that holds a `config.json` with credentials (`docker login` and Kubernetes
-        secrets of type dockerconfigjson make one). Default: that of the backend, else the
-        user's `~/.docker`. Programs that it names (`credHelpers`, `credsStore`) are asked; they
-        must be on the service's PATH.""",
+        secrets of type dockerconfigjson make one). Default: that of the backend, else what the
+        variable DOCKER_CONFIG names, else the user's `~/.docker`. Programs that it names
+        (`credHelpers`, `credsStore`) are asked; they must be on the service's PATH. The
+        `auth.json` of `podman login` is not looked for: link it as `config.json` into a folder
+        that `Repo2DockerBackend.docker_config` names, which both then read.""",
     ).tag(config=True)
 
     timeout_seconds = Float(
@@ -132,9 +126,8 @@ class Registry(LoggingConfigurable):
 
     async def start(self) -> None:
         """Read the credentials; raises ConfigurationError when they cannot be."""
-        self._config = await asyncio.to_thread(
-            DockerConfig.read, self.docker_config or "~/.docker", self.host
-        )
+        folder = self.docker_config or os.environ.get("DOCKER_CONFIG") or "~/.docker"
+        self._config = await asyncio.to_thread(DockerConfig.read, folder, self.host)
         await self._fetch_credentials(self._config)
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self.timeout_seconds), trust_env=True
@@ -173,20 +166,6 @@ class Registry(LoggingConfigurable):
                 return None
             self._check(answer, name.repository)
             return answer.headers.get("Docker-Content-Digest") or ""
-
-    async def fetch_manifest(self, image: str) -> Manifest | None:
-        """Return digest and size of an image; None if it is not there. Raises as above."""
-        name = ImageName.parse(image)
-        path = f"{_path(name.repository)}/manifests/{quote(name.tag, safe='')}"
-        async with self._ask("GET", path, name.repository) as answer:
-            if answer.status == 404:
-                return None
-            self._check(answer, name.repository)
-            found = await _read_json(answer)
-            digest = answer.headers.get("Docker-Content-Digest") or ""
-        parts = [found.get("config") or {}, *(found.get("layers") or ())]
-        size = sum(int(part.get("size", 0)) for part in parts) if "layers" in found else None
-        return Manifest(digest, size)
 
     async def list_tags(self, repository: str) -> tuple[str, ...]:
         """Return the tags of ``host/path``, all pages of them; none if it is not there."""

@@ -34,6 +34,7 @@ LABEL = "org.jupyter.binder"
 KEY_LABEL = f"{LABEL}.key"
 WORKSPACE_LABEL = f"{LABEL}.workspace"
 REPO_DIR = "/srv/repo"
+_DOCKER_HUB = "docker.io/"
 _ATTEMPTS, _PAUSE_SECONDS = 5, 0.2
 
 _OWNED = re.compile(r"^[a-z0-9]+-(\d+)-(\d+)$")
@@ -250,9 +251,13 @@ def is_finished(prefix: str, name: str) -> bool:
     return name.startswith(prefix) and not name.startswith(f"{prefix}building:")
 
 
-def plain_name(name: str) -> str:
-    """Return an image's name without what Podman puts before those of no registry."""
-    return name.removeprefix("localhost/")
+def plain_name(name: str, prefix: str) -> str:
+    """Return an image's name as it was given, where names begin with a prefix.
+
+    Podman puts `localhost/` before those of no registry, and Docker takes its own hub's away.
+    """
+    plain = name.removeprefix("localhost/").removeprefix(_DOCKER_HUB)
+    return f"{_DOCKER_HUB}{plain}" if prefix.startswith(_DOCKER_HUB) else plain
 
 
 def workspace_name(build_id: str) -> str:

@@ -23,7 +23,7 @@ from traitlets import Bool, Enum, Float, Int, List, TraitError, Type, Unicode, d
 
 from jupyterhub_binder.backends import r2d_build, r2d_plan
 from jupyterhub_binder.backends.base import BuildBackend, KeptImage
-from jupyterhub_binder.backends.engine import Builder, Engine
+from jupyterhub_binder.backends.engine import Builder, Engine, LocalImage
 from jupyterhub_binder.backends.r2d_build import (
     KEY_LABEL,
     Making,
@@ -296,10 +296,13 @@ class Repo2DockerBackend(BuildBackend):
             return await self._find_pushed(self._registry, key)
         begin = f"{self.image_prefix}{key}:"
         for image in await self.container_engine.list_images(f"label={KEY_LABEL}={key}"):
-            for name in map(plain_name, image.names):
+            for name in self._plain_names(image):
                 if name.startswith(begin):
                     return name
         return None
+
+    def _plain_names(self, image: LocalImage) -> list[str]:
+        return [plain_name(name, self.image_prefix) for name in image.names]
 
     async def _find_pushed(self, registry: ImageRegistry, key: str) -> str | None:
         repository = f"{self.image_prefix}{key}"
@@ -376,7 +379,7 @@ class Repo2DockerBackend(BuildBackend):
         used = await engine.fetch_used_images()
         found: dict[str, KeptImage] = {}
         for image in await engine.list_images(f"label={KEY_LABEL}"):
-            for name in map(plain_name, image.names):
+            for name in self._plain_names(image):
                 if is_finished(self.image_prefix, name):
                     created = image.created or _NEVER
                     found[name] = KeptImage(name, image.size_bytes, created, image.id in used)

@@ -38,19 +38,31 @@ class BinderDockerMixin(BinderImageMixin, _Base):
 
     async def pull_image(self, image: str) -> None:
         """Get the image where it is missing; then see to it that no old container starts."""
-        try:
+        if self.binder_spec is None or image != self.image:
             await super().pull_image(image)
+        else:
+            await self._get_image(self.binder_spec, image)
+        if self.object_type == "container":
+            await self._remove_outdated()
+
+    async def _get_image(self, spec: EnvironmentSpec, image: str) -> None:
+        """Get an environment's image where it is missing. Raises StartRefused.
+
+        One that names no registry was built here, and is never pulled, whatever `pull_policy`
+        says: Docker Hub has an account of that name, and it is somebody else's.
+        """
+        try:
+            if names_registry(image):
+                await super().pull_image(image)
+            else:
+                await self.docker("inspect_image", image)
         except APIError as error:
-            if (spec := self.binder_spec) is None:
-                raise
             self.log.warning("%s: %s cannot be had: %s", self._log_name, image, error)
             raise self.environment_refusal(
                 f"The image of {spec.name} is not here any more. Build it again",
                 reason="environment",
                 page=f"environments/{spec.id}",
             ) from error
-        if self.object_type == "container":
-            await self._remove_outdated()
 
     async def _remove_outdated(self) -> None:
         container = await self.get_object()
@@ -74,6 +86,12 @@ class BinderDockerMixin(BinderImageMixin, _Base):
         image = await self.docker("inspect_image", self.image)
         same_image = container["Image"] == image["Id"]
         return not (same_image and container["Config"]["Cmd"] == await self.get_command())
+
+
+def names_registry(image: str) -> bool:
+    """Say whether an image's name begins with a registry's host, as Docker reads it."""
+    first, slash, _ = image.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
 
 class BinderDockerSpawner(BinderDockerMixin, DockerSpawner):

@@ -205,15 +205,7 @@ class BinderSpawnerMixin(_SpawnerBase):
         except (Unreachable, StartRefused) as error:
             if has_form and not last:
                 return ""
-            return form(
-                [],
-                last,
-                self._page_url(),
-                note=str(
-                    getattr(error, "jupyterhub_message", "")
-                    or "The environments cannot be listed now: their service does not answer."
-                ),
-            )
+            return form([], last, self._page_url(), note=_why_no_list(error))
         items = [item for item in page.get("items", ()) if isinstance(item, dict)]
         if not items and not last:
             return ""
@@ -350,7 +342,7 @@ class BinderSpawnerMixin(_SpawnerBase):
         except Unreachable as error:
             raise StartRefused(
                 "The service that knows your environments does not answer. Try again in a "
-                "moment, or start a server without an environment.",
+                f"moment, or start a server without an environment.{error.hint}",
                 reason="service",
             ) from error
         if spec.image is None:
@@ -386,11 +378,12 @@ class BinderSpawnerMixin(_SpawnerBase):
         lost, pause, seen = loop.time(), 0.2, 0
         while True:
             try:
-                async for event in self._service().follow(build_id, seen):
-                    if event.event == "end":
-                        return
-                    seen = max(seen, self._start_log().show(event))
-                    lost, pause = loop.time(), 0.2
+                async with aclosing(self._service().follow(build_id, seen)) as events:
+                    async for event in events:
+                        if event.event == "end":
+                            return
+                        seen = max(seen, self._start_log().show(event))
+                        lost, pause = loop.time(), 0.2
             except Unreachable:
                 if loop.time() - lost > self.binder_patience_seconds:
                     raise
@@ -422,6 +415,12 @@ class BinderSpawnerMixin(_SpawnerBase):
             reason=reason,
             html_message=f'{html.escape(message)}: <a href="{link}">your environments</a>',
         )
+
+
+def _why_no_list(error: Unreachable | StartRefused) -> str:
+    if isinstance(error, StartRefused):
+        return error.jupyterhub_message
+    return f"The environments cannot be listed now: their service does not answer.{error.hint}"
 
 
 def _why_no_image(spec: EnvironmentSpec) -> str:

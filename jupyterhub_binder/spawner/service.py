@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -17,10 +17,15 @@ from jupyterhub_binder.sse import EventParser, ServerEvent
 BUILD_SCOPE = "custom:binder:build"
 
 _SILENCE_SECONDS = 60
+_LOOK_AT_URL = "an administrator of the hub should look at binder_service_url."
 
 
 class Unreachable(Exception):
-    """The service gave no answer."""
+    """The service gave no answer; `hint` is a sentence, after a space, of what is to be done."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class Service:
@@ -54,7 +59,7 @@ class Service:
             raise Unreachable("The answer is no JSON object")
         return answer
 
-    async def follow(self, build_id: str, after: int) -> AsyncIterator[ServerEvent]:
+    async def follow(self, build_id: str, after: int) -> AsyncGenerator[ServerEvent, None]:
         """Yield a build's events after a line, for as long as the service tells; raises as `ask`."""
         limits = aiohttp.ClientTimeout(
             total=None, connect=self._timeout_seconds, sock_read=_SILENCE_SECONDS
@@ -80,8 +85,11 @@ class Service:
                         method, url, headers=headers, allow_redirects=False
                     )
                 async with response:
-                    await _raise_for_status(response)
+                    await _raise_for_status(response, path)
                     yield response
+        except Unreachable as error:
+            self._log.warning("%s does not answer: %s", self._name, error)
+            raise
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             self._log.warning("%s does not answer: %s", self._name, error)
             raise Unreachable(str(error)) from error
@@ -108,17 +116,43 @@ class Service:
                 db.commit()
 
 
-async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
+async def _raise_for_status(response: aiohttp.ClientResponse, path: str) -> None:
     """Raise what fits the service's answer, in its own words where it has any."""
     if response.status == 200:
         return
     if response.status >= 500 or response.status < 400:
         raise Unreachable(f"The service answered with status {response.status}")
+    if response.status == 404:
+        raise await _read_404(response, path)
+    error = await _read_error(response) or {}
+    message = error.get("message") or f"The service refused with status {response.status}."
+    raise StartRefused(str(message), reason="environment")
+
+
+async def _read_404(response: aiohttp.ClientResponse, path: str) -> Unreachable | StartRefused:
+    """Return what a 404 means: an environment that is gone, or an address that is wrong."""
+    try:
+        error = await _read_error(response)
+    except ValueError:
+        error = None
+    if error is None:
+        return Unreachable(
+            "Something else answered with status 404; look at binder_service_url",
+            hint=f" Something else answered with status 404: {_LOOK_AT_URL}",
+        )
+    if path.startswith("environments/"):
+        return StartRefused(
+            "There is no such environment any more. Choose another one.", reason="environment"
+        )
+    message = error.get("message") or "There is nothing at this address."
+    return StartRefused(
+        f"The service answered with status 404: {message} If that cannot be, {_LOOK_AT_URL}",
+        reason="service",
+    )
+
+
+async def _read_error(response: aiohttp.ClientResponse) -> dict[str, Any] | None:
+    """Return what the service says of its refusal; None, or ValueError, where it is another's."""
     answer = await response.json(content_type=None)
     error = answer.get("error") if isinstance(answer, dict) else None
-    message = str((error if isinstance(error, dict) else {}).get("message", ""))
-    if response.status == 404:
-        message = "There is no such environment any more. Choose another one."
-    raise StartRefused(
-        message or f"The service refused with status {response.status}.", reason="environment"
-    )
+    return error if isinstance(error, dict) else None

@@ -125,6 +125,33 @@ print("Docker version 20.10.24")
     await backend.stop()
 
 
+@pytest.mark.parametrize(
+    ("prefix", "listed"),
+    [
+        ("docker.io/me/", "me/k:c"),
+        ("docker.io/me/", "docker.io/me/k:c"),
+        ("me/", "localhost/me/k:c"),
+        ("me/", "docker.io/me/k:c"),
+        ("quay.io/me/", "quay.io/me/k:c"),
+    ],
+)
+async def test_image_is_known_however_its_engine_writes_its_name(program, tmp_path, prefix, listed):
+    path = program.write(
+        f"""
+if words[:2] == ["image", "ls"]:
+    print("1" if "label=org.jupyter.binder.key=k" in words else "")
+elif words[:2] == ["image", "inspect"]:
+    print(json.dumps([{{"Id": "1", "RepoTags": [{listed!r}]}}]))
+elif words[0] != "ps":
+    print("Docker version 20.10.24")
+"""
+    )
+    backend = Repo2DockerBackend(engine=path, work_dir=str(tmp_path / "w"), image_prefix=prefix)
+    await backend.start()
+    assert await backend.find_image("k") == f"{prefix}k:c"
+    await backend.stop()
+
+
 async def test_long_error_of_the_server_hides_nothing_that_was_said_before(program):
     engine = program.engine(
         f"{SAID}print('line\\n' * 100 + 'ImportError: nope')\nprint('binder-smoke version ')"

@@ -13,7 +13,7 @@ import yaml
 from traitlets.config import Config, PyFileConfigLoader
 
 from jupyterhub_binder.app import JupyterHubBinder
-from jupyterhub_binder.dockerconfig import find_credentials
+from jupyterhub_binder.dockerconfig import DockerConfig
 from tests.chart.kit import ALL, FAKE, VALUES, Manifest, Rendered, render, secret_text
 
 STRANGE = {
@@ -197,7 +197,7 @@ def test_one_secret_serves_pushing_looking_up_and_pulling(
         "Podman builds": "docker.io",
         "everything": "binder-registry.hub.svc.cluster.local:5000",
     }[values]
-    found = find_credentials(str(tmp_path), host)
+    found = DockerConfig.read(str(tmp_path), host).kept
     assert found is not None
     assert found.username == user
     for component in {"service", "binderhub"} & dict(rendered.pods()).keys():
@@ -221,7 +221,7 @@ def test_chart_s_own_registry_takes_those_credentials(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         secret_text(rendered.one("Secret", "binder-registry-credentials"), "config.json")
     )
-    found = find_credentials(str(tmp_path), host)
+    found = DockerConfig.read(str(tmp_path), host).kept
     registry = rendered.one("Secret", "binder-registry")
     assert found is not None
     assert found.password == secret_text(registry, "password")

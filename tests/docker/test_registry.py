@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 
 import pytest
@@ -57,12 +58,9 @@ async def test_registry_is_healthy(registry):
     assert await registry.health() is None
 
 
-async def test_image_is_there_with_digest_and_size(registry, image):
+async def test_image_is_there_with_its_digest(registry, image):
     digest = await registry.fetch_digest(image)
-    assert digest.startswith("sha256:")
-    manifest = await registry.fetch_manifest(image)
-    assert manifest.digest == digest
-    assert manifest.size_bytes > 100
+    assert re.fullmatch("sha256:[0-9a-f]{64}", digest)
 
 
 async def test_tags_and_repositories_are_listed(registry, image):
@@ -72,7 +70,6 @@ async def test_tags_and_repositories_are_listed(registry, image):
 
 async def test_image_that_is_not_there_is_none(registry, running):
     assert await registry.fetch_digest(f"{running.host}/binder/none:v1") is None
-    assert await registry.fetch_manifest(f"{running.host}/binder/none:v1") is None
     assert await registry.list_tags(f"{running.host}/binder/none") == ()
 
 
@@ -86,17 +83,15 @@ async def test_deleted_image_is_gone_and_deleting_it_again_is_success(
     assert await registry.fetch_digest(image)
 
 
-async def test_wrong_password_is_refused_with_what_to_look_at(running, image, tmp_path, request):
-    if "open" in request.node.name:
-        return
-    wrong = Registry(
-        image_prefix=f"{running.host}/binder/", docker_config=str(running.wrong_config(tmp_path))
-    )
-    await wrong.start()
-    with pytest.raises(NotAllowed, match="docker_config"):
-        await wrong.fetch_digest(image)
-    assert "refuses access" in (await wrong.health() or "")
-    await wrong.stop()
+async def test_wrong_password_is_refused_with_what_to_look_at(tmp_path):
+    with run_registry(tmp_path / "registry", password=True) as running:
+        config = running.wrong_config(tmp_path / "wrong")
+        wrong = Registry(image_prefix=f"{running.host}/binder/", docker_config=str(config))
+        await wrong.start()
+        with pytest.raises(NotAllowed, match="docker_config"):
+            await wrong.fetch_digest(f"{running.host}/binder/small:v1")
+        assert "refuses access" in (await wrong.health() or "")
+        await wrong.stop()
 
 
 async def test_registry_that_does_not_delete_says_so(tmp_path, push):

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from jupyterhub import orm
 from jupyterhub.proxy import Proxy
-from jupyterhub.spawner import SimpleLocalProcessSpawner
+from jupyterhub.spawner import SimpleLocalProcessSpawner, Spawner
 from jupyterhub.tests.mocking import MockHub
 from jupyterhub.tests.utils import add_user
 from jupyterhub.utils import maybe_future, random_port
@@ -84,7 +84,7 @@ class FakeService:
     """What becomes of environments when a start of theirs begins."""
     server: HTTPServer | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    refuse: tuple[int, dict[str, Any]] | None = None
+    refuse: tuple[int, dict[str, Any] | str] | None = None
 
     def add(self, name: str, *, image: str | None = None, **fields: Any) -> str:
         """Add an environment; return its id."""
@@ -263,10 +263,12 @@ def fresh(service: FakeService) -> FakeService:
     return service
 
 
-def hub_config(homes: Path, root: Path, **options: Any) -> Config:
+def hub_config(
+    homes: Path, root: Path, *, spawner: type[Spawner] = LocalSpawner, **options: Any
+) -> Config:
     """Return the configuration of a hub with binder, whose servers start in a moment."""
     c = Config()
-    c.JupyterHub.spawner_class = LocalSpawner
+    c.JupyterHub.spawner_class = spawner
     c.JupyterHub.proxy_class = NoProxy
     c.JupyterHub.bind_url = f"http://127.0.0.1:{random_port()}/"
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 60, "slow_stop_timeout": 60}

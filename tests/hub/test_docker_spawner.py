@@ -289,6 +289,14 @@ async def test_an_image_that_is_gone_is_said_with_what_to_do(
     assert "Build it again" in answer["message"]
 
 
+async def test_an_image_that_was_built_here_starts_without_a_pull_whatever_the_policy(
+    fresh: FakeService, person: DockerPerson, other: str
+) -> None:
+    person.spawner.pull_policy = "always"
+    status, answer = await person.spawn({"environment": fresh.add("one", image=other)})
+    assert status == 201, answer
+
+
 async def test_an_environment_of_local_processes_is_refused(
     fresh: FakeService, person: DockerPerson
 ) -> None:

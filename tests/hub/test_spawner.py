@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from jupyterhub.tests.mocking import MockHub
 
 from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.spawner import StartRefused
+from jupyterhub_binder.spawner.service import Service
+from jupyterhub_binder.spawner.spec import EnvironmentSpec
 from jupyterhub_binder.spawner.startlog import MOST_LINES
+from jupyterhub_binder.sse import ServerEvent
 from tests.waiting import until
 
 from .conftest import FakeService, Person, make_environment
@@ -315,6 +320,24 @@ async def test_a_start_of_what_has_no_image_waits_for_the_build_that_it_begins(
     assert fresh.begun == [environment], "once a start, however long it waits"
 
 
+async def test_the_stream_of_a_build_that_ended_is_closed_before_the_start_goes_on(
+    fresh: FakeService, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+
+    async def follow(service: Service, build: str, after: int) -> AsyncGenerator[ServerEvent, None]:
+        try:
+            yield ServerEvent("end", "{}", "")
+        finally:
+            closed.append(build)
+
+    monkeypatch.setattr(Service, "follow", follow)
+    environment, build = fresh.add("one", state="building", build_id=new_id()), new_id()
+    spec = EnvironmentSpec.read(fresh.environments[environment])
+    await person.spawner._wait_for_build(spec, build)
+    assert closed == [build]
+
+
 async def test_a_person_who_may_not_build_is_not_made_one_who_may(
     hub: MockHub, fresh: FakeService, person: Person, image: str
 ) -> None:
@@ -344,6 +367,44 @@ async def test_an_environment_that_is_gone_is_said(
     status, answer = await person.spawn({"environment": new_id()})
     assert status == 400
     assert "no such environment" in answer["message"]
+
+
+def not_found(message: str) -> tuple[int, dict[str, Any]]:
+    return 404, {"error": {"code": "not_found", "message": message, "detail": {}}}
+
+
+async def test_a_build_that_the_service_does_not_know_is_no_environment_that_is_gone(
+    hub: MockHub, fresh: FakeService, person: Person
+) -> None:
+    fresh.refuse = not_found("There is no such build.")
+    with pytest.raises(StartRefused) as caught:
+        async with aclosing(person.spawner._service().follow(new_id(), 0)) as events:
+            [_ async for _ in events]
+    assert "status 404: There is no such build." in caught.value.jupyterhub_message
+    assert "environment" not in caught.value.jupyterhub_message
+    assert "binder_service_url" in caught.value.jupyterhub_message
+
+
+@pytest.mark.parametrize("answer", [not_found("Nothing here."), (404, {"status": 404}), (404, "")])
+async def test_the_form_says_what_to_look_at_where_the_services_address_is_wrong(
+    hub: MockHub, fresh: FakeService, person: Person, answer: Any
+) -> None:
+    person.spawner.orm_spawner.user_options = {"environment": new_id()}
+    fresh.refuse = answer
+    form = await person.spawner.get_options_form()
+    assert "status 404" in form
+    assert "binder_service_url" in form
+    assert "no such environment" not in form
+
+
+async def test_a_start_at_a_wrong_address_says_what_to_look_at(
+    hub: MockHub, fresh: FakeService, person: Person, image: str
+) -> None:
+    fresh.refuse = (404, "404 page not found")
+    status, answer = await person.spawn({"environment": fresh.add("one", image=image)})
+    assert status == 400
+    assert "does not answer" in answer["message"]
+    assert "binder_service_url" in answer["message"]
 
 
 async def test_the_services_own_refusal_is_passed_on(

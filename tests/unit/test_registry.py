@@ -9,7 +9,7 @@ import os
 import pytest
 from aiohttp import web
 
-from jupyterhub_binder.dockerconfig import Credentials, DockerConfig, find_credentials
+from jupyterhub_binder.dockerconfig import Credentials, DockerConfig
 from jupyterhub_binder.errors import ConfigurationError, NotAllowed, UpstreamUnavailable
 from jupyterhub_binder.registry import ImageName, Registry, read_challenge
 
@@ -41,33 +41,35 @@ def test_challenge_is_taken_apart():
 
 
 @pytest.mark.parametrize("key", ["r.example", "https://r.example", "https://r.example/v2/"])
-def test_credentials_are_found_under_every_spelling(tmp_path, key):
+async def test_credentials_are_found_under_every_spelling(tmp_path, key):
     auth = base64.b64encode(b"ada:pass:word").decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {key: {"auth": auth}}}))
-    assert find_credentials(str(tmp_path), "r.example") == Credentials("ada", "pass:word")
-    assert find_credentials(str(tmp_path), "other.example") is None
+    assert await DockerConfig.read(str(tmp_path), "r.example").fetch() == Credentials(
+        "ada", "pass:word"
+    )
+    assert await DockerConfig.read(str(tmp_path), "other.example").fetch() is None
 
 
-def test_credentials_of_docker_hub_are_found(tmp_path):
+async def test_credentials_of_docker_hub_are_found(tmp_path):
     known = {"https://index.docker.io/v1/": {"username": "ada", "password": "x"}}
     (tmp_path / "config.json").write_text(json.dumps({"auths": known}))
-    assert find_credentials(str(tmp_path), "docker.io") == Credentials("ada", "x")
+    assert await DockerConfig.read(str(tmp_path), "docker.io").fetch() == Credentials("ada", "x")
 
 
-def test_no_file_is_no_credentials(tmp_path):
-    assert find_credentials(str(tmp_path), "r.example") is None
+async def test_no_file_is_no_credentials(tmp_path):
+    assert await DockerConfig.read(str(tmp_path), "r.example").fetch() is None
 
 
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"auths": []}', '{"auths": {"r.example": {"auth": "%"}}}']
 )
-def test_file_that_makes_no_sense_is_refused(tmp_path, text):
+async def test_file_that_makes_no_sense_is_refused(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     if text == '{"auths": []}':
-        assert find_credentials(str(tmp_path), "r.example") is None
+        assert await DockerConfig.read(str(tmp_path), "r.example").fetch() is None
         return
     with pytest.raises(ConfigurationError, match="docker_config"):
-        find_credentials(str(tmp_path), "r.example")
+        DockerConfig.read(str(tmp_path), "r.example")
 
 
 # --- Tokens ------------------------------------------------------------------------------------
@@ -163,6 +165,20 @@ async def test_person_without_password_gets_no_token(token_registry, tmp_path):
     with pytest.raises(NotAllowed):
         await client.fetch_digest(f"{token_registry.host}/x/a:v1")
     await client.stop()
+
+
+async def test_the_folder_that_docker_config_names_is_read_as_the_engine_reads_it(
+    token_registry, tmp_path, monkeypatch
+):
+    known = {token_registry.host: {"username": "ada", "password": "secret"}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": known}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    client = Registry(image_prefix=f"{token_registry.host}/x/")
+    await client.start()
+    try:
+        assert await client.fetch_digest(f"{token_registry.host}/x/a:v1") == "sha256:abc"
+    finally:
+        await client.stop()
 
 
 # --- Programs that keep credentials ------------------------------------------------------------
