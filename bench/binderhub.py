@@ -16,6 +16,7 @@ import aiohttp
 
 from bench.figures import show
 from bench.service import HEADERS, ROOT, Service, running_service
+from tests.backends import replay
 
 BUILDS, LINES = 10, 20_000
 PACED_LINES, PACED_SECONDS = 200, 0.02
@@ -23,15 +24,23 @@ PACED_LINES, PACED_SECONDS = 200, 0.02
 
 async def simulate_binderhub() -> None:
     """Answer builds: 20,000 lines at once, or, for `paced`, lines that say when they were sent."""
-    from tests.backends import replay
-
     fast = [replay.event("".join(f"line {n} {'x' * 60}\n" for n in range(k, k + 50)), "building") for k in range(0, LINES, 50)]  # fmt: skip
     async with replay.replaying() as server:
         server.tell("/build/", replay.stream(fast, replay.ready()))
-        paced = [PACED_SECONDS, lambda: replay.event(f"now {time.time()}\n", "building")]
-        server.tell("/paced", replay.stream(paced * PACED_LINES, replay.ready()))
+        server.tell("/paced", lambda _: replay.stream(paced(), replay.ready()))
         print(server.url, flush=True)
         await asyncio.Event().wait()
+
+
+def paced() -> list[replay.Step]:
+    """Return lines to be sent one each PACED_SECONDS from now on, each with the time it is sent."""
+    loop = asyncio.get_running_loop()
+    steps: list[replay.Step] = []
+    for number in range(1, PACED_LINES + 1):
+        due = asyncio.Event()
+        loop.call_later(number * PACED_SECONDS, due.set)
+        steps += [due, lambda: replay.event(f"now {time.time()}\n", "building")]
+    return steps
 
 
 class Watchers:

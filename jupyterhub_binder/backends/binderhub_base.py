@@ -330,13 +330,27 @@ class RemoteBackend(BuildBackend):
                             continue
                         for line in _about_image(output, job, found=not said_anything):
                             yield line
-                        await self._images.keep(job.build.key, output.image)
+                        await self._remember(job.build.key, output.image)
                         host.count_built()
                         yield Image(output.image)
                         return
             except BuildFailed:
                 host.count_build_failure()
                 raise
+
+    async def _remember(self, key: str, image: str) -> None:
+        """Remember an image; one that cannot be remembered is made all the same."""
+        try:
+            await self._images.keep(key, image)
+        except OSError as error:
+            self.log.warning(
+                "%s.images_dir: %s cannot be written (%s), and BinderHub will be asked for %s "
+                "again. Make room there, let the service write there, or set another folder.",
+                type(self).__name__,
+                self.images_dir,
+                error.strerror,
+                image,
+            )
 
 
 def _about_image(ready: Ready, job: BuildJob, *, found: bool) -> Iterable[Line]:

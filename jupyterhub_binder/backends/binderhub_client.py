@@ -29,6 +29,11 @@ _MAY_COME_BACK = frozenset({408, 425, 429, 500, 502, 503, 504})
 class ConnectionLost(Exception):
     """The connection could not be made, or broke; trying again may help. Words for people."""
 
+    def __init__(self, message: str, *, silent_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.silent_seconds = silent_seconds
+        """How long nothing had come, where it was given up for its silence."""
+
 
 class Refused(Exception):
     """BinderHub builds nothing for us, whatever the repository. Words for people."""
@@ -123,6 +128,9 @@ class BinderHubClient:
                 async for data in response.content.iter_any():
                     for event in parser.feed(data):
                         yield event
+        except aiohttp.SocketTimeoutError as error:
+            silent_seconds = self.remote.read_seconds
+            raise ConnectionLost(self._why(error), silent_seconds=silent_seconds) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ConnectionLost(self._why(error)) from error
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jupyterhub_binder.backends.r2d_log import explain
 from jupyterhub_binder.model import Line, Phase
 from jupyterhub_binder.process import LineSplitter
 
@@ -30,14 +31,13 @@ _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/@-]{0,511}")
 _COMMAND_FAILED = re.compile(
     r"Error during build: Command .* returned non-zero exit status", re.DOTALL
 )
-_CAUSE = re.compile(r"(?:^|\s)(?:ERROR|error|fatal|E):\s*\S")
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _DOCKER = frozenset(
     {"aux", "error", "errorDetail", "id", "progress", "progressDetail", "status", "stream"}
 )
 """What Docker's JSON has; an object with anything else is what a build printed."""
 _REMEMBERED = 60
-"""Lines in which the cause of a failure without words is looked for."""
+"""Lines in which the reason of a failure without words is looked for."""
 _CHUNK = 65_536
 _MOST_REASON = 2_000
 
@@ -105,23 +105,17 @@ class EventReader:
             yield self._line(text)
 
     def _line(self, text: str) -> Line:
-        self._last.append(text)
+        # What is said before a build begins is no reason: BinderHub's greeting, its looking around.
+        if self.phase is not Phase.WAITING:
+            self._last.append(text)
         return Line(self.phase, text)
 
     def _reason(self, message: str) -> str:
         """Return a failure's words; those of the log where BinderHub has none that say why."""
         text = _plain(message)
         if not text or _COMMAND_FAILED.match(text):
-            text = self._cause() or text
+            text = _plain(explain(self._last)) or text
         return text.removeprefix("Error during build: ")[:_MOST_REASON]
-
-    def _cause(self) -> str:
-        """Return the last line of the log that looks like an error."""
-        for line in reversed(self._last):
-            text = _plain(line)
-            if _CAUSE.search(text):
-                return re.sub(r"^#\d+ (?:[\d.]+ )?", "", text)
-        return ""
 
 
 def _plain(text: str) -> str:

@@ -1,7 +1,8 @@
 """One build at one BinderHub, followed to its end over as many connections as it takes.
 
 A connection that breaks says nothing about the build: on Kubernetes it goes on, and who
-connects again joins it. How long that is tried is the caller's `patience_seconds`.
+connects again joins it. How long that is tried is the caller's `patience_seconds`, which begin
+anew when a connection has brought the build on, or held: a greeting is neither.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from jupyterhub_binder.sse import ServerEvent
 _SECOND_WORDS_SECONDS = 2.0
 """How long a failure without words waits for one with words."""
 _LONGEST_WAIT_SECONDS = 30.0
+_ORDER = tuple(Phase)
 _LOST_SIGHT = "Unhandled error watching for build events"
 """How BinderHub says that it lost sight of a build, which may well go on."""
 
@@ -30,7 +32,7 @@ class HostDown(Exception):
     def __init__(self, message: str, *, heard: bool) -> None:
         super().__init__(message)
         self.heard = heard
-        """Whether it had said anything about the build before."""
+        """Whether it had told of the build before; a greeting tells nothing."""
 
 
 async def follow(
@@ -38,24 +40,24 @@ async def follow(
 ) -> AsyncGenerator[Line | Ready, None]:
     """Yield a build's lines, at last its Ready.
 
-    Raises BuildFailed with BinderHub's words, Refused, and HostDown when no connection could
-    be made for `patience_seconds`. Closing it drops the connection.
+    Raises BuildFailed with BinderHub's words, Refused, and HostDown when no connection has
+    been of use for `patience_seconds`. Closing it drops the connection.
     """
     follower = _Follower(client, spec)
     loop = asyncio.get_running_loop()
     lost_at: float | None = None
     wait_seconds = first_wait_seconds
+    lasting_seconds = min(patience_seconds, _LONGEST_WAIT_SECONDS)
     while True:
         try:
             async with aclosing(follower.connect()) as outputs:
                 async for output in outputs:
-                    lost_at, wait_seconds = None, first_wait_seconds
                     yield output
                     if isinstance(output, Ready):
                         return
         except ConnectionLost as lost:
-            if lost_at is None:
-                lost_at = loop.time()
+            if lost_at is None or follower.was_of_use(lost, lasting_seconds):
+                lost_at, wait_seconds = loop.time(), first_wait_seconds
                 yield Line(follower.phase, f"{_sentence(lost)}. {follower.what_now}")
             if loop.time() - lost_at + wait_seconds > patience_seconds:
                 raise HostDown(str(lost), heard=follower.heard) from lost
@@ -75,8 +77,22 @@ class _Follower:
         self._client = client
         self._spec = spec
         self.phase = Phase.WAITING
-        self.heard = False
-        """Whether the build has said anything yet."""
+        self._furthest = Phase.WAITING
+        # Of the last connection:
+        self._spoke_at: float | None = None
+        self._got_further = False
+
+    @property
+    def heard(self) -> bool:
+        """Whether anything was heard of the build yet."""
+        return self._furthest is not Phase.WAITING
+
+    def was_of_use(self, lost: ConnectionLost, lasting_seconds: float) -> bool:
+        """Say whether the connection that was lost brought the build on, or held for a while."""
+        if self._spoke_at is None:
+            return False
+        lasted = asyncio.get_running_loop().time() - self._spoke_at - lost.silent_seconds
+        return self._got_further or lasted > lasting_seconds
 
     @property
     def what_now(self) -> str:
@@ -87,6 +103,7 @@ class _Follower:
     async def connect(self) -> AsyncGenerator[Line | Ready, None]:
         """Yield what one connection says. Raises ConnectionLost when it breaks before the end."""
         reader = EventReader()
+        self._spoke_at, self._got_further = None, False
         async with aclosing(self._client.stream(self._spec)) as events:
             async for event in events:
                 for said in reader.read(event.data):
@@ -95,10 +112,17 @@ class _Follower:
                         for line in lines:
                             yield line
                         raise _verdict(failure)
-                    self.heard = True
-                    self.phase = reader.phase
+                    self._note(reader.phase)
                     yield said
         raise ConnectionLost(f"{self._client.remote.name} ended the log before the build's end")
+
+    def _note(self, phase: Phase) -> None:
+        """Note that the build has said something."""
+        self.phase = phase
+        if self._spoke_at is None:
+            self._spoke_at = asyncio.get_running_loop().time()
+        if _ORDER.index(phase) > _ORDER.index(self._furthest):
+            self._furthest, self._got_further = phase, True
 
 
 async def _in_words(

@@ -48,6 +48,16 @@ def said(*lines: str, phase: str = "building") -> list[Step]:
     return [event(f"{line}\n", phase) for line in lines]
 
 
+def greeting() -> list[Step]:
+    """What BinderHub says first on every connection, whatever becomes of the build."""
+    return said("Waiting for build to start...", phase="waiting")
+
+
+def lost_sight() -> bytes:
+    """What BinderHub says when it loses sight of a build, which may well go on."""
+    return event("Unhandled error watching for build events. Please try again.\n", "failed")
+
+
 def ready(image: str = "registry/name:tag") -> list[Step]:
     return [event("Done! Image built\n", "ready", imageName=image), END]
 

@@ -20,7 +20,20 @@ from jupyterhub_binder.model import Image, Phase, Recipe, RecipeFile, Spec
 
 from . import replay
 from .jobs import again, checkpoints, collect, collect_into, image_of, lines, make_job
-from .replay import DROP, HANG, KEEPALIVE, chunk, cut, cut_at, event, ready, said, stream
+from .replay import (
+    DROP,
+    HANG,
+    KEEPALIVE,
+    chunk,
+    cut,
+    cut_at,
+    event,
+    greeting,
+    lost_sight,
+    ready,
+    said,
+    stream,
+)
 
 SECRET = "00112233445566778899aabbccddeeff" * 2
 SHA = "c" * 40
@@ -279,9 +292,34 @@ async def test_silent_stream_is_taken_up_again_and_keepalives_keep_it(server, tm
 
 
 async def test_binderhub_that_loses_sight_of_a_build_is_asked_again(server, backend):
-    lost = event("Unhandled error watching for build events. Please try again.\n", "failed")
-    server.tell("/build/", stream(said("one"), lost, HANG), stream(ready()))
+    server.tell("/build/", stream(said("one"), lost_sight(), HANG), stream(ready()))
     assert image_of(await collect(backend, make_job()))
+
+
+async def test_connection_that_holds_and_breaks_again_and_again_fails_no_build(server, tmp_path):
+    def keepalives() -> Iterator[bytes]:
+        until = time.monotonic() + 0.3  # for longer than patience lasts
+        while time.monotonic() < until:
+            yield chunk(KEEPALIVE)
+
+    answers = [stream(said("compiling"), keepalives(), DROP) for _ in range(4)]
+    server.tell("/build/", *answers, stream(ready()))
+    async with started(server.url, tmp_path, failover_seconds=0.1) as backend:
+        outputs = await collect(backend, make_job())
+        assert backend.statuses()[0].host_failures == 0
+    assert image_of(outputs)
+    assert sum("Connecting again" in line for line in lines(outputs)) == 4
+
+
+async def test_connection_that_brings_a_build_on_renews_patience(server, tmp_path):
+    phases = ("waiting", "fetching", "building", "pushing")
+    answers = [stream(said("one", phase=phase), DROP) for phase in phases]
+    server.tell("/build/", *answers, stream(ready()))
+    # Patience for two waits at most: each is twice as long as the one before.
+    options = {"reconnect_seconds": 0.04, "failover_seconds": 0.1}
+    async with started(server.url, tmp_path, **options) as backend:
+        assert image_of(await collect(backend, make_job()))
+        assert backend.statuses()[0].host_failures == 0
 
 
 async def test_failure_without_words_waits_for_those_that_come_after(server, backend):
@@ -319,13 +357,25 @@ async def test_refusal_is_told_at_once_and_names_what_to_do(server, backend, ans
     assert backend.statuses()[0].host_failures == 1
 
 
-async def test_binderhub_that_is_down_fails_a_build_only_when_patience_ends(server, tmp_path):
-    server.tell("/build/", replay.status(503))
-    options = {"failover_seconds": 0.05, "give_up_seconds": 0.3}
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (replay.status(503), "answers 503"),
+        (stream(greeting(), DROP), "broke"),
+        (stream(greeting(), lost_sight(), HANG), "lost sight"),
+    ],
+    ids=["down", "greets and breaks", "loses sight"],
+)
+async def test_binderhub_of_no_use_fails_a_build_only_when_patience_ends(
+    server, tmp_path, answer, words
+):
+    server.tell("/build/", answer)
+    options = {"failover_seconds": 0.2, "give_up_seconds": 0.5}
     async with started(server.url, tmp_path, **options) as backend:
-        with pytest.raises(BuildFailed, match=r"answers 503.*not to blame"):
+        with pytest.raises(BuildFailed, match=f"{words}.*not to blame"):
             await collect(backend, make_job())
-    assert len(server.requests) > 3
+    # Each wait is twice as long as the one before.
+    assert 3 < len(server.requests) < 30
 
 
 async def test_binderhub_that_comes_back_builds(server, tmp_path):
@@ -386,6 +436,17 @@ async def test_image_is_remembered_by_the_next_service(server, backend, tmp_path
     assert len(server.requests) == 1
     await later.delete_image("r/n:t")
     assert await later.find_image(job.build.key) is None
+
+
+async def test_image_that_cannot_be_remembered_is_made_all_the_same(server, tmp_path, caplog):
+    server.tell("/build/", stream(ready("r/n:t")))
+    (tmp_path / "images").write_text("a file where the folder would be")
+    async with started(server.url, tmp_path) as backend:
+        assert image_of(await collect(backend, make_job())).name == "r/n:t"
+        assert backend.statuses()[0].built == 1
+    (warning,) = [text for text in caplog.messages if "r/n:t" in text]
+    assert "BinderHubBackend.images_dir" in warning
+    assert "set another folder" in warning
 
 
 async def test_rebuild_that_binderhub_does_not_make_is_told(server, backend):

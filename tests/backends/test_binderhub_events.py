@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from jupyterhub_binder.backends.binderhub_events import EventReader, Failure, Ready, readable
 from jupyterhub_binder.model import Line, Phase
 
+COMMAND_FAILED = "Error during build: Command '['docker', 'x']' returned non-zero exit status 1."
+
 
 def read(*events: object) -> list[object]:
     reader = EventReader()
@@ -93,12 +95,41 @@ def test_failure_through_a_command_has_the_words_of_the_log():
     found = read(
         building("#5 0.2 about to fail\n#6 12.3 ERROR: No matching distribution found for nope\n"),
         building("more\n"),
-        {
-            "phase": "failed",
-            "message": "Error during build: Command '['docker', 'x']' returned non-zero exit status 1.",
-        },
+        {"phase": "failed", "message": COMMAND_FAILED},
     )
-    assert found[-1] == Failure("ERROR: No matching distribution found for nope")
+    assert found[-1] == Failure("No matching distribution found for nope")
+
+
+def test_failure_of_buildx_has_the_most_telling_words_of_the_log():
+    command = "/bin/sh -c pip install nope==1"
+    solve = f'failed to solve: process "{command}" did not complete successfully: exit code: 1'
+    found = read(
+        building("#9 1.4 ERROR: Could not find a version that satisfies the requirement nope==1\n"),
+        building("#9 1.5 \x1b[31mERROR: No matching distribution found for nope==1\x1b[0m\n"),
+        building(f'#9 ERROR: process "{command}" did not complete successfully: exit code: 1\n'),
+        building(
+            f"------\n > [5/9] RUN pip install nope==1:\n------\nERROR: failed to build: {solve}\n"
+        ),
+        {"phase": "failed", "message": COMMAND_FAILED},
+    )
+    assert found[-1] == Failure("No matching distribution found for nope==1")
+
+
+def test_failure_in_binderhubs_own_words_has_those():
+    found = read(
+        building("ERROR: No matching distribution found for nope\n"),
+        {"phase": "failed", "message": "Error during build: the disk is full"},
+    )
+    assert found[-1] == Failure("the disk is full")
+
+
+def test_greeting_is_no_reason():
+    found = read(
+        {"phase": "waiting", "message": "Waiting for build to start...\n"},
+        {"message": "Picked Git content provider.\n"},
+        {"phase": "failed"},
+    )
+    assert found[-1] == Failure("", worded=False)
 
 
 def test_failure_without_words_has_those_of_the_log_and_says_so():

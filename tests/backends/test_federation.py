@@ -19,7 +19,7 @@ from jupyterhub_binder.slugs import repository_key
 
 from . import replay
 from .jobs import again, checkpoints, collect, image_of, lines, make_job
-from .replay import DROP, HANG, ReplayServer, event, ready, said, stream
+from .replay import DROP, HANG, ReplayServer, event, greeting, lost_sight, ready, said, stream
 
 NAMES = ("one", "two", "three")
 
@@ -112,8 +112,11 @@ async def test_all_refs_of_a_repository_go_to_one_host(tmp_path):
         replay.status(403),
         stream(event("Rate limit exceeded", "failed", status_code=429)),
         stream(event("Internal Server Error", "failed", status_code=500)),
+        stream(greeting(), DROP),
+        stream(greeting(), lost_sight(), HANG),
+        stream(greeting(), said("the same line"), lost_sight(), HANG),
     ],
-    ids=["drop", "503", "403", "429", "500"],
+    ids=["drop", "503", "403", "429", "500", "greets", "loses sight", "says the same"],
 )
 async def test_build_goes_on_at_the_next_host(tmp_path, trouble):
     async with federation(tmp_path) as (backend, servers):
@@ -138,6 +141,16 @@ async def test_host_that_dies_during_a_build_loses_it_to_the_next(tmp_path):
         shown = lines(outputs)
         assert shown.index("begun") < shown.index(f"at {second}")
         assert image_of(outputs).name == f"registry/{second}:1"
+
+
+async def test_host_that_greets_and_is_silent_loses_the_build(tmp_path):
+    options = {"read_timeout_seconds": 1, "failover_seconds": 0.5}
+    async with federation(tmp_path, **options) as (backend, servers):
+        job = make_job()
+        first, second, _ = order(backend, job)
+        servers[first].tell("/build/", stream(greeting(), HANG))
+        assert image_of(await collect(backend, job)).name == f"registry/{second}:1"
+        assert "said nothing for 1 seconds" in status(backend, first).reason
 
 
 async def test_failed_build_is_not_tried_elsewhere(tmp_path):
