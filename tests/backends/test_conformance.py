@@ -89,11 +89,16 @@ async def test_cancel_leaves_nothing(kit):
     job = kit.hanging()
     outputs = kit.backend.build(job)
     await first_line(kit, outputs)
-    waiting = asyncio.ensure_future(anext(outputs))
+
+    async def follow() -> None:  # more lines may have come together with the first
+        async for _ in outputs:
+            pass
+
+    following = asyncio.ensure_future(follow())
     await asyncio.sleep(0)
-    waiting.cancel()
+    following.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await waiting
+        await following
     assert await kit.backend.find_image(job.build.key) is None
     assert kit.leftovers() == []
 
