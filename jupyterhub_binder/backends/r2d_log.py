@@ -107,8 +107,8 @@ _NO_BUILDER = re.compile(
 )
 _NO_BUILDER_REASON = (
     "Docker's program cannot build without its buildx plugin, which is missing. An administrator "
-    "installs it where the service runs (Debian: docker-buildx; Docker's own packages: "
-    "docker-buildx-plugin), or sets Repo2DockerBackend.engine to podman."
+    "installs it where builds run (Debian: docker-buildx; Docker's own packages: "
+    "docker-buildx-plugin), or has Podman build."
 )
 
 

@@ -395,8 +395,8 @@ PARTS = (
     # Other values.
     N_(
         "Docker's program cannot build without its buildx plugin, which is missing. An "
-        "administrator installs it where the service runs (Debian: docker-buildx; Docker's "
-        "own packages: docker-buildx-plugin), or sets Repo2DockerBackend.engine to podman."
+        "administrator installs it where builds run (Debian: docker-buildx; Docker's own "
+        "packages: docker-buildx-plugin), or has Podman build."
     ),
     N_("Cancelled."),
     N_("Cancelled by an administrator."),
