@@ -6,6 +6,7 @@ Looks and never changes anything. Each check is one function that returns findin
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ import aiohttp
 from rich.text import Text
 
 from jupyterhub_binder._version import __version__
+from jupyterhub_binder.backends.engine import Builder, Engine
 from jupyterhub_binder.client import ApiError, BinderClient, find_service_url
 from jupyterhub_binder.errors import BinderError
 from jupyterhub_binder.terminal import plain
@@ -33,6 +35,7 @@ Level = Literal["ok", "note", "problem"]
 GIT_VERSION = (2, 37)
 LEAST_FREE_BYTES = 5 * 10**9
 HUB_VERSIONS = range(5, 7)
+_DOCKER = "docker"
 _SIGNS = {"ok": ("ok", "green"), "note": ("note", "yellow"), "problem": ("PROBLEM", "bold red")}
 
 
@@ -70,9 +73,9 @@ async def examine(
         lambda: _check_port(port),
     ]
     found = [item for check in local for item in await asyncio.to_thread(lambda c=check: [*c()])]
-    checks: list[Awaitable[list[Diagnosis]]] = (
-        [_check_hub(hub), _check_service(hub, token)] if hub else []
-    )
+    checks: list[Awaitable[list[Diagnosis]]] = [_check_docker()]
+    if hub:
+        checks += [_check_hub(hub), _check_service(hub, token)]
     for check in checks:
         found += await check
     return found
@@ -154,6 +157,24 @@ def _check_interpreters() -> Iterable[Diagnosis]:
             "Configure an interpreter that all may read, if people's servers run as themselves."
         )
         yield Diagnosis("note", "Pythons", f"{own} is closed to other users", advice)
+
+
+async def _check_docker() -> list[Diagnosis]:
+    """Look at Docker where it is meant to be used; most hubs need none, so it is no problem."""
+    if shutil.which(_DOCKER) is None and importlib.util.find_spec("dockerspawner") is None:
+        return []
+    try:
+        engine = await Engine.find(_DOCKER)
+    except (BinderError, OSError) as error:
+        advice = "Only environments that are container images need it."
+        return [Diagnosis("note", "docker", str(error), advice)]
+    if engine.podman:
+        return [Diagnosis("ok", "docker", f"Podman {engine.version} answers at {engine.program}")]
+    answers = f"Docker {engine.version} answers at {engine.program}"
+    if engine.builder is not Builder.BUILDX:
+        advice = "Builds are faster with it. apt install docker-buildx, or docker-buildx-plugin"
+        return [Diagnosis("note", "docker", f"{answers}, without buildx", advice)]
+    return [Diagnosis("ok", "docker", f"{answers}, with buildx")]
 
 
 def _check_state(state: Path) -> Iterable[Diagnosis]:

@@ -185,9 +185,10 @@ class _Spinner(Reporter):
         self._status.start()
 
     def build(self, build: Json) -> None:
-        elapsed = duration(build.get("elapsed_seconds"))
-        expected = duration(build.get("expected_seconds"))
-        clock = f" {elapsed} of about {expected}" if elapsed and expected else f" {elapsed}"
+        elapsed, expected = build.get("elapsed_seconds"), build.get("expected_seconds")
+        clock = f" {duration(elapsed)}"
+        if elapsed and expected and elapsed <= expected:
+            clock += f" of about {duration(expected)}"
         self._show(_phase(build) + clock)
 
     def line(self, event: Json) -> None:

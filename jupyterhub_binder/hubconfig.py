@@ -345,7 +345,8 @@ def _as_class(spawner: type[Spawner] | str) -> type[Spawner]:
     try:
         made = found[0].load() if found else import_item(spawner)
     except ImportError as error:
-        raise ConfigurationError(f"There is no spawner {spawner!r}: {error}.") from error
+        why = str(error).rstrip(".")
+        raise ConfigurationError(f"There is no spawner {spawner!r}: {why}.") from error
     if not isinstance(made, type):
         raise ConfigurationError(f"There is no spawner {spawner!r}: that is no class.")
     return made

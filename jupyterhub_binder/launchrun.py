@@ -26,6 +26,7 @@ from jupyterhub_binder.errors import (
     NotAllowed,
     NotFound,
 )
+from jupyterhub_binder.escapes import without_escapes
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.inputs import split_address
 from jupyterhub_binder.logcontext import set_ids
@@ -150,7 +151,7 @@ class LaunchRun:
             if isinstance(seen, Build):
                 await self._show_build(seen)
             elif seen.events:
-                message = seen.events[-1].message.strip()
+                message = without_escapes(seen.events[-1].message).strip()
                 await self._show(message=message or self.launch.message)
         build = await self._parts.builds.fetch_build(build_id)
         if build.state is not BuildState.BUILT:

@@ -2,7 +2,7 @@
 
 Images go up through a container engine, which has them; here they are only asked for and
 deleted. Credentials come from `dockerconfig`; where a registry wants tokens, they are fetched
-for them.
+for them. Whatever it answers, what is raised is a `BinderError`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import aiohttp
 from traitlets import Float, Unicode, default
 from traitlets.config import LoggingConfigurable
+from yarl import URL
 
 from jupyterhub_binder.dockerconfig import DOCKER_HUB, Credentials, DockerConfig
 from jupyterhub_binder.errors import ConfigurationError, NotAllowed, UpstreamUnavailable
@@ -37,9 +38,14 @@ _MANIFESTS = ", ".join(
     )
 )
 _DEFAULT_TOKEN_SECONDS = 60
+_MOST_TOKEN_SECONDS = 3600
+_MOST_TOKEN_CHARACTERS = 2**16
 _MOST_BYTES = 4 * 2**20
 _PAGE = 1000
-_MOST_PAGES = 100
+_MOST_PAGES = 1000
+_MOST_NAMES = 100_000
+"""Tags or repositories in all, however many pages they come on."""
+_MOST_NAME_CHARACTERS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +194,11 @@ class Registry(LoggingConfigurable):
         except (NotAllowed, UpstreamUnavailable) as error:
             self.log.warning("The registry's images are not known: %s", error.message)
             return ()
-        names = [f"{self.host}/{path}" for path in found]
-        return tuple([f"{name}:{tag}" for name in names for tag in await self.list_tags(name)])
+        images: list[str] = []
+        for name in [f"{self.host}/{path}" for path in found]:
+            images += [f"{name}:{tag}" for tag in await self.list_tags(name)]
+            self._check_number(images)
+        return tuple(images)
 
     async def _list(self, path: str, repository: str, field: str) -> list[str]:
         found: list[str] = []
@@ -198,14 +207,23 @@ class Registry(LoggingConfigurable):
                 if answer.status == 404:
                     return found
                 self._check(answer, repository)
-                found += map(str, (await _read_json(answer)).get(field) or ())
+                found += _read_names((await _read_json(answer)).get(field))
+                self._check_number(found)
                 following = re.match(
                     r'<(?:https?://[^/]+)?/v2/([^>]+)>;\s*rel="?next', _link(answer)
                 )
             if following is None:
-                break
+                return found
             path = following[1]
-        return found
+        raise UpstreamUnavailable(
+            f"The registry {self.host} has a list that does not end after {_MOST_PAGES} pages."
+        )
+
+    def _check_number(self, names: Sequence[str]) -> None:
+        if len(names) > _MOST_NAMES:
+            raise UpstreamUnavailable(
+                f"The registry {self.host} lists more than {_MOST_NAMES} names; no more are read."
+            )
 
     async def delete(self, image: str) -> None:
         """Remove an image's manifest; gone already is success.
@@ -247,9 +265,10 @@ class Registry(LoggingConfigurable):
             scope = "registry:catalog:*" if path else ""
         try:
             answer = await self._send(method, path, self._known_header(scope))
-            if answer.status == 401 and (header := await self._authenticate(answer, scope)):
+            if answer.status == 401:
                 answer.release()
-                answer = await self._send(method, path, header)
+                if header := await self._authenticate(answer, scope):
+                    answer = await self._send(method, path, header)
             async with answer:
                 yield answer
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -274,31 +293,58 @@ class Registry(LoggingConfigurable):
 
     async def _authenticate(self, answer: aiohttp.ClientResponse, scope: str) -> str | None:
         await self._refresh_credentials()
-        scheme, asked = read_challenge(answer.headers.get("WWW-Authenticate", ""))
+        challenge = answer.headers.get("WWW-Authenticate", "")
+        scheme, asked = read_challenge(challenge if challenge.isascii() else "")
         if scheme == "basic" and self._credentials is not None:
             self._basic = True
             return self._credentials.header
         if scheme == "bearer" and asked.get("realm"):
             token = await self._fetch_token(asked, scope)
-            self._tokens[scope] = token
+            self._keep(scope, token)
             return token.header
         return None
 
+    def _keep(self, scope: str, token: _Token) -> None:
+        """Keep a token, and of the others those that are still good."""
+        now = time.monotonic()
+        good = {known: kept for known, kept in self._tokens.items() if kept.until > now}
+        self._tokens = {**good, scope: token}
+
     async def _fetch_token(self, asked: Mapping[str, str], scope: str) -> _Token:
         wanted = {"service": asked.get("service", ""), "scope": asked.get("scope") or scope}
+        realm = self._read_realm(asked["realm"])
         headers = {"Authorization": self._credentials.header} if self._credentials else {}
         assert self._session is not None
+        # No redirects: credentials go to the realm that was checked, and nowhere else.
         async with self._session.get(
-            asked["realm"], params={k: v for k, v in wanted.items() if v}, headers=headers
+            realm,
+            params={k: v for k, v in wanted.items() if v},
+            headers=headers,
+            allow_redirects=False,
         ) as answer:
             self._check(answer, asked.get("scope", ""))
             found = await _read_json(answer)
-        text = found.get("token") or found.get("access_token")
-        if not isinstance(text, str):
+        token = _read_token(found)
+        if token is None:
             raise UpstreamUnavailable(f"The registry {self.host} gave no token.")
-        seconds = found.get("expires_in")
-        lasts = seconds if isinstance(seconds, (int, float)) else _DEFAULT_TOKEN_SECONDS
-        return _Token(f"Bearer {text}", time.monotonic() + 0.8 * lasts)
+        return token
+
+    def _read_realm(self, text: str) -> URL:
+        """Return where tokens are, as a challenge says; NotAllowed where credentials must not go."""
+        try:
+            realm = URL(text)
+        except ValueError as error:
+            raise UpstreamUnavailable(
+                f"The registry {self.host} names no address where tokens are."
+            ) from error
+        if self._credentials is not None and not may_have_credentials(realm, URL(self.url)):
+            raise NotAllowed(
+                f"The registry {self.host} wants its credentials sent to "
+                f"{realm.scheme[:20] or 'http'}://{(realm.raw_host or '')[:100]}. They are sent over "
+                "https alone, and over http only to the very address of a registry that is itself "
+                "on http; the hub's admin should look at the registry's realm and at Registry.url."
+            )
+        return realm
 
     def _check(self, answer: aiohttp.ClientResponse, what: str) -> None:
         if answer.status in (401, 403):
@@ -326,9 +372,57 @@ async def _read_json(answer: aiohttp.ClientResponse) -> dict[str, Any]:
         body += more
     try:
         found = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UpstreamUnavailable("The registry's answer is no JSON.") from error
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise UpstreamUnavailable("The registry's answer is not understood.")
+    return cast("dict[str, Any]", found)
+
+
+def _read_names(said: object) -> list[str]:
+    """Return the names of one page; a registry says null where it has none."""
+    if said is None:
+        return []
+    if not isinstance(said, list):
+        raise UpstreamUnavailable("The registry's answer holds no list of names.")
+    names = cast("list[object]", said)
+    kept = [one for one in names if isinstance(one, str) and len(one) <= _MOST_NAME_CHARACTERS]
+    if len(kept) < len(names):
+        raise UpstreamUnavailable("The registry's answer holds what is no name.")
+    return kept
+
+
+def _read_token(found: Mapping[str, Any]) -> _Token | None:
+    """Return the token of an answer; None where it has none that fits into a header."""
+    text = found.get("token") or found.get("access_token")
+    if not isinstance(text, str) or not (text.isascii() and text.isprintable()):
+        return None
+    if len(text) > _MOST_TOKEN_CHARACTERS:
+        return None
+    return _Token(f"Bearer {text}", time.monotonic() + 0.8 * _read_seconds(found.get("expires_in")))
+
+
+def _read_seconds(said: object) -> float:
+    if not isinstance(said, (int, float)):
+        return _DEFAULT_TOKEN_SECONDS
+    return min(said, _MOST_TOKEN_SECONDS) if said > 0 else 0
+
+
+def may_have_credentials(realm: URL, registry: URL) -> bool:
+    """Say whether a registry's credentials may go to where it says that tokens are.
+
+    They may over https, and over http to the host and port of a registry that is on http, which
+    gets them in any case. An address with credentials of its own is none. Pure.
+    """
+    if realm.user is not None or realm.password is not None or not realm.raw_host:
+        return False
+    return realm.scheme == "https" or (
+        realm.scheme == "http" and _origin(realm) == _origin(registry)
+    )
+
+
+def _origin(url: URL) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.raw_host, url.port
 
 
 _PARAMETER = re.compile(r'([a-zA-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')

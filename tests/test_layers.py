@@ -31,6 +31,7 @@ LAYERS = {
         "archive",
         "clientip",
         "dockerconfig",
+        "escapes",
         "logcontext",
         "redact",
         "_version",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyterhub_binder.backends.r2d_log import explain
+from jupyterhub_binder.escapes import without_escapes
 from jupyterhub_binder.model import Line, Phase
 from jupyterhub_binder.process import LineSplitter
 
@@ -31,7 +32,6 @@ _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/@-]{0,511}")
 _COMMAND_FAILED = re.compile(
     r"Error during build: Command .* returned non-zero exit status", re.DOTALL
 )
-_ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _DOCKER = frozenset(
     {"aux", "error", "errorDetail", "id", "progress", "progressDetail", "status", "stream"}
 )
@@ -120,7 +120,7 @@ class EventReader:
 
 def _plain(text: str) -> str:
     """Return a text on one line, without colours."""
-    return " ".join(_ESCAPE.sub("", text).split())
+    return " ".join(without_escapes(text).split())
 
 
 def _parse(data: str) -> Mapping[str, Any]:

@@ -39,6 +39,8 @@ _GONE = re.compile(
     r"|is already in progress",
     re.IGNORECASE,
 )
+_ADDRESS = re.compile(r" at (?:unix|tcp|https?|ssh|npipe)://\S+?(?=[.:,]?(?:\s|$))")
+"""Where an engine is: nothing for people who wait for a build."""
 _IN_USE = re.compile(r"in use|being used|is using", re.IGNORECASE)
 
 
@@ -65,6 +67,8 @@ class LocalImage:
     labels: Mapping[str, str] = field(default_factory=dict)
     created: datetime | None = None
     entrypoint: tuple[str, ...] = ()
+    user: str = ""
+    """Who it runs as, as its Dockerfile says: a name or a number, perhaps with a group."""
 
 
 class ImageInUse(UpstreamUnavailable):
@@ -181,24 +185,36 @@ class Engine:
 
     async def fetch_used_images(self) -> frozenset[str]:
         """Return the ids of the images that containers were made from, stopped ones too."""
+        return frozenset(await self._describe_containers("{{.Image}}"))
+
+    async def list_containers(self, label: str) -> dict[str, str]:
+        """Return containers that have a label: their names, and its value.
+
+        A container has its image's labels, too: a value may be a repository's.
+        """
+        shape = "{{.Name}} {{json .Config.Labels}}"
+        lines = await self._describe_containers(shape, "--filter", f"label={label}")
+        found = (line.split(" ", 1) for line in lines)
+        return {name.lstrip("/"): json.loads(labels)[label] for name, labels in found}
+
+    async def list_container_names(self) -> tuple[str, ...]:
+        """Return the names of all containers, stopped ones too."""
+        return tuple((await self.ask("ps", "--all", "--format={{.Names}}")).splitlines())
+
+    async def _describe_containers(self, shape: str, *filters: str) -> list[str]:
+        """Return one line of each container, in a template's shape that has no line's end."""
         for _ in range(_ATTEMPTS):
-            ids = (await self.ask("ps", "--all", "--quiet", "--no-trunc")).split()
+            ids = (await self.ask("ps", "--all", "--quiet", "--no-trunc", *filters)).split()
             if not ids:
-                return frozenset()
+                return []
             try:
-                output = await self._run("container", "inspect", "--format={{.Image}}", *ids)
+                output = await self._run("container", "inspect", f"--format={shape}", *ids)
             except ProcessFailed as error:
                 if not _GONE.search(error.output):
                     raise self._unavailable(error) from error
                 continue  # one ended meanwhile: a guess would not do
-            return frozenset(output.split())
+            return output.splitlines()
         raise UpstreamUnavailable("Containers come and go too fast to tell which images they use.")
-
-    async def list_containers(self, label: str) -> dict[str, str]:
-        """Return containers that have a label: their names, and its value."""
-        shape = f'{{{{.Names}}}} {{{{.Label "{label}"}}}}'
-        output = await self.ask("ps", "--all", "--filter", f"label={label}", "--format", shape)
-        return dict(line.split(" ", 1) for line in output.splitlines() if " " in line)
 
     async def remove_container(self, name: str) -> None:
         """Kill and remove a container; gone already is success."""
@@ -244,7 +260,9 @@ class Engine:
     def _unavailable(self, error: ProcessFailed) -> UpstreamUnavailable:
         said = error.output.strip().splitlines() or [error.message]
         name = Path(self.program).name
-        return UpstreamUnavailable(f"The container engine ({name}) refused: {said[-1][:300]}")
+        return UpstreamUnavailable(
+            f"The container engine ({name}) refused: {_ADDRESS.sub('', said[-1])[:300]}"
+        )
 
 
 def batched(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -271,6 +289,7 @@ def _read_image(found: Mapping[str, Any]) -> LocalImage:
         labels=dict(labels),
         created=_read_time(found.get("Created")),
         entrypoint=tuple(config.get("Entrypoint") or ()),
+        user=str(config.get("User") or ""),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -32,10 +33,11 @@ from jupyterhub_binder.process import ProcessFailed, stream
 LABEL = "org.jupyter.binder"
 """Where the labels of our images and containers begin."""
 KEY_LABEL = f"{LABEL}.key"
-WORKSPACE_LABEL = f"{LABEL}.workspace"
 REPO_DIR = "/srv/repo"
 _DOCKER_HUB = "docker.io/"
 _ATTEMPTS, _PAUSE_SECONDS = 5, 0.2
+_PURPOSES = ("smoke", "look")
+"""What containers of a build are for: to try the image, to look into it."""
 
 _OWNED = re.compile(r"^[a-z0-9]+-(\d+)-(\d+)$")
 _NOT_IN_LABEL = re.compile(r"[^A-Za-z0-9:/._@+-]")
@@ -128,8 +130,7 @@ class Making:
             version = await try_image(
                 self._engine,
                 self._unfinished,
-                container=f"binder-smoke-{self._workspace.name}",
-                label=_mark(self._workspace.name),
+                container=container_name("smoke", self._settings.prefix, self._workspace.name),
                 expected=expected,
             )
         yield Line(Phase.BUILDING, f"It does: jupyterhub-singleuser {version}")
@@ -161,9 +162,10 @@ class Making:
                     for line in reader.read(text):
                         yield line
         except ProcessFailed as error:
-            raise BuildFailed(f"repo2docker could not build the image: {reader.explain()}") from (
-                error
-            )
+            why = reader.explain()
+            if error.returncode < 0:
+                why = f"{error.message}. The machine may be out of memory"
+            raise BuildFailed(f"repo2docker could not build the image: {why}") from error
 
     def _prepare(self) -> None:
         for name in ("empty", "tmp"):
@@ -174,7 +176,8 @@ class Making:
 
     def _engine_traits(self) -> dict[str, Any]:
         traits: dict[str, Any] = {
-            "container_label": _mark(self._workspace.name),
+            "container_name": container_name("look", self._settings.prefix, self._workspace.name),
+            "cache_namespace": _short_hash(self._build.clone_url),
             "labels": self._labels(),
         }
         if self._anew:
@@ -246,6 +249,18 @@ def temporary_name(prefix: str, workspace: str) -> str:
     return f"{prefix}building:{workspace}"
 
 
+def container_name(purpose: str, prefix: str, workspace: str) -> str:
+    """Return the name of a workspace's container, by which it is found after a kill.
+
+    Never a label: a container has its image's labels too, and an image may have any.
+    """
+    return f"binder-{purpose}-{_short_hash(prefix)}-{workspace}"
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def is_finished(prefix: str, name: str) -> bool:
     """Say whether a name is that of a finished image of ours."""
     return name.startswith(prefix) and not name.startswith(f"{prefix}building:")
@@ -300,11 +315,6 @@ def write_config(settings: Settings, engine: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _mark(workspace: str) -> str:
-    """Return the label of a workspace's containers, by which they are found after a kill."""
-    return f"{WORKSPACE_LABEL}={workspace}"
-
-
 async def sweep(engine: Engine, root: Path, prefix: str) -> list[str]:
     """Remove what builds of processes that are gone left; return the workspaces' names.
 
@@ -312,7 +322,9 @@ async def sweep(engine: Engine, root: Path, prefix: str) -> list[str]:
     """
     images = await engine.list_images(f"reference={prefix}building")
     tags = [name.rpartition(":")[2] for image in images for name in image.names]
-    containers = (await engine.list_containers(WORKSPACE_LABEL)).values()
+    begins = tuple(container_name(purpose, prefix, "") for purpose in _PURPOSES)
+    names = await engine.list_container_names()
+    containers = [name[len(one) :] for name in names for one in begins if name.startswith(one)]
     folders = await asyncio.to_thread(os.listdir, root)
     found = {name for name in (*tags, *containers, *folders) if _OWNED.match(name)}
     left = sorted(name for name in found if not is_owned(name))
@@ -332,11 +344,8 @@ async def clear(engine: Engine, root: Path, workspace: str, prefix: str) -> None
     folder = root / workspace
     await asyncio.to_thread(end_processes, folder)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-    with contextlib.suppress(BinderError):
-        for name, value in (await engine.list_containers(WORKSPACE_LABEL)).items():
-            if value == workspace:
-                with contextlib.suppress(BinderError):
-                    await engine.remove_container(name)
+    names = [container_name(purpose, prefix, workspace) for purpose in _PURPOSES]
+    await asyncio.gather(*map(engine.remove_container, names), return_exceptions=True)
     await _remove(engine, temporary_name(prefix, workspace))
 
 

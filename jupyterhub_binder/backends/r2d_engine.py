@@ -21,12 +21,15 @@ from traitlets import Dict, Enum, List, Unicode
 
 from jupyterhub_binder.backends.engine import Builder
 from jupyterhub_binder.backends.r2d_files import has_files, write_context
+from jupyterhub_binder.backends.r2d_log import ENDED
 from jupyterhub_binder.backends.r2d_trial import Trial, Wanted
 from jupyterhub_binder.process import read_lines
 
 _PIECE = 1200
 """Characters of a line before it is cut: as JSON, escaped, it still is one line for who reads."""
 
+_RED = re.compile(r"\x1b\[(?:91|0)m")
+"""Docker's first builder has all of standard error in red, which most of what is said there is not."""
 _CHMOD = re.compile(rb"^(COPY|ADD) --chmod=0?755 ", re.MULTILINE)
 _ENTRYPOINTS = ("repo2docker-entrypoint", "python3-login")
 
@@ -50,10 +53,13 @@ class BinderEngine(ContainerEngine):
         Unicode(),
         help="Labels for each image: told to repo2docker, each would be a step of the build of its own.",
     ).tag(config=True)
-    container_label = Unicode(
-        help="`name=value`: what containers that are made for a look are marked with. Default: none."
+    container_name = Unicode(
+        help="What a container that is made for a look is called. Default: the engine chooses."
     ).tag(config=True)
-
+    cache_namespace = Unicode(
+        help="What keeps the cache mounts of Dockerfiles apart, with BuildKit. Default: none, all "
+        "Dockerfiles share them."
+    ).tag(config=True)
     trial = Dict(
         help="What `r2d_trial.Wanted` has, to try images while they are written. Default: none."
     ).tag(config=True)
@@ -76,8 +82,11 @@ class BinderEngine(ContainerEngine):
         Pushing is not done here, and limits are `extra_build_args`' business: each builder has
         others.
         """
+        arguments = dict(buildargs or {})
+        if self.cache_namespace and self._has_buildkit:
+            arguments["BUILDKIT_CACHE_MOUNT_NS"] = self.cache_namespace
         steps = [
-            *_repeat("--build-arg", _pairs(buildargs)),
+            *_repeat("--build-arg", _pairs(arguments)),
             *_repeat("--cache-from", cache_from or ()),
             *(["--platform", platform] if platform else ()),
             *self.extra_build_args,
@@ -100,10 +109,8 @@ class BinderEngine(ContainerEngine):
 
     def _tried(self, context: Path, steps: Sequence[str], lines: Iterator[str]) -> Iterator[str]:
         """Pass on the lines of a build, with the trial of its image beside it where one is wanted."""
-        keeps_steps = self.builder in (Builder.BUILDX, Builder.BUILDKIT) and not any(
-            step.startswith("--no-cache") for step in steps
-        )
-        if not (self.trial and keeps_steps):
+        keeps_steps = not any(step.startswith("--no-cache") for step in steps)
+        if not (self.trial and self._has_buildkit and keeps_steps):
             return lines
 
         def start(dockerfile: Path) -> subprocess.Popen[bytes]:
@@ -111,13 +118,17 @@ class BinderEngine(ContainerEngine):
 
         return Trial(Wanted(**self.trial), context, start).beside(lines)
 
+    @property
+    def _has_buildkit(self) -> bool:
+        return self.builder in (Builder.BUILDX, Builder.BUILDKIT)
+
     def _add_files(self, checkout: Path, image: str, buildargs: Mapping[str, str]) -> Iterator[str]:
         """Add the repository's files, in a last layer, to an image that has none of them."""
         folder, owner = buildargs.get("REPO_DIR", ""), buildargs.get("NB_UID", "")
         if not (folder and owner):
             return
         try:
-            if has_files(self.program, image, folder, label=self.container_label):
+            if has_files(self.program, image, folder, name=self.container_name):
                 return
         except subprocess.CalledProcessError as error:
             raise BuildError(f"The image cannot be looked into: {error.stderr.strip()}") from error
@@ -160,9 +171,9 @@ class BinderEngine(ContainerEngine):
         assert process.stdout is not None
         with process:
             for line in read_lines(process.stdout):
-                yield from _pieces(line)
+                yield from _pieces(_RED.sub("", line) if self.builder == Builder.LEGACY else line)
         if process.returncode:
-            raise BuildError(f"The build ended with exit status {process.returncode}.")
+            raise BuildError(f"{ENDED} {process.returncode}.")
 
     def inspect_image(self, image: str) -> Image | None:
         """Return None: whether an image is there is known before repo2docker is asked."""

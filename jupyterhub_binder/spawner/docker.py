@@ -13,7 +13,7 @@ try:
     from dockerspawner import DockerSpawner
 except ImportError as error:
     raise ImportError(
-        "BinderDockerSpawner needs dockerspawner: pip install 'jupyterhub-binder[docker]'."
+        "BinderDockerSpawner needs dockerspawner: pip install 'dockerspawner>=14'"
     ) from error
 
 if TYPE_CHECKING:

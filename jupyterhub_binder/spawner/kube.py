@@ -23,7 +23,7 @@ try:
     from kubespawner import KubeSpawner
 except ImportError as error:
     raise ImportError(
-        "BinderKubeSpawner needs kubespawner: pip install 'jupyterhub-binder[kube]'."
+        "BinderKubeSpawner needs kubespawner: pip install 'jupyterhub-kubespawner>=7.1'"
     ) from error
 
 if TYPE_CHECKING:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from jupyterhub_binder.aio import Broadcast
+from jupyterhub_binder.escapes import without_escapes
 from jupyterhub_binder.sse import ServerEvent
 
 MOST_LINES = 1000
 """How many lines of a build's log a spawn page is given; the build's own page has them all."""
 
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 _MOST_CHARACTERS = 2000
 
 
@@ -56,7 +55,7 @@ class StartLog:
 
     def _show_line(self, message: str) -> None:
         self.lines += 1
-        text = _ANSI.sub("", message).strip()
+        text = without_escapes(message).strip()
         if self.lines < MOST_LINES and text:
             self.say(text[:_MOST_CHARACTERS])
         elif self.lines == MOST_LINES:

@@ -273,6 +273,10 @@ SENTENCES = (
         'its entrypoint must end with exec "$@".'
     ),
     N_(
+        "The image was built, but no server could start from it: its entrypoint or start "
+        "script says more than a log takes."
+    ),
+    N_(
         "The image was built, but no server could start from it: it runs as user id "
         "%(found)s, and people's homes belong to %(wanted)s. End its Dockerfile with `USER "
         "%(user)s`."
@@ -307,6 +311,19 @@ SENTENCES = (
     N_(
         "The registry %(host)s refuses access to %(what)s; the hub's admin should look at the"
         " credentials in Registry.docker_config."
+    ),
+    N_("The registry %(host)s has a list that does not end after %(count)s pages."),
+    N_("The registry %(host)s lists more than %(count)s names; no more are read."),
+    N_("The registry %(host)s names no address where tokens are."),
+    N_(
+        "The registry %(host)s wants its credentials sent to %(scheme)s://%(there)s. They are "
+        "sent over https alone, and over http only to the very address of a registry that is "
+        "itself on http; the hub's admin should look at the registry's realm and at Registry.url."
+    ),
+    N_(
+        "The registry %(host)s wants its credentials sent to http://%(there)s. They are sent "
+        "over https alone, and over http only to the very address of a registry that is itself "
+        "on http; the hub's admin should look at the registry's realm and at Registry.url."
     ),
     N_("The registry %(host)s answered with status %(status)s."),
     N_(

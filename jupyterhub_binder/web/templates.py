@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 
 import jupyterhub_binder
 from jupyterhub_binder import drain, inputs, limits, rules
+from jupyterhub_binder.escapes import without_escapes
 from jupyterhub_binder.model import Spec, describe_ref
 from jupyterhub_binder.providers import RECORDS
 from jupyterhub_binder.web.i18n import day, ngettext, number, translate_plural
@@ -239,12 +240,9 @@ def visible(text: str | None) -> Markup:
     return Markup("<bdi>{}</bdi>").format(Markup("").join(parts))
 
 
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
-
-
 def plain(text: str) -> str:
     """Return a log line without its terminal codes."""
-    return _ANSI.sub("", text).rstrip("\r")
+    return without_escapes(text).rstrip("\r")
 
 
 _FILTERS: dict[str, Callable[..., Any]] = {

@@ -66,6 +66,30 @@ def test_failure_is_no_line_but_the_last_word():
     assert reader.explain() == "boom"
 
 
+def test_event_too_long_for_a_line_shows_nothing_of_this_machine():
+    whole = as_json("Error during build: bad name " + 20_000 * "A", exc_info='File "/srv/x.py"')
+    reader = LogReader()
+    parts = [whole[i : i + 16_384] for i in range(0, len(whole), 16_384)]
+    assert [line for part in parts for line in reader.read(part)] == []
+    assert reader.explain().startswith("bad name AAA")
+    assert [line.text for line in reader.read(as_json("next"))] == ["next"]
+    assert [line.text for line in reader.read("plain")] == ["plain"]
+
+
+def test_own_words_of_repo2docker_are_the_reason_where_the_engine_gave_none():
+    reader = LogReader()
+    for line in ("Using DebianBuildPack builder\n", "DONE 0.1s\n"):
+        list(reader.read(as_json(line, phase="building")))
+    list(reader.read(as_json("Error during build: bad pattern", phase="failed")))
+    assert reader.explain() == "bad pattern"
+    list(
+        reader.read(
+            as_json("Error during build: The build ended with exit status 1.", phase="failed")
+        )
+    )
+    assert reader.explain() == "DONE 0.1s"
+
+
 @given(st.text() | st.dictionaries(st.text(), st.integers() | st.text()).map(json.dumps))
 def test_any_output_is_text_without_newlines(text):
     for line in said(text.replace("\n", " ")):
@@ -110,6 +134,14 @@ def test_any_output_is_text_without_newlines(text):
         (
             ["write /var/lib/docker/x: no space left on device", "exit 1"],
             "write /var/lib/docker/x: no space left on device",
+        ),
+        (
+            [
+                "#9 0.3 error: failed to decode file `requirements.txt`",
+                "#9 ERROR: executor failed running [/bin/sh -c uv pip install]: exit code: 2",
+                "ERROR: failed to solve: executor failed running [/bin/sh -c uv]: exit code: 2",
+            ],
+            "error: failed to decode file `requirements.txt`",
         ),
         (
             ["something", "The command 'make' returned a non-zero code: 2"],
@@ -276,7 +308,7 @@ def test_config_is_python_whatever_it_holds():
             push=False,
             smoke_test=None,
         ),
-        {"container_label": nasty, "labels": {nasty: nasty}, "trial": {"home": nasty}},
+        {"container_name": nasty, "labels": {nasty: nasty}, "trial": {"home": nasty}},
     )
     assert "import os" not in [line.strip() for line in text.splitlines()]
     compile(text, "config", "exec")

@@ -394,6 +394,47 @@ def test_doctor_fails_and_advises_where_something_is_wrong(
     assert "apt install git" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("answers", "level", "said"),
+    [
+        ({"version": "29.1.2", "buildx": "v0.30"}, "ok", "Docker 29.1.2 answers at "),
+        ({"version": "29.1.2"}, "note", ", without buildx"),
+        ({}, "note", "refused: permission denied"),
+    ],
+)
+def test_doctor_says_how_docker_is_without_failing_for_it(
+    run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    answers: dict[str, str],
+    level: str,
+    said: str,
+) -> None:
+    cases = "".join(f"{word}) echo {answer};; " for word, answer in answers.items())
+    docker = tmp_path / "docker"
+    docker.write_text(
+        f'#!/bin/sh\ncase "$1" in --version) echo Docker version 29;; {cases}'
+        "*) echo permission denied; exit 1;; esac\n"
+    )
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    done = run("doctor", "--state", str(tmp_path), "--json")
+    assert done.exit_code == 0
+    [found] = [item for item in json.loads(done.stdout) if item["what"] == "docker"]
+    assert found["level"] == level
+    assert said in found["message"]
+
+
+def test_doctor_says_nothing_of_docker_where_none_is_meant(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("jupyterhub_binder.doctor.importlib.util.find_spec", lambda _name: None)
+    found = {item["what"] for item in json.loads(run("doctor", "--json").stdout)}
+    assert "git" in found
+    assert "docker" not in found
+
+
 def test_every_command_teaches_by_help() -> None:
     for name, command in main.commands.items():
         assert command.help, name

@@ -157,6 +157,38 @@ async def test_without_docker_it_takes_folders_and_says_why(
     assert "There is no program 'docker'" in said
 
 
+async def test_base_image_that_cannot_be_had_is_named_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("""#!/bin/sh
+case "$1" in
+    context) echo unix:///var/run/docker.sock;;
+    network) echo 127.0.0.1;;
+    image) echo No such image; exit 1;;
+    pull) echo no such host; exit 1;;
+    *) echo 29.1.2;;
+esac
+""")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert await choose("auto", name="x", base_image="no.example/base:1") is None
+    said = capsys.readouterr().out
+    assert "no.example/base:1 is not there and cannot be pulled: no such host. Name one" in said
+    assert 'ARGS="--base-image IMAGE"' in said
+
+
+async def test_proxy_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("jupyterhub_binder.demo.hub.importlib.util.find_spec", lambda _name: None)
+    with (
+        DemoState.open(tmp_path) as state,
+        pytest.raises(DemoError, match="pip install 'jupyterhub-traefik-proxy"),
+    ):
+        await DemoHub(state).start()
+
+
 def test_containers_that_are_asked_for_and_cannot_be_are_an_error(tmp_path: Path) -> None:
     command = [*COMMAND, str(tmp_path), "--backend", "repo2docker"]
     nowhere = os.environ | {"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}

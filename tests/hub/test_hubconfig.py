@@ -260,16 +260,27 @@ def test_any_spawner_with_an_image_is_taken_and_one_without_is_refused() -> None
 
 
 @pytest.mark.parametrize(
-    ("module", "library"), [("docker", "dockerspawner"), ("kube", "kubespawner")]
+    ("module", "library", "package"),
+    [
+        ("docker", "dockerspawner", "dockerspawner"),
+        ("kube", "kubespawner", "jupyterhub-kubespawner"),
+    ],
 )
-def test_a_missing_library_is_named_with_the_extra_that_brings_it(
-    module: str, library: str
+def test_a_missing_library_is_named_with_the_package_that_brings_it(
+    module: str, library: str, package: str
 ) -> None:
     script = (
         f"import sys; sys.modules[{library!r}] = None\nimport jupyterhub_binder.spawner.{module}"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert f"jupyterhub-binder[{module}]" in done.stderr
+    assert f"needs {library}: pip install '{package}>=" in done.stderr
+
+
+def test_a_missing_librarys_sentence_ends_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dockerspawner", None)
+    monkeypatch.delitem(sys.modules, "jupyterhub_binder.spawner.docker", raising=False)
+    with pytest.raises(ConfigurationError, match=r"pip install 'dockerspawner>=14'\.$"):
+        configure(Config(), backend="repo2docker", spawner_class="binder-docker")
 
 
 def test_the_proxies_that_the_hub_trusts_are_the_services_too() -> None:

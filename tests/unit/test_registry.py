@@ -8,10 +8,16 @@ import os
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from jupyterhub_binder.dockerconfig import Credentials, DockerConfig
 from jupyterhub_binder.errors import ConfigurationError, NotAllowed, UpstreamUnavailable
-from jupyterhub_binder.registry import ImageName, Registry, read_challenge
+from jupyterhub_binder.registry import (
+    ImageName,
+    Registry,
+    may_have_credentials,
+    read_challenge,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,9 +88,21 @@ class TokenRegistry:
         self.tokens_given = 0
         self.expires_in = 300
         self.host = ""
+        self.realm = ""
+        self.token_text: str | None = None
+        """The answer of the place for tokens, word for word."""
+        self.answer = ""
+        """The answer to who asks for a list."""
+        self.link = ""
+        self.pages = 0
+        self.sent: list[str] = []
+        """The Authorization headers that the place for tokens got."""
 
     async def token(self, request: web.Request) -> web.Response:
         auth = request.headers.get("Authorization", "")
+        self.sent.append(auth)
+        if self.token_text is not None:
+            return web.Response(text=self.token_text)
         if auth != Credentials("ada", "secret").header:
             return web.Response(status=401)
         self.tokens_given += 1
@@ -96,7 +114,8 @@ class TokenRegistry:
         action = "delete" if request.method == "DELETE" else "pull"
         scope = f"repository:{name}:{action}"
         if request.headers.get("Authorization") != f"Bearer for {scope}":
-            challenge = f'Bearer realm="http://{self.host}/token",service="reg",scope="{scope}"'
+            realm = self.realm or f"http://{self.host}/token"
+            challenge = f'Bearer realm="{realm}",service="reg",scope="{scope}"'
             return web.Response(status=401, headers={"WWW-Authenticate": challenge})
         status = 202 if request.method == "DELETE" else 200
         return web.Response(status=status, headers={"Docker-Content-Digest": "sha256:abc"})
@@ -107,6 +126,13 @@ class TokenRegistry:
             return web.json_response({"tags": ["v2"]})
         link = '</v2/paged/tags/list?last=v1&n=1>; rel="next"'
         return web.json_response({"tags": ["v1"]}, headers={"Link": link})
+
+    async def rubbish(self, request: web.Request) -> web.Response:
+        self.pages += 1
+        return web.Response(text=self.answer, headers={"Link": self.link} if self.link else {})
+
+    async def elsewhere(self, request: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": f"http://ada:x@{self.host}/token"})
 
     async def broken(self, request: web.Request) -> web.Response:
         return web.Response(status=502)
@@ -119,6 +145,9 @@ async def token_registry():
     app.router.add_get("/token", registry.token)
     app.router.add_get("/v2/paged/tags/list", registry.tags)
     app.router.add_get("/v2/broken/tags/list", registry.broken)
+    app.router.add_get("/elsewhere", registry.elsewhere)
+    app.router.add_get("/v2/_catalog", registry.rubbish)
+    app.router.add_get("/v2/x/rubbish/tags/list", registry.rubbish)
     app.router.add_route("*", "/v2/{name:.+}/manifests/{tag}", registry.manifest)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -277,3 +306,162 @@ async def test_all_pages_of_tags_are_read(client, token_registry):
 async def test_error_of_the_registry_is_told_with_its_status(client, token_registry):
     with pytest.raises(UpstreamUnavailable, match="502"):
         await client.list_tags(f"{token_registry.host}/broken")
+
+
+# --- Registries that answer rubbish ------------------------------------------------------------
+
+NO_LISTS = [
+    '{"tags": 5, "repositories": 5}',
+    '{"tags": "v1", "repositories": "x"}',
+    '{"tags": {"v1": 1}, "repositories": {"x": 1}}',
+    '{"tags": [5], "repositories": [["x"]]}',
+    json.dumps({"tags": ["v" * 5000], "repositories": ["x" * 5000]}),
+    "[]",
+    "5",
+    "",
+    "[" * 200_000,
+    '{"tags": ' + "[" * 200_000,
+    '{"tags": ' + "1" * 5000 + "}",
+    "\x00",
+]
+
+
+@pytest.mark.parametrize("answer", NO_LISTS, ids=range(len(NO_LISTS)))
+async def test_list_that_is_none_is_an_error_in_words(client, token_registry, answer):
+    token_registry.answer = answer
+    with pytest.raises(UpstreamUnavailable, match="The registry's answer"):
+        await client.list_tags(f"{token_registry.host}/x/rubbish")
+    with pytest.raises(UpstreamUnavailable, match="The registry's answer"):
+        await client.list_repositories()
+    assert await client.list_images(f"{token_registry.host}/x/") == ()
+
+
+async def test_tags_that_are_none_are_an_error_when_images_are_listed(client, token_registry):
+    token_registry.answer = '{"repositories": ["x/rubbish"], "tags": 5}'
+    with pytest.raises(UpstreamUnavailable, match="no list of names"):
+        await client.list_images(f"{token_registry.host}/x/")
+
+
+async def test_registry_without_tags_may_say_null(client, token_registry):
+    token_registry.answer = '{"tags": null}'
+    assert await client.list_tags(f"{token_registry.host}/x/rubbish") == ()
+
+
+async def test_pages_without_end_are_given_up(client, token_registry):
+    token_registry.answer = json.dumps({"tags": [f"v{n}" for n in range(30_000)]})
+    token_registry.link = '</v2/x/rubbish/tags/list?last=v1>; rel="next"'
+    with pytest.raises(UpstreamUnavailable, match="more than 100000 names"):
+        await client.list_tags(f"{token_registry.host}/x/rubbish")
+    assert token_registry.pages == 4
+
+
+async def test_empty_pages_without_end_are_given_up(client, token_registry, monkeypatch):
+    monkeypatch.setattr("jupyterhub_binder.registry._MOST_PAGES", 5)
+    token_registry.answer = '{"tags": []}'
+    token_registry.link = '</v2/x/rubbish/tags/list?last=v1>; rel="next"'
+    with pytest.raises(UpstreamUnavailable, match="does not end after 5 pages"):
+        await client.list_tags(f"{token_registry.host}/x/rubbish")
+    assert token_registry.pages == 5
+
+
+async def test_tags_of_all_repositories_are_counted_together(client, token_registry):
+    token_registry.answer = json.dumps(
+        {"repositories": ["x/rubbish"] * 9, "tags": [f"v{n}" for n in range(30_000)]}
+    )
+    with pytest.raises(UpstreamUnavailable, match="more than 100000 names"):
+        await client.list_images(f"{token_registry.host}/x/")
+    assert token_registry.pages == 5
+
+
+NO_TOKENS = [
+    "[]",
+    "{}",
+    '{"token": ""}',
+    '{"token": 5}',
+    '{"token": ["x"]}',
+    json.dumps({"token": "a\nX-Other: b"}),
+    json.dumps({"token": "a\r\n"}),
+    json.dumps({"token": "a\x00"}),
+    json.dumps({"access_token": "sch\u00f6n"}),
+    json.dumps({"token": "\ud800"}),
+    json.dumps({"token": "x" * 100_000}),
+    "[" * 200_000,
+]
+
+
+@pytest.mark.parametrize("answer", NO_TOKENS, ids=range(len(NO_TOKENS)))
+async def test_token_that_is_none_is_an_error_in_words(client, token_registry, answer):
+    token_registry.token_text = answer
+    with pytest.raises(UpstreamUnavailable, match=r"no token|no JSON|not understood"):
+        await client.fetch_digest(f"{token_registry.host}/x/a:v1")
+
+
+@pytest.mark.parametrize(
+    "seconds", ["1e999", "-1e999", "NaN", "1" + "0" * 400, "-5", "null", '"x"', "[]", "true"]
+)
+async def test_token_that_lasts_for_a_strange_time_is_used(client, token_registry, seconds):
+    text = "for repository:x/a:pull"
+    token_registry.token_text = f'{{"token": "{text}", "expires_in": {seconds}}}'
+    for _ in range(2):
+        assert await client.fetch_digest(f"{token_registry.host}/x/a:v1") == "sha256:abc"
+
+
+async def test_expired_tokens_are_not_kept(client, token_registry):
+    token_registry.expires_in = 0
+    for n in range(5):
+        await client.fetch_digest(f"{token_registry.host}/x/a{n}:v1")
+    assert len(client._tokens) == 1
+    token_registry.expires_in = 300
+    for n in range(5):
+        await client.fetch_digest(f"{token_registry.host}/x/a{n}:v1")
+    assert len(client._tokens) == 5
+
+
+# --- Where credentials go ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("realm", "registry", "may"),
+    [
+        ("https://auth.example/token", "https://r.example", True),
+        ("https://auth.example/token", "http://r.example:5000", True),
+        ("http://r.example:5000/token", "http://r.example:5000", True),
+        ("http://R.example/token", "http://r.example:80", True),
+        ("http://auth.example/token", "https://r.example", False),
+        ("http://r.example/token", "https://r.example", False),
+        ("http://r.example:443/token", "https://r.example", False),
+        ("http://r.example:5001/token", "http://r.example:5000", False),
+        ("http://other.example:5000/token", "http://r.example:5000", False),
+        ("https://ada:x@auth.example/token", "https://r.example", False),
+        ("ftp://r.example/token", "ftp://r.example", False),
+        ("https:///token", "https://r.example", False),
+        ("/token", "http://r.example:5000", False),
+    ],
+)
+def test_credentials_go_to_https_or_to_a_registry_on_http_itself(realm, registry, may):
+    assert may_have_credentials(URL(realm), URL(registry)) is may
+
+
+async def test_realm_elsewhere_on_http_gets_no_credentials(client, token_registry):
+    port = token_registry.host.partition(":")[2]
+    token_registry.realm = f"http://localhost:{port}/token"
+    with pytest.raises(NotAllowed, match="over https alone"):
+        await client.fetch_digest(f"{token_registry.host}/x/a:v1")
+    assert token_registry.sent == []
+
+
+async def test_realm_that_leads_elsewhere_is_not_followed(client, token_registry):
+    token_registry.realm = f"http://{token_registry.host}/elsewhere"
+    with pytest.raises(UpstreamUnavailable, match="307"):
+        await client.fetch_digest(f"{token_registry.host}/x/a:v1")
+    assert token_registry.sent == []
+
+
+@pytest.mark.parametrize(
+    "realm", ["http://[", "https://r.example:99999/", "x", "https://", "sch\xf6n"]
+)
+async def test_realm_that_is_no_address_is_an_error_in_words(client, token_registry, realm):
+    token_registry.realm = realm
+    with pytest.raises((NotAllowed, UpstreamUnavailable)):
+        await client.fetch_digest(f"{token_registry.host}/x/a:v1")
+    assert token_registry.sent == []

@@ -41,6 +41,8 @@ export class LogView {
       box.addEventListener(kind, () => (this.touched = performance.now()), { passive: true });
     }
     this.touched = -Infinity;
+    // A message above it makes it smaller: its end stays in view.
+    new ResizeObserver(() => this.following && this.toEnd()).observe(box);
   }
 
   /** @returns {number} the sequence number of the last line taken in */

@@ -63,7 +63,11 @@ export function tick() {
     const known = seen.get(element);
     const start = known && known.from === from ? known : { from, at: performance.now() };
     seen.set(element, start);
-    element.textContent = clock(Number(from) + (performance.now() - start.at) / 1000);
+    const seconds = Number(from) + (performance.now() - start.at) / 1000;
+    element.textContent = clock(seconds);
+    // What was expected tells nothing any more once it is over.
+    const expected = Number(element.getAttribute("data-expected") ?? Infinity);
+    if (seconds > expected) element.nextElementSibling?.setAttribute("hidden", "");
   }
 }
 
