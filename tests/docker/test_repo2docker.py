@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -153,7 +154,7 @@ async def test_image_of_a_build_pack_is_tried_while_it_is_written(
 ):
     backend = await make_backend(base_packages=["cowsay"], **docker)
     engine = backend.container_engine
-    dangling = await engine.list_images("dangling=true")
+    nameless = {image.id for image in await engine.list_images("dangling=true")}
     # What runs at each start may go on after the server, and hide how that ended.
     job = build_pack_job(tmp_path, says="echo 6.0.9", start='#!/bin/sh\n"$@"\ntrue\n')
     outputs = await collect(backend, job)
@@ -165,7 +166,7 @@ async def test_image_of_a_build_pack_is_tried_while_it_is_written(
     assert (begins in said) != beside
     assert len(tried) == (0 if beside else 1)
     # Nothing of it stays, neither in the image nor beside it.
-    assert await engine.list_images("dangling=true") == dangling
+    assert {image.id for image in await engine.list_images("dangling=true")} <= nameless
     script = "ls -A ~; ls -A /srv/repo"
     shown = docker_engine.run("run", "--rm", image_of(outputs).name, "sh", "-c", script)
     assert "binder" not in shown
@@ -197,6 +198,44 @@ async def test_image_that_is_asked_for_anew_takes_over_no_step(
     await backend.delete_image(second)
     _, _, was_anew = await make(2)
     assert not was_anew
+
+
+async def test_cache_mounts_of_a_repository_are_its_own(make_backend, tmp_path):
+    backend = await make_backend(docker_config=find_config())
+    mount = "RUN --mount=type=cache,target=/cache"
+
+    async def say(repo: str, step: str) -> list[str]:
+        dockerfile = f"{SERVER}{mount} : {tmp_path} {new_id()}; {step}\nUSER 1000\n"
+        job = job_of(tmp_path / new_id(), {"Dockerfile": dockerfile})
+        url = f"https://git.example.org/{repo}"
+        job = replace(job, build=replace(job.build, id=new_id(), base_key=new_id(), clone_url=url))
+        return lines(await collect(backend, job))
+
+    await say("mine", "echo secret > /cache/file")
+    assert any(line.endswith(" secret") for line in await say("mine", "cat /cache/file"))
+    assert not any(line.endswith(" secret") for line in await say("other", "cat /cache/* || :"))
+
+
+async def test_labels_of_an_image_remove_no_container(make_backend, docker_engine, tmp_path):
+    """A container has its image's labels, and those of a base image may hold several lines."""
+    backend = await make_backend()
+    victim, base = f"victim-{new_id()}", f"evil-{new_id()}"
+    docker_engine.run("run", "--detach", f"--name={victim}", BASE_IMAGE, "sleep", "1000")
+    label = f"org.jupyter.binder.workspace=q\n{victim} x-1-1"
+    docker_engine.run("create", f"--name={base}", BASE_IMAGE)
+    docker_engine.run("commit", "--change", "USER 1000", base, base)
+    docker_engine.run("rm", base)
+    evil = docker_engine.run("run", "--detach", f"--label={label}", base, "sleep", "1000").strip()
+    try:
+        await make_backend()  # a start sweeps
+        await collect(
+            backend, job_of(tmp_path / "checkout", {"Dockerfile": f"{SERVER}USER 1000\n"})
+        )
+        running = docker_engine.run("ps", "--format={{.Names}}").split()
+        assert victim in running
+    finally:
+        docker_engine.run("rm", "--force", victim, evil, check=False)
+        docker_engine.run("image", "rm", base, check=False)
 
 
 @pytest.mark.parametrize(
@@ -361,14 +400,15 @@ async def test_links_bring_nothing_of_this_machine_into_an_image(
 
 async def test_cancel_ends_the_build_inside_the_engine(make_backend, tmp_path, docker):
     backend = await make_backend(**docker)
-    dockerfile = f"{SERVER}RUN : {tmp_path}; echo started; sleep 4000 & sleep 4000\n"
+    seconds = f"4{os.getpid()}"  # a word that no other run of the tests has
+    dockerfile = f"{SERVER}RUN : {tmp_path}; echo started; sleep {seconds} & sleep {seconds}\n"
     outputs = backend.build(job_of(tmp_path / "checkout", {"Dockerfile": dockerfile}))
     async for output in outputs:
         if isinstance(output, Line) and output.text.endswith("started"):
             break
-    assert processes("4000")
+    await until(lambda: processes(seconds))
     await outputs.aclose()
-    await until(lambda: not processes("4000"))
+    await until(lambda: not processes(seconds))
     assert list(Path(backend.work_dir).iterdir()) == []
 
 
