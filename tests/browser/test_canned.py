@@ -64,6 +64,28 @@ async def test_colours_are_classes_and_own_colours_are_set(address: str, page: P
     await expect(colour).to_have_css("color", "rgb(255, 150, 80)")
 
 
+async def test_end_of_a_followed_log_stays_in_view_when_its_box_gets_smaller(
+    address: str, page: Page
+):
+    await page.goto(f"{address}builds/b000000002")
+    await expect(page.locator("#L127")).to_be_in_viewport()
+    end = await page.locator("#lines").evaluate(
+        """box => new Promise((resolve) => {
+          box.style.height = "120px";
+          const until = performance.now() + 5000;
+          const look = () => {
+            const below = box.scrollHeight - box.scrollTop - box.clientHeight;
+            const there = box.clientHeight <= 120 && below < 4;
+            if (there || performance.now() > until) resolve(there);
+            else requestAnimationFrame(look);
+          };
+          look();
+        })"""
+    )
+    assert end
+    await expect(page.locator("#follow")).to_have_text("following")
+
+
 async def test_log_follows_only_while_at_its_end(address: str, page: Page):
     await page.goto(f"{address}builds/b000000002")
     await expect(page.locator("#L127")).to_be_in_viewport()
