@@ -117,8 +117,8 @@ def test_trial_that_says_nothing_in_time_is_ended_and_is_no_verdict(tmp_path, mo
 
 
 def test_trial_that_begins_to_speak_has_all_its_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(r2d_trial, "_PATIENCE_SECONDS", 1)
-    slow = f"import time; time.sleep(2); print('#2 0.5 {SAID[2]}')"
+    monkeypatch.setattr(r2d_trial, "_PATIENCE_SECONDS", 3)
+    slow = f"import time; time.sleep(4); print('#2 0.5 {SAID[2]}')"
     stage = Stage(tmp_path, saying(*(f"#2 0.1 {line}" for line in SAID[:2]), then=slow))
     stage.run()
     report = Report.read(stage.report)
