@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 from collections import deque
 from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -23,17 +25,19 @@ from jupyterhub_binder.process import ProcessFailed
 CODE = "smoke_test_failed"
 BEGINNING = "Trying whether a server starts from the image"
 _WORD = "binder-smoke"
-_SLOW = "rfc3987_syntax"
-"""An optional part of jsonschema that compiles a grammar whenever it is imported: most of the time
-that a server's program takes to say its version."""
+_PATH = Path(__file__).parent / "smoke_path"
+_WRITE = " && ".join(
+    f'printf %s {shlex.quote(file.read_text(encoding="utf-8"))} > "$path/{file.name}"'
+    for file in sorted(_PATH.glob("*.py"))
+)
 SCRIPT = f"""
 echo "{_WORD} uid $(id -u)"
 echo "{_WORD} home $HOME"
-without="$HOME/.{_WORD}"
-mkdir "$without" && echo 'raise ImportError' > "$without/{_SLOW}.py" && echo "{_WORD} writable yes"
-export PYTHONPATH="$without${{PYTHONPATH:+:$PYTHONPATH}}"
+path="$HOME/.{_WORD}"
+mkdir "$path" && {_WRITE} && echo "{_WORD} writable yes"
+export PYTHONPATH="$path${{PYTHONPATH:+:$PYTHONPATH}}"
 version="$(jupyterhub-singleuser --version)"
-rm -rf "$without" 2>/dev/null
+rm -rf "$path" 2>/dev/null
 echo "{_WORD} version $version"
 """
 """Says who it is, where home is, whether that can be written to, and the server's version."""

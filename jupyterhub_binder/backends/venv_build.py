@@ -34,8 +34,8 @@ from jupyterhub_binder.process import ProcessFailed
 from jupyterhub_binder.units import format_bytes
 
 _MOST_INCLUDED_BYTES = 2**20
-_WITHOUT = Path(__file__).parent / "smoke_without"
-"""What the smoke test does without; on its path before all else."""
+_SMOKE_PATH = Path(__file__).parent / "smoke_path"
+"""On the smoke test's path before all else: what makes it short."""
 
 
 class Making:
@@ -266,9 +266,9 @@ class Making:
             await self._steps.untrusted(
                 [self._steps.seen / "bin" / program, *rest],
                 interpreter,
-                env={"PYTHONPATH": str(_WITHOUT)},
+                env={"PYTHONPATH": str(_SMOKE_PATH)},
                 cwd=self._steps.seen,
-                shown=[_WITHOUT],
+                shown=[_SMOKE_PATH],
                 writable=False,
             )
         except ProcessFailed as error:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
-from jupyterhub_binder.backends import r2d_build, r2d_plan
+from jupyterhub_binder.backends import r2d_build, r2d_plan, r2d_smoke
 from jupyterhub_binder.backends.r2d_build import image_name, is_owned, workspace_name
 from jupyterhub_binder.backends.r2d_engine import _pieces, do_without_chmod
 from jupyterhub_binder.backends.r2d_log import LogReader, explain
@@ -312,3 +315,35 @@ def test_config_is_python_whatever_it_holds():
     )
     assert "import os" not in [line.strip() for line in text.splitlines()]
     compile(text, "config", "exec")
+
+
+# --- The smoke test's path -----------------------------------------------------------------------
+
+
+def test_smoke_test_collects_nothing_and_hides_no_module_of_the_image(tmp_path):
+    path = Path(r2d_smoke.__file__).parent / "smoke_path"
+    (tmp_path / "sitecustomize.py").write_text("print('the own one')\n")
+    asked = "import gc, sys; print(gc.isenabled(), sys.path[1:3], 'gc' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", asked],
+        env={"PYTHONPATH": f"{path}:{tmp_path}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["the own one", f"False {[str(path), str(tmp_path)]} True"]
+    assert done.stderr == ""
+
+
+def test_smoke_test_goes_on_without_a_module_of_the_image(tmp_path):
+    path = Path(r2d_smoke.__file__).parent / "smoke_path"
+    (tmp_path / "sitecustomize.py").write_text("raise RuntimeError('broken')\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "print('on')"],
+        env={"PYTHONPATH": f"{path}:{tmp_path}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "on\n"
+    assert "RuntimeError: broken" in done.stderr

@@ -1,0 +1,19 @@
+"""Comes before all else that a smoke test imports: to say a version, nothing need be collected.
+
+That is a seventh of the time. A site's own module of this name is loaded in turn.
+"""
+
+import gc
+import os
+import sys
+
+gc.disable()
+_here = os.path.dirname(__file__)  # noqa: PTH120 - nothing more is loaded
+sys.path.remove(_here)
+del sys.modules["sitecustomize"]
+try:
+    import sitecustomize  # noqa: F401
+except ImportError:
+    pass
+finally:
+    sys.path.insert(0, _here)
