@@ -105,18 +105,29 @@ class BinderEngine(ContainerEngine):
                 archive.extractall(folder, filter="tar")
             if self.builder == Builder.LEGACY:
                 do_without_chmod(Path(folder))
-            yield from self._tried(Path(folder), steps, self._run([*steps, *image, folder]))
+            keeps_steps = not any(step.startswith("--no-cache") for step in steps)
+            if self.trial and self._has_buildkit and keeps_steps:
+                yield from self._run_tried(Path(folder), steps, image)
+            else:
+                yield from self._run([*steps, *image, folder])
 
-    def _tried(self, context: Path, steps: Sequence[str], lines: Iterator[str]) -> Iterator[str]:
-        """Pass on the lines of a build, with the trial of its image beside it where one is wanted."""
-        keeps_steps = not any(step.startswith("--no-cache") for step in steps)
-        if not (self.trial and self._has_buildkit and keeps_steps):
-            return lines
+    def _run_tried(
+        self, context: Path, steps: Sequence[str], image: Sequence[str]
+    ) -> Iterator[str]:
+        """Run a build, with the trial of its image beside it."""
+        command = [*steps, *image, str(context)]
 
         def start(dockerfile: Path) -> subprocess.Popen[bytes]:
-            return self._start([*steps, "--file", str(dockerfile), str(context)])
+            return self._start([*steps, "--file", str(dockerfile), str(context)], **_SOON)
 
-        return Trial(Wanted(**self.trial), context, start).beside(lines)
+        trial = Trial(Wanted(**self.trial), context, start)
+        try:
+            yield from trial.beside(self._run(command))
+        except BuildError:
+            if not trial.was_in_the_way:
+                raise
+            yield "BuildKit lost a step of this build; once more, without a trial beside it\n"
+            yield from self._run(command)
 
     @property
     def _has_buildkit(self) -> bool:
@@ -156,14 +167,14 @@ class BinderEngine(ContainerEngine):
         done = subprocess.run([self.program, *words], capture_output=True, text=True)
         return done.stdout.strip()
 
-    def _start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _start(self, words: Sequence[str], **more: str) -> subprocess.Popen[bytes]:
         command, variables = _COMMANDS[Builder(self.builder)]
         return subprocess.Popen(
             [self.program, *command, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **variables},
+            env={**os.environ, **variables, **more},
         )
 
     def _run(self, words: Sequence[str]) -> Iterator[str]:
@@ -180,6 +191,8 @@ class BinderEngine(ContainerEngine):
         return None
 
 
+_SOON = {"TTY_DISPLAY_RATE": "50"}
+"""For how many milliseconds BuildKit's client keeps lines back: by itself for up to 150."""
 _COMMANDS: dict[Builder, tuple[list[str], dict[str, str]]] = {
     Builder.BUILDX: (["buildx", "build", "--progress", "plain", "--load"], {}),
     Builder.BUILDKIT: (["build", "--progress", "plain"], {"DOCKER_BUILDKIT": "1"}),

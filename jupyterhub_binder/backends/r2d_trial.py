@@ -1,10 +1,10 @@
 """Whether a server starts from an image that its engine is still writing.
 
 BuildKit writes an image once the last step is done, which often takes longer than to try it. So
-when that begins, the same build is asked for again with the smoke test as one step more: all
-before it is there already, and it fails on purpose, so that nothing is made of it. Runs
-inside repo2docker's process. What was said is kept for `r2d_build`, which judges it and tries the
-image itself where it tells too little.
+the same build is asked for again, with the smoke test as one step more that fails on purpose, so
+that nothing is made of it. That is done when the last command runs: BuildKit runs it once for
+both, and the smoke test begins when it is done. Runs inside repo2docker's process. What was said
+is kept for `r2d_build`, which judges it and tries the image itself where it tells too little.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ _PATIENCE_SECONDS = 5.0
 _MOST_SAID = 100
 """Lines that are kept: an image may say more, the smoke test does not."""
 
+_COMMAND = re.compile(r"^RUN\b", re.MULTILINE)
+_RUNNING = re.compile(r"#(\d+) \[[^\]]*\d+/\d+\] RUN ")
 _WRITING = re.compile(r"#\d+ exporting to ")
+_LOST = re.compile(r"inconsistent graph state|failed to get (?:edge|state)")
+"""What BuildKit says when it lost a step that two builds share (moby/buildkit#2303, #3635)."""
 _OUTPUT = re.compile(r"#\d+ \d+\.\d+ (.*)")
 _ENTRYPOINT = re.compile(r"^ENTRYPOINT[ \t]+(\[.*\])[ \t]*$", re.MULTILINE)
 
@@ -79,20 +83,25 @@ class Trial:
         self._start = start
         self._heard = _Heard()
         self._process: subprocess.Popen[bytes] | None = None
+        self.was_in_the_way = False
+        """Whether its build may have failed through it."""
 
     def beside(self, lines: Iterator[str]) -> Iterator[str]:
-        """Pass a build's lines on; begin when it writes the image, and have ended when this ends.
+        """Pass a build's lines on; begin with its last command, and have ended when this ends.
 
         `start` is called with the Dockerfile to build of the same context.
         """
         dockerfile = (self._context / "Dockerfile").read_text(encoding="utf-8")
         entrypoint = find_entrypoint(dockerfile)
+        is_time = _Progress(dockerfile).is_near_the_end
         try:
             for line in lines:
-                if entrypoint and self._process is None and _WRITING.match(line):
+                if entrypoint and self._process is None and is_time(line):
                     with contextlib.suppress(OSError):  # a full disk is the build's affair
                         self._process = self._begin(dockerfile, entrypoint)
-                    if self._process is not None:
+                if self._process is not None:
+                    self.was_in_the_way |= _LOST.search(line) is not None
+                    if _WRITING.match(line):
                         yield f"{BEGINNING}, while it is written\n"
                 yield line
             if self._process is not None and self._heard.all_within(self._wanted.timeout_seconds):
@@ -111,6 +120,21 @@ class Trial:
         process = self._start(path)
         self._heard.listen(process)
         return process
+
+
+class _Progress:
+    """How far a build is, as its lines tell."""
+
+    def __init__(self, dockerfile: str) -> None:
+        self._commands = len(_COMMAND.findall(dockerfile))
+        self._begun: set[str] = set()
+
+    def is_near_the_end(self, line: str) -> bool:
+        """Say whether with this line the last command runs, or the image is written."""
+        if found := _RUNNING.match(line):
+            self._begun.add(found[1])
+            return len(self._begun) == self._commands
+        return _WRITING.match(line) is not None
 
 
 class _Heard:

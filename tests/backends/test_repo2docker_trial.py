@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from repo2docker.engine import BuildError
 
 from jupyterhub_binder.backends import r2d_trial
+from jupyterhub_binder.backends.r2d_engine import BinderEngine
 from jupyterhub_binder.backends.r2d_trial import Report, Trial, Wanted, find_entrypoint, last_steps
 from tests.waiting import wait_until
 
@@ -79,6 +84,64 @@ def test_image_that_talks_without_end_fills_no_memory(tmp_path):
     report = Report.read(stage.report)
     assert report is not None
     assert len(report.said) == 100
+
+
+COMMANDS = (
+    f"FROM scratch\nRUN a \\\n  RUN b\nCOPY c .\nRUN d\nENTRYPOINT {json.dumps(ENTRYPOINT)}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "begins_at"),
+    [
+        (["#5 [2/4] RUN a\n", "#5 0.1 [4/4] RUN d\n", "#7 [4/4] RUN d\n", *BUILD[1:]], 2),
+        # BuildKit tells steps that it has already in any order, and some more than once.
+        (["#7 [4/4] RUN d\n", "#7 CACHED\n", "#5 [2/4] RUN a\n", *BUILD[1:]], 2),
+        (["#5 [2/4] RUN a\n", "#5 DONE 0.1s\n", "#5 [2/4] RUN a\n", *BUILD[1:]], 3),
+        (["#5 [stage-1 2/4] RUN a\n", "#6 [base 4/4] RUN d\n", *BUILD[1:]], 1),
+    ],
+)
+def test_trial_begins_with_the_last_command_or_else_when_the_image_is_written(
+    tmp_path, lines, begins_at
+):
+    stage = Stage(tmp_path, saying(*(f"#2 0.1 {line}" for line in SAID)), COMMANDS)
+    started = []
+    for line in stage.trial.beside(iter(lines)):
+        started += [line] if stage.started else []
+    begun = "Trying whether a server starts from the image, while it is written\n"
+    wanted = lines[begins_at:]
+    wanted.insert(wanted.index(BUILD[1]), begun)
+    assert started == wanted
+    assert Report.read(stage.report) == Report(ENTRYPOINT, SAID)
+
+
+def test_build_that_fails_in_its_last_command_ends_the_trial(tmp_path):
+    stage = Stage(tmp_path, "import time; time.sleep(1000)", COMMANDS)
+
+    def failing() -> Iterator[str]:
+        yield from ("#5 [2/4] RUN a\n", "#7 [4/4] RUN d\n", "#7 ERROR: exit code: 1\n")
+        raise RuntimeError("the build failed")
+
+    with pytest.raises(RuntimeError, match="the build failed"):
+        stage.run(failing())
+    assert stage.started[0].returncode is not None
+    assert Report.read(stage.report) is None
+    assert not stage.trial.was_in_the_way
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ERROR: failed to solve: failed to get edge: inconsistent graph state\n",
+        "#9 ERROR: failed to compute cache key: failed to get state for index 0 on [4/4] RUN d\n",
+    ],
+)
+def test_build_that_loses_a_step_may_do_so_through_its_trial(tmp_path, said):
+    stage = Stage(tmp_path, "raise SystemExit(1)", COMMANDS)
+    stage.run(iter([said]))  # before a trial is begun it is not its fault
+    assert not stage.trial.was_in_the_way
+    stage.run(iter(["#5 [2/4] RUN a\n", "#7 [4/4] RUN d\n", said]))
+    assert stage.trial.was_in_the_way
 
 
 def test_failed_build_is_not_tried(tmp_path):
@@ -182,3 +245,47 @@ def test_half_a_report_is_none(tmp_path, text):
 
 def test_report_that_is_not_there_is_none(tmp_path):
     assert Report.read(tmp_path / "trial.json") is None
+
+
+PROGRAM = """#!/bin/sh
+case "$*" in *binder-trial*) exit 1;; esac
+echo "#7 [1/1] RUN d"
+echo build >> {builds}
+if [ "$(wc -l < {builds})" = 1 ]; then echo "{said}"; exit 1; fi
+"""
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Return what builds with a program whose first build says something and fails."""
+
+    def make(said: str) -> list[str]:
+        program = tmp_path / "docker"
+        program.write_text(PROGRAM.format(builds=tmp_path / "builds", said=said))
+        program.chmod(0o755)
+        wanted = asdict(Wanted("/home/jovyan", 60, str(tmp_path / "trial.json")))
+        engine = BinderEngine(parent=None)
+        engine.program, engine.trial = str(program), wanted
+        (tmp_path / "Dockerfile").write_text(
+            f"FROM scratch\nRUN d\nENTRYPOINT {json.dumps(ENTRYPOINT)}\n"
+        )
+        context = io.BytesIO()
+        with tarfile.open(fileobj=context, mode="w") as archive:
+            archive.add(tmp_path / "Dockerfile", "Dockerfile")
+        context.seek(0)
+        return list(engine.build(fileobj=context, tag="a"))
+
+    return make
+
+
+def test_build_that_a_trial_was_in_the_way_of_is_made_again_without_one(build, tmp_path):
+    lines = build("failed to get edge: inconsistent graph state")
+    assert "BuildKit lost a step of this build; once more, without a trial beside it\n" in lines
+    assert (tmp_path / "builds").read_text() == "build\nbuild\n"
+    assert Report.read(tmp_path / "trial.json") is None
+
+
+def test_build_that_fails_of_itself_is_made_once(build, tmp_path):
+    with pytest.raises(BuildError):
+        build("ERROR: exit code: 1")
+    assert (tmp_path / "builds").read_text() == "build\n"

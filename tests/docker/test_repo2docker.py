@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jupyterhub_binder.backends import r2d_build, repo2docker
+from jupyterhub_binder.backends import r2d_build, r2d_smoke, repo2docker
 from jupyterhub_binder.backends.engine import Builder
 from jupyterhub_binder.backends.r2d_build import KEY_LABEL
 from jupyterhub_binder.backends.repo2docker import Repo2DockerBackend
@@ -171,6 +171,25 @@ async def test_image_of_a_build_pack_is_tried_while_it_is_written(
     shown = docker_engine.run("run", "--rm", image_of(outputs).name, "sh", "-c", script)
     assert "binder" not in shown
     assert list(Path(backend.work_dir).iterdir()) == []
+
+
+async def test_last_command_runs_once_for_an_image_and_its_trial(
+    make_backend, docker_engine, tmp_path, monkeypatch
+):
+    heard = []
+
+    def check(said, expected):
+        heard.append(list(said))
+        return r2d_smoke.check(heard[-1], expected)
+
+    monkeypatch.setattr(r2d_build, "check", check)
+    backend = await make_backend(base_packages=["cowsay"], docker_config=find_config())
+    post_build = SAYS_A_VERSION.format(says="echo 6.0.9") + "sleep 1; date +%s.%N > /srv/venv/stamp"
+    start = '#!/bin/sh\necho "binder-smoke stamp $(cat /srv/venv/stamp)"\nexec "$@"\n'
+    files = {"postBuild": post_build, "start": start, "name": str(tmp_path)}
+    image = image_of(await collect(backend, job_of(tmp_path / "checkout", files)))
+    stamp = docker_engine.run("run", "--rm", "--entrypoint=cat", image.name, "/srv/venv/stamp")
+    assert f"binder-smoke stamp {stamp.strip()}" in heard[0]
 
 
 async def test_image_that_is_asked_for_anew_takes_over_no_step(
