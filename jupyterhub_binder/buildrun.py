@@ -174,17 +174,17 @@ class BuildRun:
     async def _make(self) -> Image:
         """Fetch, assess, build: return the image, or raise a BinderError."""
         build = self.build
-        if (name := await self._backend.find_image(build.key)) is not None:
-            # An earlier run made it, and did not live to say so.
-            await self._say(Phase.BUILDING, "The image is there already.")
-            return Image(name)
-        recipe = Recipe()
-        if self._backend.needs_checkout:
-            recipe = await self._fetch()
-            if problems := self._backend.assess(recipe, build.options).problems:
-                raise BuildFailed(problems[0].message, code=problems[0].code)
-        checkout = self._checkout if self._backend.needs_checkout else None
-        return await self._follow(BuildJob(self.build, recipe, checkout))
+        async with self._backend.expecting(build):
+            if (name := await self._backend.find_image(build.key)) is not None:
+                # An earlier run made it, and did not live to say so.
+                await self._say(Phase.BUILDING, "The image is there already.")
+                return Image(name)
+            recipe, checkout = Recipe(), None
+            if self._backend.needs_checkout:
+                recipe, checkout = await self._fetch(), self._checkout
+                if problems := self._backend.assess(recipe, build.options).problems:
+                    raise BuildFailed(problems[0].message, code=problems[0].code)
+            return await self._follow(BuildJob(build, recipe, checkout))
 
     async def _fetch(self) -> Recipe:
         build = self.build

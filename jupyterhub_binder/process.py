@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -125,6 +126,14 @@ async def stream(
     process = await _spawn(args, env, cwd, limits, stderr=asyncio.subprocess.STDOUT)
     if started is not None:
         started(process.pid)
+    async with aclosing(_follow(process, args, grace_seconds)) as lines:
+        async for line in lines:
+            yield line
+
+
+async def _follow(
+    process: asyncio.subprocess.Process, args: Sequence[str | Path], grace_seconds: float
+) -> AsyncGenerator[str, None]:
     splitter = LineSplitter()
     assert process.stdout is not None
     try:
@@ -138,6 +147,36 @@ async def stream(
         await end_group(process, grace_seconds=grace_seconds)
     if returncode != 0:
         raise ProcessFailed(_explain(args, returncode), returncode=returncode)
+
+
+class Waiting:
+    """A command that runs already, and waits to read what it shall do.
+
+    Whoever begins it ends it, or reads what it says to its end.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, args: Sequence[str | Path]) -> None:
+        self._process = process
+        self._args = args
+
+    @classmethod
+    async def begin(
+        cls, args: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path
+    ) -> Waiting:
+        """Run a command with exactly this environment. Raises FileNotFoundError."""
+        stdout = asyncio.subprocess.STDOUT
+        return cls(await _spawn(args, env, cwd, None, stderr=stdout, reads=True), args)
+
+    async def stream(self, stdin: str, *, grace_seconds: float = 5) -> AsyncGenerator[str, None]:
+        """Tell it what it waits for; yield its output as `stream` does, and raise the same."""
+        async with aclosing(_follow(self._process, self._args, grace_seconds)) as lines:
+            await _tell(self._process, stdin)
+            async for line in lines:
+                yield line
+
+    async def end(self) -> None:
+        """End it and its group; ended already is success."""
+        await end_group(self._process)
 
 
 async def run(

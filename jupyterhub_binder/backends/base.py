@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.errors import InvalidInput
-from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
+from jupyterhub_binder.model import Assessment, BackendOutput, Build, BuildJob, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,14 @@ class BuildBackend(LoggingConfigurable):
     @abstractmethod
     async def find_image(self, key: str) -> str | None:
         """Return the image of a content key if it is there and whole, else None."""
+
+    @asynccontextmanager
+    async def expecting(self, build: Build) -> AsyncIterator[None]:
+        """Begin what a build needs and no file of the repository decides; let go of it at the end.
+
+        `build` is called within, or never, since a fetch may fail. Nothing by default.
+        """
+        yield
 
     @abstractmethod
     def build(self, job: BuildJob) -> AsyncIterator[BackendOutput]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -27,8 +28,8 @@ from jupyterhub_binder.backends.r2d_smoke import BEGINNING, Expected, check, try
 from jupyterhub_binder.backends.r2d_trial import Report, Wanted
 from jupyterhub_binder.backends.venv_image import MARKER, end_processes
 from jupyterhub_binder.errors import BinderError, BuildFailed
-from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image, Line, Phase
-from jupyterhub_binder.process import ProcessFailed, stream
+from jupyterhub_binder.model import BackendOutput, Build, Checkpoint, Image, Line, Phase
+from jupyterhub_binder.process import ProcessFailed, Waiting
 
 LABEL = "org.jupyter.binder"
 """Where the labels of our images and containers begin."""
@@ -66,39 +67,61 @@ class Settings:
 class Making:
     """The making of one image."""
 
-    def __init__(
-        self, job: BuildJob, engine: Engine, root: Path, settings: Settings, *, anew: bool = False
-    ) -> None:
-        """Prepare; `anew` is whether no step of an earlier build may stand in for its own."""
-        if job.checkout is None:
-            raise ValueError("repo2docker needs a checkout")
-        self._build = job.build
-        self._checkout = job.checkout
+    def __init__(self, build: Build, engine: Engine, root: Path, settings: Settings) -> None:
+        self._build = build
         self._engine = engine
         self._root = root
         self._settings = settings
-        self._anew = anew
-        self._workspace = root / workspace_name(job.build.id)
-        self.name = image_name(settings.prefix, job.build.key, job.build.resolved_ref)
+        self._workspace = root / workspace_name(build.id)
+        self.name = image_name(settings.prefix, build.key, build.resolved_ref)
         self._unfinished = temporary_name(settings.prefix, self._workspace.name)
         self._report = self._workspace / "trial.json"
+        self._repo2docker: Waiting | None = None
 
-    async def outputs(self) -> AsyncGenerator[BackendOutput, None]:
-        """Make it, and tell what happens."""
+    async def begin(self) -> None:
+        """Make a workspace, and begin repo2docker's process, that waits for its arguments there."""
+        for name in ("empty", "tmp"):
+            await asyncio.to_thread((self._workspace / name).mkdir, parents=True, exist_ok=True)
+        environment = {
+            **self._engine.environment,
+            MARKER: str(self._workspace),
+            "TMPDIR": str(self._workspace / "tmp"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = [sys.executable, "-P", "-m", "jupyterhub_binder.backends.r2d_main"]
+        empty = self._workspace / "empty"
+        self._repo2docker = await Waiting.begin(command, env=environment, cwd=empty)
+
+    async def end(self) -> None:
+        """Take back what `begin` did; done already is success."""
+        if self._repo2docker is not None:
+            await self._repo2docker.end()
+        await asyncio.to_thread(shutil.rmtree, self._workspace, ignore_errors=True)
+
+    async def outputs(
+        self, checkout: Path, *, anew: bool = False
+    ) -> AsyncGenerator[BackendOutput, None]:
+        """Make it, and tell what happens.
+
+        `anew` is whether no step of an earlier build may stand in for its own.
+        """
         left = self._build.checkpoint.get("workspace")
         if isinstance(left, str) and _OWNED.match(left) and left.startswith(self._build.id):
             await clear(self._engine, self._root, left, self._settings.prefix)
         yield Checkpoint({"workspace": self._workspace.name})
+        containers = _PURPOSES
         try:
-            image = await self._engine.inspect(self.name)
+            # One that is here was looked for, unless a registry was asked.
+            push = self._settings.push
+            image = await self._engine.inspect(self.name) if push else None
             if image is not None:
                 yield Line(Phase.BUILDING, "This machine's container engine has the image.")
             else:
-                if self._anew:
+                if anew:
                     yield Line(
                         Phase.BUILDING, "Making the image anew, with no step of earlier ones"
                     )
-                async with aclosing(self._repo2docker()) as lines:
+                async with aclosing(self._run_repo2docker(checkout, anew=anew)) as lines:
                     async for line in lines:
                         yield line
                 image = await self._inspect()
@@ -107,14 +130,14 @@ class Making:
                         async for line in lines:
                             yield line
                 await self._engine.tag(self._unfinished, self.name)
-            if self._settings.push:
+            if push:
                 async with aclosing(self._push()) as lines:
                     async for line in lines:
                         yield line
+            containers = ()  # where all went well, they are gone
         finally:
-            await to_the_end(
-                clear(self._engine, self._root, self._workspace.name, self._settings.prefix)
-            )
+            name, prefix = self._workspace.name, self._settings.prefix
+            await to_the_end(clear(self._engine, self._root, name, prefix, containers))
         yield Image(self.name, image.size_bytes)
 
     async def _inspect(self) -> LocalImage:
@@ -144,20 +167,17 @@ class Making:
             return check(report.said, expected)
         return ""
 
-    async def _repo2docker(self) -> AsyncGenerator[Line, None]:
-        await asyncio.to_thread(self._prepare)
+    async def _run_repo2docker(self, checkout: Path, *, anew: bool) -> AsyncGenerator[Line, None]:
+        if self._repo2docker is None:
+            await self.begin()
+        assert self._repo2docker is not None
+        config = self._workspace / "repo2docker_config.py"
+        traits = self._engine_traits(anew=anew)
+        await asyncio.to_thread(config.write_text, write_config(self._settings, traits), "utf-8")
+        arguments = json.dumps(self._arguments(config, checkout))
         reader = LogReader()
-        environment = {
-            **self._engine.environment,
-            MARKER: str(self._workspace),
-            "TMPDIR": str(self._workspace / "tmp"),
-            "PYTHONUNBUFFERED": "1",
-        }
-        command = self._command()
         try:
-            async with aclosing(
-                stream(command, env=environment, cwd=self._workspace / "empty")
-            ) as output:
+            async with aclosing(self._repo2docker.stream(f"{arguments}\n")) as output:
                 async for text in output:
                     for line in reader.read(text):
                         yield line
@@ -167,20 +187,13 @@ class Making:
                 why = f"{error.message}. The machine may be out of memory"
             raise BuildFailed(f"repo2docker could not build the image: {why}") from error
 
-    def _prepare(self) -> None:
-        for name in ("empty", "tmp"):
-            (self._workspace / name).mkdir(parents=True)
-        (self._workspace / "repo2docker_config.py").write_text(
-            write_config(self._settings, self._engine_traits()), encoding="utf-8"
-        )
-
-    def _engine_traits(self) -> dict[str, Any]:
+    def _engine_traits(self, *, anew: bool) -> dict[str, Any]:
         traits: dict[str, Any] = {
             "container_name": container_name("look", self._settings.prefix, self._workspace.name),
             "cache_namespace": _short_hash(self._build.clone_url),
             "labels": self._labels(),
         }
-        if self._anew:
+        if anew:
             given = self._settings.config["BinderEngine"]["extra_build_args"]
             traits["extra_build_args"] = [*given, "--no-cache"]
         if (expected := self._settings.smoke_test) is None:
@@ -196,11 +209,10 @@ class Making:
         }
         return {name: _NOT_IN_LABEL.sub("_", text) for name, text in labels.items()}
 
-    def _command(self) -> list[str]:
+    def _arguments(self, config: Path, checkout: Path) -> list[str]:
         settings, build = self._settings, self._build
         return [
-            *(sys.executable, "-P", "-m", "repo2docker"),
-            *("--config", str(self._workspace / "repo2docker_config.py")),
+            *("--config", str(config)),
             "--json-logs",
             "--no-run",
             "--no-clean",
@@ -212,7 +224,7 @@ class Making:
             f"--target-repo-dir={REPO_DIR}",
             f"--image-name={self._unfinished}",
             *([f"--appendix={settings.appendix}"] if settings.appendix else ()),
-            str(self._checkout.absolute()),
+            str(checkout.absolute()),
         ]
 
     async def _push(self) -> AsyncGenerator[Line, None]:
@@ -336,17 +348,22 @@ async def sweep(engine: Engine, root: Path, prefix: str) -> list[str]:
     return left
 
 
-async def clear(engine: Engine, root: Path, workspace: str, prefix: str) -> None:
-    """End the processes of a workspace, and remove its folder, container and temporary image.
+async def clear(
+    engine: Engine, root: Path, workspace: str, prefix: str, purposes: Sequence[str] = _PURPOSES
+) -> None:
+    """End the processes of a workspace, and remove its folder, containers and temporary image.
 
     What is gone already is success; an engine that does not answer is left alone.
     """
     folder = root / workspace
     await asyncio.to_thread(end_processes, folder)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-    names = [container_name(purpose, prefix, workspace) for purpose in _PURPOSES]
-    await asyncio.gather(*map(engine.remove_container, names), return_exceptions=True)
-    await _remove(engine, temporary_name(prefix, workspace))
+    names = [container_name(purpose, prefix, workspace) for purpose in purposes]
+    await asyncio.gather(
+        *map(engine.remove_container, names),
+        _remove(engine, temporary_name(prefix, workspace)),
+        return_exceptions=True,
+    )
 
 
 async def _remove(engine: Engine, image: str) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,6 +31,7 @@ from jupyterhub_binder.backends.r2d_build import (
     Settings,
     is_finished,
     plain_name,
+    to_the_end,
 )
 from jupyterhub_binder.backends.r2d_smoke import Expected, singleuser_of
 from jupyterhub_binder.errors import BinderError, ConfigurationError
@@ -215,6 +217,7 @@ class Repo2DockerBackend(BuildBackend):
         super().__init__(**kwargs)
         self._engine: Engine | None = None
         self._registry: ImageRegistry | None = None
+        self._expected: dict[str, Making] = {}
 
     async def start(self) -> None:
         """Find the engine and the registry; remove what builds of a killed service left."""
@@ -311,21 +314,30 @@ class Repo2DockerBackend(BuildBackend):
                 return f"{repository}:{tag}"
         return None
 
+    @asynccontextmanager
+    async def expecting(self, build: Build) -> AsyncIterator[None]:
+        """Have repo2docker's process load while the repository is fetched."""
+        making = self._expected[build.id] = self._making(build)
+        try:
+            with suppress(OSError):  # a full disk: the build says so
+                await making.begin()
+            yield
+        finally:
+            del self._expected[build.id]
+            await to_the_end(making.end())
+
     async def build(self, job: BuildJob) -> AsyncGenerator[BackendOutput, None]:
         """Run repo2docker on the checkout, try the image, name it, push it."""
-        making = Making(
-            job,
-            self.container_engine,
-            Path(self.work_dir),
-            self._settings(),
-            anew=await self._is_wanted_anew(job.build),
-        )
-        outputs = making.outputs()
-        try:
+        if job.checkout is None:
+            raise ValueError("repo2docker needs a checkout")
+        making = self._expected.get(job.build.id) or self._making(job.build)
+        outputs = making.outputs(job.checkout, anew=await self._is_wanted_anew(job.build))
+        async with aclosing(outputs):
             async for output in outputs:
                 yield output
-        finally:
-            await outputs.aclose()
+
+    def _making(self, build: Build) -> Making:
+        return Making(build, self.container_engine, Path(self.work_dir), self._settings())
 
     async def _is_wanted_anew(self, build: Build) -> bool:
         """Say whether an image of the same content is there, and another one is asked for.

@@ -1,10 +1,14 @@
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
-from jupyterhub_binder.backends.fake import HOSTILE_LINES
-from jupyterhub_binder.errors import LimitReached, NotFound, StoreUnavailable
-from jupyterhub_binder.model import Build, BuildState, EnvironmentState, Phase
+from jupyterhub_binder.backends.fake import HOSTILE_LINES, FakeBackend
+from jupyterhub_binder.clock import utc_now
+from jupyterhub_binder.errors import FetchFailed, LimitReached, NotFound, StoreUnavailable
+from jupyterhub_binder.fetch import Fetcher
+from jupyterhub_binder.git import Git
+from jupyterhub_binder.model import Build, BuildState, Commit, EnvironmentState, Phase
 from tests.builds.conftest import ADMIN, ALICE, BOB, open_service
 from tests.waiting import until
 
@@ -20,6 +24,37 @@ async def test_a_build_ends_with_an_image_and_a_whole_log(service):
     ready = await service.environments.get(ALICE, environment.id)
     assert ready.state is EnvironmentState.READY
     assert ready.current.build.id == build.id
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_backend_expects_a_build_while_its_repository_is_fetched(
+    service, monkeypatch, fails
+):
+    happened = []
+
+    class SlowFetcher(Fetcher):
+        async def checkout(self, resolved, into, *, on_line=None):
+            happened.append("fetched")
+            if fails:
+                raise FetchFailed("the host does not answer")
+            into.mkdir(parents=True)
+            return Commit("0" * 40, "First", utc_now())
+
+    @asynccontextmanager
+    async def expecting(backend, build):
+        happened.append("expected")
+        try:
+            yield
+        finally:
+            happened.append(f"let go, {len(backend.begun)} begun")
+
+    monkeypatch.setattr(FakeBackend, "needs_checkout", True)
+    monkeypatch.setattr(FakeBackend, "expecting", expecting)
+    service.builds.fetcher = SlowFetcher(git=Git())
+    environment = await service.create()
+    build = await service.finished(environment.latest.build.id)
+    assert build.state is (BuildState.FAILED if fails else BuildState.BUILT)
+    assert happened == ["expected", "fetched", f"let go, {0 if fails else 1} begun"]
 
 
 async def test_second_request_joins_running_build(service):

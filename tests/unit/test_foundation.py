@@ -16,8 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyterhub_binder.aio import Broadcast, Lagged, SingleFlight, TaskSet
-from jupyterhub_binder.process import LINE_LIMIT, Limits, LineSplitter, ProcessFailed, run, stream
+from jupyterhub_binder.process import (
+    LINE_LIMIT,
+    Limits,
+    LineSplitter,
+    ProcessFailed,
+    Waiting,
+    run,
+    stream,
+)
 from jupyterhub_binder.slugs import content_key, is_id, new_id, safe_name, server_name
+from tests.waiting import until
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -265,6 +274,37 @@ async def test_a_command_that_says_too_much_is_ended(tmp_path):
             timeout_seconds=30,
             most_bytes=10_000,
         )
+
+
+# Loaded, it says so; then it does what it is told, if it is.
+WAITS = "import sys; print('ready', flush=True); print('told', sys.stdin.readline().strip())"
+
+
+async def test_a_command_that_waits_does_what_it_is_told(tmp_path):
+    waiting = await Waiting.begin([sys.executable, "-c", WAITS], env=ENV, cwd=tmp_path)
+    lines = [line async for line in waiting.stream("to go on\n")]
+    assert lines == ["ready", "told to go on"]
+    await waiting.end()
+
+
+async def test_a_command_that_ends_before_it_is_told_says_why(tmp_path):
+    script = "print('no such module', flush=True); exit(3)"
+    waiting = await Waiting.begin([sys.executable, "-c", script], env=ENV, cwd=tmp_path)
+    lines = waiting.stream("to go on\n")
+    assert await anext(lines) == "no such module"
+    with pytest.raises(ProcessFailed, match="status 3"):
+        await anext(lines)
+
+
+async def test_a_command_that_waits_in_vain_is_ended(tmp_path):
+    script = f"{ORPHAN}; print('never')"
+    path = tmp_path / "pid"
+    told = f"import sys; sys.stdout = open({str(path)!r}, 'w'); {script}"
+    waiting = await Waiting.begin([sys.executable, "-c", told], env=ENV, cwd=tmp_path)
+    await until(lambda: path.exists() and path.read_text().endswith("\n"))
+    grandchild = psutil.Process(int(path.read_text()))
+    await waiting.end()
+    grandchild.wait(10)
 
 
 async def test_limits_hold(tmp_path):
