@@ -1,9 +1,10 @@
 """A build of the repo2docker backend, over the bare `jupyter-repo2docker` command.
 
-Both build the same repository on one engine, in turns whose order changes, each time with new
-layers to make. The bare command uses repo2docker's own engine, which is Docker with buildx, and
-does not try whether a server starts from the image. What runs inside the engine is the same for
-both; processor time is that of this side of its socket.
+Both build the same repository from its URL on one engine, in turns whose order changes, each time
+with new layers to make. The bare command clones it, uses repo2docker's own engine, which is
+Docker with buildx, and does not try whether a server starts from the image; ours does all that a
+build's run does between its first line and its last, but for the database. What runs inside the
+engine is the same for both; processor time is that of this side of its socket.
 """
 
 from __future__ import annotations
@@ -24,16 +25,27 @@ from pathlib import Path
 from bench.figures import show
 from jupyterhub_binder.backends.r2d_build import write_config
 from jupyterhub_binder.backends.repo2docker import Repo2DockerBackend
+from jupyterhub_binder.fetch import Fetcher
+from jupyterhub_binder.git import Git
+from jupyterhub_binder.model import BuildJob
+from jupyterhub_binder.recipe import read_recipe
 from jupyterhub_binder.slugs import new_id
-from tests.backends.jobs import collect, job_of
+from tests.backends.jobs import build_of, collect
 from tests.docker.buildx import find_config
 from tests.docker.engine import find_missing, open_engine
+from tests.git_server import GitRepo, GitServer
 
 FEW = ("numpy", "pandas", "matplotlib")
 ORDINARY = (
     *FEW,
     *("scipy", "scikit-learn", "seaborn", "xarray", "dask[complete]", "ipywidgets", "plotly"),
 )
+
+_GIT_ONLY = """
+from repo2docker.contentproviders import Git
+c.Repo2Docker.content_providers = [Git]
+"""
+"""The bare command asks archives on the internet whether they know an address; not here."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +60,10 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("repo2docker_build_over_bare", ORDINARY, 4, "<= 1.05"),
+    Workload("repo2docker_build_over_bare", ORDINARY, 6, "<= 1.05"),
     Workload("repo2docker_first_build_over_bare", ORDINARY, 2, "<= 1.05", first=True),
     # What is tried takes as long as ever, and there is little to do it beside.
-    Workload("repo2docker_smallest_build_over_bare", FEW, 4, "<= 1.05"),
+    Workload("repo2docker_smallest_build_over_bare", FEW, 6, "<= 1.05"),
 )
 
 
@@ -70,20 +82,26 @@ async def measure() -> None:
         skipped = f"needs {missing}, or DOCKER_HOST"
         print(json.dumps({"figure": WORKLOADS[0].figure, "skipped": skipped}), flush=True)
         return
-    with open_engine() as engine, tempfile.TemporaryDirectory() as folder:
+    with open_engine() as engine, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         os.environ["DOCKER_HOST"] = engine.host
-        bench = Bench(Path(folder), engine.base_image, find_config())
-        for workload in WORKLOADS:
-            await bench.measure(workload)
+        with GitServer.running(folder / "git") as server:
+            bench = Bench(folder, engine.base_image, find_config(), server)
+            for workload in WORKLOADS:
+                await bench.measure(workload)
 
 
 class Bench:
-    """Builds in one folder, on one engine."""
+    """Builds in one folder, on one engine, of one git server's repositories."""
 
-    def __init__(self, folder: Path, base_image: str, docker_config: str) -> None:
+    def __init__(
+        self, folder: Path, base_image: str, docker_config: str, server: GitServer
+    ) -> None:
         self._folder = folder
         self._base_image = base_image
         self._docker_config = docker_config
+        self._server = server
+        self._fetcher = Fetcher(git=Git(protocols=["http"], private_hosts=["127.0.0.1"]))
         self._numbers = count(1)
         self._run = new_id()  # an engine that is kept has what an earlier run made
 
@@ -115,9 +133,16 @@ class Bench:
         number = next(self._numbers)
         backend = self._backend(workload, number)
         await backend.start()
-        job = job_of(self._folder / f"{number}", self._files(workload, number))
+        repo = self._repo(workload, number)
+        checkout = self._folder / f"{number}"
+        build = build_of(repo.url, repo.head)
         begun = _now()
-        await collect(backend, job)
+        async with backend.expecting(build):
+            assert await backend.find_image(build.key) is None
+            await self._fetcher.checkout(build.resolved, checkout)
+            recipe = await asyncio.to_thread(read_recipe, checkout)
+            assert not backend.assess(recipe, {}).problems
+            await collect(backend, BuildJob(build, recipe, checkout))
         cost = _since(begun)
         await backend.stop()
         return cost
@@ -127,12 +152,12 @@ class Bench:
         backend = self._backend(workload, number)
         await backend.start()
         config = self._folder / f"{number}.py"
-        config.write_text(write_config(backend._settings(), {}))
-        job_of(self._folder / f"{number}", self._files(workload, number))
+        config.write_text(f"{write_config(backend._settings(), {})}{_GIT_ONLY}")
+        repo = self._repo(workload, number)
         command = [
             *(sys.executable, "-m", "repo2docker", "--config", str(config), "--no-run"),
             *("--user-id=1000", "--user-name=jovyan", "--target-repo-dir=/srv/repo"),
-            *(f"--image-name=bare:{self._run}-{number}", str(self._folder / f"{number}")),
+            *(f"--image-name=bare:{self._run}-{number}", repo.url),
         ]
         environment = {**backend.container_engine.environment, "PYTHONUNBUFFERED": "1"}
         begun = _now()
@@ -158,8 +183,9 @@ class Bench:
             backend.base_packages = [*backend.base_packages, f"pip!=0+{self._run}.{number}"]
         return backend
 
-    def _files(self, workload: Workload, number: int) -> dict[str, str]:
-        return {"requirements.txt": "\n".join((*workload.packages, f"# {self._run} {number}\n"))}
+    def _repo(self, workload: Workload, number: int) -> GitRepo:
+        wanted = "\n".join((*workload.packages, f"# {self._run} {number}\n"))
+        return self._server.make_repo(f"org/{number}", {"requirements.txt": wanted})
 
 
 def _now() -> tuple[float, float]:

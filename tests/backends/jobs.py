@@ -49,30 +49,42 @@ def make_job(
     checkpoint: Mapping[str, Any] | None = None,
 ) -> BuildJob:
     clone_url = f"https://github.com/{repo}"
-    key = content_key(
-        clone_url=clone_url,
-        resolved_ref="c" * 40,
-        options={**(options or {}), "checkout": str(checkout)},
-        fingerprint="test",
+    build = build_of(
+        clone_url,
+        "c" * 40,
+        base_key=content_key(
+            clone_url=clone_url,
+            resolved_ref="c" * 40,
+            options={**(options or {}), "checkout": str(checkout)},
+            fingerprint="test",
+        ),
+        spec=Spec("gh", repo, ref),
+        label=f"github.com/{repo}",
+        options=options or {},
+        checkpoint=checkpoint or {},
     )
+    return BuildJob(build, recipe or Recipe(), checkout)
+
+
+def build_of(clone_url: str, sha: str, **changes: Any) -> Build:
+    """A build that has begun, of a commit of a repository."""
     build = Build(
         id=new_id(),
-        base_key=key,
+        base_key=content_key(clone_url=clone_url, resolved_ref=sha, options={}, fingerprint="test"),
         generation=0,
-        spec=Spec("gh", repo, ref),
-        resolved_ref="c" * 40,
-        label=f"github.com/{repo}",
+        spec=Spec("git", clone_url, sha),
+        resolved_ref=sha,
+        label=clone_url,
         repo_url=clone_url,
         clone_url=clone_url,
-        options=options or {},
+        options={},
         backend="test",
         state=BuildState.RUNNING,
         phase=Phase.BUILDING,
         created=datetime.now(UTC),
         created_by="ada",
-        checkpoint=checkpoint or {},
     )
-    return BuildJob(build, recipe or Recipe(), checkout)
+    return replace(build, **changes)
 
 
 def again(job: BuildJob, checkpoint: Mapping[str, Any]) -> BuildJob:
