@@ -12,7 +12,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +31,9 @@ from jupyterhub_binder.model import Environment, Launch, LaunchState, User
 from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.starts import Starts
 from jupyterhub_binder.store import Store
+
+_CLOCKS_DIFFER = timedelta(seconds=10)
+"""By how much the hub's clock may be behind: a doubt is not worth a question at each launch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,8 @@ class Launches(LoggingConfigurable):
 
         `client_ip` is where the request came from, for `asked_from`. A launch of the same
         under way is joined. Raises Conflict with the code
-        ``server_running`` when a server of that name runs something else and `restart` is
+        ``server_running`` when a server of that name runs something else, or an earlier build of
+        the same, and `restart` is
         False; NotAllowed for an environment of a repository that is refused; LimitReached; what
         `Environments` and `HubClient` raise.
         """
@@ -173,7 +177,7 @@ class Launches(LoggingConfigurable):
             if server is not None and server.pending == "stop":
                 restart = True  # what ends anyway is waited for
             if not restart:
-                await self._refuse_if_taken(user, environment_id, run, server)
+                await self._refuse_if_taken(user, environment, run, server)
             elif run is not None:
                 await run.cancel(token)
             with self._room_for(user):
@@ -292,16 +296,20 @@ class Launches(LoggingConfigurable):
                 del self._beginning[user.name]
 
     async def _refuse_if_taken(
-        self, user: User, environment_id: str, run: LaunchRun | None, server: HubServer | None
+        self, user: User, wanted: Environment, run: LaunchRun | None, server: HubServer | None
     ) -> None:
+        if run is None and server is None:
+            return
         taken_by = run.launch.environment_id if run else server and server.environment_id
-        if (run is None and server is None) or taken_by == environment_id:
+        earlier = run is None and server is not None and _is_of_an_earlier_build(server, wanted)
+        if taken_by == wanted.id and not earlier:
             return
         other, shown = None, "something else"
         if taken_by:
             with contextlib.suppress(NotFound):
                 name = (await self._environments.get(user, taken_by)).name
-                other, shown = {"id": taken_by, "name": name}, f"“{name}”"
+                words = "an earlier build of " if taken_by == wanted.id else ""
+                other, shown = {"id": taken_by, "name": name}, f"{words}“{name}”"
         server_name = run.launch.server_name if run else server.name if server else ""
         which = f"Your server “{server_name}”" if server_name else "Your server"
         raise Conflict(
@@ -376,3 +384,14 @@ def _url_in(server_url: str, environment: Environment, path: str | None) -> str:
     address, file, query = split_address(path)
     outside = file and not file.startswith(f"{folder}/")
     return f"{server_url}{address}{f'{folder}/' if outside else ''}{file}{query}"
+
+
+def _is_of_an_earlier_build(server: HubServer, environment: Environment) -> bool:
+    """Say whether a server was started before its environment's current build was there.
+
+    What it runs in the hub does not tell, so clocks decide; the hub's may be another one.
+    """
+    built = environment.current.build.finished if environment.current else None
+    if built is None or server.started is None:
+        return False
+    return server.started + _CLOCKS_DIFFER < built

@@ -420,6 +420,7 @@ PARTS = (
     N_("Nobody wants this build any more."),
     N_("error"),
     N_("something else"),
+    N_("an earlier build of “%(name)s”"),
     N_("“%(name)s”"),
     N_("pull request #%(number)s"),
     N_("merge request !%(number)s"),

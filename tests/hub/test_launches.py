@@ -18,7 +18,7 @@ import pytest_asyncio
 from jupyterhub.utils import random_port
 from traitlets.config import Config
 
-from jupyterhub_binder import cleanup
+from jupyterhub_binder import cleanup, launches
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.cleanup import Cleanup, fetch_images_in_use
 from jupyterhub_binder.errors import Conflict, HubError, NotAllowed, NotFound, StoreUnavailable
@@ -239,6 +239,26 @@ async def test_another_environment_in_a_running_server_needs_a_word(
     assert launch.state is LaunchState.READY, launch
     [server] = await stack.parts.launches.servers(User(ada.name), ada.token)
     assert server.environment_id == second.id
+
+
+async def test_new_build_in_a_server_of_an_earlier_one_needs_a_word(
+    stack: Stack, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launches, "_CLOCKS_DIFFER", timedelta())
+    environment, user = await stack.built(ada), User(ada.name)
+    await stack.ended(ada, await stack.launch(ada, environment))
+    assert (await stack.launch(ada, environment)).state is LaunchState.READY
+    again = await stack.parts.environments.build(user, environment.id, force=True)
+    async for _ in stack.parts.builds.watch(again.latest.build.id):
+        pass
+    with pytest.raises(Conflict, match="already runs an earlier build of “") as refused:
+        await stack.launch(ada, environment)
+    assert refused.value.error_code == "server_running"
+    assert refused.value.detail["environment"]["id"] == environment.id
+    assert refused.value.detail["url"] == f"/user/{ada.name}/"
+    launch = await stack.ended(ada, await stack.launch(ada, environment, restart=True))
+    assert launch.state is LaunchState.READY, launch
+    assert (await stack.launch(ada, environment)).state is LaunchState.READY
 
 
 async def test_named_servers_run_side_by_side(stack: Stack, ada: Person) -> None:

@@ -62,7 +62,7 @@ async def start_launch(
         environment = await handler.services.environments.get(handler.me, environment_id)
         handler.set_status(409)
         await show_launch_form(
-            handler, environment, path=path, conflict=_conflict(error, server_name)
+            handler, environment, path=path, conflict=_conflict(error, server_name, environment)
         )
         return
     url = server_path(launch.url)
@@ -74,7 +74,7 @@ async def show_launch_form(
     environment: Environment,
     *,
     path: str | None,
-    conflict: Mapping[str, str] | None = None,
+    conflict: Mapping[str, str | bool] | None = None,
 ) -> None:
     """Show the form of a launch, or the choice that a running server leaves."""
     (item,) = await handler.fetch_views([environment])
@@ -89,7 +89,7 @@ async def show_launch_form(
     )
 
 
-def _conflict(error: Conflict, server_name: str) -> dict[str, str]:
+def _conflict(error: Conflict, server_name: str, wanted: Environment) -> dict[str, str | bool]:
     """Read the detail of a server that runs already."""
     detail = error.detail
     running = detail.get("environment")
@@ -98,6 +98,7 @@ def _conflict(error: Conflict, server_name: str) -> dict[str, str]:
         "environment": str(
             (running.get("name") if isinstance(running, Mapping) else running) or ""
         ),
+        "earlier": isinstance(running, Mapping) and running.get("id") == wanted.id,
         "url": server_path(detail.get("url")) or "",
     }
 
