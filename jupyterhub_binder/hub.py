@@ -60,7 +60,15 @@ class HubServer:
     @property
     def environment_id(self) -> str | None:
         """Return the environment that it was started from, if there is one."""
-        value = self.user_options.get("environment")
+        return self._option("environment")
+
+    @property
+    def image(self) -> str | None:
+        """Return the image that its spawner says it was started with."""
+        return self._option("environment_image")
+
+    def _option(self, name: str) -> str | None:
+        value = self.user_options.get(name)
         return value if isinstance(value, str) and value else None
 
 

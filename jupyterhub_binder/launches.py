@@ -12,7 +12,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -31,9 +31,6 @@ from jupyterhub_binder.model import Environment, Launch, LaunchState, User
 from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.starts import Starts
 from jupyterhub_binder.store import Store
-
-_CLOCKS_DIFFER = timedelta(seconds=10)
-"""By how much the hub's clock may be behind: a doubt is not worth a question at each launch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +153,15 @@ class Launches(LoggingConfigurable):
         path: str | None = None,
         restart: bool = False,
         client_ip: str = "",
+        any_build: bool = False,
     ) -> Launch:
         """Start a server; an environment with no build to start from gets one first.
 
         `client_ip` is where the request came from, for `asked_from`. A launch of the same
-        under way is joined. Raises Conflict with the code
-        ``server_running`` when a server of that name runs something else, or an earlier build of
-        the same, and `restart` is
-        False; NotAllowed for an environment of a repository that is refused; LimitReached; what
-        `Environments` and `HubClient` raise.
+        under way is joined. Raises Conflict with the code ``server_running`` when `restart` is
+        False and a server of that name runs something else, or, unless `any_build` is welcome,
+        another build of the same; NotAllowed for an environment of a repository that is refused;
+        LimitReached; what `Environments` and `HubClient` raise.
         """
         environment = await self._environments.get(user, environment_id)
         self._environments.command.rules.require(user, environment)
@@ -178,6 +175,8 @@ class Launches(LoggingConfigurable):
                 restart = True  # what ends anyway is waited for
             if not restart:
                 await self._refuse_if_taken(user, environment, run, server)
+                if run is None and not any_build:
+                    self._refuse_another_build(environment, server, path)
             elif run is not None:
                 await run.cancel(token)
             with self._room_for(user):
@@ -298,28 +297,42 @@ class Launches(LoggingConfigurable):
     async def _refuse_if_taken(
         self, user: User, wanted: Environment, run: LaunchRun | None, server: HubServer | None
     ) -> None:
-        if run is None and server is None:
-            return
         taken_by = run.launch.environment_id if run else server and server.environment_id
-        earlier = run is None and server is not None and _is_of_an_earlier_build(server, wanted)
-        if taken_by == wanted.id and not earlier:
+        if (run is None and server is None) or taken_by == wanted.id:
             return
         other, shown = None, "something else"
         if taken_by:
             with contextlib.suppress(NotFound):
                 name = (await self._environments.get(user, taken_by)).name
-                words = "an earlier build of " if taken_by == wanted.id else ""
-                other, shown = {"id": taken_by, "name": name}, f"{words}“{name}”"
+                other, shown = {"id": taken_by, "name": name}, f"“{name}”"
         server_name = run.launch.server_name if run else server.name if server else ""
         which = f"Your server “{server_name}”" if server_name else "Your server"
         raise Conflict(
-            f"{which} already runs {shown}. Open it, restart it with this environment, "
-            "or start this one under another name.",
+            f"{which} already runs {shown}. Open it, restart it with this "
+            "environment, or start this one under another name.",
             code="server_running",
             detail={
                 "server_name": server_name,
                 "environment": other,
                 "url": server.url if server else None,
+            },
+        )
+
+    def _refuse_another_build(
+        self, wanted: Environment, server: HubServer | None, path: str | None
+    ) -> None:
+        image = wanted.current.build.image if wanted.current else None
+        if server is None or server.environment_id != wanted.id or server.image in (None, image):
+            return
+        which = f"Your server “{server.name}”" if server.name else "Your server"
+        raise Conflict(
+            f"{which} already runs another build of “{wanted.name}”. Open it, "
+            "restart it with the current build, or start this one under another name.",
+            code="server_running",
+            detail={
+                "server_name": server.name,
+                "environment": {"id": wanted.id, "name": wanted.name},
+                "url": _url_in(server.url, wanted, path),
             },
         )
 
@@ -384,14 +397,3 @@ def _url_in(server_url: str, environment: Environment, path: str | None) -> str:
     address, file, query = split_address(path)
     outside = file and not file.startswith(f"{folder}/")
     return f"{server_url}{address}{f'{folder}/' if outside else ''}{file}{query}"
-
-
-def _is_of_an_earlier_build(server: HubServer, environment: Environment) -> bool:
-    """Say whether a server was started before its environment's current build was there.
-
-    What it runs in the hub does not tell, so clocks decide; the hub's may be another one.
-    """
-    built = environment.current.build.finished if environment.current else None
-    if built is None or server.started is None:
-        return False
-    return server.started + _CLOCKS_DIFFER < built

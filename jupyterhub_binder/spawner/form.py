@@ -14,6 +14,9 @@ OPTION = "environment"
 PATH_OPTION = "path"
 """The user option that says what opens, relative to the repository's root."""
 
+IMAGE_OPTION = "environment_image"
+"""The user option in which a spawner notes what it started; a person's word for it is not heard."""
+
 BUILDING = {"queued", "building"}
 """The states of an environment that a start waits in."""
 

@@ -24,7 +24,15 @@ from traitlets.config import Configurable
 from jupyterhub_binder.clientip import client_ip
 from jupyterhub_binder.slugs import is_id
 from jupyterhub_binder.spawner.command import CONTENT_VARIABLE, content_script
-from jupyterhub_binder.spawner.form import BUILDING, OPTION, PATH_OPTION, form, merge, split
+from jupyterhub_binder.spawner.form import (
+    BUILDING,
+    IMAGE_OPTION,
+    OPTION,
+    PATH_OPTION,
+    form,
+    merge,
+    split,
+)
 from jupyterhub_binder.spawner.refusal import StartRefused
 from jupyterhub_binder.spawner.service import Service, Unreachable
 from jupyterhub_binder.spawner.spec import EnvironmentSpec
@@ -180,7 +188,7 @@ class BinderSpawnerMixin(_SpawnerBase):
 
     async def _run_apply_user_options(self, user_options: dict[str, Any]) -> None:
         """Keep our options from hooks that do not know them; an environment brings its image."""
-        hidden = {OPTION, PATH_OPTION}
+        hidden = {OPTION, PATH_OPTION, IMAGE_OPTION}
         with self._uncounted():
             chosen = self._chosen_environment()
         if chosen:
@@ -231,6 +239,7 @@ class BinderSpawnerMixin(_SpawnerBase):
             with self._uncounted():
                 if chosen := self._chosen_environment():
                     self.binder_spec = await self._ready_spec(chosen)
+                    self._note_image(self.binder_spec)
             await maybe_future(super().run_pre_spawn_hook())
         except asyncio.CancelledError:
             # Else the hub would tell the page that the server is ready.
@@ -240,6 +249,11 @@ class BinderSpawnerMixin(_SpawnerBase):
         except BaseException:
             self._start_log().close()
             raise
+
+    def _note_image(self, spec: EnvironmentSpec) -> None:
+        """Say among the server's options what it runs: there the service can read it."""
+        options = {**self.user_options, IMAGE_OPTION: spec.image}
+        self.user_options = self.orm_spawner.user_options = options
 
     async def start(self) -> Any:
         """Start the server, in the environment if one was chosen."""

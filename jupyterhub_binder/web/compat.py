@@ -119,7 +119,10 @@ class BuildStream(EventsHandler, Handler):
         launches = self.services.launches
         name = server_name(environment.name) if self.services.named_servers else ""
         try:
-            launch = await launches.create(self.me, self.token, environment.id, server_name=name)
+            # Its clients can ask nobody: a server of another build is better than none.
+            launch = await launches.create(
+                self.me, self.token, environment.id, server_name=name, any_build=True
+            )
             async for now in launches.watch(self.me, launch.id):
                 launch = now
                 if launch.message and not launch.state.finished:

@@ -347,6 +347,14 @@ SENTENCES = (
         "Your server “%(server)s” already runs %(other)s. Open it, restart it with this "
         "environment, or start this one under another name."
     ),
+    N_(
+        "Your server already runs another build of “%(name)s”. Open it, restart it with the "
+        "current build, or start this one under another name."
+    ),
+    N_(
+        "Your server “%(server)s” already runs another build of “%(name)s”. Open it, restart "
+        "it with the current build, or start this one under another name."
+    ),
     N_("Name the person."),
     N_("Name the group."),
     N_("'%(name)s' must be between %(least)s and %(most)s."),
@@ -420,7 +428,6 @@ PARTS = (
     N_("Nobody wants this build any more."),
     N_("error"),
     N_("something else"),
-    N_("an earlier build of “%(name)s”"),
     N_("“%(name)s”"),
     N_("pull request #%(number)s"),
     N_("merge request !%(number)s"),

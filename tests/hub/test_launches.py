@@ -18,7 +18,7 @@ import pytest_asyncio
 from jupyterhub.utils import random_port
 from traitlets.config import Config
 
-from jupyterhub_binder import cleanup, launches
+from jupyterhub_binder import cleanup
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.cleanup import Cleanup, fetch_images_in_use
 from jupyterhub_binder.errors import Conflict, HubError, NotAllowed, NotFound, StoreUnavailable
@@ -241,23 +241,38 @@ async def test_another_environment_in_a_running_server_needs_a_word(
     assert server.environment_id == second.id
 
 
-async def test_new_build_in_a_server_of_an_earlier_one_needs_a_word(
-    stack: Stack, ada: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(launches, "_CLOCKS_DIFFER", timedelta())
-    environment, user = await stack.built(ada), User(ada.name)
+async def test_new_build_in_a_server_of_another_one_needs_a_word(stack: Stack, ada: Person) -> None:
+    user, images = User(ada.name), [make_environment(stack.root, new_id()) for _ in range(2)]
+    stack.parts.backend.scripts = {"*": {"image": images[0]}}
+    link = Link(Spec("git", stack.repo.url, "HEAD"))
+    environment = await stack.parts.environments.create(user, link=link)
     await stack.ended(ada, await stack.launch(ada, environment))
     assert (await stack.launch(ada, environment)).state is LaunchState.READY
+
+    stack.parts.backend.scripts = {"*": {"image": images[1]}}
     again = await stack.parts.environments.build(user, environment.id, force=True)
     async for _ in stack.parts.builds.watch(again.latest.build.id):
         pass
-    with pytest.raises(Conflict, match="already runs an earlier build of “") as refused:
-        await stack.launch(ada, environment)
+    with pytest.raises(Conflict, match="already runs another build of “") as refused:
+        await stack.launch(ada, environment, path="a.ipynb")
     assert refused.value.error_code == "server_running"
     assert refused.value.detail["environment"]["id"] == environment.id
-    assert refused.value.detail["url"] == f"/user/{ada.name}/"
+    assert refused.value.detail["url"].startswith(f"/user/{ada.name}/")
+    assert refused.value.detail["url"].endswith("/a.ipynb")
+    assert (await stack.launch(ada, environment, any_build=True)).state is LaunchState.READY
+
     launch = await stack.ended(ada, await stack.launch(ada, environment, restart=True))
     assert launch.state is LaunchState.READY, launch
+    assert (await stack.launch(ada, environment)).state is LaunchState.READY
+    await stack.parts.environments.choose(user, environment.id, 1)
+    with pytest.raises(Conflict, match="already runs another build of “"):
+        await stack.launch(ada, environment)
+
+
+async def test_server_of_the_hubs_own_page_tells_its_build(stack: Stack, ada: Person) -> None:
+    environment = await stack.built(ada)
+    options = {"environment": environment.id, "environment_image": "venv:another"}
+    assert (await ada.spawn(options))[0] == 201
     assert (await stack.launch(ada, environment)).state is LaunchState.READY
 
 

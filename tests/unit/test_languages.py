@@ -149,6 +149,8 @@ SAID_OTHERWISE = {
     "The repository could not be read by git: try again later.": "with a value for its address",
     "{}{} could not be read by git: try again later.": "two values that are one",
     "{} is not valid YAML in line {}{}.": "a sum, not two values",
+    "Your server “” already runs another build of “{}”. Open it, restart it with the current "
+    "build, or start this one under another name.": "a server without a name is said otherwise",
     "Your server “” already runs {}. Open it, restart it with this environment, "
     "or start this one under another name.": "a server without a name is said otherwise",
 }

@@ -98,7 +98,7 @@ def _conflict(error: Conflict, server_name: str, wanted: Environment) -> dict[st
         "environment": str(
             (running.get("name") if isinstance(running, Mapping) else running) or ""
         ),
-        "earlier": isinstance(running, Mapping) and running.get("id") == wanted.id,
+        "other_build": isinstance(running, Mapping) and running.get("id") == wanted.id,
         "url": server_path(detail.get("url")) or "",
     }
 
