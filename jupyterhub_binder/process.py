@@ -169,14 +169,19 @@ class Waiting:
 
     async def stream(self, stdin: str, *, grace_seconds: float = 5) -> AsyncGenerator[str, None]:
         """Tell it what it waits for; yield its output as `stream` does, and raise the same."""
-        async with aclosing(_follow(self._process, self._args, grace_seconds)) as lines:
+        try:
             await _tell(self._process, stdin)
+        except BaseException:
+            await self.end()
+            raise
+        async with aclosing(_follow(self._process, self._args, grace_seconds)) as lines:
             async for line in lines:
                 yield line
 
     async def end(self) -> None:
         """End it and its group; ended already is success."""
-        await end_group(self._process)
+        if self._process.returncode is None:  # else its number may be another group's by now
+            await end_group(self._process)
 
 
 async def run(

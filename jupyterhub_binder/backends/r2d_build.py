@@ -105,8 +105,9 @@ class Making:
 
         `anew` is whether no step of an earlier build may stand in for its own.
         """
-        left = self._build.checkpoint.get("workspace")
-        if isinstance(left, str) and _OWNED.match(left) and left.startswith(self._build.id):
+        left = str(self._build.checkpoint.get("workspace"))
+        mine = _OWNED.match(left) and left.startswith(self._build.id)
+        if mine and left != self._workspace.name:
             await clear(self._engine, self._root, left, self._settings.prefix)
         yield Checkpoint({"workspace": self._workspace.name})
         containers = _PURPOSES
@@ -170,14 +171,15 @@ class Making:
     async def _run_repo2docker(self, checkout: Path, *, anew: bool) -> AsyncGenerator[Line, None]:
         if self._repo2docker is None:
             await self.begin()
-        assert self._repo2docker is not None
+        waiting, self._repo2docker = self._repo2docker, None
+        assert waiting is not None
         config = self._workspace / "repo2docker_config.py"
         traits = self._engine_traits(anew=anew)
         await asyncio.to_thread(config.write_text, write_config(self._settings, traits), "utf-8")
         arguments = json.dumps(self._arguments(config, checkout))
         reader = LogReader()
         try:
-            async with aclosing(self._repo2docker.stream(f"{arguments}\n")) as output:
+            async with aclosing(waiting.stream(f"{arguments}\n")) as output:
                 async for text in output:
                     for line in reader.read(text):
                         yield line
@@ -359,11 +361,8 @@ async def clear(
     await asyncio.to_thread(end_processes, folder)
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     names = [container_name(purpose, prefix, workspace) for purpose in purposes]
-    await asyncio.gather(
-        *map(engine.remove_container, names),
-        _remove(engine, temporary_name(prefix, workspace)),
-        return_exceptions=True,
-    )
+    await asyncio.gather(*map(engine.remove_container, names), return_exceptions=True)
+    await _remove(engine, temporary_name(prefix, workspace))
 
 
 async def _remove(engine: Engine, image: str) -> None:

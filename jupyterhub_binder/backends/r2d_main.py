@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import sys
+from collections.abc import Callable
 
 
 def main() -> None:
@@ -26,14 +27,22 @@ def main() -> None:
     with open(os.devnull) as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), sys.stdin.fileno())
     sys.argv = ["jupyter-repo2docker", *json.loads(line)]
-    status: object = 0
-    try:
-        build()
-    except SystemExit as end:
-        status = end.code
+    status = _run(build)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status if isinstance(status, int) else bool(status))  # nothing is left to take apart
+    os._exit(status)  # nothing is left that would have to be taken apart
+
+
+def _run(command: Callable[[], None]) -> int:
+    """Run a command; return what its exit status would be."""
+    try:
+        command()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        sys.stderr.write(f"{end.code}\n")  # as Python does
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -33,7 +33,9 @@ _MOST_SAID = 100
 _COMMAND = re.compile(r"^RUN\b", re.MULTILINE)
 _RUNNING = re.compile(r"#(\d+) \[[^\]]*\d+/\d+\] RUN ")
 _WRITING = re.compile(r"#\d+ exporting to ")
-_LOST = re.compile(r"inconsistent graph state|failed to get (?:edge|state)")
+_LOST = re.compile(
+    r"(?:#\d+ )?(?:ERROR: |failed to solve).*(?:inconsistent graph state|failed to get (?:edge|state))"
+)
 """What BuildKit says when it lost a step that two builds share (moby/buildkit#2303, #3635)."""
 _OUTPUT = re.compile(r"#\d+ \d+\.\d+ (.*)")
 _ENTRYPOINT = re.compile(r"^ENTRYPOINT[ \t]+(\[.*\])[ \t]*$", re.MULTILINE)
@@ -93,15 +95,16 @@ class Trial:
         """
         dockerfile = (self._context / "Dockerfile").read_text(encoding="utf-8")
         entrypoint = find_entrypoint(dockerfile)
-        is_time = _Progress(dockerfile).is_near_the_end
+        is_time, told = _Progress(dockerfile).is_near_the_end, False
         try:
             for line in lines:
                 if entrypoint and self._process is None and is_time(line):
                     with contextlib.suppress(OSError):  # a full disk is the build's affair
                         self._process = self._begin(dockerfile, entrypoint)
                 if self._process is not None:
-                    self.was_in_the_way |= _LOST.search(line) is not None
-                    if _WRITING.match(line):
+                    self.was_in_the_way |= _LOST.match(line) is not None
+                    if not told and _WRITING.match(line):
+                        told = True
                         yield f"{BEGINNING}, while it is written\n"
                 yield line
             if self._process is not None and self._heard.all_within(self._wanted.timeout_seconds):

@@ -323,7 +323,7 @@ class Repo2DockerBackend(BuildBackend):
                 await making.begin()
             yield
         finally:
-            del self._expected[build.id]
+            self._expected.pop(build.id, None)
             await to_the_end(making.end())
 
     async def build(self, job: BuildJob) -> AsyncGenerator[BackendOutput, None]:

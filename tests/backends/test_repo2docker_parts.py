@@ -335,6 +335,19 @@ def test_smoke_test_collects_nothing_and_hides_no_module_of_the_image(tmp_path):
     assert done.stderr == ""
 
 
+def test_smoke_test_says_nothing_where_an_image_has_no_such_module():
+    path = Path(r2d_smoke.__file__).parent / "smoke_path"
+    asked = "import gc; print(gc.isenabled())"
+    done = subprocess.run(
+        [sys.executable, "-c", asked],
+        env={"PYTHONPATH": str(path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
 def test_smoke_test_goes_on_without_a_module_of_the_image(tmp_path):
     path = Path(r2d_smoke.__file__).parent / "smoke_path"
     (tmp_path / "sitecustomize.py").write_text("raise RuntimeError('broken')\n")

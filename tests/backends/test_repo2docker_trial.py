@@ -279,13 +279,16 @@ def build(tmp_path):
 
 
 def test_build_that_a_trial_was_in_the_way_of_is_made_again_without_one(build, tmp_path):
-    lines = build("failed to get edge: inconsistent graph state")
+    lines = build("ERROR: failed to solve: failed to get edge: inconsistent graph state")
     assert "BuildKit lost a step of this build; once more, without a trial beside it\n" in lines
     assert (tmp_path / "builds").read_text() == "build\nbuild\n"
     assert Report.read(tmp_path / "trial.json") is None
 
 
-def test_build_that_fails_of_itself_is_made_once(build, tmp_path):
+@pytest.mark.parametrize(
+    "said", ["ERROR: exit code: 1", "#7 0.1 ERROR: inconsistent graph state, says a repository"]
+)
+def test_build_that_fails_of_itself_is_made_once(build, tmp_path, said):
     with pytest.raises(BuildError):
-        build("ERROR: exit code: 1")
+        build(said)
     assert (tmp_path / "builds").read_text() == "build\n"

@@ -287,6 +287,15 @@ async def test_a_command_that_waits_does_what_it_is_told(tmp_path):
     await waiting.end()
 
 
+async def test_a_command_that_is_not_told_in_time_is_ended(tmp_path):
+    script = "import time; time.sleep(1000)"  # reads nothing, so that the pipe fills
+    waiting = await Waiting.begin([sys.executable, "-c", script], env=ENV, cwd=tmp_path)
+    lines = waiting.stream("x" * 2**22)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(lines), 0.2)
+    assert waiting._process.returncode is not None
+
+
 async def test_a_command_that_ends_before_it_is_told_says_why(tmp_path):
     script = "print('no such module', flush=True); exit(3)"
     waiting = await Waiting.begin([sys.executable, "-c", script], env=ENV, cwd=tmp_path)

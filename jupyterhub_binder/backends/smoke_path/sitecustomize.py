@@ -10,10 +10,11 @@ import sys
 gc.disable()
 _here = os.path.dirname(__file__)  # noqa: PTH120 - nothing more is loaded
 sys.path.remove(_here)
-del sys.modules["sitecustomize"]
+_this = sys.modules.pop("sitecustomize")
 try:
     import sitecustomize  # noqa: F401
 except ImportError:
     pass
 finally:
     sys.path.insert(0, _here)
+    sys.modules.setdefault("sitecustomize", _this)  # Python looks for it once it is loaded
