@@ -112,9 +112,7 @@ class Making:
         yield Checkpoint({"workspace": self._workspace.name})
         containers = _PURPOSES
         try:
-            # One that is here was looked for, unless a registry was asked.
-            push = self._settings.push
-            image = await self._engine.inspect(self.name) if push else None
+            image = await self._engine.inspect(self.name)
             if image is not None:
                 yield Line(Phase.BUILDING, "This machine's container engine has the image.")
             else:
@@ -131,7 +129,7 @@ class Making:
                         async for line in lines:
                             yield line
                 await self._engine.tag(self._unfinished, self.name)
-            if push:
+            if self._settings.push:
                 async with aclosing(self._push()) as lines:
                     async for line in lines:
                         yield line
