@@ -174,7 +174,7 @@ class Launches(LoggingConfigurable):
             if server is not None and server.pending == "stop":
                 restart = True  # what ends anyway is waited for
             if not restart:
-                await self._refuse_if_taken(user, environment, run, server)
+                await self._refuse_if_taken(user, environment_id, run, server)
                 if run is None and not any_build:
                     self._refuse_another_build(environment, server, path)
             elif run is not None:
@@ -295,10 +295,10 @@ class Launches(LoggingConfigurable):
                 del self._beginning[user.name]
 
     async def _refuse_if_taken(
-        self, user: User, wanted: Environment, run: LaunchRun | None, server: HubServer | None
+        self, user: User, environment_id: str, run: LaunchRun | None, server: HubServer | None
     ) -> None:
         taken_by = run.launch.environment_id if run else server and server.environment_id
-        if (run is None and server is None) or taken_by == wanted.id:
+        if (run is None and server is None) or taken_by == environment_id:
             return
         other, shown = None, "something else"
         if taken_by:
@@ -308,8 +308,8 @@ class Launches(LoggingConfigurable):
         server_name = run.launch.server_name if run else server.name if server else ""
         which = f"Your server “{server_name}”" if server_name else "Your server"
         raise Conflict(
-            f"{which} already runs {shown}. Open it, restart it with this "
-            "environment, or start this one under another name.",
+            f"{which} already runs {shown}. Open it, restart it with this environment, "
+            "or start this one under another name.",
             code="server_running",
             detail={
                 "server_name": server_name,
@@ -322,7 +322,8 @@ class Launches(LoggingConfigurable):
         self, wanted: Environment, server: HubServer | None, path: str | None
     ) -> None:
         image = wanted.current.build.image if wanted.current else None
-        if server is None or server.environment_id != wanted.id or server.image in (None, image):
+        runs = server.image if server and server.environment_id == wanted.id else None
+        if server is None or image is None or runs in (None, image):
             return
         which = f"Your server “{server.name}”" if server.name else "Your server"
         raise Conflict(
