@@ -335,6 +335,18 @@ def test_smoke_test_collects_nothing_and_hides_no_module_of_the_image(tmp_path):
     assert done.stderr == ""
 
 
+def test_smoke_test_does_not_look_at_what_is_left_at_the_end_and_fails_as_before():
+    path = Path(r2d_smoke.__file__).parent / "smoke_path"
+    asked = (
+        "import atexit, gc, sys; atexit._run_exitfuncs(); print(gc.get_freeze_count()); sys.exit(3)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asked], env={"PYTHONPATH": str(path)}, capture_output=True, text=True
+    )
+    assert int(done.stdout) > 1000
+    assert done.returncode == 3
+
+
 def test_smoke_test_says_nothing_where_an_image_has_no_such_module():
     path = Path(r2d_smoke.__file__).parent / "smoke_path"
     asked = "import gc; print(gc.isenabled())"
