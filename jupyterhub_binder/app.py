@@ -25,7 +25,7 @@ from traitlets.config import Application, Config
 from traitlets.config.application import catch_config_error
 
 from jupyterhub_binder._version import __version__
-from jupyterhub_binder.backends import loadable_backends
+from jupyterhub_binder.backends.installed import loadable_backends
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.logs import (
     JSONFormatter,

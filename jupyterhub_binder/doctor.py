@@ -24,7 +24,8 @@ import aiohttp
 from rich.text import Text
 
 from jupyterhub_binder._version import __version__
-from jupyterhub_binder.backends.engine import Builder, Engine
+from jupyterhub_binder.backends.builder import Builder
+from jupyterhub_binder.backends.engine import Engine
 from jupyterhub_binder.client import ApiError, BinderClient, find_service_url
 from jupyterhub_binder.errors import BinderError
 from jupyterhub_binder.terminal import plain

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from jupyterhub.services.auth import HubOAuth
 
 from jupyterhub_binder.audit import Audit
-from jupyterhub_binder.backends import backend_class
+from jupyterhub_binder.backends.installed import backend_class
 from jupyterhub_binder.builds import Builds
 from jupyterhub_binder.cleanup import Cleanup, fetch_images_in_use
 from jupyterhub_binder.command import Command

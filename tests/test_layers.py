@@ -20,6 +20,7 @@ LAYERS = {
         "slugs",
         "aio",
         "process",
+        "lines",
         "clock",
         "sse",
         "git",

@@ -16,8 +16,8 @@ from typing import Any
 
 from jupyterhub_binder.backends.r2d_log import explain
 from jupyterhub_binder.escapes import without_escapes
+from jupyterhub_binder.lines import LineSplitter
 from jupyterhub_binder.model import Line, Phase
-from jupyterhub_binder.process import LineSplitter
 
 _PHASES = {
     "waiting": Phase.WAITING,

@@ -14,11 +14,11 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from jupyterhub_binder.backends.builder import Builder
 from jupyterhub_binder.errors import ConfigurationError, UpstreamUnavailable
 from jupyterhub_binder.process import ProcessFailed, run, stream
 
@@ -42,18 +42,6 @@ _GONE = re.compile(
 _ADDRESS = re.compile(r" at (?:unix|tcp|https?|ssh|npipe)://\S+?(?=[.:,]?(?:\s|$))")
 """Where an engine is: nothing for people who wait for a build."""
 _IN_USE = re.compile(r"in use|being used|is using", re.IGNORECASE)
-
-
-class Builder(StrEnum):
-    """How an engine's program builds."""
-
-    BUILDX = "buildx"
-    """Docker's plugin."""
-    BUILDKIT = "buildkit"
-    """What was in Docker's program itself before version 23."""
-    LEGACY = "legacy"
-    """Docker's first builder, for programs without the plugin."""
-    PODMAN = "podman"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +76,8 @@ class Engine:
         self.version = version
         self.podman = podman
         self.builder = Builder.PODMAN if podman else Builder.LEGACY
+        self.buildx = ""
+        """The path of Docker's plugin, where its program tells it."""
 
     @classmethod
     async def find(cls, program: str, *, docker_config: str = "") -> Engine:
@@ -126,7 +116,16 @@ class Engine:
             client = (await self.ask("version", "--format", "{{.Client.Version}}")).strip()
             major = int(client.partition(".")[0]) if client[:1].isdigit() else 0
             return Builder.BUILDKIT if 18 < major < 23 else Builder.LEGACY
+        self.buildx = await self._find_plugin("buildx")
         return Builder.BUILDX
+
+    async def _find_plugin(self, name: str) -> str:
+        try:
+            told = await self._run("info", "--format", "{{json .ClientInfo.Plugins}}")
+            plugins = json.loads(told) or []
+        except (ProcessFailed, ValueError):
+            return ""
+        return next((one.get("Path", "") for one in plugins if one.get("Name") == name), "")
 
     # --- Images -----------------------------------------------------------------------------
 

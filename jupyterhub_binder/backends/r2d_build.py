@@ -24,7 +24,8 @@ import psutil
 
 from jupyterhub_binder.backends.engine import Engine, ImageInUse, LocalImage
 from jupyterhub_binder.backends.r2d_log import LogReader
-from jupyterhub_binder.backends.r2d_smoke import BEGINNING, Expected, check, try_image
+from jupyterhub_binder.backends.r2d_script import BEGINNING
+from jupyterhub_binder.backends.r2d_smoke import Expected, check, try_image
 from jupyterhub_binder.backends.r2d_trial import Report, Wanted
 from jupyterhub_binder.backends.venv_image import MARKER, end_processes
 from jupyterhub_binder.errors import BinderError, BuildFailed

@@ -19,11 +19,10 @@ from typing import IO, Any
 from repo2docker.engine import BuildError, ContainerEngine, Image
 from traitlets import Dict, Enum, List, Unicode
 
-from jupyterhub_binder.backends.engine import Builder
+from jupyterhub_binder.backends.builder import ENDED, Builder
 from jupyterhub_binder.backends.r2d_files import has_files, write_context
-from jupyterhub_binder.backends.r2d_log import ENDED
 from jupyterhub_binder.backends.r2d_trial import Trial, Wanted
-from jupyterhub_binder.process import read_lines
+from jupyterhub_binder.lines import read_lines
 
 _PIECE = 1200
 """Characters of a line before it is cut: as JSON, escaped, it still is one line for who reads."""
@@ -44,6 +43,10 @@ class BinderEngine(ContainerEngine):
         [str(one) for one in Builder],
         str(Builder.BUILDX),
         help="How the program builds. Default: buildx.",
+    ).tag(config=True)
+    buildx = Unicode(
+        help="The path of Docker's plugin, which is faster run by itself. Default: the program "
+        "finds it."
     ).tag(config=True)
     extra_build_args = List(
         Unicode(), help="More arguments of the program's `build`. Default: none."
@@ -118,7 +121,8 @@ class BinderEngine(ContainerEngine):
         command = [*steps, *image, str(context)]
 
         def start(dockerfile: Path) -> subprocess.Popen[bytes]:
-            return self._start([*steps, "--file", str(dockerfile), str(context)], **_SOON)
+            words = [*steps, "--file", str(dockerfile), str(context)]
+            return self._start(words, group=0, **_SOON)
 
         trial = Trial(Wanted(**self.trial), context, start)
         try:
@@ -167,15 +171,25 @@ class BinderEngine(ContainerEngine):
         done = subprocess.run([self.program, *words], capture_output=True, text=True)
         return done.stdout.strip()
 
-    def _start(self, words: Sequence[str], **more: str) -> subprocess.Popen[bytes]:
-        command, variables = _COMMANDS[Builder(self.builder)]
+    def _start(
+        self, words: Sequence[str], group: int | None = None, **more: str
+    ) -> subprocess.Popen[bytes]:
+        options, variables = _BUILDS[Builder(self.builder)]
         return subprocess.Popen(
-            [self.program, *command, *words],
+            [*self._find_command(), *options, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **variables, **more},
+            process_group=group,
         )
+
+    def _find_command(self) -> list[str]:
+        if self.builder != Builder.BUILDX:
+            return [self.program, "build"]
+        if os.access(self.buildx, os.X_OK):
+            return [self.buildx, "build"]
+        return [self.program, "buildx", "build"]
 
     def _run(self, words: Sequence[str]) -> Iterator[str]:
         process = self._start(words)
@@ -191,14 +205,16 @@ class BinderEngine(ContainerEngine):
         return None
 
 
-_SOON = {"TTY_DISPLAY_RATE": "50"}
+_SOON = {"TTY_DISPLAY_RATE": "20"}
 """For how many milliseconds BuildKit's client keeps lines back: by itself for up to 150."""
-_COMMANDS: dict[Builder, tuple[list[str], dict[str, str]]] = {
-    Builder.BUILDX: (["buildx", "build", "--progress", "plain", "--load"], {}),
-    Builder.BUILDKIT: (["build", "--progress", "plain"], {"DOCKER_BUILDKIT": "1"}),
-    Builder.LEGACY: (["build", "--force-rm"], {"DOCKER_BUILDKIT": "0"}),
-    Builder.PODMAN: (["build", "--format", "docker", "--force-rm"], {}),
+_BUILDS: dict[Builder, tuple[list[str], dict[str, str]]] = {
+    # Without the variable it asks git about the checkout, for an attestation that is not made.
+    Builder.BUILDX: (["--progress", "plain", "--load"], {"BUILDX_GIT_INFO": "false"}),
+    Builder.BUILDKIT: (["--progress", "plain"], {"DOCKER_BUILDKIT": "1"}),
+    Builder.LEGACY: (["--force-rm"], {"DOCKER_BUILDKIT": "0"}),
+    Builder.PODMAN: (["--format", "docker", "--force-rm"], {}),
 }
+"""The options of a `build`, and variables, by how it builds."""
 
 
 def _pieces(line: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from jupyterhub_binder.backends.builder import ENDED
 from jupyterhub_binder.escapes import without_escapes
 from jupyterhub_binder.model import Line, Phase
 
@@ -21,8 +22,6 @@ _MOST_REASON = 600
 _MOST_OF_A_PART = 300
 _EVENT = '{"message": "'
 _FAILURE = "Error during build: "
-ENDED = "The build ended with exit status"
-"""What `BinderEngine` says where the engine's program has told the reason before."""
 
 _DRAWING = re.compile(r"^[^\w'\"(/.\[-]+")
 # What BuildKit puts before each line: the step's number and the time since it began.

@@ -8,45 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shlex
 from collections import deque
 from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from jupyterhub_binder.backends.engine import Engine
+from jupyterhub_binder.backends.r2d_script import SCRIPT, SPOKEN, WORD
 from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.process import ProcessFailed
 
 CODE = "smoke_test_failed"
-BEGINNING = "Trying whether a server starts from the image"
-_WORD = "binder-smoke"
-_PATH = Path(__file__).parent / "smoke_path"
-_WRITE = " && ".join(
-    f'printf %s {shlex.quote(file.read_text(encoding="utf-8"))} > "$path/{file.name}"'
-    for file in sorted(_PATH.glob("*.py"))
-)
-SCRIPT = f"""
-echo "{_WORD} uid $(id -u)"
-echo "{_WORD} home $HOME"
-path="$HOME/.{_WORD}"
-mkdir "$path" && {_WRITE} && echo "{_WORD} writable yes"
-export PYTHONPATH="$path${{PYTHONPATH:+:$PYTHONPATH}}"
-version="$(jupyterhub-singleuser --version)"
-rm -rf "$path" 2>/dev/null
-echo "{_WORD} version $version"
-"""
-"""Says who it is, where home is, whether that can be written to, and the server's version."""
-SPOKEN = re.compile(rf"^{_WORD} (\w+) ?(.*)$")
-"""A line of the script's own: a word, and what it says of it."""
 _NOT_TELLING = re.compile(
     # Our own words, what Docker's program adds below an error, and a warning that repo2docker's
     # entrypoint has of itself on older Pythons.
-    rf"{_WORD} |(Run|See) 'docker |time=|.*RuntimeWarning: line buffering|self\.stdout = io\.open"
+    rf"{WORD} |(Run|See) 'docker |time=|.*RuntimeWarning: line buffering|self\.stdout = io\.open"
 )
 _KEPT_LINES = 40
 _MOST_SAID = 2**18

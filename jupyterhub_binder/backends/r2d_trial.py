@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
-import psutil
-
-from jupyterhub_binder.backends.r2d_smoke import BEGINNING, SCRIPT, SPOKEN
-from jupyterhub_binder.process import read_lines
+from jupyterhub_binder.backends.r2d_script import BEGINNING, LAST_WORD, SCRIPT, SPOKEN
+from jupyterhub_binder.lines import read_lines
 
 _DOCKERFILE = "binder-trial.Dockerfile"
 _HOME = "binder-trial-home"
@@ -91,7 +92,8 @@ class Trial:
     def beside(self, lines: Iterator[str]) -> Iterator[str]:
         """Pass a build's lines on; begin with its last command, and have ended when this ends.
 
-        `start` is called with the Dockerfile to build of the same context.
+        `start` is called with the Dockerfile to build of the same context, and begins a process
+        group.
         """
         dockerfile = (self._context / "Dockerfile").read_text(encoding="utf-8")
         entrypoint = find_entrypoint(dockerfile)
@@ -121,7 +123,8 @@ class Trial:
         path = self._context / _DOCKERFILE
         path.write_text(f"{dockerfile}\n{last_steps(entrypoint, self._wanted.home)}", "utf-8")
         process = self._start(path)
-        self._heard.listen(process)
+        assert process.stdout is not None
+        self._heard.listen(process.stdout)
         return process
 
 
@@ -146,43 +149,40 @@ class _Heard:
     def __init__(self) -> None:
         self.said: list[str] = []
         self._spoke = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="trial", daemon=True)
+        self._is_over = threading.Event()
 
-    def listen(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        self._output = process.stdout
-        self._thread.start()
+    def listen(self, output: IO[bytes]) -> None:
+        threading.Thread(target=self._read, args=(output,), name="trial", daemon=True).start()
 
-    def _read(self) -> None:
-        with self._output:
-            for line in read_lines(self._output):
+    def _read(self, output: IO[bytes]) -> None:
+        with output:
+            for line in read_lines(output):
                 found = _OUTPUT.match(line)
-                if found and SPOKEN.match(found[1]) and len(self.said) < _MOST_SAID:
+                word = SPOKEN.match(found[1]) if found else None
+                if found and word and len(self.said) < _MOST_SAID:
                     self.said.append(found[1])
                     self._spoke.set()
+                    if word[1] == LAST_WORD:
+                        break  # that its step fails, and how, is known
+        self._is_over.set()
         self._spoke.set()
 
     def all_within(self, seconds: float) -> bool:
-        """Wait for the end; False when nothing was said in time, or too little."""
+        """Wait for the last word; False when nothing was said in time, or too little."""
         if not self._spoke.wait(min(seconds, _PATIENCE_SECONDS)):
             return False
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return self._is_over.wait(seconds)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a build's program, and with it the plugin that it may have started."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        plugins = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        for plugin in plugins:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                plugin.terminate()
-    try:
-        process.wait(_PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    """End a build's program, and with it the plugin that it may have started.
+
+    At once: what they asked for the engine gives up by itself when they are gone.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 def find_entrypoint(dockerfile: str) -> list[str]:

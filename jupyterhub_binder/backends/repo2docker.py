@@ -24,7 +24,8 @@ from traitlets import Bool, Enum, Float, Int, List, TraitError, Type, Unicode, d
 
 from jupyterhub_binder.backends import r2d_build, r2d_plan
 from jupyterhub_binder.backends.base import BuildBackend, KeptImage
-from jupyterhub_binder.backends.engine import Builder, Engine, LocalImage
+from jupyterhub_binder.backends.builder import Builder
+from jupyterhub_binder.backends.engine import Engine, LocalImage
 from jupyterhub_binder.backends.r2d_build import (
     KEY_LABEL,
     Making,
@@ -355,6 +356,7 @@ class Repo2DockerBackend(BuildBackend):
             "BinderEngine": {
                 "program": engine.program,
                 "builder": str(engine.builder),
+                "buildx": engine.buildx,
                 "extra_build_args": list(self.extra_build_args),
             },
             "Repo2Docker": {"base_image": base} if base else {},

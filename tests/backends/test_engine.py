@@ -11,6 +11,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from jupyterhub_binder.backends import r2d_build
+from jupyterhub_binder.backends.builder import Builder
 from jupyterhub_binder.backends.engine import Engine
 from jupyterhub_binder.backends.r2d_build import container_name
 from jupyterhub_binder.backends.r2d_smoke import Expected, try_image
@@ -65,6 +66,33 @@ else:  # each container carries its environment
 """
     )
     assert await engine.fetch_used_images() == {f"sha256:{one}" for one in ids}
+
+
+PLUGINS = [
+    {"Name": "scan", "Path": "/p/docker-scan"},
+    {"Name": "buildx", "Path": "/p/docker-buildx"},
+]
+
+
+@pytest.mark.parametrize(
+    ("plugins", "path"),
+    [(PLUGINS, "/p/docker-buildx"), (PLUGINS[:1], ""), ([{"Name": "buildx"}], ""), (None, "")],
+)
+async def test_buildx_is_run_where_its_program_says_it_is(program, plugins, path):
+    told = {"info": json.dumps(plugins), "buildx": "v0.30", "version": "29.1.2"}
+    script = program.write(f"print({told!r}.get(words[0], 'Docker version 29'))")
+    engine = await Engine.find(script)
+    assert (engine.builder, engine.buildx) == (Builder.BUILDX, path)
+
+
+async def test_program_that_tells_of_no_plugins_still_builds_with_buildx(program):
+    script = program.write("""
+if words[0] == "info":
+    sys.exit("permission denied")
+print({"buildx": "v0.30", "version": "29.1.2"}.get(words[0], "Docker version 29"))
+""")
+    engine = await Engine.find(script)
+    assert (engine.builder, engine.buildx) == (Builder.BUILDX, "")
 
 
 async def test_any_number_of_images_is_listed(program):

@@ -42,7 +42,7 @@ class Stage:
 
     def _start(self, dockerfile: Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", self._program, str(dockerfile)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0)
         self.started.append(process)
         return process
 
@@ -56,7 +56,7 @@ def saying(*lines: str, then: str = "raise SystemExit(1)") -> str:
 
 def test_what_a_trial_says_is_kept_without_what_buildkit_puts_before_it(tmp_path):
     program = saying(
-        "#2 [2/2] RUN binder-smoke uid 0", *(f"#2 0.12 {line}" for line in SAID), SAID[0]
+        "#2 [2/2] RUN binder-smoke uid 0", SAID[0], *(f"#2 0.12 {line}" for line in SAID)
     )
     stage = Stage(tmp_path, program)
     lines = stage.run()
@@ -75,6 +75,14 @@ def test_step_of_a_trial_comes_last_in_the_same_context(tmp_path):
     steps = last_steps(ENTRYPOINT, "/home/jovyan").splitlines()
     assert report.said == [f"binder-smoke last {steps[0]} {steps[1]}"]
     assert (stage.context / "Dockerfile").read_text() == DOCKERFILE
+
+
+def test_trial_ends_with_its_last_word(tmp_path):
+    lines = [f"#2 0.12 {line}" for line in SAID]
+    stage = Stage(tmp_path, saying(*lines, then="import time; time.sleep(1000)"))
+    stage.run()
+    assert stage.started[0].returncode is not None
+    assert Report.read(stage.report) == Report(ENTRYPOINT, SAID)
 
 
 def test_image_that_talks_without_end_fills_no_memory(tmp_path):
@@ -191,7 +199,7 @@ def test_trial_that_begins_to_speak_has_all_its_time(tmp_path, monkeypatch):
 
 def test_plugin_of_a_program_ends_with_the_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(r2d_trial, "_PATIENCE_SECONDS", 0.5)
-    # Docker's program ignores SIGTERM while its plugin runs, and leaves it behind when killed.
+    # Docker's program ignores SIGTERM while its plugin runs.
     plugin = "import time; time.sleep(1000)"
     program = f"""
 import signal, subprocess, sys
@@ -241,6 +249,37 @@ def test_any_entrypoint_that_is_a_list_of_words_is_found(words):
 def test_half_a_report_is_none(tmp_path, text):
     (tmp_path / "trial.json").write_text(text)
     assert Report.read(tmp_path / "trial.json") is None
+
+
+def test_repo2docker_process_loads_nothing_that_it_does_not_need():
+    program = """
+import sys
+import repo2docker.__main__
+before = set(sys.modules)
+from jupyterhub_binder.backends import r2d_buildpack, r2d_engine
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["jupyterhub_binder"]
+
+
+@pytest.mark.parametrize(
+    ("builder", "mode", "command"),
+    [
+        ("buildx", 0o755, ["{path}", "build"]),
+        ("buildx", 0o644, ["/bin/docker", "buildx", "build"]),  # it has gone, or was never known
+        ("buildkit", 0o755, ["/bin/docker", "build"]),
+        ("podman", 0o755, ["/bin/docker", "build"]),
+    ],
+)
+def test_plugin_is_run_by_itself_while_it_is_there(tmp_path, builder, mode, command):
+    path = tmp_path / "docker-buildx"
+    path.touch(mode)
+    engine = BinderEngine(parent=None)
+    engine.program, engine.builder, engine.buildx = "/bin/docker", builder, str(path)
+    assert engine._find_command() == [word.format(path=path) for word in command]
 
 
 def test_report_that_is_not_there_is_none(tmp_path):

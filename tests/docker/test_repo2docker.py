@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from jupyterhub_binder.backends import r2d_build, r2d_smoke, repo2docker
-from jupyterhub_binder.backends.engine import Builder
+from jupyterhub_binder.backends.builder import Builder
 from jupyterhub_binder.backends.r2d_build import KEY_LABEL
 from jupyterhub_binder.backends.repo2docker import Repo2DockerBackend
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError

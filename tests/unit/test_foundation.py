@@ -16,10 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyterhub_binder.aio import Broadcast, Lagged, SingleFlight, TaskSet
+from jupyterhub_binder.lines import LINE_LIMIT, LineSplitter
 from jupyterhub_binder.process import (
-    LINE_LIMIT,
     Limits,
-    LineSplitter,
     ProcessFailed,
     Waiting,
     run,
