@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -41,6 +42,21 @@ ORDINARY = (
     *("scipy", "scikit-learn", "seaborn", "xarray", "dask[complete]", "ipywidgets", "plotly"),
 )
 
+DOCKERFILE = r"""
+FROM {base_image}
+RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install --quiet --no-cache-dir uv \
+ && /opt/venv/bin/uv pip install --python /opt/venv --no-cache --compile-bytecode {server}
+ARG NB_USER
+ARG NB_UID
+RUN useradd --uid ${{NB_UID}} --create-home ${{NB_USER}}
+ENV PATH=/opt/venv/bin:$PATH HOME=/home/${{NB_USER}}
+COPY requirements.txt /tmp/
+RUN uv pip install --python /opt/venv --no-cache -r /tmp/requirements.txt
+COPY --chown=${{NB_UID}} . ${{HOME}}
+USER ${{NB_UID}}
+"""
+"""As repositories have it for mybinder.org: its files in the home, so that ours adds a layer."""
+
 _GIT_ONLY = """
 from repo2docker.contentproviders import Git
 c.Repo2Docker.content_providers = [Git]
@@ -57,6 +73,8 @@ class Workload:
     rounds: int
     goal: str
     first: bool = False
+    dockerfile: bool = False
+    """Whether the repository has a Dockerfile of its own, instead of being a build pack's."""
 
 
 WORKLOADS = (
@@ -64,6 +82,7 @@ WORKLOADS = (
     Workload("repo2docker_first_build_over_bare", ORDINARY, 2, "<= 1.05", first=True),
     # What is tried takes as long as ever, and there is little to do it beside.
     Workload("repo2docker_smallest_build_over_bare", FEW, 6, "<= 1.05"),
+    Workload("repo2docker_dockerfile_over_bare", ORDINARY, 4, "<= 1.05", dockerfile=True),
 )
 
 
@@ -185,7 +204,11 @@ class Bench:
 
     def _repo(self, workload: Workload, number: int) -> GitRepo:
         wanted = "\n".join((*workload.packages, f"# {self._run} {number}\n"))
-        return self._server.make_repo(f"org/{number}", {"requirements.txt": wanted})
+        files = {"requirements.txt": wanted}
+        if workload.dockerfile:
+            server = shlex.join(self._backend(workload, number).base_packages)
+            files["Dockerfile"] = DOCKERFILE.format(base_image=self._base_image, server=server)
+        return self._server.make_repo(f"org/{number}", files)
 
 
 def _now() -> tuple[float, float]:

@@ -199,7 +199,9 @@ class Making:
             traits["extra_build_args"] = [*given, "--no-cache"]
         if (expected := self._settings.smoke_test) is None:
             return traits
-        wanted = Wanted(expected.home, expected.timeout_seconds, str(self._report))
+        wanted = Wanted(
+            expected.home, expected.user_id, expected.timeout_seconds, str(self._report)
+        )
         return {**traits, "trial": asdict(wanted)}
 
     def _labels(self) -> dict[str, str]:

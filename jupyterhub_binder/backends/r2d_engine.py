@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -99,62 +101,97 @@ class BinderEngine(ContainerEngine):
             *(["--tag", tag] if tag else ()),
         ]
         if fileobj is None:
-            file = ["--file", dockerfile] if dockerfile else []
-            yield from self._run([*steps, *image, *file, path])
-            yield from self._add_files(Path(path), tag, buildargs or {})
+            file = Path(dockerfile or f"{path}/Dockerfile")
+            yield from self._build_dockerfile(Path(path), file, steps, image, tag, arguments)
             return
         with tempfile.TemporaryDirectory(prefix="context-") as folder:
             with tarfile.open(fileobj=fileobj) as archive:
                 archive.extractall(folder, filter="tar")
             if self.builder == Builder.LEGACY:
                 do_without_chmod(Path(folder))
-            keeps_steps = not any(step.startswith("--no-cache") for step in steps)
-            if self.trial and self._has_buildkit and keeps_steps:
-                yield from self._run_tried(Path(folder), steps, image)
-            else:
-                yield from self._run([*steps, *image, folder])
+            file = Path(folder, "Dockerfile")
+            with self._trial_beside(file, steps, folder) as trial:
+                yield from _run_tried(trial, lambda: self._run([*steps, *image, folder]))
 
-    def _run_tried(
-        self, context: Path, steps: Sequence[str], image: Sequence[str]
+    def _build_dockerfile(
+        self,
+        checkout: Path,
+        file: Path,
+        steps: Sequence[str],
+        image: Sequence[str],
+        tag: str,
+        buildargs: Mapping[str, str],
     ) -> Iterator[str]:
-        """Run a build, with the trial of its image beside it."""
-        command = [*steps, *image, str(context)]
+        """Build a repository's own Dockerfile, and see to it that the image has the files."""
+        with self._trial_beside(file, steps, str(checkout)) as trial:
 
-        def start(dockerfile: Path) -> subprocess.Popen[bytes]:
-            words = [*steps, "--file", str(dockerfile), str(context)]
-            return self._start(words, group=0, **_SOON)
+            def lines() -> Iterator[str]:
+                yield from self._run([*steps, *image, "--file", str(file), str(checkout)])
+                is_for_the_start = yield from self._add_files(checkout, tag, buildargs)
+                if trial is not None and is_for_the_start:
+                    trial.forget()
 
-        trial = Trial(Wanted(**self.trial), context, start)
-        try:
-            yield from trial.beside(self._run(command))
-        except BuildError:
-            if not trial.was_in_the_way:
-                raise
-            yield "BuildKit lost a step of this build; once more, without a trial beside it\n"
-            yield from self._run(command)
+            yield from _run_tried(trial, lines)
+
+    @contextmanager
+    def _trial_beside(
+        self, file: Path, steps: Sequence[str], context: str
+    ) -> Iterator[Trial | None]:
+        """Prepare a trial of what a Dockerfile makes; None where the builder can do none."""
+        keeps_steps = not any(step.startswith("--no-cache") for step in steps)
+        if not (self.trial and self._has_buildkit and keeps_steps and file.is_file()):
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="trial-") as folder:
+            other = Path(folder, "Dockerfile")
+
+            def start(text: str) -> subprocess.Popen[bytes]:
+                other.write_text(text, "utf-8", "surrogateescape")
+                words = [*steps, "--file", str(other), context]
+                return self._start(words, group=0, **_SOON)
+
+            ignored = Path(f"{file}.dockerignore")
+            if ignored.is_file():
+                shutil.copyfile(ignored, f"{other}.dockerignore")
+            yield Trial(
+                Wanted(**self.trial),
+                file.read_text("utf-8", "surrogateescape"),
+                start=start,
+                ask_entrypoint=self._ask_entrypoint,
+            )
+
+    def _ask_entrypoint(self, image: str) -> str:
+        return self._ask("image", "inspect", "--format={{json .Config.Entrypoint}}", "--", image)
 
     @property
     def _has_buildkit(self) -> bool:
         return self.builder in (Builder.BUILDX, Builder.BUILDKIT)
 
-    def _add_files(self, checkout: Path, image: str, buildargs: Mapping[str, str]) -> Iterator[str]:
-        """Add the repository's files, in a last layer, to an image that has none of them."""
+    def _add_files(
+        self, checkout: Path, image: str, buildargs: Mapping[str, str]
+    ) -> Generator[str, None, bool]:
+        """Add the repository's files, in a last layer, to an image that has none of them.
+
+        Returns whether the image may look at them when it starts: it speaks of their folder.
+        """
         folder, owner = buildargs.get("REPO_DIR", ""), buildargs.get("NB_UID", "")
         if not (folder and owner):
-            return
+            return False
         try:
             if has_files(self.program, image, folder, name=self.container_name):
-                return
+                return False
         except subprocess.CalledProcessError as error:
             raise BuildError(f"The image cannot be looked into: {error.stderr.strip()}") from error
         yield f"Adding the repository's files: the Dockerfile puts none in {folder}\n"
         with tempfile.TemporaryDirectory(prefix="files-") as context:
             write_context(Path(context), checkout, image=image, folder=folder, owner=owner)
-            before = self._ask("image", "inspect", "--format={{.Id}}", image)
+            told = self._ask("image", "inspect", "--format={{.Id}} {{json .Config}}", image)
+            before, _, configured = told.partition(" ")
             yield from self._run([*self._beside(), "--tag", image, *self.extra_build_args, context])
             if before and self.builder != Builder.LEGACY:
                 # It has lost its name, and only the first builder removes it with the new one.
                 self._ask("image", "rm", before)
+        return not configured or folder in configured
 
     def _beside(self) -> list[str]:
         """Return the options of a build from an image that only the engine itself has.
@@ -215,6 +252,17 @@ _BUILDS: dict[Builder, tuple[list[str], dict[str, str]]] = {
     Builder.PODMAN: (["--format", "docker", "--force-rm"], {}),
 }
 """The options of a `build`, and variables, by how it builds."""
+
+
+def _run_tried(trial: Trial | None, build: Callable[[], Iterator[str]]) -> Iterator[str]:
+    """Run a build with the trial of its image beside it; alone where it lost a step through it."""
+    try:
+        yield from trial.beside(build()) if trial is not None else build()
+    except BuildError:
+        if trial is None or not trial.was_in_the_way:
+            raise
+        yield "BuildKit lost a step of this build; once more, without a trial beside it\n"
+        yield from build()
 
 
 def _pieces(line: str) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 BuildKit writes an image once the last step is done, which often takes longer than to try it. So
 the same build is asked for again, with the smoke test as one step more that fails on purpose, so
-that nothing is made of it. That is done when the last command runs: BuildKit runs it once for
-both, and the smoke test begins when it is done. Runs inside repo2docker's process. What was said
-is kept for `r2d_build`, which judges it and tries the image itself where it tells too little.
+that nothing is made of it (`r2d_dockerfile`). That is done when the last command runs: BuildKit
+runs it once for both, and the smoke test begins when it is done. Runs inside repo2docker's process.
+What was said is kept for `r2d_build`, which judges it and tries the image itself where it tells too
+little.
 """
 
 from __future__ import annotations
@@ -16,22 +17,20 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from jupyterhub_binder.backends.r2d_script import BEGINNING, LAST_WORD, SCRIPT, SPOKEN
+from jupyterhub_binder.backends.r2d_dockerfile import Dockerfile, read_entrypoint
+from jupyterhub_binder.backends.r2d_script import BEGINNING, LAST_WORD, SPOKEN
 from jupyterhub_binder.lines import read_lines
 
-_DOCKERFILE = "binder-trial.Dockerfile"
-_HOME = "binder-trial-home"
 _PATIENCE_SECONDS = 5.0
 """How long a trial may say nothing once the image is written: by then one of the image is faster."""
 _MOST_SAID = 100
 """Lines that are kept: an image may say more, the smoke test does not."""
 
-_COMMAND = re.compile(r"^RUN\b", re.MULTILINE)
 _RUNNING = re.compile(r"#(\d+) \[[^\]]*\d+/\d+\] RUN ")
 _WRITING = re.compile(r"#\d+ exporting to ")
 _LOST = re.compile(
@@ -39,7 +38,6 @@ _LOST = re.compile(
 )
 """What BuildKit says when it lost a step that two builds share (moby/buildkit#2303, #3635)."""
 _OUTPUT = re.compile(r"#\d+ \d+\.\d+ (.*)")
-_ENTRYPOINT = re.compile(r"^ENTRYPOINT[ \t]+(\[.*\])[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,8 @@ class Wanted:
 
     home: str
     """Where an empty folder is mounted, as a spawner mounts a person's home."""
+    user_id: int
+    """Whom that folder belongs to."""
     timeout_seconds: float
     report: str
     """The file that gets the `Report`."""
@@ -76,63 +76,82 @@ class Report:
 
 
 class Trial:
-    """The trial of one build of a build pack, whose context is ours."""
+    """The trial of one build."""
 
     def __init__(
-        self, wanted: Wanted, context: Path, start: Callable[[Path], subprocess.Popen[bytes]]
+        self,
+        wanted: Wanted,
+        dockerfile: str,
+        *,
+        start: Callable[[str], subprocess.Popen[bytes]],
+        ask_entrypoint: Callable[[str], str],
     ) -> None:
+        """Prepare it for a Dockerfile's text.
+
+        `start` is called with the text of another Dockerfile, to build of the same context; it
+        begins a process group. `ask_entrypoint` returns the entrypoint of an image that the engine
+        has, in JSON, and nothing of one that it has not.
+        """
         self._wanted = wanted
-        self._context = context
+        self._dockerfile = Dockerfile(dockerfile)
         self._start = start
+        self._ask_entrypoint = ask_entrypoint
+        self._entrypoint: list[str] | None = None
         self._heard = _Heard()
         self._process: subprocess.Popen[bytes] | None = None
+        self._holds = True
         self.was_in_the_way = False
         """Whether its build may have failed through it."""
 
     def beside(self, lines: Iterator[str]) -> Iterator[str]:
-        """Pass a build's lines on; begin with its last command, and have ended when this ends.
-
-        `start` is called with the Dockerfile to build of the same context, and begins a process
-        group.
-        """
-        dockerfile = (self._context / "Dockerfile").read_text(encoding="utf-8")
-        entrypoint = find_entrypoint(dockerfile)
-        is_time, told = _Progress(dockerfile).is_near_the_end, False
+        """Pass a build's lines on; begin with its last command, and have ended when this ends."""
+        is_time, told = _Progress(self._dockerfile.commands).is_near_the_end, False
         try:
             for line in lines:
-                if entrypoint and self._process is None and is_time(line):
+                if self._process is None and is_time(line):
                     with contextlib.suppress(OSError):  # a full disk is the build's affair
-                        self._process = self._begin(dockerfile, entrypoint)
+                        self._process = self._begin()
                 if self._process is not None:
                     self.was_in_the_way |= _LOST.match(line) is not None
                     if not told and _WRITING.match(line):
                         told = True
                         yield f"{BEGINNING}, while it is written\n"
                 yield line
-            if self._process is not None and self._heard.all_within(self._wanted.timeout_seconds):
-                with contextlib.suppress(OSError):
-                    Report(entrypoint, self._heard.said).write(Path(self._wanted.report))
+            self._keep_report()
         finally:
             if self._process is not None:
                 _end(self._process)
 
-    def _begin(self, dockerfile: str, entrypoint: Sequence[str]) -> subprocess.Popen[bytes]:
-        home = self._context / _HOME
-        home.mkdir()
-        home.chmod(0o777)  # what comes from a context belongs to root
-        path = self._context / _DOCKERFILE
-        path.write_text(f"{dockerfile}\n{last_steps(entrypoint, self._wanted.home)}", "utf-8")
-        process = self._start(path)
+    def forget(self) -> None:
+        """Let it be no verdict: the image became another one."""
+        self._holds = False
+
+    def _begin(self) -> subprocess.Popen[bytes] | None:
+        told = self._dockerfile.entrypoint or self._ask_entrypoint(self._dockerfile.base)
+        self._entrypoint = read_entrypoint(told or "null")
+        if self._entrypoint is None:
+            return None
+        home, user_id = self._wanted.home, self._wanted.user_id
+        process = self._start(
+            self._dockerfile.with_trial(self._entrypoint, home=home, user_id=user_id)
+        )
         assert process.stdout is not None
         self._heard.listen(process.stdout)
         return process
+
+    def _keep_report(self) -> None:
+        if self._process is None or self._entrypoint is None or not self._holds:
+            return
+        if self._heard.all_within(self._wanted.timeout_seconds):
+            with contextlib.suppress(OSError):
+                Report(self._entrypoint, self._heard.said).write(Path(self._wanted.report))
 
 
 class _Progress:
     """How far a build is, as its lines tell."""
 
-    def __init__(self, dockerfile: str) -> None:
-        self._commands = len(_COMMAND.findall(dockerfile))
+    def __init__(self, commands: int) -> None:
+        self._commands = commands
         self._begun: set[str] = set()
 
     def is_near_the_end(self, line: str) -> bool:
@@ -183,26 +202,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
-
-
-def find_entrypoint(dockerfile: str) -> list[str]:
-    """Return the entrypoint that a Dockerfile sets last; empty if it is none, or for a shell."""
-    found = _ENTRYPOINT.findall(dockerfile)
-    try:
-        words = json.loads(found[-1]) if found else []
-    except ValueError:
-        return []
-    return words if all(isinstance(word, str) for word in words) else []
-
-
-def last_steps(entrypoint: Sequence[str], home: str) -> str:
-    """Return the step that runs the smoke test as a spawner would run a server, and one that fails.
-
-    The first one fails as well, so that it is not kept, and says the same another time; but a
-    repository's `start` may hide that.
-    """
-    command = json.dumps([*entrypoint, "sh", "-c", f"{SCRIPT}exit 1\n"])
-    return (
-        f"RUN --mount=type=bind,rw,source={_HOME},target={home} {command}\n"
-        'RUN ["sh", "-c", "exit 1"]\n'
-    )

@@ -13,13 +13,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from repo2docker.engine import BuildError
 
 from jupyterhub_binder.backends import r2d_trial
 from jupyterhub_binder.backends.r2d_engine import BinderEngine
-from jupyterhub_binder.backends.r2d_trial import Report, Trial, Wanted, find_entrypoint, last_steps
+from jupyterhub_binder.backends.r2d_trial import Report, Trial, Wanted
 from tests.waiting import wait_until
 
 ENTRYPOINT = ["/usr/local/bin/repo2docker-entrypoint"]
@@ -31,17 +29,27 @@ SAID = ["binder-smoke uid 1000", "binder-smoke writable yes", "binder-smoke vers
 class Stage:
     """A context, and a trial whose build is a Python program."""
 
-    def __init__(self, folder: Path, program: str, dockerfile: str = DOCKERFILE) -> None:
+    def __init__(
+        self, folder: Path, program: str, dockerfile: str = DOCKERFILE, bases: str = ""
+    ) -> None:
         self.report = folder / "trial.json"
-        self.context = folder / "context"
-        self.context.mkdir()
-        (self.context / "Dockerfile").write_text(dockerfile)
+        self.asked: list[str] = []
         self._program = program
+        self._bases = bases
         self.started: list[subprocess.Popen[bytes]] = []
-        self.trial = Trial(Wanted("/home/jovyan", 60, str(self.report)), self.context, self._start)
+        self.trial = Trial(
+            Wanted("/home/jovyan", 1000, 60, str(self.report)),
+            dockerfile,
+            start=self._start,
+            ask_entrypoint=self._ask,
+        )
 
-    def _start(self, dockerfile: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", self._program, str(dockerfile)]
+    def _ask(self, image: str) -> str:
+        self.asked.append(image)
+        return self._bases
+
+    def _start(self, dockerfile: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", self._program, dockerfile]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0)
         self.started.append(process)
         return process
@@ -66,15 +74,35 @@ def test_what_a_trial_says_is_kept_without_what_buildkit_puts_before_it(tmp_path
     assert Report.read(stage.report) == Report(ENTRYPOINT, SAID)
 
 
-def test_step_of_a_trial_comes_last_in_the_same_context(tmp_path):
-    last = "open(sys.argv[1]).read().splitlines()[-2:]"
-    stage = Stage(tmp_path, f"import sys; print('#1 0.1 binder-smoke last', *{last})")
+def test_trial_builds_the_same_with_its_steps(tmp_path):
+    stage = Stage(
+        tmp_path, "import sys; print('#1 0.1 binder-smoke last', sys.argv[1].splitlines()[-1])"
+    )
     stage.run()
     report = Report.read(stage.report)
     assert report is not None
-    steps = last_steps(ENTRYPOINT, "/home/jovyan").splitlines()
-    assert report.said == [f"binder-smoke last {steps[0]} {steps[1]}"]
-    assert (stage.context / "Dockerfile").read_text() == DOCKERFILE
+    assert report.said == ['binder-smoke last RUN ["sh", "-c", "exit 1"]']
+
+
+@pytest.mark.parametrize(
+    ("bases", "entrypoint"), [('["tini", "--"]', ["tini", "--"]), ("null", []), ("", [])]
+)
+def test_dockerfile_without_an_entrypoint_has_that_of_its_base(tmp_path, bases, entrypoint):
+    stage = Stage(tmp_path, saying(f"#2 0.1 {SAID[2]}"), "FROM base:1\n", bases)
+    stage.run()
+    assert Report.read(stage.report) == Report(entrypoint, SAID[2:])
+    assert stage.asked == ["base:1"]
+
+
+def test_image_that_became_another_one_has_no_report(tmp_path):
+    stage = Stage(tmp_path, saying(*(f"#2 0.12 {line}" for line in SAID)))
+
+    def lines() -> Iterator[str]:
+        yield from BUILD
+        stage.trial.forget()
+
+    stage.run(lines())
+    assert Report.read(stage.report) is None
 
 
 def test_trial_ends_with_its_last_word(tmp_path):
@@ -219,30 +247,10 @@ child.wait()
     wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
 
-def test_image_without_an_entrypoint_of_the_build_packs_is_not_tried_beside(tmp_path):
+def test_image_whose_entrypoint_is_for_a_shell_is_not_tried_beside(tmp_path):
     stage = Stage(tmp_path, "raise SystemExit(1)", "FROM scratch\nENTRYPOINT echo\n")
     assert stage.run() == BUILD
     assert stage.started == []
-
-
-@pytest.mark.parametrize(
-    ("dockerfile", "entrypoint"),
-    [
-        ('ENTRYPOINT ["a"]\nENTRYPOINT ["b", "-c"]\nCMD ["c"]\n', ["b", "-c"]),
-        ('ENTRYPOINT ["a"]\nENTRYPOINT ["b", \n', ["a"]),
-        ('ENTRYPOINT ["a"\\]\n', []),
-        ("ENTRYPOINT [1]\n", []),
-        ('RUN echo ENTRYPOINT ["a"]\n', []),
-        ("", []),
-    ],
-)
-def test_entrypoint_is_the_last_that_is_a_list(dockerfile, entrypoint):
-    assert find_entrypoint(dockerfile) == entrypoint
-
-
-@given(st.lists(st.text()))
-def test_any_entrypoint_that_is_a_list_of_words_is_found(words):
-    assert find_entrypoint(f"FROM scratch\nENTRYPOINT {json.dumps(words)}\n") == words
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"entrypoint": []}', '{"more": 1}'])
@@ -287,7 +295,7 @@ def test_report_that_is_not_there_is_none(tmp_path):
 
 
 PROGRAM = """#!/bin/sh
-case "$*" in *binder-trial*) exit 1;; esac
+case "$*" in *trial-*) exit 1;; esac
 echo "#7 [1/1] RUN d"
 echo build >> {builds}
 if [ "$(wc -l < {builds})" = 1 ]; then echo "{said}"; exit 1; fi
@@ -302,7 +310,7 @@ def build(tmp_path):
         program = tmp_path / "docker"
         program.write_text(PROGRAM.format(builds=tmp_path / "builds", said=said))
         program.chmod(0o755)
-        wanted = asdict(Wanted("/home/jovyan", 60, str(tmp_path / "trial.json")))
+        wanted = asdict(Wanted("/home/jovyan", 1000, 60, str(tmp_path / "trial.json")))
         engine = BinderEngine(parent=None)
         engine.program, engine.trial = str(program), wanted
         (tmp_path / "Dockerfile").write_text(
