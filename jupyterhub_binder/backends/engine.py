@@ -123,9 +123,9 @@ class Engine:
         try:
             told = await self._run("info", "--format", "{{json .ClientInfo.Plugins}}")
             plugins = json.loads(told) or []
-        except (ProcessFailed, ValueError):
+        except (ProcessFailed, UpstreamUnavailable, ValueError):
             return ""
-        return next((one.get("Path", "") for one in plugins if one.get("Name") == name), "")
+        return next((one.get("Path") or "" for one in plugins if one.get("Name") == name), "")
 
     # --- Images -----------------------------------------------------------------------------
 

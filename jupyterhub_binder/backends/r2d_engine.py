@@ -7,6 +7,7 @@ with BuildKit inside, and Docker's first builder. An entry point of the group
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -139,23 +140,24 @@ class BinderEngine(ContainerEngine):
     ) -> Iterator[Trial | None]:
         """Prepare a trial of what a Dockerfile makes; None where the builder can do none."""
         keeps_steps = not any(step.startswith("--no-cache") for step in steps)
-        if not (self.trial and self._has_buildkit and keeps_steps and file.is_file()):
+        ignored = Path(f"{file}.dockerignore")
+        is_plain = file.is_file() and not ignored.is_symlink()  # where a link leads depends
+        if not (self.trial and self._has_buildkit and keeps_steps and is_plain):
             yield None
             return
         with tempfile.TemporaryDirectory(prefix="trial-") as folder:
             other = Path(folder, "Dockerfile")
 
             def start(text: str) -> subprocess.Popen[bytes]:
-                other.write_text(text, "utf-8", "surrogateescape")
-                words = [*steps, "--file", str(other), context]
+                other.write_bytes(text.encode("utf-8", "surrogateescape"))
+                if ignored.is_file():
+                    shutil.copyfile(ignored, f"{other}.dockerignore")
+                words = [*steps, *_NOTHING_MADE, "--file", str(other), context]
                 return self._start(words, group=0, **_SOON)
 
-            ignored = Path(f"{file}.dockerignore")
-            if ignored.is_file():
-                shutil.copyfile(ignored, f"{other}.dockerignore")
             yield Trial(
                 Wanted(**self.trial),
-                file.read_text("utf-8", "surrogateescape"),
+                file.read_bytes().decode("utf-8-sig", "surrogateescape"),
                 start=start,
                 ask_entrypoint=self._ask_entrypoint,
             )
@@ -172,7 +174,8 @@ class BinderEngine(ContainerEngine):
     ) -> Generator[str, None, bool]:
         """Add the repository's files, in a last layer, to an image that has none of them.
 
-        Returns whether the image may look at them when it starts: it speaks of their folder.
+        Returns whether the image may look at them when it starts: it has an entrypoint, or speaks
+        of their folder.
         """
         folder, owner = buildargs.get("REPO_DIR", ""), buildargs.get("NB_UID", "")
         if not (folder and owner):
@@ -191,7 +194,7 @@ class BinderEngine(ContainerEngine):
             if before and self.builder != Builder.LEGACY:
                 # It has lost its name, and only the first builder removes it with the new one.
                 self._ask("image", "rm", before)
-        return not configured or folder in configured
+        return folder in configured or bool(json.loads(configured or "{}").get("Entrypoint", True))
 
     def _beside(self) -> list[str]:
         """Return the options of a build from an image that only the engine itself has.
@@ -229,7 +232,8 @@ class BinderEngine(ContainerEngine):
         return [self.program, "buildx", "build"]
 
     def _run(self, words: Sequence[str]) -> Iterator[str]:
-        process = self._start(words)
+        loads = ["--load"] if self.builder == Builder.BUILDX else []
+        process = self._start([*loads, *words])
         assert process.stdout is not None
         with process:
             for line in read_lines(process.stdout):
@@ -242,11 +246,13 @@ class BinderEngine(ContainerEngine):
         return None
 
 
+_NOTHING_MADE = ("--output", "type=cacheonly")
+"""For a build that is to make no image, whatever becomes of its last step."""
 _SOON = {"TTY_DISPLAY_RATE": "20"}
 """For how many milliseconds BuildKit's client keeps lines back: by itself for up to 150."""
 _BUILDS: dict[Builder, tuple[list[str], dict[str, str]]] = {
     # Without the variable it asks git about the checkout, for an attestation that is not made.
-    Builder.BUILDX: (["--progress", "plain", "--load"], {"BUILDX_GIT_INFO": "false"}),
+    Builder.BUILDX: (["--progress", "plain"], {"BUILDX_GIT_INFO": "false"}),
     Builder.BUILDKIT: (["--progress", "plain"], {"DOCKER_BUILDKIT": "1"}),
     Builder.LEGACY: (["--force-rm"], {"DOCKER_BUILDKIT": "0"}),
     Builder.PODMAN: (["--format", "docker", "--force-rm"], {}),

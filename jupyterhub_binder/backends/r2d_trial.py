@@ -2,7 +2,7 @@
 
 BuildKit writes an image once the last step is done, which often takes longer than to try it. So
 the same build is asked for again, with the smoke test as one step more that fails on purpose, so
-that nothing is made of it (`r2d_dockerfile`). That is done when the last command runs: BuildKit
+that nothing is kept of it (`r2d_dockerfile`). That is done when the last command runs: BuildKit
 runs it once for both, and the smoke test begins when it is done. Runs inside repo2docker's process.
 What was said is kept for `r2d_build`, which judges it and tries the image itself where it tells too
 little.
@@ -105,11 +105,14 @@ class Trial:
 
     def beside(self, lines: Iterator[str]) -> Iterator[str]:
         """Pass a build's lines on; begin with its last command, and have ended when this ends."""
-        is_time, told = _Progress(self._dockerfile.commands).is_near_the_end, False
+        is_time = _Progress(self._dockerfile.commands).is_near_the_end
+        begun = told = False
         try:
             for line in lines:
-                if self._process is None and is_time(line):
-                    with contextlib.suppress(OSError):  # a full disk is the build's affair
+                if not begun and is_time(line):
+                    begun = True
+                    # A full disk, a name that is none: they are the build's affair.
+                    with contextlib.suppress(OSError, ValueError):
                         self._process = self._begin()
                 if self._process is not None:
                     self.was_in_the_way |= _LOST.match(line) is not None
@@ -127,6 +130,8 @@ class Trial:
         self._holds = False
 
     def _begin(self) -> subprocess.Popen[bytes] | None:
+        if not self._dockerfile.base:
+            return None
         told = self._dockerfile.entrypoint or self._ask_entrypoint(self._dockerfile.base)
         self._entrypoint = read_entrypoint(told or "null")
         if self._entrypoint is None:
@@ -174,17 +179,25 @@ class _Heard:
         threading.Thread(target=self._read, args=(output,), name="trial", daemon=True).start()
 
     def _read(self, output: IO[bytes]) -> None:
-        with output:
-            for line in read_lines(output):
-                found = _OUTPUT.match(line)
-                word = SPOKEN.match(found[1]) if found else None
-                if found and word and len(self.said) < _MOST_SAID:
-                    self.said.append(found[1])
-                    self._spoke.set()
-                    if word[1] == LAST_WORD:
+        try:
+            with output:
+                for line in read_lines(output):
+                    if self._hear(line) == LAST_WORD:
                         break  # that its step fails, and how, is known
-        self._is_over.set()
-        self._spoke.set()
+        finally:
+            self._is_over.set()
+            self._spoke.set()
+
+    def _hear(self, line: str) -> str:
+        """Keep a line of the script's own; return its word, nothing for another one's."""
+        output = _OUTPUT.match(line)
+        spoken = SPOKEN.match(output[1]) if output else None
+        if spoken is None:
+            return ""
+        if len(self.said) < _MOST_SAID:
+            self.said.append(spoken[0])
+            self._spoke.set()
+        return spoken[1]
 
     def all_within(self, seconds: float) -> bool:
         """Wait for the last word; False when nothing was said in time, or too little."""
@@ -200,5 +213,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
+    process.kill()  # should it lead no group
     process.wait()

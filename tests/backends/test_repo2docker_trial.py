@@ -74,14 +74,31 @@ def test_what_a_trial_says_is_kept_without_what_buildkit_puts_before_it(tmp_path
     assert Report.read(stage.report) == Report(ENTRYPOINT, SAID)
 
 
-def test_trial_builds_the_same_with_its_steps(tmp_path):
-    stage = Stage(
-        tmp_path, "import sys; print('#1 0.1 binder-smoke last', sys.argv[1].splitlines()[-1])"
-    )
+def test_trial_builds_the_same_with_a_step_more(tmp_path):
+    words = "sys.argv[1].splitlines()[-1].split()[:2]"
+    stage = Stage(tmp_path, f"import sys; print('#1 0.1 binder-smoke last', *{words})")
     stage.run()
     report = Report.read(stage.report)
     assert report is not None
-    assert report.said == ['binder-smoke last RUN ["sh", "-c", "exit 1"]']
+    assert report.said[0].startswith("binder-smoke last RUN --mount=type=bind,rw,from=binder-trial")
+
+
+def test_text_without_a_stage_is_not_tried_beside(tmp_path):
+    stage = Stage(tmp_path, "raise SystemExit(1)", 'ENTRYPOINT ["a"]\n')
+    assert stage.run() == BUILD
+    assert stage.started == []
+
+
+def test_trial_that_cannot_begin_is_not_begun_again(tmp_path):
+    stage = Stage(tmp_path, "raise SystemExit(1)", "FROM a\0b\n")
+
+    def ask(image: str) -> str:
+        stage.asked.append(image)
+        raise ValueError("embedded null byte")
+
+    stage.trial._ask_entrypoint = ask
+    assert stage.run(iter([*BUILD, *BUILD])) == [*BUILD, *BUILD]
+    assert stage.asked == ["a\0b"]
 
 
 @pytest.mark.parametrize(
