@@ -194,7 +194,9 @@ class BinderEngine(ContainerEngine):
             if before and self.builder != Builder.LEGACY:
                 # It has lost its name, and only the first builder removes it with the new one.
                 self._ask("image", "rm", before)
-        return folder in configured or bool(json.loads(configured or "{}").get("Entrypoint", True))
+        if not configured or folder in configured:
+            return True
+        return bool(json.loads(configured).get("Entrypoint"))
 
     def _beside(self) -> list[str]:
         """Return the options of a build from an image that only the engine itself has.
