@@ -8,19 +8,17 @@ import sys
 from pathlib import Path
 
 from jupyterhub_binder.backends.repo2docker import Repo2DockerBackend
-from jupyterhub_binder.model import Checkpoint, Line
+from jupyterhub_binder.model import Checkpoint
 from tests.backends.jobs import job_of
 
 
-async def main(work_dir: str, prefix: str, checkout: str, dockerfile: str) -> None:
-    backend = Repo2DockerBackend(work_dir=work_dir, image_prefix=prefix)
+async def main(traits: str, checkout: str, dockerfile: str) -> None:
+    backend = Repo2DockerBackend(**json.loads(traits))
     await backend.start()
     job = job_of(Path(checkout), {"Dockerfile": dockerfile})
     async for output in backend.build(job):
         if isinstance(output, Checkpoint):
             print(json.dumps(dict(output.data)), flush=True)
-        elif isinstance(output, Line) and output.text.strip().endswith("started"):
-            print("started", flush=True)
 
 
 if __name__ == "__main__":

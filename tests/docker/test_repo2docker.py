@@ -218,6 +218,31 @@ USER 1000
     assert list(Path(backend.work_dir).iterdir()) == []
 
 
+async def test_trial_reads_a_dockerfile_as_its_build_does(
+    make_backend, docker_engine, tmp_path, tried
+):
+    """With a byte order mark, and what to leave out in a file of the Dockerfile's own."""
+    backend = await make_backend(docker_config=find_config())
+    dockerfile = f"""\ufeff{SERVER}
+COPY --chown=1000 . /srv/repo/
+RUN test -e /srv/repo/kept && ! test -e /srv/repo/left-out && date > /etc/stamp
+USER 1000
+"""
+    files = {
+        "Dockerfile": dockerfile,
+        "Dockerfile.dockerignore": "left-out\n",
+        ".dockerignore": "kept\n",
+        "kept": str(tmp_path),
+        "left-out": "",
+    }
+    outputs = await collect(backend, job_of(tmp_path / "checkout", files))
+    assert "It does: jupyterhub-singleuser 5.4.0" in lines(outputs)
+    assert tried == []
+    shown = docker_engine.run("run", "--rm", image_of(outputs).name, "ls", "-A", "/srv/repo")
+    assert "kept" in shown.split()
+    assert "left-out" not in shown.split()
+
+
 async def test_last_command_runs_once_for_an_image_and_its_trial(
     make_backend, docker_engine, tmp_path, monkeypatch
 ):
@@ -476,25 +501,41 @@ async def test_cancel_ends_the_build_inside_the_engine(make_backend, tmp_path, d
     assert list(Path(backend.work_dir).iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["build", "smoke test"])
 async def test_killed_service_leaves_nothing_after_the_next_start(
-    make_backend, docker_engine, tmp_path
+    make_backend, docker_engine, tmp_path, docker, place
 ):
-    dockerfile = f"{SERVER}RUN : {tmp_path}; echo started; sleep 4100\n"
-    prefix = f"docker-tests/{tmp_path.name.replace('_', '-').lower()}/"
-    command = [sys.executable, "-m", "tests.docker.doomed", str(tmp_path / "work"), prefix]
+    seconds = f"5{os.getpid()}"
+    server = "/usr/local/bin/jupyterhub-singleuser"
+    step = {
+        "build": f"sleep {seconds}",
+        "smoke test": f"printf '#!/bin/sh\\nsleep {seconds}; echo 5.4.0\\n' > {server}",
+    }
+    dockerfile = f"{SERVER}RUN : {tmp_path}; {step[place]}\nUSER 1000\n"
+    traits = {
+        "work_dir": str(tmp_path / "work"),
+        "image_prefix": f"docker-tests/{new_id()}/",
+        "smoke_test_seconds": 1000.0,
+        **docker,
+    }
+    command = [sys.executable, "-m", "tests.docker.doomed", json.dumps(traits)]
     service = await asyncio.create_subprocess_exec(
         *command, str(tmp_path / "checkout"), dockerfile, stdout=asyncio.subprocess.PIPE
     )
     assert service.stdout is not None
     workspace = json.loads(await service.stdout.readline())["workspace"]
-    assert (await service.stdout.readline()).strip() == b"started"
+    await until(lambda: processes(seconds))
     service.kill()
     await service.wait()
-    assert processes("4100")
-    await make_backend(image_prefix=prefix)
+    assert processes(seconds)
+    backend = await make_backend(**traits)
     assert not (tmp_path / "work" / workspace).exists()
-    await until(lambda: not processes("4100"))
+    await until(lambda: not processes(seconds))
     await until(lambda: docker_engine.list("ps", "--all", "--quiet") == [])
+    # What was killed in its midst can be asked for again.
+    good = job_of(tmp_path / "again", {"Dockerfile": f"{SERVER}USER 1000\n"})
+    assert image_of(await collect(backend, good))
+    assert list(Path(backend.work_dir).iterdir()) == []
 
 
 # --- Registry ----------------------------------------------------------------------------------
