@@ -35,6 +35,7 @@ LAYERS = {
         "escapes",
         "logcontext",
         "redact",
+        "safeload",
         "_version",
     },
     1: {"providers", "fetch", "gitsync", "recipe", "backends", "registry", "hub", "store"},

@@ -27,6 +27,7 @@ from jupyterhub_binder.model import (
     RecipeFile,
     Severity,
 )
+from jupyterhub_binder.safeload import load_yaml
 
 NOT_SERVED: Mapping[str, str] = {
     "apt.txt": "This hub cannot install apt packages; PyPI often has the same library as a wheel.",
@@ -270,21 +271,12 @@ class _NotUnderstood(Exception):
     """An environment.yml is not one."""
 
 
-class _NoAliases(yaml.BaseLoader):
-    """Reads every value as text, and refuses aliases: a few of them can stand for gigabytes."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it uses aliases")
-        return super().compose_node(parent, index)
-
-
 def _read_environment(text: str) -> tuple[list[str], list[str]]:
     """Return the conda packages that pip does not serve, and the lines under ``pip:``."""
     if len(text) > _MOST_YAML:
         raise _NotUnderstood(f"it is longer than {_MOST_YAML} characters.")
     try:
-        data = yaml.load(text, _NoAliases)  # noqa: S506 - a loader of plain texts
+        data = load_yaml(text)
     except yaml.YAMLError as error:
         raise _NotUnderstood(f"it is not YAML ({str(error).splitlines()[0]}).") from error
     except (RecursionError, ValueError) as error:

@@ -6,7 +6,6 @@ reader returns something and notes findings; which files count is `packs`' busin
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 
 from jupyterhub_binder.recipe.files import Checkout, beside
+from jupyterhub_binder.safeload import load_json, load_yaml
 
 MOST_PACKAGES = 5000
 MOST_INCLUDES = 50
@@ -147,15 +147,6 @@ def _cut(text: str) -> str:
 # --- environment.yml ----------------------------------------------------------------------------
 
 
-class _NoAliases(yaml.BaseLoader):
-    """Reads every value as text, and refuses aliases: a few of them can stand for gigabytes."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it uses aliases")
-        return super().compose_node(parent, index)
-
-
 def read_environment(checkout: Checkout, path: str, wanted: Wanted) -> None:
     """Read conda's environment.yml: its packages, those of its pip list, its Python."""
     content = _load_yaml(checkout, path)
@@ -181,7 +172,7 @@ def _load_yaml(checkout: Checkout, path: str) -> Any:
         checkout.problem("too_large", f"{path} is too large to be an environment.", path)
         return None
     try:
-        return yaml.load(text, _NoAliases)  # noqa: S506
+        return load_yaml(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" in line {mark.line + 1}" if mark else ""
@@ -229,7 +220,7 @@ def _load_json(checkout: Checkout, kind: str) -> Mapping[str, Any]:
     if (text := checkout.text(kind)) is None:
         return {}
     try:
-        content = json.loads(text)
+        content = load_json(text)
     except (ValueError, RecursionError):
         content = None
     if isinstance(content, Mapping):

@@ -220,7 +220,8 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
             self.set_status(status)
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.set_header("Cache-Control", "no-store")
-        self.finish(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        self.finish(text.encode("utf-8", "replace"))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log a stack trace for what nobody foresaw, a line for what a client did wrong."""

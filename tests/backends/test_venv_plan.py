@@ -177,3 +177,10 @@ def test_few_lines_of_yaml_do_not_become_gigabytes():
 @pytest.mark.parametrize("text", ["x: " + "[" * 50_000, "#" * 200_000, "? [a]\n: b\n"])
 def test_yaml_that_is_no_environment_is_refused(text):
     assert problems(recipe(environment__yml=text))[0].startswith("environment.yml: ")
+
+
+def test_half_a_character_is_no_yaml():
+    text = 'dependencies: ["num\\uD800py"]'
+    assert problems(recipe(**{"environment.yml": text})) == [
+        "environment.yml: it is not YAML (half a character)."
+    ]
