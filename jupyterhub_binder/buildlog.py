@@ -8,13 +8,15 @@ waits for nothing, under load a batch is as large as it needs to be.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.errors import StoreUnavailable
+from jupyterhub_binder.escapes import storable
 from jupyterhub_binder.model import BuildEvent, Phase
 
 T = TypeVar("T")
@@ -22,8 +24,9 @@ T = TypeVar("T")
 _MOST_WAITING = 2_000
 """Lines after which a backend has to wait for the store."""
 
-_CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\r\x1b\b"}
-"""Control characters to their visible pictures; tab, return, escape and backspace stay."""
+_LEAVE_SECONDS = 3.0
+"""How long the store has for what waits when the service stops; nobody has seen that yet."""
+_NOT_KEPT = "This line could not be kept."
 
 
 @dataclass(slots=True)
@@ -100,7 +103,7 @@ class BuildLog:
 
     def _number(self, phase: Phase, text: str) -> BuildEvent:
         self.last_seq += 1
-        return BuildEvent(self.last_seq, utc_now(), phase, text.translate(_CONTROL))
+        return BuildEvent(self.last_seq, utc_now(), phase, storable(text).replace("\n", "␊"))
 
     async def close(self) -> None:
         """Keep what waits and take no more; closing twice is harmless."""
@@ -108,6 +111,13 @@ class BuildLog:
         self._more.set()
         self._room.set()
         await asyncio.shield(self._keeper)
+
+    async def leave(self) -> None:
+        """Keep what waits if that does not take long, since the build does not end here."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await self.close()
+        self._keeper.cancel()
 
     def last_event(self, phase: Phase, text: str) -> BuildEvent:
         """Return the line after the last, for the caller to keep together with the build's end."""
@@ -120,8 +130,17 @@ class BuildLog:
             batch, self._waiting = tuple(self._waiting), []
             self._room.set()
             if batch:
-                await keep_trying(lambda batch=batch: self._keep(batch), self._log)
-                self._show(EventBatch(batch))
+                self._show(EventBatch(await self._keep_batch(batch)))
+
+    async def _keep_batch(self, batch: tuple[BuildEvent, ...]) -> tuple[BuildEvent, ...]:
+        """Keep lines, or a word in their place: a build does not wait for what no store takes."""
+        try:
+            await keep_trying(lambda: self._keep(batch), self._log)
+        except Exception:  # noqa: BLE001 - the keeper lives as long as its build
+            self._log.exception("Lines of a build cannot be kept")
+            batch = tuple(replace(event, message=_NOT_KEPT) for event in batch)
+            await keep_trying(lambda: self._keep(batch), self._log)
+        return batch
 
 
 async def keep_trying(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.buildlog import BuildLog, EventBatch, keep_trying
 from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.errors import BinderError, BuildFailed
+from jupyterhub_binder.escapes import storable
 from jupyterhub_binder.fetch import Fetcher
 from jupyterhub_binder.model import (
     BackendOutput,
@@ -112,21 +113,29 @@ class BuildRun:
             self._log.exception("Build %s failed through a bug", self.build.id)
             await self._end(BuildState.FAILED, _BUG)
         finally:
-            if self._build_log is not None:
-                await self._build_log.close()
             if not self.ending:
+                if self._build_log is not None:
+                    await self._build_log.leave()
                 self.feed.close()
             await asyncio.to_thread(shutil.rmtree, self._checkout, ignore_errors=True)
 
-    async def cancel(self, message: str) -> None:
-        """End it as cancelled, then stop what it started; clean-up goes on after this returns.
+    @property
+    def cancel_note(self) -> str:
+        """Return what people should know of a cancel, as its backend has it."""
+        return self._backend.cancel_note if self._build_log is not None else ""
+
+    async def cancel(self, ended: Build) -> None:
+        """Stop what the store has ended as cancelled; clean-up goes on after this returns.
 
         It is recorded first, since what stops may look like success from afar.
         """
-        note = self._backend.cancel_note if self._build_log is not None else ""
-        await self._end(BuildState.CANCELLED, Reason("cancelled", f"{message} {note}".strip()))
-        if self._task is not None:
+        if await self._end(BuildState.CANCELLED, ended.reason) and self._task is not None:
             self._task.cancel()
+
+    def belong_to(self, person: str) -> None:
+        """Count as another one's from now on."""
+        if self.build.created_by != person:
+            self.build = replace(self.build, created_by=person)
 
     async def refuse(self, reason: Reason) -> None:
         """End it as failed before it began."""
@@ -147,14 +156,16 @@ class BuildRun:
     async def _begin(self) -> None:
         build = self.build
         self._listen()
-        self.build = await self._store.update_build(
-            build.id,
+        begun = await self._update(
             {
                 "state": BuildState.RUNNING,
                 "started": build.started or utc_now(),
                 "attempts": build.attempts + 1,
-            },
+            }
         )
+        if begun.state.finished:
+            raise BuildFailed("Cancelled.")  # in between; the store knows why
+        self.build = begun
         self._build_log = BuildLog(
             lines=self.build.lines,
             keep=lambda events: self._store.append_events(build.id, events),
@@ -204,10 +215,15 @@ class BuildRun:
                     case Line(phase, text):
                         await self._say(phase, text)
                     case Checkpoint(data):
-                        await self._store.update_build(job.build.id, {"checkpoint": dict(data)})
+                        await self._update({"checkpoint": dict(data)})
                     case Image():
                         return output
         raise BuildFailed("The backend ended without an image and without a reason.")
+
+    async def _update(self, changes: Mapping[str, Any]) -> Build:
+        return await keep_trying(
+            lambda: self._store.update_build(self.build.id, changes), self._log
+        )
 
     # --- The log and the limits -----------------------------------------------------------
 
@@ -253,34 +269,50 @@ class BuildRun:
 
     async def _end(
         self, state: BuildState, reason: Reason | None = None, *, image: Image | None = None
-    ) -> None:
-        """End it in the store, then for its watchers; whoever comes second does nothing."""
+    ) -> bool:
+        """End it in the store, then for its watchers; whoever comes second does nothing.
+
+        Returns whether this was the first.
+        """
         if self.ending:
-            return
+            return False
         self.ending = True
         await asyncio.shield(asyncio.ensure_future(self._record(state, reason, image)))
+        return True
 
     async def _record(self, state: BuildState, reason: Reason | None, image: Image | None) -> None:
+        try:
+            try:
+                await self._keep_end(state, reason, image)
+            except Exception:  # noqa: BLE001 - an end that cannot be kept is an end all the same
+                self._log.exception("The end of build %s cannot be kept as it was", self.build.id)
+                await self._keep_end(BuildState.FAILED, _BUG, None)
+        finally:
+            self._on_end(self.build)
+            self.feed.publish(self.build)
+            self.feed.close()
+
+    async def _keep_end(
+        self, state: BuildState, reason: Reason | None, image: Image | None
+    ) -> None:
+        if reason is not None:
+            reason = replace(reason, message=storable(reason.message))
         last = await self._last_event(state, reason)
-        seq = reason.seq if reason and reason.seq else last.seq
-        finished = await keep_trying(
+        if reason is not None and state is BuildState.FAILED:
+            reason = replace(reason, seq=reason.seq or last.seq)
+        self.build, last = await keep_trying(
             lambda: self._store.finish_build(
                 self.build.id,
-                [last],
+                last,
                 state=state,
                 at=utc_now(),
                 image=image.name if image else None,
                 size_bytes=image.size_bytes if image else None,
-                reason=reason and replace(reason, seq=seq),
+                reason=reason,
             ),
             self._log,
         )
-        if finished is not None:
-            self.build = finished
-        self._on_end(self.build)
         self.feed.publish(EventBatch((last,)))
-        self.feed.publish(self.build)
-        self.feed.close()
 
     async def _last_event(self, state: BuildState, reason: Reason | None) -> BuildEvent:
         phase = Phase.BUILT if state is BuildState.BUILT else Phase.FAILED

@@ -267,7 +267,7 @@ class Builds(LoggingConfigurable):
         most = self.command.limits.value(LimitName.BUILDS, user.name)
         if used >= most:
             raise LimitReached(
-                f"You have {used} builds waiting or running, and may have {most}. "
+                f"You have reached your limit of builds that wait or run ({used} of {most}). "
                 "Wait for one to end, or cancel one.",
                 detail={"limit": most, "used": used},
             )
@@ -375,9 +375,14 @@ class Builds(LoggingConfigurable):
         build = await self.fetch_build(build_id)
         if build.state.finished:
             return build
-        left = await self.store.withdraw_requests(build_id, owner=user.name, at=utc_now())
-        run = self._find_run(build_id)
-        if run is not None and (left == 0 or user.admin):
+
+        def end(left: int) -> Reason | None:
+            # Others who wanted it read this, too, and learn no name.
+            message = "Cancelled by an administrator." if left else "Cancelled."
+            return self._cancelled(build_id, message) if user.admin or not left else None
+
+        ended, left = await self._withdraw(build_id, user.name, end)
+        if ended:
             self.log.info("Build %s is cancelled by %s", build_id, user.name)
             self.command.audit.note(
                 user.name,
@@ -388,9 +393,26 @@ class Builds(LoggingConfigurable):
                 of=build.created_by,
                 for_everybody=left > 0,
             )
-            # Others who wanted it read this, too, and learn no name.
-            await run.cancel("Cancelled by an administrator." if left else "Cancelled.")
         return await self.fetch_build(build_id)
+
+    def _cancelled(self, build_id: str, message: str) -> Reason:
+        run = self._find_run(build_id)
+        note = run.cancel_note if run is not None else ""
+        return Reason("cancelled", f"{message} {note}".strip())
+
+    async def _withdraw(
+        self, build_id: str, owner: str | None, end: Callable[[int], Reason | None]
+    ) -> tuple[bool, int]:
+        """Take back wishes; say whether that ended the build, and how many people want it."""
+        build, left = await self.store.withdraw_wishes(build_id, owner=owner, at=utc_now(), end=end)
+        run = self._find_run(build_id)
+        if run is None:
+            return False, left
+        if build.state is BuildState.CANCELLED:
+            await run.cancel(build)
+            return True, left
+        run.belong_to(build.created_by)
+        return False, left
 
     def matched_by(self, rule: Rule) -> tuple[Build, ...]:
         """Return the builds that run or wait and that a rule matches."""
@@ -403,9 +425,11 @@ class Builds(LoggingConfigurable):
 
     async def release(self, build_id: str) -> None:
         """End a build if nobody wants it any more."""
-        run = self._find_run(build_id)
-        if run is not None and await self.store.count_people(build_id) == 0:
-            await run.cancel("Nobody wants this build any more.")
+        if self._find_run(build_id) is not None:
+            message = "Nobody wants this build any more."
+            await self._withdraw(
+                build_id, None, lambda left: None if left else self._cancelled(build_id, message)
+            )
 
     # --- The queue --------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -111,7 +111,10 @@ class BuildQueries:
         return await self._database.run(_read_all, query)
 
     async def update_build(self, build_id: str, changes: Mapping[str, Any]) -> Build:
-        """Set columns of a build (state, phase, started, attempts, checkpoint)."""
+        """Set columns of a build (state, phase, started, attempts, checkpoint).
+
+        The state of one that has ended stays as it is, and so do the columns beside it.
+        """
         return await self._database.run(_update, build_id, changes)
 
     async def append_events(self, build_id: str, events: Sequence[BuildEvent]) -> None:
@@ -127,34 +130,38 @@ class BuildQueries:
     async def finish_build(
         self,
         build_id: str,
-        events: Sequence[BuildEvent],
+        last: BuildEvent,
         *,
         state: BuildState,
         at: datetime,
         image: str | None = None,
         size_bytes: int | None = None,
         reason: Reason | None = None,
-    ) -> Build | None:
-        """End a build and give its image to every environment that waits for it.
+    ) -> tuple[Build, BuildEvent]:
+        """End a build, and its log; give its image to every environment that waits for it.
 
-        Returns None when it had ended before; then nothing is changed.
+        One that `withdraw_wishes` has ended stays cancelled, and its log ends with that. Returns
+        the build and the last line, as they are kept.
         """
-        changes = {
-            "state": state,
-            "phase": Phase.BUILT if state is BuildState.BUILT else Phase.FAILED,
-            "finished": at,
-            "image": image,
-            "size_bytes": size_bytes,
-            "reason_code": reason.code if reason else None,
-            "reason_message": reason.message if reason else None,
-            "reason_seq": reason.seq if reason else None,
-            "checkpoint": {},
-        }
-        return await self._database.run(_finish, build_id, events, changes)
+        changes = _end(state, at, reason, image=image, size_bytes=size_bytes)
+        return await self._database.run(_finish, build_id, last, changes)
 
-    async def withdraw_requests(self, build_id: str, *, owner: str, at: datetime) -> int:
-        """Take back an owner's requests for a build; return how many people still want it."""
-        return await self._database.run(_withdraw, build_id, owner, at)
+    async def withdraw_wishes(
+        self,
+        build_id: str,
+        *,
+        owner: str | None,
+        at: datetime,
+        end: Callable[[int], Reason | None],
+    ) -> tuple[Build, int]:
+        """Take back an owner's wishes for a build, and cancel it where `end` says so.
+
+        `end` is told how many people still want it; what it returns becomes the build's reason.
+        All that in one transaction: who wants it a moment later does not join what is ending.
+        The log's last line is `finish_build`'s business. A build that goes on without the one it
+        was begun for counts as the next one's. Returns the build, and how many people want it.
+        """
+        return await self._database.run(_withdraw, build_id, owner, at, end)
 
     async def count_people(self, build_id: str) -> int:
         """Count the people whose environments want a build."""
@@ -173,12 +180,17 @@ def _set(connection: sa.Connection, build_id: str, changes: Mapping[str, Any]) -
     connection.execute(builds.update().where(builds.c.id == build_id).values(**changes))
 
 
-def _update(connection: sa.Connection, build_id: str, changes: Mapping[str, Any]) -> Build:
-    _set(connection, build_id, changes)
+def _require(connection: sa.Connection, build_id: str) -> Build:
     build = _fetch(connection, build_id)
     if build is None:
         raise LookupError(build_id)
     return build
+
+
+def _update(connection: sa.Connection, build_id: str, changes: Mapping[str, Any]) -> Build:
+    if "state" not in changes or not _require(connection, build_id).state.finished:
+        _set(connection, build_id, changes)
+    return _require(connection, build_id)
 
 
 def _append(connection: sa.Connection, build_id: str, events: Sequence[BuildEvent]) -> None:
@@ -214,20 +226,34 @@ def _events(
     return tuple(read_event(row) for row in connection.execute(query))
 
 
+def _end(state: BuildState, at: datetime, reason: Reason | None, **more: Any) -> dict[str, Any]:
+    """Return the columns of an end."""
+    return {
+        "state": state,
+        "phase": Phase.BUILT if state is BuildState.BUILT else Phase.FAILED,
+        "finished": at,
+        "reason_code": reason.code if reason else None,
+        "reason_message": reason.message if reason else None,
+        "reason_seq": reason.seq if reason else None,
+        "checkpoint": {},
+        **more,
+    }
+
+
 def _finish(
-    connection: sa.Connection,
-    build_id: str,
-    events: Sequence[BuildEvent],
-    changes: Mapping[str, Any],
-) -> Build | None:
-    build = _fetch(connection, build_id)
-    if build is None or build.state.finished:
-        return None
-    _append(connection, build_id, events)
+    connection: sa.Connection, build_id: str, last: BuildEvent, changes: Mapping[str, Any]
+) -> tuple[Build, BuildEvent]:
+    build = _require(connection, build_id)
+    if build.state.finished:
+        if build.reason is None or build.reason.seq is not None:
+            return build, last  # a commit whose answer was lost
+        last = replace(last, phase=Phase.FAILED, message=build.reason.message)
+        changes = {"reason_seq": last.seq}
+    _append(connection, build_id, [last])
     _set(connection, build_id, changes)
-    if changes["state"] is BuildState.BUILT:
+    if changes.get("state") is BuildState.BUILT:
         _give_image(connection, build_id)
-    return _fetch(connection, build_id)
+    return _require(connection, build_id), last
 
 
 def _give_image(connection: sa.Connection, build_id: str) -> None:
@@ -263,7 +289,13 @@ def _count_people(connection: sa.Connection, build_id: str) -> int:
     return connection.scalar(query) or 0
 
 
-def _withdraw(connection: sa.Connection, build_id: str, owner: str, at: datetime) -> int:
+def _withdraw(
+    connection: sa.Connection,
+    build_id: str,
+    owner: str | None,
+    at: datetime,
+    end: Callable[[int], Reason | None],
+) -> tuple[Build, int]:
     theirs = sa.select(environments.c.id).where(environments.c.owner == owner)
     connection.execute(
         build_requests.update()
@@ -274,7 +306,26 @@ def _withdraw(connection: sa.Connection, build_id: str, owner: str, at: datetime
         )
         .values(withdrawn=at)
     )
-    return _count_people(connection, build_id)
+    build, people = _require(connection, build_id), _list_people(connection, build_id)
+    if build.state.finished:
+        return build, len(people)
+    if (reason := end(len(people))) is not None:
+        _set(connection, build_id, _end(BuildState.CANCELLED, at, reason))
+    elif build.created_by not in people:
+        _set(connection, build_id, {"created_by": people[0]})
+    return _require(connection, build_id), len(people)
+
+
+def _list_people(connection: sa.Connection, build_id: str) -> list[str]:
+    """Return who wants a build; who asked first comes first."""
+    query = (
+        sa.select(environments.c.owner)
+        .join_from(build_requests, environments)
+        .where(*_wanted(build_id))
+        .group_by(environments.c.owner)
+        .order_by(sa.func.min(build_requests.c.requested), environments.c.owner)
+    )
+    return list(connection.scalars(query))
 
 
 _MOST_DURATIONS = 9

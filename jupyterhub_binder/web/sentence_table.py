@@ -28,7 +28,7 @@ SENTENCES = (
     N_("%(host)s did not answer within %(seconds)s seconds: try again later."),
     N_("%(host)s did not answer: try again later."),
     N_(
-        "You have %(used)s builds waiting or running, and may have %(most)s. "
+        "You have reached your limit of builds that wait or run (%(used)s of %(most)s). "
         "Wait for one to end, or cancel one."
     ),
     N_(

@@ -233,7 +233,7 @@ async def test_too_many_builds_of_one_person_are_refused_in_words(make_service):
     service = await make_service(max_running=1, max_active_per_user=2)
     for repo in ("org/a", "org/b"):
         await service.create(repo=repo, fake={"hang_at": "building"})
-    with pytest.raises(LimitReached, match="may have 2"):
+    with pytest.raises(LimitReached, match="2 of 2"):
         await service.create(repo="org/c")
     joined = await service.create(repo="org/a", fake={"hang_at": "building"})
     assert joined.state is not EnvironmentState.UNBUILT

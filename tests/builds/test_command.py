@@ -227,8 +227,14 @@ async def end(store: Store, build_id: str, *, days_ago: float) -> None:
     then = NOW - timedelta(days=days_ago)
     lines = [BuildEvent(n, then, Phase.BUILDING, f"line {n}") for n in range(1, 11)]
     await store.update_build(build_id, {"started": then - timedelta(seconds=30)})
+    await store.append_events(build_id, lines[:-1])
     await store.finish_build(
-        build_id, lines, state=BuildState.BUILT, at=then, image=f"venv:{build_id}", size_bytes=100
+        build_id,
+        lines[-1],
+        state=BuildState.BUILT,
+        at=then,
+        image=f"venv:{build_id}",
+        size_bytes=100,
     )
 
 

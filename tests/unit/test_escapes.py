@@ -1,4 +1,4 @@
-"""Terminal codes, taken out of what a program said."""
+"""Terminal codes and other things that are no text, in what a program said."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from jupyterhub_binder.escapes import without_escapes
+from jupyterhub_binder.escapes import storable, without_escapes
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,7 @@ def test_no_text_takes_long(part):
     begun = time.process_time()
     without_escapes(part * (16_384 // len(part)))
     assert time.process_time() - begun < 0.1
+
+
+def test_what_no_store_takes_is_shown_by_what_stands_for_it():
+    assert storable("a\0b\a\ud800\U0001f600\r\n\t\x1b[m\b") == "a␀b␇\ufffd\U0001f600\r\n\t\x1b[m\b"
