@@ -183,6 +183,17 @@ async def test_image_of_a_build_pack_is_tried_while_it_is_written(
         ("ENTRYPOINT exec env\n", 1),  # it runs no command
         # What a build alone knows is of no help to its image.
         ('ENTRYPOINT ["/bin/sh", "-euc", ": $NB_USER; exec \\"$@\\"", "--"]\n', 1),
+        (
+            'ARG \\\n# why\n NB_USER\nENTRYPOINT ["sh", "-euc", ": $NB_USER; exec \\"$@\\"", "--"]\n',
+            1,
+        ),
+        # What a shell would run, and no engine does.
+        (
+            "RUN printf 'exec \"$@\"\\n' > /tmp/a && chmod 755 /tmp/a\n"
+            'ENTRYPOINT ["/tmp/a"]\nCOPY --chown=1000 name /srv/repo/\n',
+            1,
+        ),
+        ('ENTRYPOINT ["A=1"]\nCOPY --chown=1000 name /srv/repo/\n', 1),
     ],
 )
 async def test_image_of_a_dockerfile_is_tried_while_it_is_written(
@@ -206,7 +217,7 @@ USER 1000
     job = job_of(tmp_path / "checkout", files)
     beside = engine.builder in (Builder.BUILDX, Builder.BUILDKIT)
     wrong = "ENTRYPOINT" in ends
-    reason = "NB_USER|does not run commands"
+    reason = "NB_USER|does not run commands|exec format error|executable file not found"
     with pytest.raises(BuildFailed, match=reason) if wrong else nullcontext():
         outputs = await collect(backend, job)
         assert "It does: jupyterhub-singleuser 6.0.7" in lines(outputs)
