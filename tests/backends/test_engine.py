@@ -146,6 +146,52 @@ async def test_only_ones_own_containers_of_builds_are_removed(program, tmp_path)
     assert sorted(removed) == sorted([mine, container_name("look", "b/", "x-1-1")])
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error: No such image: b/x:1",
+        "Error response from daemon: No such container: x",
+        "Error: b/x:1: image not known",
+        "Error: image b/x:1 does not exist",
+        "Error response from daemon: reference does not exist",
+    ],
+)
+async def test_what_is_gone_already_is_removed(program, said):
+    await program.engine(f"sys.exit({said!r})").remove("b/x:1")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ssh: Could not resolve hostname h: Name or service not known",
+        "error during connect: context 'other' does not exist",
+        'open /home/ada/.docker/contexts/meta: context "other" does not exist',
+    ],
+)
+async def test_an_engine_that_cannot_be_reached_has_removed_nothing(program, said):
+    engine = program.engine(f"sys.exit({said!r})")
+    with pytest.raises(UpstreamUnavailable):
+        await engine.remove("b/x:1")
+    with pytest.raises(UpstreamUnavailable):
+        await engine.inspect("b/x:1")
+
+
+async def test_a_program_that_is_away_for_a_moment_is_an_engine_that_does_not_answer(program):
+    engine = program.engine("")
+    program.path.unlink()
+    with pytest.raises(UpstreamUnavailable, match=r"\(docker\) cannot be run: No such file"):
+        await engine.fetch_version()
+    with pytest.raises(UpstreamUnavailable, match="cannot be run"):
+        _ = [line async for line in engine.push("b/x:1")]
+
+
+async def test_a_podman_that_tells_no_version_does_not_answer(program):
+    engine = program.engine("print([])")
+    engine.podman = True
+    with pytest.raises(UpstreamUnavailable, match="tells no version"):
+        await engine.fetch_version()
+
+
 async def test_label_with_several_lines_is_one_container(program):
     engine = program.engine(
         """

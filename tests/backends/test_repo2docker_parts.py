@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 from jupyterhub_binder.backends import r2d_build, r2d_plan, r2d_smoke
-from jupyterhub_binder.backends.r2d_build import image_name, is_owned, workspace_name
+from jupyterhub_binder.backends.r2d_build import image_name, is_under_way, workspace_name
 from jupyterhub_binder.backends.r2d_engine import _pieces, do_without_chmod
 from jupyterhub_binder.backends.r2d_log import LogReader, explain
 from jupyterhub_binder.backends.r2d_smoke import Expected, check, singleuser_of
@@ -291,10 +291,12 @@ def test_image_name_has_key_and_whole_sha():
     assert image_name("b/", "k", "...") == "b/k:latest"
 
 
-def test_workspace_is_owned_while_its_process_lives():
-    assert is_owned(workspace_name("abc"))
-    assert not is_owned("abc-1-12345")
-    assert not is_owned("something else")
+def test_workspace_is_under_way_while_its_process_lives_and_makes_it(monkeypatch):
+    assert not is_under_way(workspace_name("abc"))
+    monkeypatch.setattr(r2d_build, "_UNDER_WAY", {workspace_name("abc")})
+    assert is_under_way(workspace_name("abc"))
+    assert not is_under_way("abc-1-12345")
+    assert not is_under_way("something else")
 
 
 def test_config_is_python_whatever_it_holds():

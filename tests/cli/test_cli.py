@@ -8,7 +8,9 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -353,6 +355,24 @@ def test_hub_that_is_not_there_exits_with_3(run) -> None:
     assert done.exit_code == 3
     assert "cannot be reached" in done.stderr
     assert "ssl:default" not in done.stderr
+
+
+def test_hub_that_answers_in_place_of_its_service_exits_with_3(run) -> None:
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(403, "'_xsrf' argument missing from GET")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Hub) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        done = run("list", "--hub", f"http://127.0.0.1:{server.server_port}/")
+        server.shutdown()
+        thread.join()
+    assert done.exit_code == 3
+    assert "in place of the service" in done.stderr
 
 
 def test_missing_token_exits_with_2_and_says_where_to_get_one(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from jupyterhub_binder.backends import r2d_build
 from jupyterhub_binder.backends.repo2docker import Repo2DockerBackend
 from jupyterhub_binder.slugs import new_id
 from tests.backends.kit_repo2docker import programs
@@ -47,3 +48,17 @@ async def make_backend(docker_engine: Engine, tmp_path: Path):
             return backend
 
         yield make
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """Note the images that are tried by themselves."""
+    images = []
+    real = r2d_build.try_image
+
+    async def try_image(engine, image, **rest):
+        images.append(image)
+        return await real(engine, image, **rest)
+
+    monkeypatch.setattr(r2d_build, "try_image", try_image)
+    return images

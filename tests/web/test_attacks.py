@@ -10,6 +10,7 @@ import pytest
 from yarl import URL
 
 from jupyterhub_binder.app import JupyterHubBinder
+from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.model import BuildEvent, Phase
 from jupyterhub_binder.web.api.builds import plain_text
 from tests.git_server import GitRepo
@@ -124,10 +125,14 @@ async def test_static_files_are_ours_alone(session, service_url: str, path: str)
 
 
 def test_a_log_as_text_has_no_control_of_either_kind() -> None:
-    from jupyterhub_binder.clock import utc_now
-
     hostile = "a\x9b2Jb\x1b]0;title\x07c\x85d\u2028e"
     assert plain_text((BuildEvent(1, utc_now(), Phase.BUILDING, hostile),)) == "abcde\n"
+
+
+def test_a_log_as_text_leaves_out_what_was_replaced_and_not_what_came_last() -> None:
+    said = ["10 %\r", "20 %\r", "done", "30 %\r"]
+    events = [BuildEvent(n, utc_now(), Phase.BUILDING, text) for n, text in enumerate(said)]
+    assert plain_text(tuple(events)) == "done\n30 %\n"
 
 
 async def test_a_long_address_is_cut_in_the_log(session, service_url: str, caplog) -> None:
