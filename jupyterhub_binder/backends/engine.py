@@ -35,8 +35,8 @@ _ATTEMPTS = 5
 _AT_ONCE = 100
 """Images that one command is asked of: what it says of each takes kilobytes."""
 _GONE = re.compile(
-    r"no such (image|object|container)|not known|does not exist|reference does not"
-    r"|is already in progress",
+    r"no such (?:image|object|container)|(?:image|manifest) not known"
+    r"|(?:image|container|reference|tag)\b.{0,300}? does not exist|is already in progress",
     re.IGNORECASE,
 )
 _ADDRESS = re.compile(r" at (?:unix|tcp|https?|ssh|npipe)://\S+?(?=[.:,]?(?:\s|$))")
@@ -101,8 +101,12 @@ class Engine:
     async def fetch_version(self) -> str:
         """Return the engine's version. Raises UpstreamUnavailable when it does not answer."""
         if self.podman:
-            found = json.loads(await self.ask("version", "--format", "json"))
-            self.version = (found.get("Server") or found["Client"])["Version"]
+            told = await self.ask("version", "--format", "json")
+            try:
+                found = json.loads(told)
+                self.version = (found.get("Server") or found["Client"])["Version"]
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UpstreamUnavailable("The container engine tells no version.") from error
         else:
             self.version = (await self.ask("version", "--format", "{{.Server.Version}}")).strip()
         return self.version
@@ -226,15 +230,18 @@ class Engine:
     # --- The program ------------------------------------------------------------------------
 
     async def stream(self, *words: str, grace_seconds: float = 5) -> AsyncGenerator[str, None]:
-        """Run a command of the engine, yielding its lines. Raises ProcessFailed.
+        """Run a command of the engine, yielding its lines. Raises ProcessFailed, UpstreamUnavailable.
 
         A container that it runs outlives it: whoever closes this early removes that too.
         """
         command = [self.program, *words]
         lines = stream(command, env=self.environment, cwd=Path("/"), grace_seconds=grace_seconds)
-        async with aclosing(lines):
-            async for line in lines:
-                yield line
+        try:
+            async with aclosing(lines):
+                async for line in lines:
+                    yield line
+        except OSError as error:
+            raise self._cannot_run(error) from error
 
     async def ask(self, *words: str) -> str:
         """Run a short command of the engine. Raises UpstreamUnavailable."""
@@ -255,6 +262,14 @@ class Engine:
             raise UpstreamUnavailable(
                 f"The container engine did not answer within {_QUICK_SECONDS} seconds."
             ) from error
+        except OSError as error:  # while its package is replaced
+            raise self._cannot_run(error) from error
+
+    def _cannot_run(self, error: OSError) -> UpstreamUnavailable:
+        name = Path(self.program).name
+        return UpstreamUnavailable(
+            f"The container engine's program ({name}) cannot be run: {error.strerror}."
+        )
 
     def _unavailable(self, error: ProcessFailed) -> UpstreamUnavailable:
         said = error.output.strip().splitlines() or [error.message]

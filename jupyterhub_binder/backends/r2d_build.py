@@ -28,7 +28,7 @@ from jupyterhub_binder.backends.r2d_script import BEGINNING
 from jupyterhub_binder.backends.r2d_smoke import Expected, check, try_image
 from jupyterhub_binder.backends.r2d_trial import Report, Wanted
 from jupyterhub_binder.backends.venv_image import MARKER, end_processes
-from jupyterhub_binder.errors import BinderError, BuildFailed
+from jupyterhub_binder.errors import BinderError, BuildFailed, UpstreamUnavailable
 from jupyterhub_binder.model import BackendOutput, Build, Checkpoint, Image, Line, Phase
 from jupyterhub_binder.process import ProcessFailed, Waiting
 
@@ -42,6 +42,8 @@ _PURPOSES = ("smoke", "look")
 """What containers of a build are for: to try the image, to look into it."""
 
 _OWNED = re.compile(r"^[a-z0-9]+-(\d+)-(\d+)$")
+_UNDER_WAY: set[str] = set()
+"""The workspaces of this process's builds."""
 _NOT_IN_LABEL = re.compile(r"[^A-Za-z0-9:/._@+-]")
 _NOT_IN_TAG = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -81,6 +83,7 @@ class Making:
 
     async def begin(self) -> None:
         """Make a workspace, and begin repo2docker's process, that waits for its arguments there."""
+        _UNDER_WAY.add(self._workspace.name)
         for name in ("empty", "tmp"):
             await asyncio.to_thread((self._workspace / name).mkdir, parents=True, exist_ok=True)
         environment = {
@@ -98,6 +101,7 @@ class Making:
         if self._repo2docker is not None:
             await self._repo2docker.end()
         await asyncio.to_thread(shutil.rmtree, self._workspace, ignore_errors=True)
+        _UNDER_WAY.discard(self._workspace.name)
 
     async def outputs(
         self, checkout: Path, *, anew: bool = False
@@ -112,6 +116,7 @@ class Making:
             await clear(self._engine, self._root, left, self._settings.prefix)
         yield Checkpoint({"workspace": self._workspace.name})
         containers = _PURPOSES
+        _UNDER_WAY.add(self._workspace.name)
         try:
             image = await self._engine.inspect(self.name)
             if image is not None:
@@ -138,6 +143,7 @@ class Making:
         finally:
             name, prefix = self._workspace.name, self._settings.prefix
             await to_the_end(clear(self._engine, self._root, name, prefix, containers))
+            _UNDER_WAY.discard(name)
         yield Image(self.name, image.size_bytes)
 
     async def _inspect(self) -> LocalImage:
@@ -169,7 +175,7 @@ class Making:
 
     async def _run_repo2docker(self, checkout: Path, *, anew: bool) -> AsyncGenerator[Line, None]:
         if self._repo2docker is None:
-            await self.begin()
+            await self._begin_late()
         waiting, self._repo2docker = self._repo2docker, None
         assert waiting is not None
         config = self._workspace / "repo2docker_config.py"
@@ -187,6 +193,15 @@ class Making:
             if error.returncode < 0:
                 why = f"{error.message}. The machine may be out of memory"
             raise BuildFailed(f"repo2docker could not build the image: {why}") from error
+
+    async def _begin_late(self) -> None:
+        try:
+            await self.begin()
+        except OSError as error:
+            raise UpstreamUnavailable(
+                f"The service cannot write to its folder of builds ({error.strerror}): tell the "
+                "hub's administrators."
+            ) from error
 
     def _engine_traits(self, *, anew: bool) -> dict[str, Any]:
         traits: dict[str, Any] = {
@@ -296,15 +311,16 @@ def workspace_name(build_id: str) -> str:
     return f"{build_id}-{owner.pid}-{int(owner.create_time())}"
 
 
-def is_owned(workspace: str) -> bool:
-    """Say whether the process that a workspace's name tells is alive."""
+def is_under_way(workspace: str) -> bool:
+    """Say whether a workspace is that of a build: one of this process, or of another that lives."""
     match = _OWNED.match(workspace)
     if match is None:
         return False
     try:
-        return int(psutil.Process(int(match[1])).create_time()) == int(match[2])
+        lives = int(psutil.Process(int(match[1])).create_time()) == int(match[2])
     except psutil.Error:
         return False
+    return lives and (int(match[1]) != os.getpid() or workspace in _UNDER_WAY)
 
 
 # --- Configuration, and what is left ------------------------------------------------------------
@@ -331,9 +347,11 @@ def write_config(settings: Settings, engine: Mapping[str, Any]) -> str:
 
 
 async def sweep(engine: Engine, root: Path, prefix: str) -> list[str]:
-    """Remove what builds of processes that are gone left; return the workspaces' names.
+    """Remove what builds that are over left; return the workspaces' names.
 
-    Raises UpstreamUnavailable.
+    That is what builds of a killed service left, and the image of a build that was ended while the
+    engine wrote it: the engine does that to its end, and names it then. Raises
+    UpstreamUnavailable.
     """
     images = await engine.list_images(f"reference={prefix}building")
     tags = [name.rpartition(":")[2] for image in images for name in image.names]
@@ -342,13 +360,16 @@ async def sweep(engine: Engine, root: Path, prefix: str) -> list[str]:
     containers = [name[len(one) :] for name in names for one in begins if name.startswith(one)]
     folders = await asyncio.to_thread(os.listdir, root)
     found = {name for name in (*tags, *containers, *folders) if _OWNED.match(name)}
-    left = sorted(name for name in found if not is_owned(name))
+    left = sorted(name for name in found if not is_under_way(name))
     for name in left:
         await clear(engine, root, name, prefix)
-    # The image that a layer of files was added to has lost its name to the new one.
+    return left
+
+
+async def remove_nameless(engine: Engine) -> None:
+    """Remove images that a layer of files was added to: they have lost their name to the new one."""
     for image in await engine.list_images("dangling=true", f"label={KEY_LABEL}"):
         await _remove(engine, image.id)
-    return left
 
 
 async def clear(

@@ -184,7 +184,9 @@ class BinderEngine(ContainerEngine):
             if has_files(self.program, image, folder, name=self.container_name):
                 return False
         except subprocess.CalledProcessError as error:
-            raise BuildError(f"The image cannot be looked into: {error.stderr.strip()}") from error
+            why = f"The image cannot be looked into: {error.stderr.strip()}"
+            yield f"ERROR: {why}\n"  # of an exception repo2docker says nothing
+            raise BuildError(why) from error
         yield f"Adding the repository's files: the Dockerfile puts none in {folder}\n"
         with tempfile.TemporaryDirectory(prefix="files-") as context:
             write_context(Path(context), checkout, image=image, folder=folder, owner=owner)

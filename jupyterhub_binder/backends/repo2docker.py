@@ -22,6 +22,7 @@ from packaging.version import Version
 from platformdirs import user_state_path
 from traitlets import Bool, Enum, Float, Int, List, TraitError, Type, Unicode, default, validate
 
+from jupyterhub_binder.aio import TaskSet
 from jupyterhub_binder.backends import r2d_build, r2d_plan
 from jupyterhub_binder.backends.base import BuildBackend, KeptImage
 from jupyterhub_binder.backends.builder import Builder
@@ -42,6 +43,8 @@ _LAYOUT = 2
 """Raised when the same inputs make other images, so that old ones are not taken for new."""
 _OLDEST = "2026.4"
 _NEVER = datetime.min.replace(tzinfo=UTC)
+_SWEEP_SECONDS = 300.0
+"""How often to look for what builds left that ended while the engine went on."""
 
 DEBIAN_BASE_IMAGE = "docker.io/library/python:3.12-bookworm"
 """What the build pack `debian` starts from where nothing else is configured."""
@@ -219,10 +222,13 @@ class Repo2DockerBackend(BuildBackend):
         self._engine: Engine | None = None
         self._registry: ImageRegistry | None = None
         self._expected: dict[str, Making] = {}
+        self._fingerprint = ""
+        self._tasks = TaskSet(self.log)
 
     async def start(self) -> None:
         """Find the engine and the registry; remove what builds of a killed service left."""
         require_repo2docker()
+        self._fingerprint = self._find_fingerprint()
         root = Path(self.work_dir)
         try:
             await asyncio.to_thread(root.mkdir, mode=0o700, parents=True, exist_ok=True)
@@ -237,11 +243,23 @@ class Repo2DockerBackend(BuildBackend):
                 parent=self, image_prefix=self.image_prefix, docker_config=self.docker_config
             )
             await self._registry.start()
+        await self._sweep()
+        with suppress(BinderError):
+            await r2d_build.remove_nameless(self._engine)
+        self._tasks.spawn(self._keep_sweeping(), name="sweeps of repo2docker")
+
+    async def _keep_sweeping(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        root = Path(self.work_dir)
         try:
-            for name in await r2d_build.sweep(self._engine, root, self.image_prefix):
+            for name in await r2d_build.sweep(self.container_engine, root, self.image_prefix):
                 self.log.info("Removed what an earlier build left: %s", name)
-        except BinderError as error:
-            self.log.warning("What earlier builds left stays for now: %s", error.message)
+        except (BinderError, OSError) as error:
+            self.log.warning("What earlier builds left stays for now: %s", error)
 
     async def _find_engine(self) -> Engine:
         try:
@@ -262,7 +280,8 @@ class Repo2DockerBackend(BuildBackend):
         return engine
 
     async def stop(self) -> None:
-        """Close the registry's client."""
+        """Close the registry's client, and end what goes on by itself."""
+        await self._tasks.close()
         registry, self._registry = self._registry, None
         if registry is not None:
             await registry.stop()
@@ -275,7 +294,12 @@ class Repo2DockerBackend(BuildBackend):
         return self._engine
 
     def fingerprint(self) -> str:
-        """Return what decides an image besides its repository."""
+        """Return what decides an image besides its repository; the same from the start on."""
+        if not self._fingerprint:
+            self._fingerprint = self._find_fingerprint()
+        return self._fingerprint
+
+    def _find_fingerprint(self) -> str:
         decides = {
             "layout": _LAYOUT,
             "repo2docker": version("jupyter-repo2docker"),
@@ -345,8 +369,10 @@ class Repo2DockerBackend(BuildBackend):
 
         An image that clean-up removed is made again out of the steps that the engine still has.
         """
-        earlier = [replace(build, generation=n).key for n in range(build.generation)]
-        return any([await self.find_image(key) is not None for key in reversed(earlier)])
+        for generation in reversed(range(build.generation)):
+            if await self.find_image(replace(build, generation=generation).key) is not None:
+                return True
+        return False
 
     def _settings(self) -> Settings:
         engine = self.container_engine

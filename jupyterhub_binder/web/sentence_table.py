@@ -259,6 +259,10 @@ SENTENCES = (
     N_("A container uses the image %(image)s."),
     N_("The container engine did not answer within %(seconds)s seconds."),
     N_("The container engine (%(name)s) refused: %(why)s"),
+    N_("The container engine's program (%(name)s) cannot be run: %(why)s."),
+    N_(
+        "The service cannot write to its folder of builds (%(why)s): tell the hub's administrators."
+    ),
     N_(
         "The image was built, but the registry did not take it: %(why)s. Build it again; if "
         "that fails too, tell the hub's administrators."
