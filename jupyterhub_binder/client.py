@@ -271,7 +271,13 @@ class BinderClient:
                 code=str(error.get("code", "")) or None,
                 detail=error.get("detail"),
             )
-        if response.status in (301, 302, 303, 307, 308, 401, 403):
+        if response.status == HTTPStatus.FORBIDDEN:  # the service says why, in JSON
+            what = (
+                "Something else answers in place of the service, which may be starting: try again "
+                "in a moment, or ask the hub's administrators whether it runs."
+            )
+            return ApiError(what, http_status=503, code="no_service")
+        if response.status in (301, 302, 303, 307, 308):
             what = "The hub does not accept the token, or it may not use this service."
             return ApiError(what, http_status=403, code="not_allowed")
         what = f"{self.url} answered with HTTP status {response.status}, and not as binder does."

@@ -214,7 +214,10 @@ class RemoteBackend(BuildBackend):
     async def _keep_checking(self) -> None:
         while True:
             await asyncio.sleep(self.check_interval_seconds)
-            await self.check_hosts()
+            try:
+                await self.check_hosts()
+            except Exception:
+                self.log.exception("BinderHub could not be checked")
 
     async def check_hosts(self) -> None:
         """Ask every BinderHub how it is and what it offers."""

@@ -6,6 +6,7 @@ all members push to a registry that the hub's servers can pull from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -70,5 +71,5 @@ def _check(member: Mapping[str, Any], trait: str) -> None:
             raise ConfigurationError(f"{trait} has no {key!r}; it may have {', '.join(_KEYS)}.")
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigurationError(f"{trait}[{key!r}] is of the wrong type.")
-    if member.get("weight", 1) < 0:
-        raise ConfigurationError(f"{trait}['weight'] must not be negative.")
+    if not 0 <= member.get("weight", 1) < math.inf:
+        raise ConfigurationError(f"{trait}['weight'] must be 0 or more, and finite.")

@@ -105,8 +105,9 @@ class BuildLog(_BuildHandler):
 
 def plain_text(events: tuple[BuildEvent, ...]) -> str:
     """Return lines as a file has them: no terminal escapes, no line that another replaced."""
-    lines = [_ESCAPES.sub("", e.message) for e in events if not e.message.endswith("\r")]
-    return "".join(f"{line}\n" for line in lines)
+    last = len(events) - 1
+    kept = [e.message for i, e in enumerate(events) if i == last or not e.message.endswith("\r")]
+    return "".join(f"{_ESCAPES.sub('', line)}\n" for line in kept)
 
 
 class CancelBuild(_BuildHandler):
