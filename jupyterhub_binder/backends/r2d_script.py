@@ -17,7 +17,9 @@ _WRITE = " && ".join(
     for file in sorted(_PATH.glob("*.py"))
 )
 LAST_WORD = "version"
+# One pipe for all that is said: of two, an engine may put a line of one into one of the other.
 SCRIPT = f"""
+exec 2>&1
 echo "{WORD} uid $(id -u)"
 echo "{WORD} home $HOME"
 path="$HOME/.{WORD}"
