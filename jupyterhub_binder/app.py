@@ -1,7 +1,4 @@
-"""The service as a program: its options, its command line, its start and its end.
-
-Which parts there are, and what each needs, is in `parts`.
-"""
+"""The service's program: options, start and stop."""
 
 from __future__ import annotations
 
@@ -27,32 +24,33 @@ from traitlets.config.application import catch_config_error
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.backends.installed import loadable_backends
 from jupyterhub_binder.errors import ConfigurationError
-from jupyterhub_binder.logs import (
+from jupyterhub_binder.repositories.providers.registry import loadable_providers
+from jupyterhub_binder.utils.known_options import refuse_unknown_options
+from jupyterhub_binder.utils.log_format import (
     JSONFormatter,
     PersonFormatter,
     learn_secrets,
     log_everything_here,
 )
-from jupyterhub_binder.parts import CONFIGURABLES, start_parts
-from jupyterhub_binder.web.application import make_application
-from jupyterhub_binder.web.context import Services
-from jupyterhub_binder.web.listen import listen
+from jupyterhub_binder.web.application import listen, make_application
 from jupyterhub_binder.web.pages import make_page_settings
+from jupyterhub_binder.web.services import Services
+from jupyterhub_binder.wiring import CONFIGURABLES, Options, start_parts
 
 CONFIG_VARIABLE = "JUPYTERHUB_BINDER_CONFIG"
-"""The environment variable by which the hub's configuration sets ours: JSON, class to traits."""
+"""`hubconfig.configure`'s settings in JSON."""
 
 
 class JupyterHubBinder(Application):
-    """Serves environments, built from repositories, to the people of a JupyterHub."""
+    """Serves environments, built from repositories, to JupyterHub users."""
 
     name = "jupyterhub-binder"
     version = __version__
     description = """
     Build, keep and launch environments on a JupyterHub, from a repository's URL.
 
-    It runs as a service of the hub, which usually starts it and tells it by environment
-    variables (JUPYTERHUB_API_TOKEN, JUPYTERHUB_SERVICE_URL and so on) all it needs to know.
+    It runs as a service of the hub. The hub usually starts it and configures it with environment
+    variables (JUPYTERHUB_API_TOKEN, JUPYTERHUB_SERVICE_URL and so on).
     In jupyterhub_config.py one call adds the service, its scopes and the spawner:
 
         from jupyterhub_binder.hubconfig import configure
@@ -61,7 +59,7 @@ class JupyterHubBinder(Application):
     Everything else is set in that call, in jupyterhub_binder_config.py, or here by
     --Class.trait=value.
     """
-    # traitlets strips the text before it looks for a common indent: there must be none.
+    # No indent: traitlets strips the text before removing common indents.
     examples = "\n".join(
         (
             "jupyterhub-binder serve --generate-config        write a file of all options, explained",
@@ -87,107 +85,110 @@ class JupyterHubBinder(Application):
         "debug": ({"Application": {"log_level": logging.DEBUG}}, "Log everything."),
         "generate-config": (
             {"JupyterHubBinder": {"generate_config": True}},
-            "Write every option with its explanation to the configuration file, and end.",
+            "Write every option with its explanation to the configuration file, then exit.",
         ),
     }
 
     config_file = Unicode(
-        "jupyterhub_binder_config.py", help="The configuration file; Python, as a hub's."
+        "jupyterhub_binder_config.py",
+        help="The configuration file, written in Python like the hub's.",
     ).tag(config=True)
-    generate_config = Bool(False, help="Write the configuration file, and end.").tag(config=True)
+    generate_config = Bool(False, help="Write the configuration file, then exit.").tag(config=True)
 
     ip = Unicode(
-        help="""The address that the service listens at.
+        help="""The IP address that the service listens on.
 
-        Default: that of JUPYTERHUB_SERVICE_URL, else 127.0.0.1. Where the hub's proxy runs on
-        another machine or in another pod, ``0.0.0.0``.
+        Default: the host of JUPYTERHUB_SERVICE_URL, else 127.0.0.1. Set it to ``0.0.0.0`` if the
+        hub's proxy runs on another machine or in another pod.
         """
     ).tag(config=True)
     port = Int(
         min=0,
         max=65535,
-        help="The port that the service listens at; default: that of JUPYTERHUB_SERVICE_URL, "
-        "else 10101. 0 chooses a free one.",
+        help="The port that the service listens on. 0 chooses a free port. Default: the port of "
+        "JUPYTERHUB_SERVICE_URL, else 10101.",
     ).tag(config=True)
     base_url = Unicode(
-        help="""The path below which the service answers, with a slash at both ends.
+        help="""The URL path of the service, with a slash at both ends.
 
         Default: JUPYTERHUB_SERVICE_PREFIX, else ``/services/binder/``.
         """
     ).tag(config=True)
     state_dir = Unicode(
-        help="""The folder of all that the service keeps: database, environments, checkouts.
+        help="""The folder for the service's data: database, environments and checkouts.
 
-        Default: ``jupyterhub-binder`` in the user's folder for programs' state. Put it on a
-        local disk that lasts; not on NFS, where SQLite is not safe.
+        Default: ``jupyterhub-binder`` in the user's state folder. Use a persistent local disk. Do
+        not use NFS, where SQLite is not safe.
         """
     ).tag(config=True)
     database_url = Unicode(
-        help="""Where environments and builds are kept.
+        help="""The URL of the database for environments and builds.
 
-        Default: ``sqlite:///<state_dir>/binder.sqlite``. For PostgreSQL
-        ``postgresql://user@host/name``, with the extra ``jupyterhub-binder[postgres]``.
+        Default: ``sqlite:///<state_dir>/binder.sqlite``. For PostgreSQL, write
+        ``postgresql://user@host/name`` and install the extra ``jupyterhub-binder[postgres]``.
         """
     ).tag(config=True)
     backend = Unicode(
         "venv",
-        help="""What makes images: ``venv`` needs no container engine; ``fake`` makes nothing.
+        help="""What builds environments. Default: ``venv``, which needs no container engine.
 
-        Others may be installed: they are entry points of the group
+        ``repo2docker``, ``binderhub`` and ``federation`` make container images; ``fake`` makes
+        nothing, for tests. Packages can add more with the entry points
         ``jupyterhub_binder.backends``.
         """,
     ).tag(config=True)
     named_servers = Bool(
         True,
-        help="Whether the hub lets people have several servers: its "
-        "``JupyterHub.allow_named_servers``.",
+        help="Whether people can have several servers. Set it to the same value as "
+        "``JupyterHub.allow_named_servers``. Default: True.",
     ).tag(config=True)
     template_paths = List(
         Unicode(),
-        help="Folders of templates that come before ours and the hub's, to change a page's look.",
+        help="Folders with templates that replace those of the service and the hub. Default: none.",
     ).tag(config=True)
     template_vars = Dict(
-        help="More variables for the templates, as the hub's option of the same name."
+        help="Additional variables for the templates, like ``JupyterHub.template_vars``."
     ).tag(config=True)
     languages = List(
         Unicode(),
-        help="""The languages of the pages. The first is for everybody whose browser asks for none
-        of them; a person chooses another at the end of a page. Empty, the default: all that there
-        are, English first. Logs, the REST API and the commands are in English.
+        help="""The languages of the pages. The first one is used if a browser asks for none of
+        them. People can choose another one at the bottom of each page. Default: empty, which means
+        all available languages, English first. Logs, the REST API and the commands are in English.
         """,
     ).tag(config=True)
     example_url = Unicode(
-        help="A repository's URL that the pages propose to somebody who has no environment yet."
+        help="The URL of a repository that the pages suggest to people without environments. "
+        "Default: none."
     ).tag(config=True)
-    example_name = Unicode(help="What the pages call `example_url`; default: the URL.").tag(
+    example_name = Unicode(help="The name of `example_url` on the pages. Default: the URL.").tag(
         config=True
     )
-    least_free_bytes = Int(
+    min_free_bytes = Int(
         10**9,
         min=0,
-        help="""Free bytes where `state_dir` is, below which ``/health`` says that the disk is
-        almost full. Default: 1 GB.""",
+        help="""Minimum free disk space in `state_dir`, in bytes. With less, ``/health`` reports
+        that the disk is almost full. Default: 1 GB.""",
     ).tag(config=True)
     authenticate_metrics = Bool(
         True,
-        help="""Whether ``/metrics`` answers only admins, and tokens with the hub's scope
-        `read:metrics` and access to this service. Switch it off only where nobody but
-        Prometheus reaches the service's address: it is below the hub's own.""",
+        help="""Whether ``/metrics`` is restricted to admins and to tokens with the hub's scope
+        `read:metrics` and access to this service. Default: True. Set it to False only if nobody
+        except Prometheus can reach the service's URL, which is normally public below the hub's.""",
     ).tag(config=True)
     log_style = Enum(
         ["text", "json"],
         "text",
-        help="""How the log is written to standard error: ``text``, a line for people, or ``json``,
-        an object a line, with `time`, `level`, `logger`, `message`, and what it belongs to:
-        `request`, `build`, `launch`. Secrets are left out of both. Default: ``text``; ``json``
-        where something collects the log.""",
+        help="""The format of the log on standard error. ``text`` writes lines for people.
+        ``json`` writes one object per line with `time`, `level`, `logger`, `message` and, if known,
+        `request`, `build` and `launch`; use it if a program collects the log. Secrets are removed
+        from both. Default: ``text``.""",
     ).tag(config=True)
-    tornado_settings = Dict(help="Settings for tornado's Application.").tag(config=True)
+    tornado_settings = Dict(help="Additional settings for Tornado's Application.").tag(config=True)
 
     trusted_downstream_ips = List(
         Unicode(),
-        help="""Proxies in front of the hub's own whose word counts for where a request came
-        from, by address: the same as the hub's. Default: none.""",
+        help="""IP addresses of proxies in front of the hub's own whose X-Forwarded-For header is
+        trusted. Set it to the same value as ``JupyterHub.trusted_downstream_ips``. Default: none.""",
     ).tag(config=True)
 
     @default("ip")
@@ -240,7 +241,7 @@ class JupyterHubBinder(Application):
 
     @default("logging_config")
     def _default_logging_config(self) -> dict[str, Any]:
-        """Send what every part logs where the application logs."""
+        """Send all logs to our handlers."""
         level = logging.getLevelName(self.log_level)
         names = ("jupyterhub_binder", "tornado.application", "tornado.general")
         return {"loggers": {name: {"level": level, "handlers": ["console"]} for name in names}}
@@ -249,8 +250,13 @@ class JupyterHubBinder(Application):
 
     @catch_config_error
     def initialize(self, argv: list[str] | None = None) -> None:
-        """Read the command line and the configuration file; the command line wins."""
-        self.classes = [type(self), *CONFIGURABLES, *loadable_backends()]
+        """Read the configuration file and command line; the latter wins."""
+        self.classes = [
+            type(self),
+            *CONFIGURABLES,
+            *loadable_backends(),
+            *loadable_providers(),
+        ]
         self.parse_command_line(argv)
         if self.generate_config:
             return
@@ -260,18 +266,21 @@ class JupyterHubBinder(Application):
             self.load_config_file(path.name, path=str(path.parent))
         elif "config_file" in self.config.JupyterHubBinder:
             self.exit_with(f"There is no configuration file {path}.")
+        try:
+            refuse_unknown_options(self.config, self.classes)
+        except ConfigurationError as error:
+            self.exit_with(str(error))
 
     def _load_hub_config(self) -> None:
-        """Take what `hubconfig.configure` was given; a file and the command line come after."""
         try:
             given = json.loads(environ.get(CONFIG_VARIABLE) or "{}")
         except ValueError:
-            return self.exit_with(f"{CONFIG_VARIABLE} is no JSON.")
+            return self.exit_with(f"{CONFIG_VARIABLE} is not valid JSON.")
         self.update_config(Config(given))
         return self.update_config(self.cli_config)
 
     def start(self) -> None:
-        """Serve until SIGTERM or SIGINT; exit with status 1 and a sentence if that fails."""
+        """Serve until SIGTERM or SIGINT; exit with status 1 on failure."""
         if self.generate_config:
             self._write_config()
             return
@@ -282,7 +291,7 @@ class JupyterHubBinder(Application):
             self.exit_with(str(error))
 
     def exit_with(self, message: str) -> None:
-        """End with a sentence for the admin instead of a stack trace."""
+        """Exit without a stack trace."""
         self.log.critical("%s", message)
         sys.exit(1)
 
@@ -292,7 +301,7 @@ class JupyterHubBinder(Application):
             with path.open("x", encoding="utf-8") as file:
                 file.write(self.generate_config_file())
         except FileExistsError:
-            self.exit_with(f"{path} is there already; nothing was written.")
+            self.exit_with(f"{path} already exists. Nothing was written.")
         self.log.info("Wrote %s", path)
 
     async def _serve(self) -> None:
@@ -302,37 +311,48 @@ class JupyterHubBinder(Application):
             loop.add_signal_handler(number, stopping.set)
         try:
             await self.start_service()
-            self.parts.store.watch(when_ousted=lambda: self._oust(loop, stopping))
+            self.parts.store.ownership_lost.connect(
+                lambda: self._end_without_database(loop, stopping)
+            )
             await stopping.wait()
             self.log.info("Stopping")
         finally:
             await self.stop_service()
             await _close_hub_client()
-        if self._ousted:
+        if self._lost_database:
             sys.exit(1)
 
-    def _oust(self, loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
-        """End: what this process knows of builds is older than what another one makes of them."""
+    def _end_without_database(
+        self, loop: asyncio.AbstractEventLoop, stopping: asyncio.Event
+    ) -> None:
+        """Exit: the database's new owner knows the builds better."""
         self.log.critical(
-            "The connection to the database was lost, and another jupyterhub-binder service owns "
-            "the database now. One service owns a database: stop one of the two."
+            "The connection to the database was lost, and another jupyterhub-binder service has "
+            "taken over the database. Stop one of the two services."
         )
-        self._ousted = True
+        self._lost_database = True
         loop.call_soon_threadsafe(stopping.set)
 
-    _ousted = False
+    _lost_database = False
 
     parts: Services
-    """The running parts, once `start_service` has returned."""
 
     # --- Start and stop ---------------------------------------------------------------------
 
     async def start_service(self) -> None:
-        """Start every part, listening last. Raises ConfigurationError; then nothing is left."""
+        """Start all parts, then listen. After a ConfigurationError nothing runs."""
         began = time.monotonic()
         self._stack = contextlib.AsyncExitStack()
         try:
-            self.parts = await start_parts(self, self._stack)
+            options = Options(
+                backend=self.backend,
+                base_url=self.base_url,
+                database_url=self.database_url,
+                min_free_bytes=self.min_free_bytes,
+                named_servers=self.named_servers,
+                state_dir=self.state_dir,
+            )
+            self.parts = await start_parts(self, options, self._stack)
             self._listen()
         except BaseException:
             await self.stop_service()
@@ -348,7 +368,7 @@ class JupyterHubBinder(Application):
         )
 
     async def stop_service(self) -> None:
-        """Stop every part in the reverse order; builds go on at the next start."""
+        """Stop in reverse order; the next start resumes builds."""
         stack, self._stack = self._stack, contextlib.AsyncExitStack()
         await stack.aclose()
 
@@ -379,7 +399,7 @@ class JupyterHubBinder(Application):
 
 
 async def _close_hub_client() -> None:
-    """Close the connections that JupyterHub 6 keeps for asking who somebody is."""
+    """Close JupyterHub 6's connections for authentication."""
     try:
         from jupyterhub.httpclient import JupyterHubHTTPClient
     except ImportError:
@@ -389,7 +409,7 @@ async def _close_hub_client() -> None:
 
 
 def _derive(secret: str, purpose: str) -> bytes:
-    """Return a key for one purpose that reveals nothing of the secret it comes from."""
+    """Derive a key that does not reveal the secret."""
     return hmac.digest(secret.encode(), f"jupyterhub-binder {purpose}".encode(), hashlib.sha256)
 
 

@@ -1,77 +1,85 @@
-"""What can go wrong, each with a code for programs and a sentence for people.
+"""The errors, each with a code for programs and a message for people.
 
-Layers 0 to 2 raise these; only `web` turns them into HTTP statuses. A message says what
-happened and what to do about it, and never holds a secret or a path of the server.
+Only `web` turns them into HTTP statuses and translates them. A message never contains a secret or a server path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, LiteralString
+
+from jupyterhub_binder.model.text import Message, Value
 
 
 class BinderError(Exception):
-    """Something failed in a way that a person can be told about.
+    """An error whose message may be shown to people.
 
-    `code` is stable and lower_snake_case; `detail` is JSON for programs.
+    `text` is a literal template such as ``"%(host)s did not answer."``; `values` fill it in. `code`
+    is stable lower_snake_case; `detail` is JSON.
     """
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
-    """The HTTP status that fits, for `web` alone to use."""
+    """For `web` only."""
 
     def __init__(
-        self, message: str, *, code: str | None = None, detail: Mapping[str, Any] | None = None
+        self,
+        text: LiteralString | Message,
+        /,
+        *,
+        code: str | None = None,
+        detail: Mapping[str, Any] | None = None,
+        **values: Value,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = text if isinstance(text, Message) else Message.from_parts(text, "", values)
+        super().__init__(str(self.message))
         self.error_code = code or self.code
         self.detail = dict(detail or {})
 
 
 class InvalidInput(BinderError):
-    """What was sent does not have the form that it should have."""
+    """The input is malformed."""
 
     code = "invalid_input"
     status = 400
 
 
 class NotUnderstood(InvalidInput):
-    """A pasted link or a spec could not be made sense of."""
+    """A pasted link or spec was not recognised."""
 
     code = "not_understood"
 
 
 class NotAllowed(BinderError):
-    """The person, or the configuration, may not do this."""
+    """The user, or the configuration, does not permit this."""
 
     code = "not_allowed"
     status = 403
 
 
 class NotFound(BinderError):
-    """There is no such thing, or none that this person may see."""
+    """It does not exist, or this user may not see it."""
 
     code = "not_found"
     status = 404
 
 
 class Conflict(BinderError):
-    """The thing is in a state in which this cannot be done."""
+    """The current state does not allow this."""
 
     code = "conflict"
     status = 409
 
 
 class LimitReached(BinderError):
-    """A quota is used up; `detail` holds `limit` and `used`, and `retry_after_seconds` if known."""
+    """A quota is used up; `detail` has `limit`, `used` and maybe `retry_after_seconds`."""
 
     code = "limit_reached"
     status = 429
 
 
 class UnresolvableRef(BinderError):
-    """The repository answered, and has no such branch, tag or commit."""
+    """The repository has no such ref."""
 
     code = "ref_not_found"
     status = 422
@@ -85,7 +93,7 @@ class RepositoryNotFound(BinderError):
 
 
 class UpstreamUnavailable(BinderError):
-    """A host that we depend on did not answer, or answered with an error of its own."""
+    """A remote host did not answer, or failed."""
 
     code = "upstream_unavailable"
     status = 503
@@ -98,27 +106,30 @@ class HubError(UpstreamUnavailable):
 
 
 class StoreUnavailable(BinderError):
-    """The database cannot be read or written at the moment; a full disk is the usual cause."""
+    """The database is unavailable, or its disk is full."""
 
     code = "store_unavailable"
     status = 503
 
 
 class FetchFailed(BinderError):
-    """The repository's files could not be brought here."""
+    """The repository's files could not be fetched."""
 
     code = "fetch_failed"
     status = 422
 
 
 class BuildFailed(BinderError):
-    """A backend could not make the image; raised out of `BuildBackend.build`."""
+    """A backend could not make the image."""
 
     code = "build_failed"
     status = 422
 
 
 class ConfigurationError(BinderError):
-    """The configuration cannot work; raised at start, names the trait."""
+    """Raised at start; names the trait. In English: it goes to the log and to commands."""
 
     code = "configuration"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Message.verbatim(text))

@@ -1,8 +1,4 @@
-"""Speaks to the hub's REST API, in a person's name: starts and stops servers, follows a start.
-
-Works with JupyterHub 5 and 6 and knows where they differ. What a launch is, and when one is
-allowed, is not decided here.
-"""
+"""A client of the hub's REST API, for JupyterHub 5 and 6."""
 
 from __future__ import annotations
 
@@ -11,8 +7,10 @@ import contextlib
 import os
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +18,6 @@ import aiohttp
 from traitlets import Float, Unicode, default
 from traitlets.config import LoggingConfigurable
 
-from jupyterhub_binder._version import __version__
 from jupyterhub_binder.errors import (
     BinderError,
     Conflict,
@@ -30,41 +27,49 @@ from jupyterhub_binder.errors import (
     NotAllowed,
     NotFound,
 )
-from jupyterhub_binder.sse import EventParser
+from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.utils.http import take_connection
+from jupyterhub_binder.utils.names import MAX_SERVER_NAME, is_server_name
+from jupyterhub_binder.utils.retry import Backoff
+from jupyterhub_binder.utils.sse import follow_events
 
 _FIRST_WITH_OPTIONS_KEY = (6,)
-"""From here on the body of a start names its options; before, it is the options."""
+"""Since then, the body of a start names its options."""
+
+_FIRST_WITH_NAME_RULES = (6,)
+
+_MAX_CONNECTIONS = 100
 
 _SILENCE_SECONDS = 30
-"""The hub says something every 8 seconds while a server starts."""
+"""The hub sends something every 8 seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubServer:
-    """A server of a person, as the hub describes it."""
+    """A user's server."""
 
     name: str
     display_name: str
     ready: bool
     pending: str | None
-    """``spawn`` or ``stop`` while that is under way."""
+    """``spawn``, ``stop`` or None."""
     url: str
     started: datetime | None
     user_options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def active(self) -> bool:
-        """Say whether it runs, or is about to start or stop."""
+        """Whether it runs, starts or stops."""
         return self.ready or self.pending is not None
 
     @property
     def environment_id(self) -> str | None:
-        """Return the environment that it was started from, if there is one."""
+        """The environment it runs."""
         return self._option("environment")
 
     @property
     def image(self) -> str | None:
-        """Return the image that its spawner says it was started with."""
+        """From its spawner."""
         return self._option("environment_image")
 
     def _option(self, name: str) -> str | None:
@@ -74,35 +79,40 @@ class HubServer:
 
 @dataclass(frozen=True, slots=True)
 class HubProgress:
-    """What the hub says about a server that starts; `ready` or `failed` is the last."""
+    """Progress of a start."""
 
     progress: int | None
-    """In percent; None leaves it as it was."""
+    """Percent; None means unchanged."""
     message: str
     ready: bool = False
     failed: bool = False
     url: str | None = None
 
+    @property
+    def is_last(self) -> bool:
+        """Whether this is `ready` or `failed`."""
+        return self.ready or self.failed
+
 
 class HubClient(LoggingConfigurable):
-    """The hub's REST API over one session. Every method takes the token it acts with.
+    """The hub's REST API; methods take the token to use.
 
-    Raises HubError when the hub does not answer or fails, NotAllowed when the token does not
-    reach that far, and Conflict, LimitReached or InvalidInput as the hub's words have it.
+    Raises HubError if the hub fails, NotAllowed if the token lacks permissions, and Conflict,
+    LimitReached or InvalidInput if the hub refuses.
     """
 
     api_url = Unicode(
         config=True,
         help="""
-        The hub's REST API, `http://127.0.0.1:8081/hub/api` for example.
+        URL of the hub's REST API, for example `http://127.0.0.1:8081/hub/api`.
 
-        A service that the hub starts finds it in `JUPYTERHUB_API_URL`, which is the default.
+        Default: `JUPYTERHUB_API_URL`, which the hub sets for services that it starts.
         """,
     )
     api_token = Unicode(
         config=True,
         help="""
-        The service's own token, for what it asks when nobody is there: how a server stands
+        The service's own token. It is used when no user is involved, for example to check servers
         after a restart. Default: `JUPYTERHUB_API_TOKEN`.
         """,
     )
@@ -111,27 +121,35 @@ class HubClient(LoggingConfigurable):
         min=1,
         config=True,
         help="""
-        How long one answer of the hub may take, in seconds.
+        How long the service waits for an answer from the hub, in seconds. Default: 60.
 
-        A start is answered after the hub's `slow_spawn_timeout` (10 seconds) at the latest;
-        raise this together with it.
+        The hub answers a start request after `slow_spawn_timeout` (10 seconds) at the latest. If
+        you raise that, raise this too.
         """,
     )
     stop_timeout_seconds = Float(
-        120, min=1, config=True, help="How long a server may take to stop, in seconds."
+        120,
+        min=1,
+        config=True,
+        help="How long a server may take to stop, in seconds. Default: 120.",
     )
     patience_seconds = Float(
         60,
         min=0,
         config=True,
         help="""
-        For how long a start is followed on while the hub does not answer, in seconds: as long
-        as a restart of the hub takes.
+        How long a start is followed while the hub does not answer, in seconds. Default: 60.
+
+        Set it to the time that a restart of the hub takes.
         """,
     )
 
-    _session: aiohttp.ClientSession | None = None
     _version: tuple[int, ...] | None = None
+
+    def __init__(self, *, session: aiohttp.ClientSession, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._session = session
+        self._connections = asyncio.Semaphore(_MAX_CONNECTIONS)
 
     @default("api_url")
     def _default_api_url(self) -> str:
@@ -141,58 +159,69 @@ class HubClient(LoggingConfigurable):
     def _default_api_token(self) -> str:
         return os.environ.get("JUPYTERHUB_API_TOKEN", "")
 
-    async def start(self) -> None:
-        """Open the session."""
-        if self._session is None:
-            headers = {"User-Agent": f"jupyterhub-binder/{__version__}"}
-            self._session = aiohttp.ClientSession(headers=headers)
-
-    async def stop(self) -> None:
-        """Close the session; stopping twice is harmless."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
     # --- What the hub is -----------------------------------------------------------------------
 
     async def fetch_version(self) -> tuple[int, ...]:
-        """Return the hub's version, ``(6, 1, 1)``; asked once."""
+        """Return the hub's version, ``(6, 1, 1)``."""
         if self._version is None:
             answer = await self._call("GET", "/", token="")
             found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", str(answer.get("version", "")))
             if found is None:
-                raise HubError("What answers as the hub is none: check HubClient.api_url.")
+                raise HubError("The address in HubClient.api_url is not a JupyterHub API.")
             self._version = tuple(int(part) for part in found.groups(default="0"))
         return self._version
+
+    async def check_token(self) -> None:
+        """Raise NotAllowed if the hub does not know the service's own token."""
+        model = await self._call("GET", "/user", self.api_token)
+        if model.get("kind") != "service":
+            raise NotAllowed("The service's token does not belong to a service of the hub.")
 
     # --- Servers ---------------------------------------------------------------------------------
 
     async def fetch_servers(self, token: str, user: str) -> tuple[HubServer, ...]:
-        """Return the active servers of a person, the default one first."""
+        """Return the user's active servers, default first."""
         model = await self._call("GET", f"/users/{_quoted(user)}", token)
         servers = model.get("servers")
         if servers is None:
-            raise NotAllowed("The token does not allow to see your servers. Sign in again.")
+            raise NotAllowed("Your token doesn't give access to your servers. Sign in again.")
         found = [_read_server(name, server) for name, server in servers.items()]
         return tuple(sorted((s for s in found if s.active), key=lambda server: server.name))
 
     async def fetch_server(self, token: str, user: str, server_name: str) -> HubServer | None:
-        """Return one active server of a person, or None."""
+        """Return an active server, or None."""
         servers = await self.fetch_servers(token, user)
         return next((server for server in servers if server.name == server_name), None)
 
-    async def fetch_environments_in_use(self, token: str) -> frozenset[str]:
-        """Return the environments of all servers that run, start or stop, wherever they run.
+    async def check_new_name(self, token: str, user: str, server_name: str) -> None:
+        """Raise InvalidInput if the hub would refuse a server that does not run.
 
-        Raises NotAllowed where the token may not list everybody's servers.
+        Since JupyterHub 6, names have rules; the hub may allow older servers with other names.
         """
+        if not server_name or is_server_name(server_name):
+            return
+        if await self.fetch_version() < _FIRST_WITH_NAME_RULES:
+            return
+        path = f"/users/{_quoted(user)}?include_stopped_servers"
+        if server_name not in ((await self._call("GET", path, token)).get("servers") or {}):
+            raise InvalidInput(
+                "The hub does not accept a server with the name “%(name)s”. A name has at most "
+                "%(most)s lower-case letters, digits and single hyphens. It begins with a letter "
+                "and does not end with a hyphen.",
+                name=server_name,
+                most=MAX_SERVER_NAME,
+                detail={"field": "server_name"},
+            )
+
+    async def fetch_environments_in_use(self, token: str) -> frozenset[str]:
+        """Return all active servers' environments. Raises NotAllowed."""
         found: set[str] = set()
         offset: int | None = 0
         while offset is not None:
             page = await self._call("GET", f"/users?state=active&offset={offset}", token)
             users, following = page.get("items"), (page.get("_pagination") or {}).get("next")
             if not isinstance(users, list):
-                raise HubError("What the hub says of its servers cannot be read.")
+                raise HubError("The hub's list of servers could not be read.")
             for user in users:
                 found |= _environments_of(user)
             offset = following["offset"] if following else None
@@ -207,10 +236,7 @@ class HubClient(LoggingConfigurable):
         *,
         display_name: str | None = None,
     ) -> None:
-        """Ask for a start; it goes on after this returns. A start under way is success.
-
-        Raises Conflict when the server runs already.
-        """
+        """Request a start, unless under way. Raises Conflict if the server runs."""
         body: dict[str, Any] = dict(options)
         if await self.fetch_version() >= _FIRST_WITH_OPTIONS_KEY:
             body = {"user_options": body}
@@ -219,95 +245,93 @@ class HubClient(LoggingConfigurable):
         await self._call("POST", _server_path(user, server_name), token, body=body)
 
     async def begin_stop(self, token: str, user: str, server_name: str) -> None:
-        """Ask for a server's end, and wait no longer than the hub does before it answers.
+        """Request a stop; wait at most the hub's `slow_stop_timeout`. Idempotent.
 
-        That is its `slow_stop_timeout`. One that is gone is success; raises Conflict for one
-        that is starting.
+        Raises Conflict for a starting server.
         """
         with contextlib.suppress(NotFound):
             await self._call("DELETE", _server_path(user, server_name), token)
 
     async def stop_server(self, token: str, user: str, server_name: str) -> None:
-        """Stop a server and wait until it has ended; one that is gone is success."""
+        """Stop a server and wait for its end. Idempotent."""
         await self.begin_stop(token, user, server_name)
-        pause = 0.1
+        backoff = Backoff(0.1, max_seconds=2)
         try:
             async with asyncio.timeout(self.stop_timeout_seconds):
                 while await self.fetch_server(token, user, server_name) is not None:
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 1.5, 2)
+                    await backoff.wait()
         except TimeoutError as error:
-            raise HubError("The server does not stop. Try again, or ask an administrator.") from (
-                error
-            )
+            raise HubError(
+                "The server did not stop in time. Try again, or ask an administrator."
+            ) from (error)
 
     async def watch_progress(
         self, token: str, user: str, server_name: str
     ) -> AsyncIterator[HubProgress]:
-        """Yield what the hub says about a start, across dropped connections.
+        """Yield the progress of a start, reconnecting as needed."""
+        events = follow_events(
+            partial(self._open_progress, token, user, server_name),
+            is_last=lambda event: _read_progress(event.json()).is_last,
+            passing=HubError,
+            backoff=Backoff(0.2, max_seconds=5, patience_seconds=self.patience_seconds),
+        )
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    yield _read_progress(event.json())
+        except (NotFound, InvalidInput, Conflict) as error:
+            # Not starting, ready or just failed: it ended between two connections.
+            self.log.debug("Progress of %s/%s: %s", user, server_name, error)
+            yield HubProgress(None, "The server is no longer starting.", failed=True)
 
-        The last one is `ready` or `failed`.
-        """
-        loop = asyncio.get_running_loop()
-        lost, pause = loop.time(), 0.2
-        while True:
-            try:
-                async for progress in self._follow(token, user, server_name):
-                    yield progress
-                    if progress.ready or progress.failed:
-                        return
-                    lost, pause = loop.time(), 0.2
-            except HubError:
-                if loop.time() - lost > self.patience_seconds:
-                    raise
-            except (NotFound, InvalidInput, Conflict) as error:
-                # Neither starting nor ready nor just failed: it has ended while nobody looked.
-                self.log.debug("Progress of %s/%s: %s", user, server_name, error)
-                yield HubProgress(None, "The server is not starting any more.", failed=True)
-                return
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 5)
-
-    async def _follow(self, token: str, user: str, server_name: str) -> AsyncIterator[HubProgress]:
-        url = f"{self.api_url}{_server_path(user, server_name)}/progress"
+    @asynccontextmanager
+    async def _open_progress(
+        self, token: str, user: str, server_name: str, _last_event_id: str
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open the stream; the hub repeats all events."""
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self.timeout_seconds, sock_read=_SILENCE_SECONDS
         )
-        parser = EventParser()
-        try:
-            async with self._open.get(url, headers=_headers(token), timeout=timeout) as response:
-                await _raise_for_status(response)
-                async for chunk in response.content.iter_any():
-                    for event in parser.feed(chunk):
-                        yield _read_progress(event.json())
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise HubError("The hub does not answer. Try again in a moment.") from error
+        path = f"{_server_path(user, server_name)}/progress"
+        async with self._request("GET", path, token, timeout) as response:
+            yield response
 
     # --- Requests --------------------------------------------------------------------------------
-
-    @property
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise HubError("The service is stopping.")
-        return self._session
 
     async def _call(
         self, method: str, path: str, token: str, *, body: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Return the JSON object of an answer, empty where it is none."""
         timeout = aiohttp.ClientTimeout(total=self.timeout_seconds)
+        async with self._request(method, path, token, timeout, body=body) as response:
+            return await _json(response)
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        token: str,
+        limits: aiohttp.ClientTimeout,
+        *,
+        body: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self._session.closed:
+            raise HubError("The service is stopping.")
         try:
-            async with self._open.request(
-                method, self.api_url + path, headers=_headers(token), json=body, timeout=timeout
-            ) as response:
+            async with (
+                take_connection(self._connections, self.timeout_seconds),
+                self._session.request(
+                    method, self.api_url + path, headers=_headers(token), json=body, timeout=limits
+                ) as response,
+            ):
                 await _raise_for_status(response)
-                return await _json(response)
+                yield response
         except (aiohttp.ClientError, TimeoutError) as error:
             raise HubError("The hub does not answer. Try again in a moment.") from error
 
 
 def _headers(token: str) -> dict[str, str]:
-    # With this the hub says whether a list goes on.
+    # This makes the hub say whether a list continues.
     accept = {"Accept": "application/jupyterhub-pagination+json, application/json;q=0.9"}
     return accept | ({"Authorization": f"Bearer {token}"} if token else {})
 
@@ -316,8 +340,8 @@ def _environments_of(user: Mapping[str, Any]) -> set[str]:
     servers = user.get("servers")
     if servers is None:
         raise NotAllowed(
-            "The service may not see people's servers: its role needs the scopes list:users and "
-            "read:servers."
+            "The service has no permission to list servers. Its role needs the scopes "
+            "list:users and read:servers."
         )
     found = (_read_server(name, model).environment_id for name, model in servers.items())
     return {environment for environment in found if environment}
@@ -328,8 +352,10 @@ def _quoted(name: str) -> str:
 
 
 def _server_path(user: str, server_name: str) -> str:
-    if server_name in (".", ".."):  # the hub would be asked for something else altogether
-        raise InvalidInput("A server cannot be called so.", detail={"field": "server_name"})
+    if server_name in (".", ".."):  # it would change the path
+        raise InvalidInput(
+            "A server name must not be “.” or “..”.", detail={"field": "server_name"}
+        )
     tail = f"servers/{_quoted(server_name)}" if server_name else "server"
     return f"/users/{_quoted(user)}/{tail}"
 
@@ -368,7 +394,7 @@ async def _json(response: aiohttp.ClientResponse) -> dict[str, Any]:
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
-    """Raise the error that fits the hub's answer, in the hub's own words where it has any."""
+    """Raise the matching error, with the hub's message if any."""
     if response.status < 400:
         return
     said = str((await _json(response)).get("message") or "").strip()
@@ -376,18 +402,27 @@ async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
 
 
 def _error_of(status: int, said: str, retry_after: str) -> BinderError:
+    own = Message.verbatim(said) if said else None
     if status in (401, 403):
         return NotAllowed(
-            "The hub does not allow this. Sign in again; if that does not help, ask an "
-            f"administrator. ({said or status})"
+            "The hub refused this (%(why)s). Sign in again. If that doesn't help, ask an "
+            "administrator.",
+            why=said or status,
         )
     if status == 404:
-        return NotFound(said or "The hub knows no such user or server.")
+        return NotFound(own or Message("The hub has no such user or server."))
     if status == 429:
         seconds = {"retry_after_seconds": int(retry_after)} if retry_after.isdigit() else {}
-        return LimitReached(said or "The hub is busy. Try again in a moment.", detail=seconds)
+        return LimitReached(
+            own or Message("The hub is busy. Try again in a moment."), detail=seconds
+        )
     if status in (400, 409) and re.search(r"already running|is pending|being renamed", said):
-        return Conflict(said)
+        return Conflict(Message.verbatim(said))
     if status < 500:
-        return InvalidInput(said or f"The hub refused with status {status}.")
-    return HubError(said or f"The hub failed with status {status}. Try again in a moment.")
+        return InvalidInput(
+            own or Message("The hub refused the request (status %(status)s).", status=status)
+        )
+    failed = Message(
+        "The hub returned an error (status %(status)s). Try again in a moment.", status=status
+    )
+    return HubError(own or failed)

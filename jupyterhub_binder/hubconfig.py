@@ -1,8 +1,4 @@
-"""One call in `jupyterhub_config.py` that adds binder to a hub.
-
-It adds to what an administrator has set and replaces nothing; which values the service and the
-spawner know is written in their own help.
-"""
+"""Adds jupyterhub-binder to a hub in `jupyterhub_config.py`, without replacing settings."""
 
 from __future__ import annotations
 
@@ -20,12 +16,12 @@ from jupyterhub.spawner import LocalProcessSpawner, Spawner
 from traitlets.config.loader import LazyConfigValue
 from traitlets.utils.importstring import import_item
 
-import jupyterhub_binder
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.spawner import BinderImageMixin, BinderProcessMixin, binder_spawner
+from jupyterhub_binder.utils.share import share_folder
 
 CONFIG_VARIABLE = "JUPYTERHUB_BINDER_CONFIG"
-"""The environment variable that hands the service its configuration: JSON, class to traits."""
+"""Holds the service's configuration as JSON, class to traits."""
 
 CUSTOM_SCOPES = {
     "custom:binder:build": {"description": "Build environments from repositories."},
@@ -43,13 +39,10 @@ PASSED = (
     "no_proxy",
     "all_proxy",
 )
-"""What of the hub's own environment the service gets as well: certificates, proxies, indexes.
+"""Patterns of the hub's variables for the service, in any case.
 
-Names in any case. Without them a service behind a company's proxy builds nothing. What leads to
-a Docker engine is among them, so that images are built where DockerSpawner looks for them.
+The Docker variables make it build in DockerSpawner's engine.
 """
-
-_SHARE = "share/jupyterhub-binder"
 
 
 def configure(
@@ -71,60 +64,58 @@ def configure(
     admin_groups: Iterable[str] = (),
     named_servers: bool = True,
 ) -> None:
-    """Add binder to a hub's configuration: service, scopes, roles, templates and spawner.
+    """Add jupyterhub-binder to a hub: service, scopes, roles, templates and spawner.
 
-    At the end of ``jupyterhub_config.py``::
+    Call it at the end of ``jupyterhub_config.py``::
 
         from jupyterhub_binder.hubconfig import configure
         configure(c)
 
-    Calling it again replaces what the call before it added. Settings made before the call are
-    kept and added to; a setting made after it counts as any other does: ``.append`` and
-    ``.extend`` add, ``=`` replaces. That is why it belongs at the end.
+    It keeps earlier settings. After the call, use ``.append`` and ``.extend``; ``=`` replaces a
+    setting. A second call replaces the first one's additions.
 
     `backend`
-        What makes the environments: ``venv`` needs no container engine, and goes with spawners
-        of local processes; ``repo2docker`` and ``binderhub`` make container images, for
-        spawners that start those.
+        ``venv`` builds for spawners of local processes, ``repo2docker`` and ``binderhub`` for
+        spawners of containers.
     `state_dir`
-        The folder of the service's database and work; nobody else can read it. Relative to
-        where the hub runs.
+        The folder of the service, readable only by it. Relative to the hub's working directory.
     `environments_root`
-        The folder of the venv backend's environments, which everybody reads whose server
-        starts in one. Default: beside `state_dir`, with ``-environments`` after its name.
+        The folder of venv environments, readable by everyone who starts servers. Default: `state_dir`
+        with ``-environments`` appended.
     `spawner_class`
-        What starts servers, if ``c.JupyterHub.spawner_class`` does not say it: a class, the
-        name of an entry point (``simple``, ``docker``), or the path of a class
-        (``kubespawner.KubeSpawner``).
-        It is given the mixin that suits it; its own options stay as they are set
-        (``c.DockerSpawner``, ``c.KubeSpawner``). Default: JupyterHub's own,
+        Used if ``c.JupyterHub.spawner_class`` is not set: a class, an entry point (``docker``) or an
+        import path (``kubespawner.KubeSpawner``). The matching mixin is added. Default:
         ``LocalProcessSpawner``.
     `service_config`
-        The service's options: ``{"VenvBackend": {"build_timeout_seconds": 3600}}``. Plain
-        values only: they go to the service as JSON, in an environment variable.
+        Options of the service: ``{"VenvBackend": {"build_timeout_seconds": 3600}}``. Values must be
+        JSON.
     `service_environment`
-        More variables for the service's process. It gets the hub's own for certificates,
-        proxies and uv without being told.
+        More variables for the service, besides the hub's for certificates, proxies and uv.
     `service_name`
-        The service's name, and its place: ``/services/<name>/``.
+        The pages are at ``/services/<name>/``.
     `port`
-        Where on 127.0.0.1 the hub has the service listen.
+        The service's port on 127.0.0.1.
     `url`, `api_token`
-        For a service that something else starts (a pod, systemd): where hub and proxy reach
-        it, ``http://binder:10101``, and the token that it signs in with. Its options are then
-        its own affair: `backend`, `state_dir` and `service_config` are not passed on.
+        For a service that the hub does not start: its URL for hub and proxy, and its token. Configure
+        that service itself: `backend`, `state_dir` and `service_config` are not passed on.
     `everyone_may_build`, `build_groups`
-        Who may build: everyone, or the members of these groups of the hub.
+        Who may build: everyone, or members of these hub groups.
     `admin_users`, `admin_groups`
-        Who sees everybody's environments and builds, besides the hub's own administrators.
+        Who can manage everyone's environments and builds, besides hub admins.
     `named_servers`
-        Lets people have several servers, each with an environment of its own, unless
-        ``c.JupyterHub.allow_named_servers`` is set.
+        Allow several servers per person. Ignored if ``c.JupyterHub.allow_named_servers`` is set.
 
-    Raises ConfigurationError with a sentence when the values do not go together.
+    Servers get 120 seconds for their first answer, unless ``c.Spawner.http_timeout`` is set.
+
+    At its start the hub waits 30 seconds for the service's first answer. JupyterHub 6 takes a longer
+    time after the call: ``c.JupyterHub.services[-1]["timeout"] = 120``.
+
+    Raises ConfigurationError if the values do not fit together.
     """
     if url is not None and not api_token:
-        raise ConfigurationError("configure(url=...) needs api_token=..., the service's token.")
+        raise ConfigurationError(
+            "configure(url=...) needs api_token=..., the token of the service."
+        )
     hub = c.JupyterHub
     state = Path(state_dir).expanduser().absolute()
     root = Path(environments_root or environments_beside(state)).expanduser().absolute()
@@ -147,7 +138,7 @@ def configure(
 
 
 def environments_beside(state_dir: Path) -> Path:
-    """Return where `configure` has environments lie for a state folder, unless it is told."""
+    """Return the default `environments_root`."""
     return state_dir.with_name(f"{state_dir.name}-environments")
 
 
@@ -186,7 +177,7 @@ def _passed_environment() -> dict[str, str]:
 
 
 def _scopes_of_sessions(name: str) -> list[str]:
-    """Return what a person's visit to the service lets it do in their name."""
+    """Return the scopes from signed-in people."""
     servers = ["read:servers!user", "start:servers!user", "delete:servers!user"]
     if jupyterhub.version_info < (6,):
         servers = ["servers!user"]
@@ -247,8 +238,8 @@ def _add_roles(
     admin_users: Iterable[str],
     admin_groups: Iterable[str],
 ) -> None:
-    # What became of a start that a restart of the service interrupted, with nobody there; and
-    # which environments servers run in, whose images stay.
+    # These scopes show how a start ended during a restart of the service, and which environments
+    # servers use, so that their images stay.
     scopes = ["read:users:name", "list:users", "read:servers"]
     _put_role(hub, {"name": f"{service}-service", "scopes": scopes, "services": [service]})
     _add_user_scopes(
@@ -270,7 +261,7 @@ def _put_role(hub: Any, role: dict[str, Any]) -> None:
 
 
 def _add_user_scopes(hub: Any, scopes: list[str]) -> None:
-    """Let every person have these scopes, whatever else a person's role is given."""
+    """Add scopes to every user's."""
     role = next((r for r in _items(hub, "load_roles") if r.get("name") == "user"), None)
     if role is None and jupyterhub.version_info >= (6,):
         extra = hub.extra_user_scopes
@@ -289,15 +280,13 @@ def _add_user_scopes(hub: Any, scopes: list[str]) -> None:
 
 
 def _add_templates(hub: Any) -> None:
-    """Add the link to the pages' header; an administrator's own templates come before it."""
-    beside = Path(jupyterhub_binder.__file__).resolve().parent.parent / _SHARE
-    share = beside if beside.is_dir() else Path(sys.prefix) / _SHARE
-    folder = str(share / "templates" / "hub")
+    """Add our templates after the administrator's."""
+    folder = str(share_folder() / "templates" / "hub")
     paths = hub.template_paths
     if not isinstance(paths, LazyConfigValue):
         _put(hub, "template_paths", folder, lambda path: path == folder)
         return
-    # The hub's own templates are the default value: ours must come before those.
+    # The hub's templates are the default value. Ours must come before them.
     before = paths.to_dict().get("prepend")
     if before is None:
         paths.prepend([folder])
@@ -318,6 +307,8 @@ def _set_spawner(
         made = c.JupyterHub.spawner_class = binder_spawner(_as_class(chosen))
     except TypeError as error:
         raise ConfigurationError(f"c.JupyterHub.spawner_class: {error}") from error
+    # A first start reads thousands of files of a new environment from a cold disk.
+    c.Spawner.setdefault("http_timeout", 120)
     ours = c.BinderSpawnerMixin
     ours.setdefault("binder_service_name", service)
     if "environments_root" not in ours:
@@ -326,15 +317,15 @@ def _set_spawner(
 
 
 def _check_match(spawner: type[Spawner], backend: str) -> None:
-    """Refuse a spawner that could start nothing of what the backend makes, where that is known."""
+    """Refuse a spawner that can't start the backend's environments."""
     images = dict.fromkeys(("repo2docker", "binderhub", "federation"), BinderImageMixin)
     made = {"venv": BinderProcessMixin, **images}.get(backend)
     other = BinderImageMixin if made is BinderProcessMixin else BinderProcessMixin
     if made is not None and issubclass(spawner, other):
         wants = "local processes" if made is BinderProcessMixin else "containers"
         raise ConfigurationError(
-            f"configure(backend={backend!r}) makes environments for spawners of {wants}; "
-            f"c.JupyterHub.spawner_class is {spawner.__name__}. Choose another of the two."
+            f"configure(backend={backend!r}) needs a spawner of {wants}, but "
+            f"c.JupyterHub.spawner_class is {spawner.__name__}. Change one of them."
         )
 
 
@@ -346,9 +337,9 @@ def _as_class(spawner: type[Spawner] | str) -> type[Spawner]:
         made = found[0].load() if found else import_item(spawner)
     except ImportError as error:
         why = str(error).rstrip(".")
-        raise ConfigurationError(f"There is no spawner {spawner!r}: {why}.") from error
+        raise ConfigurationError(f"The spawner {spawner!r} can't be imported: {why}.") from error
     if not isinstance(made, type):
-        raise ConfigurationError(f"There is no spawner {spawner!r}: that is no class.")
+        raise ConfigurationError(f"The spawner {spawner!r} is not a class.")
     return made
 
 
@@ -360,15 +351,15 @@ def _named(name: str) -> Callable[[Any], bool]:
 
 
 def _items(section: Any, trait: str) -> list[Any]:
-    """Return what has been set or added to a list so far."""
+    """Return the items so far."""
     value = section[trait]
     return list(value.to_dict().get("extend", ())) if isinstance(value, LazyConfigValue) else value
 
 
 def _put(section: Any, trait: str, item: Any, same: Callable[[Any], bool]) -> None:
-    """Add an item to a list, in the place of the same one of an earlier call."""
+    """Add an item, or replace an earlier call's."""
     value = section[trait]
-    # What was added to a list before it is set is a list of its own in the lazy value.
+    # A lazy value keeps the added items in a list of its own.
     lazy = isinstance(value, LazyConfigValue)
     target: list[Any] = value.to_dict().get("extend", []) if lazy else value
     for index, present in enumerate(target):

@@ -14,17 +14,34 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests.cluster.cluster import find_cluster
-from tests.databases import Databases, PostgresServer, running_postgres
-from tests.docker.engine import Engine, find_missing, open_engine
-from tests.docker.podman import find_podman, podman_settings
+from tests.kit.cluster import find_cluster
+from tests.kit.databases import Databases, PostgresServer, running_postgres
+from tests.kit.engine import Engine, find_missing, open_engine
+from tests.kit.podman import find_podman, podman_settings
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in ("", "0")
+_BEGUN = time.time()
+
+# The modules with tests that need Docker or Podman.
+_ENGINE = re.compile(r"/test_(real_\w+|conformance|containers|whole_docker|docker_spawner)\.py$")
+
+# A busy machine takes long over an example, and that is no failure.
+settings.register_profile(
+    "tests",
+    deadline=None,
+    max_examples=100 if REQUIRE_ALL else 30,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tests")
 
 
 def requires(found: object, what: str) -> None:
@@ -127,6 +144,92 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sqlite",
         help="What the services under test keep their data in; postgres starts a server.",
     )
+    parser.addoption(
+        "--engine",
+        choices=["all", "only", "none"],
+        default="all",
+        help="Which modules to run: those with tests that need a container engine, or the others.",
+    )
+    parser.addoption(
+        "--in-process", action="store_true", help="Fail each test that starts a process."
+    )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse processes where the option --in-process asks for it."""
+    # With workers, the main process runs no test, and starts them.
+    if session.config.getoption("--in-process") and _runs_tests(session.config):
+        sys.addaudithook(_refuse_process)
+
+
+def _runs_tests(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput") or getattr(config.option, "dist", "no") == "no"
+
+
+def _refuse_process(event: str, args: tuple[object, ...]) -> None:
+    # Python itself asks `uname` what the machine is.
+    if event in ("subprocess.Popen", "os.fork", "os.posix_spawn") and args[:1] != ("uname",):
+        raise RuntimeError(f"--in-process allows no process, and this test starts one: {args}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return two workers a core, and one more: most tests wait for other programs."""
+    return 2 * (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each module to one worker, and all that need a container engine to the same one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Modules(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = super()._split_scope(nodeid)
+            if path.endswith("/test_whole_job.py"):
+                return nodeid  # each with a hub of its own
+            # Two engines would give the same addresses on the same bridge.
+            return "engine" if _ENGINE.search(path) else path
+
+    return Modules(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the modules that take longest first; run on PostgreSQL nothing that runs on it anyway."""
+    modules: dict[Path, int] = {}
+    for item in items:
+        marked = [item.get_closest_marker(name) is None for name in ("docker", "slow", "browser")]
+        rank = marked.index(False) if False in marked else len(marked)
+        modules[item.path] = min(rank, modules.get(item.path, rank))
+    items.sort(key=lambda item: modules[item.path])
+    if (engine := config.getoption("--engine")) != "all":
+        _keep(
+            config, items, lambda item: bool(_ENGINE.search(str(item.path))) is (engine == "only")
+        )
+    if config.getoption("--database") == "postgres":
+        _keep(config, items, lambda item: not _chooses_its_database(item))
+
+
+def _keep(
+    config: pytest.Config, items: list[pytest.Item], keeps: Callable[[pytest.Item], bool]
+) -> None:
+    config.hook.pytest_deselected(items=[item for item in items if not keeps(item)])
+    items[:] = filter(keeps, items)
+
+
+def _chooses_its_database(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    return "database_url" in fixtures or item.get_closest_marker("postgres") is not None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say loudly that a run took longer than TEST_BUDGET_MINUTES, counted from TEST_BEGUN."""
+    budget = float(os.environ.get("TEST_BUDGET_MINUTES") or "inf")
+    minutes = (time.time() - float(os.environ.get("TEST_BEGUN") or _BEGUN)) / 60
+    if minutes > budget:
+        terminalreporter.section("TOO SLOW", sep="!", red=True)
+        terminalreporter.line(f"This run took {minutes:.1f} minutes; its budget is {budget:g}.")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

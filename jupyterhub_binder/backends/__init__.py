@@ -1,4 +1,1 @@
-"""What makes images; `base` is the contract, every other module is one way to meet it.
-
-Which ones are installed is `installed`'s to say.
-"""
+"""Build backends. `base` is the contract; `installed` finds the implementations."""

@@ -1,24 +1,23 @@
-"""The contract between builds and whatever makes images.
+"""The contract of build backends.
 
-A backend says what it would do (`assess`), whether the image is there already
-(`find_image`), and makes it (`build`). Queueing, joining, limits of time and silence,
-logs, cancellation and recovery are not its business: `builds` does them for every backend.
+A backend assesses a recipe, finds existing images and builds new ones. `builds` does the rest for
+every backend: queue, shared builds, time limits, logs, cancelling and recovery.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
+import aiohttp
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.errors import InvalidInput
-from jupyterhub_binder.model import Assessment, BackendOutput, Build, BuildJob, Recipe
+from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,139 +28,127 @@ class KeptImage:
     size_bytes: int
     created: datetime
     in_use: bool = False
-    """Whether something runs in it, as far as the backend can see."""
+    """Whether a server uses it, as far as the backend knows."""
 
 
 class HostState(StrEnum):
-    """Whether a far side is sent builds."""
+    """Whether a remote host gets builds."""
 
     UNKNOWN = "unknown"
-    """Not asked yet; sent builds."""
+    """Not checked yet; gets builds."""
     OK = "ok"
     FULL = "full"
-    """It runs as many pods as it may; sent builds only where no other is left."""
+    """At its limit of pods; gets builds only if no other host is left."""
     FAILED = "failed"
-    """Sent none until it is well again, or the time to try it has come."""
+    """Gets no builds until it recovers or is due for a retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """How one far side of a backend stands, for the admin page and metrics."""
+    """The status of one remote host, for the admin page and metrics."""
 
     name: str
     url: str
     weight: float
     state: HostState
     reason: str
-    """What is wrong, in words; empty where nothing is."""
+    """What is wrong; empty if nothing is."""
     checked: datetime | None
-    """When it was last asked."""
+    """When it was last checked."""
     version: str
     prefixes: frozenset[str] | None
-    """The providers it has; None where it does not tell."""
+    """Its providers; None if unknown."""
     running: int
-    """Our builds that it is making now."""
+    """Our builds that run on it now."""
     built: int
-    """Since the service started, as all that follows."""
+    """Since the service started, like the counts below."""
     build_failures: int
-    """Builds that failed through their repository; no fault of the host."""
+    """Builds that failed because of their repository."""
     host_failures: int
-    """Builds that it was given and could not take or finish."""
+    """Builds that failed because of the host."""
 
 
 class BuildBackend(LoggingConfigurable):
-    """Makes images. Four methods must be written: fingerprint, assess, find_image, build."""
+    """Makes images. Subclasses write fingerprint, assess, find_image, build and delete_image."""
 
     name: ClassVar[str]
-    """As in configuration, tables and pages: ``venv``, ``repo2docker``, ``binderhub``."""
+    """Its name in configuration, tables and pages, such as ``venv``."""
 
     description: ClassVar[str] = ""
-    """One sentence for people: what it makes, and out of what."""
+    """One sentence for people: what it makes from what."""
 
     needs_checkout: ClassVar[bool] = True
-    """Whether `BuildJob.checkout` must be there; False where the far side fetches for itself."""
+    """Whether it needs `BuildJob.checkout`; False if a remote host fetches the repository."""
 
     cancel_note: ClassVar[str] = ""
-    """What a person who cancels a build should know of the far side; one sentence."""
+    """One sentence for a person who cancels a build, about what the remote host does then."""
+
+    session: aiohttp.ClientSession | None = None
+    """The service's HTTP session, set before `start`; a backend may use it, and never closes it."""
 
     @property
     def provider_prefixes(self) -> frozenset[str] | None:
-        """The prefixes of the providers that this backend can build from now; None for any.
-
-        Reads memory; a backend that has to ask for it does so in the background.
-        """
+        """The provider prefixes it can build now; None for any. Reads memory."""
         return None
 
     async def start(self) -> None:
-        """Prepare; called once, before anything else. Raises ConfigurationError."""
+        """Prepare; called once, first. Raises ConfigurationError."""
 
     async def stop(self) -> None:
-        """Let go of everything; may be called twice, and without a start."""
+        """Release everything. Idempotent, even without a start."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return all that decides the image besides repository, commit and options.
+        """Return the versions and settings that decide the image, as one short text.
 
-        Versions and settings, as one short text; part of the content key.
+        It is part of the content key, with repository, commit and options.
         """
 
     def clean_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a person's options as they enter the content key.
+        """Return a person's options, normalised for the content key.
 
-        Raises InvalidInput that names an option which is not known, or its bad value. A backend
-        without options needs no code for this.
+        Raises InvalidInput. By default there are no options.
         """
         if options:
             raise InvalidInput(
-                f"This hub's builds take no option {min(map(str, options))!r}.",
+                "Builds on this hub have no option '%(option)s'.",
+                option=min(map(str, options)),
                 detail={"options": []},
             )
         return {}
 
     @abstractmethod
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
-        """Say what would be done with each configuration file, and what speaks against it.
+        """Return what the build does with each configuration file, and the problems. Pure.
 
-        Pure: no input or output. A problem found here fails the build with the same words.
+        A problem fails the build with the same message.
         """
 
     @abstractmethod
     async def find_image(self, key: str) -> str | None:
-        """Return the image of a content key if it is there and whole, else None."""
-
-    @asynccontextmanager
-    async def expecting(self, build: Build) -> AsyncIterator[None]:
-        """Begin what a build needs and no file of the repository decides; let go of it at the end.
-
-        `build` is called within, or never, since a fetch may fail. Nothing by default.
-        """
-        yield
+        """Return the complete image of a content key, or None."""
 
     @abstractmethod
     def build(self, job: BuildJob) -> AsyncIterator[BackendOutput]:
-        """Make the image: an async generator that yields lines and checkpoints, at last an Image.
+        """Make the image: yield lines and checkpoints, then an Image.
 
-        Raises BuildFailed with the reason in words. When it is cancelled or closed it ends all
-        it started, whole process groups included, and removes what is half done, before it
-        returns. A job with a checkpoint was begun by an earlier run of the service: what that
-        left is taken up or removed first.
+        Raises BuildFailed with the reason. If cancelled or closed, it ends its process groups and
+        removes unfinished work before it returns. If the job has a checkpoint, an earlier run of
+        the service began it: resume that work or remove it first.
         """
 
     @abstractmethod
     async def delete_image(self, image: str) -> None:
-        """Remove an image; one that is gone already is success."""
+        """Remove an image. Idempotent."""
 
     async def list_images(self) -> tuple[KeptImage, ...]:
-        """Return the images that are there, for whoever makes room; none where others do that."""
+        """Return the images for clean-up; empty if clean-up happens elsewhere."""
         return ()
 
     def statuses(self) -> tuple[HostStatus, ...]:
-        """Return how each far side stands, for the admin page and metrics.
-
-        None where builds are made here. Reads memory.
-        """
+        """Return the remote hosts' status; empty for local builds. Reads memory."""
         return ()
 
     async def health(self) -> str | None:
-        """Return None if builds would work now, else a sentence that says what to do."""
+        """Return None if builds work now, else what to do."""
         return None

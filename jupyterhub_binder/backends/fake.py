@@ -1,8 +1,8 @@
-r"""A backend that makes nothing, by script: for tests, demonstrations and work on the pages.
+"""A backend that only follows scripts, for tests, demos and work on the pages.
 
-What a build does is its `Script`. It comes from, later ones over earlier ones: the trait
-`script`; the words in the repository or ref (``fake-fail``, ``fake-slow``, see `WORDS`); the
-trait `scripts`; the build's option ``fake``. The same script gives the same lines, always.
+A build's `Script` comes from these sources, the later ones win: the trait `script`, words in the
+repository or ref (`WORDS`), the trait `scripts`, the build's option ``fake``. The same script
+always gives the same lines.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from jupyterhub_binder.model import (
     RecipeAction,
     Severity,
 )
+from jupyterhub_binder.model.text import Message
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _STAGES = (Phase.BUILDING, Phase.PUSHING)
@@ -48,50 +49,58 @@ HOSTILE_LINES = (
     "data: 1\revent: end\rid: 99",
     "x" * 20_000,
 )
-"""Lines of which each has broken some log viewer."""
+"""Lines that have broken log viewers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What one build does."""
+    """The script of one build."""
 
     lines: int = 12
-    """How many lines the building phase says."""
+    """The number of lines in the building phase."""
     lines_per_second: float = 0.0
-    """How fast; 0 is as fast as possible."""
+    """Their speed; 0 is as fast as possible."""
     ansi: bool = False
     """Colour the lines."""
     progress: bool = False
-    """Show a progress bar: every line but the last ends in a carriage return."""
+    """Show a progress bar: all lines but the last end in a carriage return."""
     hostile: bool = False
-    """Say `HOSTILE_LINES` first."""
+    """Begin with `HOSTILE_LINES`."""
     fail_at: str = ""
     """The phase that fails, ``building`` or ``pushing``; empty for none."""
     reason: str = "The script says that this build fails."
     """The message of the failure."""
     hang_at: str = ""
-    """The phase that says nothing more and ends only when it is cancelled."""
+    """The phase that hangs until it is cancelled."""
     gate: str = ""
-    """The name of a gate at which the build waits, after its building lines."""
+    """The gate at which the build waits after its lines."""
     image: str = ""
     """The image's name; empty for ``fake:<key>``."""
     size_bytes: int = 123_456_789
-    """The size that is told."""
+    """The size to report."""
     checkpoints: int = 1
-    """How many checkpoints are told, spread over the lines."""
+    """The number of checkpoints, spread over the lines."""
     problem: str = ""
     """A problem that the assessment finds."""
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a mapping of changes to a script. Raises InvalidInput, naming the field."""
+        """Return changes to a script. Raises InvalidInput with the field."""
         known = {item.name: item for item in fields(cls)}
         for name, value in given.items():
             if name not in known:
-                raise InvalidInput(f"A fake build has no {name!r}; it has {', '.join(known)}.")
+                raise InvalidInput(
+                    "Fake builds have no option '%(name)s'. They have %(known)s.",
+                    name=name,
+                    known=", ".join(known),
+                )
             kind = type(known[name].default)
             if not isinstance(value, (int, float) if kind is float else kind):
-                raise InvalidInput(f"The {name} of a fake build must be of type {kind.__name__}.")
+                raise InvalidInput(
+                    "The option '%(name)s' of a fake build must be of type %(kind)s.",
+                    name=name,
+                    kind=kind.__name__,
+                )
         return given
 
 
@@ -104,21 +113,21 @@ WORDS: Mapping[str, Mapping[str, Any]] = {
     "fake-progress": {"progress": True, "lines": 100, "lines_per_second": 20.0},
     "fake-hostile": {"hostile": True},
     "fake-push-fail": {"fail_at": "pushing"},
-    "fake-problem": {"problem": "apt.txt: this hub cannot install apt packages."},
+    "fake-problem": {"problem": "apt.txt: this hub can't install apt packages."},
 }
-"""What a word in a repository's name or in a ref makes of its build."""
+"""Script changes for words in a repository's name or ref."""
 
 
 @dataclass
 class Gate:
-    """A place where builds wait until somebody opens it; once open, it stays open."""
+    """Builds wait here until the gate opens, which is permanent."""
 
     reached: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a build has come to it."""
+    """Set when a build has reached it."""
     opened: asyncio.Event = field(default_factory=asyncio.Event)
 
     def open(self) -> None:
-        """Let every build pass, those to come too."""
+        """Let all current and future builds pass."""
         self.opened.set()
 
 
@@ -130,66 +139,74 @@ class FakeBackend(BuildBackend):
     needs_checkout: ClassVar[bool] = False
 
     script = Dict(
-        help="""What every build does, as far as nothing else says otherwise; the names are the
-        fields of `Script`. Default: empty, 12 lines at once, then an image. For example
-        `{"lines": 100, "lines_per_second": 10.0}`.""",
+        help="""
+        What every build does, unless `scripts` says otherwise. The names are the fields of
+        `Script`. Default: empty, which gives 12 lines at once and an image. For example `{"lines":
+        100, "lines_per_second": 10.0}`.
+        """,
     ).tag(config=True)
 
     scripts = Dict(
-        help="""Scripts by pattern, matched against `<label>@<ref>`: `{"*/broken@*": {"fail_at":
-        "building"}}`. All that match are applied in order. Default: empty.""",
+        help="""
+        Scripts by pattern, matched against `<label>@<ref>`: `{"*/broken@*": {"fail_at":
+        "building"}}`. All matching scripts are applied in order. Default: empty.
+        """,
     ).tag(config=True)
 
     images_dir = Unicode(
-        help="""The folder that remembers which images were made, so that they are found after a
-        restart. Default: empty, they are remembered by the process alone.""",
+        help="""
+        The folder that stores which images were made, so that they are found after a restart.
+        Default: empty, only the process remembers them.
+        """,
     ).tag(config=True)
 
     gates_dir = Unicode(
-        help="""A folder for gates that another process holds: a build that comes to the gate `g`
-        makes the file `g.reached` there and waits for `g.open`. Default: empty, gates are
-        held with `FakeBackend.gate` only.""",
+        help="""
+        The folder for gates that another process controls. A build that reaches the gate `g`
+        creates the file `g.reached` and waits for `g.open`. Default: empty, only `FakeBackend.gate`
+        controls gates.
+        """,
     ).tag(config=True)
 
-    poll_seconds = Float(0.02, min=0.001, help="""How often, in seconds, `gates_dir` is looked at.
-        Default: 0.02.""").tag(config=True)  # fmt: skip
+    poll_seconds = Float(0.02, min=0.001, help="Interval between looks at `gates_dir`, in seconds. Default: 0.02.").tag(config=True)  # fmt: skip
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._gates: dict[str, Gate] = {}
         self._images: dict[str, str] = {}
         self.begun: list[str] = []
-        """The ids of the builds that were begun, in order, for tests to count."""
+        """The ids of started builds, in order, for tests."""
 
     def gate(self, name: str) -> Gate:
-        """Return the gate of a name; it is made when first asked for."""
+        """Return a gate, created if needed."""
         return self._gates.setdefault(name, Gate())
 
     def fingerprint(self) -> str:
-        """Return a constant: a script is part of the options or does not matter."""
+        """Return a constant: scripts are part of the options."""
         return "fake 1"
 
     def clean_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options; `fake` is the one there is. Raises InvalidInput."""
+        """Return the option `fake`. Raises InvalidInput for others."""
         unknown = sorted(options.keys() - {"fake"})
         if unknown:
-            raise InvalidInput(f"A fake build takes no option {unknown[0]!r}.")
+            raise InvalidInput("Fake builds have no option '%(name)s'.", name=unknown[0])
         Script.parse(_option(options))
         return dict(options)
 
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
-        """Say that every file is read and nothing done with it, and the script's problem."""
+        """Return each file as unused, with the script's problem."""
         actions = tuple(
-            RecipeAction(file.path, supported=True, action="Is read; nothing is done with it")
+            RecipeAction(file.path, supported=True, action=Message("Is read but not used"))
             for file in recipe.files
         )
         script = replace(Script(), **Script.parse({**self.script, **_option(options)}))
         if not script.problem:
             return Assessment(actions)
-        return Assessment(actions, (Finding(Severity.PROBLEM, "fake_problem", script.problem),))
+        problem = Message.verbatim(script.problem)
+        return Assessment(actions, (Finding(Severity.PROBLEM, "fake_problem", problem),))
 
     def script_of(self, build: Build) -> Script:
-        """Return the script that a build follows. Raises InvalidInput."""
+        """Return a build's script. Raises InvalidInput."""
         subject = f"{build.label}@{build.spec.ref}"
         found = [changes for word, changes in WORDS.items() if _has_word(subject, word)]
         found += [changes for pattern, changes in self.scripts.items() if _fits(subject, pattern)]
@@ -199,7 +216,7 @@ class FakeBackend(BuildBackend):
         return script
 
     async def find_image(self, key: str) -> str | None:
-        """Return the image of a key if a build made it."""
+        """Return the image of a key, or None."""
         if not self.images_dir:
             return self._images.get(key)
         return await asyncio.to_thread(_read_image, self._image_file(key))
@@ -215,7 +232,7 @@ class FakeBackend(BuildBackend):
             if partial:
                 await asyncio.to_thread(_write, partial, build.id)
             if script.problem:
-                raise BuildFailed(script.problem, code="fake_problem")
+                raise BuildFailed(Message.verbatim(script.problem), code="fake_problem")
             async for output in self._stages(script):
                 yield output
             image = Image(script.image or f"fake:{build.key}", script.size_bytes)
@@ -239,7 +256,7 @@ class FakeBackend(BuildBackend):
                 await self._wait_at(script.gate)
             if script.fail_at == phase:
                 yield Line(phase, f"ERROR: {script.reason}")
-                raise BuildFailed(script.reason)
+                raise BuildFailed(Message.verbatim(script.reason))
 
     async def _wait_at(self, name: str) -> None:
         gate = self.gate(name)
@@ -261,13 +278,13 @@ class FakeBackend(BuildBackend):
             self._images[key] = image.name
 
     async def delete_image(self, image: str) -> None:
-        """Forget an image; one that is unknown is success."""
+        """Forget an image. Idempotent."""
         self._images = {key: name for key, name in self._images.items() if name != image}
         if self.images_dir:
             await asyncio.to_thread(_forget, Path(self.images_dir), image)
 
     async def list_images(self) -> tuple[KeptImage, ...]:
-        """Return the images that were made; their sizes and ages are the store's to know."""
+        """Return the images; the store knows sizes and ages."""
         names = list(self._images.values())
         if self.images_dir:
             names = await asyncio.to_thread(_list_images, Path(self.images_dir))
@@ -293,14 +310,14 @@ def _fits(subject: str, pattern: str) -> bool:
 
 
 def _building(script: Script) -> Iterator[BackendOutput]:
-    """Yield what the building phase says, with the later checkpoints in between."""
+    """Yield the lines and later checkpoints of the building phase."""
     if script.hostile:
         yield from (Line(Phase.BUILDING, text) for text in HOSTILE_LINES)
     stride = max(script.lines // max(script.checkpoints, 1), 1)
     for number in range(1, script.lines + 1):
         if script.checkpoints > 1 and number % stride == 0:
             yield Checkpoint({"step": number // stride})
-        yield Line(Phase.BUILDING, _line(script, number))
+        yield Line(Phase.BUILDING, _line(script, number), Message("installing packages"))
 
 
 def _line(script: Script, number: int) -> str:
@@ -320,7 +337,7 @@ def _read_image(path: Path) -> str | None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text, "utf-8")
@@ -328,7 +345,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _finish(path: Path, text: str) -> None:
-    """Make the image out of what is half done, so that no kill leaves both."""
+    """Finish an unfinished image atomically."""
     partial = path.with_suffix(".partial")
     _write(partial, text)
     partial.replace(path)

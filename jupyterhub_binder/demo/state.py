@@ -1,7 +1,4 @@
-"""The demonstration's one folder: example repository, homes, databases, logs, password.
-
-Knows no process but one: the demonstration that holds the folder's lock.
-"""
+"""The demo's folder: example repository, homes, databases, logs and password."""
 
 from __future__ import annotations
 
@@ -17,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from jupyterhub_binder.web.templates import share_folder
+from jupyterhub_binder.utils.share import share_folder
+from jupyterhub_binder.utils.trees import remove_tree
 
 PERSON = "ada"
 CHECKER = "check"
@@ -28,22 +26,22 @@ _PASSWORD_LETTERS = "abcdefghjkmnpqrstvwxyz23456789"  # noqa: S105 - of what pas
 
 
 class DemoError(Exception):
-    """The demonstration cannot go on; the message says why."""
+    """The demo cannot continue; the message says why."""
 
 
 @dataclass(frozen=True)
 class DemoState:
-    """Paths and secrets of one demonstration."""
+    """Paths and secrets of one demo."""
 
     folder: Path
     password: str
     admin_password: str
     backend: str = "venv"
-    """What makes the environments: what one makes, the other's servers cannot run in."""
+    """Each backend has its own databases, because environments do not work across backends."""
 
     @classmethod
     def load(cls, folder: Path, *, backend: str = "venv") -> DemoState:
-        """Return the state of a folder that `open` has prepared; for the hub's side."""
+        """Return the state of a folder prepared by `open`; for the hub's side."""
         names = ("password", "admin-password")
         words = [(folder / name).read_text("utf-8").strip() for name in names]
         return cls(folder, *words, backend=backend)
@@ -51,13 +49,13 @@ class DemoState:
     @classmethod
     @contextmanager
     def open(cls, folder: Path) -> Iterator[DemoState]:
-        """Prepare a folder, and keep every other demonstration out of it. Raises DemoError."""
+        """Prepare and lock the folder. Raises DemoError."""
         folder = folder.resolve()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
         except OSError as error:
-            raise DemoError(f"The folder {folder} cannot be used: {error}") from error
+            raise DemoError(f"Can't use the folder {folder}: {error}") from error
         with _lock(folder / "lock"):
             _keep_password(folder / "password", groups=3)
             _keep_password(folder / "admin-password", groups=7)  # the hub wants a long one
@@ -68,11 +66,11 @@ class DemoState:
             yield state
 
     def has_begun(self, backend: str) -> bool:
-        """Say whether this folder has been used with this backend before."""
+        """Say whether this backend was used here before."""
         return replace(self, backend=backend).service.exists()
 
     def using(self, backend: str) -> DemoState:
-        """Return the state for environments of this backend, with databases of its own."""
+        """Return the state for a backend."""
         state = replace(self, backend=backend)
         for part in (state.hub, state.service):
             part.mkdir(exist_ok=True)
@@ -80,27 +78,27 @@ class DemoState:
 
     @property
     def name(self) -> str:
-        """Return what the names of this folder's things begin with outside of it, in Docker."""
+        """Name prefix for Docker."""
         return f"binder-demo-{hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:8]}"
 
     @property
     def logs(self) -> Path:
-        """Return where every process writes its log."""
+        """Folder of the logs."""
         return self.folder / "logs"
 
     @property
     def homes(self) -> Path:
-        """Return where people's homes are."""
+        """Folder of the homes."""
         return self.folder / "homes"
 
     @property
     def hub(self) -> Path:
-        """Return the hub's working folder, with its database and its proxy's files."""
+        """Working folder of the hub."""
         return self._own("hub")
 
     @property
     def service(self) -> Path:
-        """Return where the binder service keeps its database and its work."""
+        """Folder of the service's state."""
         return self._own("service")
 
     def _own(self, part: str) -> Path:
@@ -108,13 +106,13 @@ class DemoState:
 
     @property
     def environments(self) -> Path:
-        """Return where the environments are that servers run in."""
+        """Folder of the environments."""
         return self.folder / "environments"
 
     @property
     def repositories(self) -> Path:
-        """Return the one folder whose repositories may be fetched by ``file://``."""
-        # An address with %20 in it is not a file:// address that the service takes.
+        """The only folder with repositories for ``file://``."""
+        # The service does not accept file:// URLs with %20.
         if quote(str(self.folder)) == str(self.folder):
             return self.folder / "repositories"
         name = f"jupyterhub-binder-{os.getuid()}-{self.folder.stat().st_ino}"
@@ -122,16 +120,16 @@ class DemoState:
 
     @property
     def example_url(self) -> str:
-        """Return the example repository's address."""
+        """URL of the example."""
         return f"file://{self.repositories / EXAMPLE}"
 
     def make_example(self) -> None:
-        """Commit the bundled example; the same files make the same commit on every machine."""
+        """Commit the bundled example. Its SHA is the same on every machine."""
         self.repositories.mkdir(mode=0o700, exist_ok=True)
         if self.repositories.stat().st_uid != os.getuid():
-            raise DemoError(f"{self.repositories} belongs to somebody else.")
+            raise DemoError(f"{self.repositories} belongs to another user.")
         target = self.repositories / EXAMPLE
-        shutil.rmtree(target, ignore_errors=True)
+        remove_tree(target)
         target.mkdir()
         for file in sorted((share_folder() / "example").iterdir()):
             if file.is_file():
@@ -158,7 +156,7 @@ def _git(folder: Path, *args: str) -> None:
             stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError:
-        raise DemoError("git is not installed: it is the one program that is needed.") from None
+        raise DemoError("git is not installed. The demo needs it.") from None
     except subprocess.CalledProcessError as error:
         raise DemoError(f"git {args[0]}: {error.stderr.strip()}") from error
 
@@ -180,6 +178,6 @@ def _lock(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise DemoError(
-                f"Another demonstration runs with {path.parent}: stop it, or use --state."
+                f"Another demo is running in {path.parent}. Stop it, or use --state."
             ) from None
         yield

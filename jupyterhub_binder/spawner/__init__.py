@@ -1,8 +1,6 @@
-"""The hub's side: spawners that start environments. Imports no more of binder than its layer 0.
+"""Spawners that start environments, in the hub's process.
 
-`mixin` has what every such spawner does; `process`, `image`, `docker` and `kube` how servers of
-each kind start; `choose` which of them fits a class. The ones of Docker and Kubernetes are
-imported when they are asked for: they need libraries that a hub may not have.
+`docker` and `kube` have optional libraries, so they are imported on demand.
 """
 
 from __future__ import annotations
@@ -10,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from jupyterhub_binder.model import LaunchSpec
 from jupyterhub_binder.spawner.choose import binder_spawner
 from jupyterhub_binder.spawner.form import OPTION, PATH_OPTION
 from jupyterhub_binder.spawner.image import BinderImageMixin
@@ -20,7 +19,6 @@ from jupyterhub_binder.spawner.process import (
     BinderSimpleSpawner,
 )
 from jupyterhub_binder.spawner.refusal import StartRefused
-from jupyterhub_binder.spawner.spec import EnvironmentSpec
 
 if TYPE_CHECKING:
     from jupyterhub_binder.spawner.docker import BinderDockerMixin, BinderDockerSpawner
@@ -38,7 +36,7 @@ __all__ = [
     "BinderProcessMixin",
     "BinderSimpleSpawner",
     "BinderSpawnerMixin",
-    "EnvironmentSpec",
+    "LaunchSpec",
     "StartRefused",
     "binder_spawner",
 ]

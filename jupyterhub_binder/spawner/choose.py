@@ -1,4 +1,4 @@
-"""Which of the mixins a spawner's class gets."""
+"""Choose the mixin for a spawner class."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from jupyterhub_binder.spawner.process import BinderProcessMixin
 
 
 def binder_spawner(spawner: type[Spawner]) -> type[Spawner]:
-    """Return a spawner's class that starts environments, too; one that does already as it is.
+    """Return a class that can also start environments.
 
-    Takes DockerSpawner, KubeSpawner, LocalProcessSpawner and their subclasses, and any other
-    spawner that has an ``image``. Raises TypeError for one that has none.
+    Raises TypeError unless it starts local processes or has an ``image`` trait.
     """
     if issubclass(spawner, BinderSpawnerMixin):
         return spawner
@@ -25,10 +24,10 @@ def binder_spawner(spawner: type[Spawner]) -> type[Spawner]:
 
 
 def find_mixin(spawner: type[Spawner]) -> type[BinderSpawnerMixin]:
-    """Return the mixin that fits a spawner's class. Raises TypeError where none does."""
+    """Return a spawner's mixin. Raises TypeError."""
     if issubclass(spawner, LocalProcessSpawner):
         return BinderProcessMixin
-    # Imported only where the class is there already, and so its library.
+    # Import the mixin only if the spawner's library is already loaded.
     names = {f"{base.__module__.partition('.')[0]}.{base.__name__}" for base in spawner.__mro__}
     if "kubespawner.KubeSpawner" in names:
         from jupyterhub_binder.spawner.kube import BinderKubeMixin
@@ -41,6 +40,6 @@ def find_mixin(spawner: type[Spawner]) -> type[BinderSpawnerMixin]:
     if spawner.class_traits().get("image") is not None:
         return BinderImageMixin
     raise TypeError(
-        f"{spawner.__name__} starts neither local processes nor an `image`; there is no mixin "
-        "for it. Subclass BinderSpawnerMixin and write `apply_environment`."
+        f"There is no mixin for {spawner.__name__}: it does not start local processes and has no "
+        "`image`. Subclass BinderSpawnerMixin and implement `apply_environment`."
     )

@@ -1,4 +1,4 @@
-"""The command of a server in an environment: the files first, then the environment's own server."""
+"""The server's command: bring the files, then start the environment's server."""
 
 from __future__ import annotations
 
@@ -9,69 +9,64 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 from jupyterhub_binder.errors import InvalidInput
-from jupyterhub_binder.inputs import clean_path, split_address
-from jupyterhub_binder.spawner.spec import EnvironmentSpec
+from jupyterhub_binder.model import LaunchSpec
+from jupyterhub_binder.utils.validation import clean_path, split_address
 
 REPO_DIR = "$REPO_DIR"
-"""A source: what the image's own variable of that name says."""
+"""The folder in the image's variable REPO_DIR."""
 
 CONTENT_VARIABLE = "JUPYTERHUB_BINDER_CONTENT"
-"""The variable that hands a server the script that brings the files; the server has it no more."""
+"""Holds the script that brings the files, which removes it."""
 
 RUN_CONTENT = f"import os; exec(os.environ.pop({CONTENT_VARIABLE!r}))"
-"""What Python runs of that variable."""
 
 _GITSYNC = ("commands", "trees", "state", "upstream", "merge", "move", "meanwhile", "__init__")
-"""The modules of `gitsync`, which the script imports, each after those that it imports itself."""
+"""The modules of `gitsync`, in import order."""
 
 _LOADER = """\
 import sys, types
 def load(name, text=""):
     sys.modules[name] = types.ModuleType(name)
     exec(text, sys.modules[name].__dict__)
-load("jupyterhub_binder")
+for name in ("jupyterhub_binder", "jupyterhub_binder.utils", "jupyterhub_binder.singleuser"):
+    load(name)
 """
 
-_NO_LIMITS = ("--seconds=86400", "--most-seconds=86400")
-"""Of what is not a server, and has nothing to do but bring the files."""
+_NO_LIMITS = ("--seconds=86400", "--max-seconds=86400")
 
 PROGRAM = "jupyterhub-singleuser"
 _SERVERS = {PROGRAM, "jupyter-labhub"}
 
 
 def content_script() -> str:
-    """Return the script that brings a repository's files into a home, as text.
+    """Return the script that brings the files.
 
-    It is handed over by an environment variable, so that neither the person nor an image needs
-    to be able to read the hub's own files. What it imports of ours is put before it.
+    It travels in a variable, so that images need no access to the hub's files.
     """
     package = files("jupyterhub_binder")
-    loads = [
-        f"load({_module_name(name)!r}, {_text(package, 'gitsync', f'{name}.py')!r})\n"
-        for name in _GITSYNC
-    ]
-    return f"{_LOADER}{''.join(loads)}exec({_text(package, 'content.py')!r})\n"
+    paths = ["utils/trees", *(f"singleuser/gitsync/{name}" for name in _GITSYNC)]
+    loads = [f"load({_module_name(path)!r}, {_text(package, path)!r})\n" for path in paths]
+    return f"{_LOADER}{''.join(loads)}exec({_text(package, 'singleuser/content')!r})\n"
 
 
-def _module_name(name: str) -> str:
-    return f"jupyterhub_binder.gitsync.{name}".removesuffix(".__init__")
+def _module_name(path: str) -> str:
+    return f"jupyterhub_binder/{path}".replace("/", ".").removesuffix(".__init__")
 
 
-def _text(package: Traversable, *path: str) -> str:
-    return package.joinpath(*path).read_text(encoding="utf-8")
+def _text(package: Traversable, path: str) -> str:
+    return package.joinpath(f"{path}.py").read_text(encoding="utf-8")
 
 
 def content_arguments(
-    spec: EnvironmentSpec,
+    spec: LaunchSpec,
     sources: Iterable[str],
     *,
     path: object = None,
     limits: Sequence[str] | None = (),
 ) -> list[str]:
-    """Return the script's arguments; a `path` that can be one wins over the environment's own.
+    """Return the script's arguments; a valid `path` overrides the environment's.
 
-    The files come from the first of `sources` that is there, or by git, within `limits`; where
-    those are None, only from `sources`, however long that takes.
+    If `limits` is None, Git is not used.
     """
     fetched = limits is not None and (spec.content_elsewhere or spec.content == "sync")
     return [
@@ -80,14 +75,14 @@ def content_arguments(
         f"--mode={'copy' if spec.content == 'sync' and limits is None else spec.content}",
         f"--origin={spec.content_url if spec.content_elsewhere else spec.repo_url}",
         f"--ref={'' if spec.content_elsewhere else spec.resolved_ref}",
-        *([f"--url={spec.content_url}", f"--follow={spec.content_ref}"] if fetched else []),
+        *([f"--url={spec.content_url}"] if fetched else []),
+        *([f"--follow={spec.content_ref}"] if spec.content_ref else []),
         *(_NO_LIMITS if limits is None else limits),
         *_opens(_path_of(path, spec)),
     ]
 
 
-def _path_of(path: object, spec: EnvironmentSpec) -> str:
-    """Return what opens: what a person sent where it can be that, else the environment's own."""
+def _path_of(path: object, spec: LaunchSpec) -> str:
     for given in (path, spec.path):
         if isinstance(given, str):
             try:
@@ -98,7 +93,6 @@ def _path_of(path: object, spec: EnvironmentSpec) -> str:
 
 
 def _opens(path: str) -> list[str]:
-    """Return the script's arguments for a path of the repository, or an address of the server."""
     if not path.startswith("/"):
         return [f"--path={path}"]
     address, file, query = split_address(path)
@@ -106,10 +100,9 @@ def _opens(path: str) -> list[str]:
 
 
 def wrap(command: Sequence[str] | None, *, bring: Sequence[str], program: str) -> list[str]:
-    """Return an administrator's command with the environment's server in the place of its own.
+    """Replace the server in an administrator's command.
 
-    `bring` brings the files and then becomes what follows it. What stood before and after the
-    server (a wrapper, arguments) stays; a command that names no server we know is replaced.
+    Keeps wrappers and arguments. A command without a known server is replaced.
     """
     before: list[str] = []
     after: list[str] = []

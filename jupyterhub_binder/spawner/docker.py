@@ -1,12 +1,13 @@
-"""Servers in Docker's containers on one machine, by dockerspawner."""
+"""Servers in Docker containers on one machine."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from jupyterhub_binder.model import LaunchSpec
+from jupyterhub_binder.spawner.ended import EndedServer
 from jupyterhub_binder.spawner.image import BinderImageMixin
-from jupyterhub_binder.spawner.spec import EnvironmentSpec
 
 try:
     from docker.errors import APIError
@@ -22,22 +23,23 @@ else:
     _Base = object
 
 _MARK = "BINDER_ENVIRONMENT"
+_ENDED = ("exited", "dead")
+_LINES = 20
 
 
 class BinderDockerMixin(BinderImageMixin, _Base):
-    """Starts environments as Docker containers; `DockerSpawner.image` is for all other starts.
+    """Starts environments as Docker containers; other starts use `DockerSpawner.image`.
 
-    With ``DockerSpawner.remove = False`` the container of a stopped server is started again
-    only where it would be made the same: of this very image and command. Any other is removed
-    and made anew, so keep homes in volumes.
+    With ``DockerSpawner.remove = False``, a stopped container is removed anyway if its image or
+    command changed, so keep home directories in volumes.
     """
 
-    def environment_variables(self, spec: EnvironmentSpec) -> dict[str, str]:
-        """Return the variables, with the mark that tells our containers from others."""
-        return {**super().environment_variables(spec), _MARK: spec.id}
+    def environment_variables(self, spec: LaunchSpec) -> dict[str, str]:
+        """Add a mark for our containers."""
+        return {**super().environment_variables(spec), _MARK: spec.environment_id}
 
     async def pull_image(self, image: str) -> None:
-        """Get the image where it is missing; then see to it that no old container starts."""
+        """Pull a missing image; remove an outdated container."""
         if self.binder_spec is None or image != self.image:
             await super().pull_image(image)
         else:
@@ -45,11 +47,11 @@ class BinderDockerMixin(BinderImageMixin, _Base):
         if self.object_type == "container":
             await self._remove_outdated()
 
-    async def _get_image(self, spec: EnvironmentSpec, image: str) -> None:
-        """Get an environment's image where it is missing. Raises StartRefused.
+    async def _get_image(self, spec: LaunchSpec, image: str) -> None:
+        """Pull a missing image. Raises StartRefused.
 
-        One that names no registry was built here, and is never pulled, whatever `pull_policy`
-        says: Docker Hub has an account of that name, and it is somebody else's.
+        An image without a registry was built here. It is never pulled, because the name may be
+        somebody else's on Docker Hub.
         """
         try:
             if names_registry(image):
@@ -57,28 +59,35 @@ class BinderDockerMixin(BinderImageMixin, _Base):
             else:
                 await self.docker("inspect_image", image)
         except APIError as error:
-            self.log.warning("%s: %s cannot be had: %s", self._log_name, image, error)
+            self.log.warning("%s: can't get %s: %s", self._log_name, image, error)
             raise self.environment_refusal(
-                f"The image of {spec.name} is not here any more. Build it again",
+                f"The image of {spec.environment_name} no longer exists. Build it again",
                 reason="environment",
-                page=f"environments/{spec.id}",
+                page=f"environments/{spec.environment_id}",
             ) from error
+
+    async def find_ended(self) -> EndedServer | None:
+        """Return the container if it has ended, with the end of its log."""
+        container = await self.get_object() if self.object_type == "container" else None
+        if container is None or container["State"]["Status"] not in _ENDED:
+            return None
+        said = await self.docker("logs", container["Id"], tail=_LINES)
+        return EndedServer(container["State"]["FinishedAt"], said.decode("utf-8", "replace"))
 
     async def _remove_outdated(self) -> None:
         container = await self.get_object()
         if container is None or not await self._is_outdated(container):
             return
-        self.log.info("%s: a container of another image makes room", self._log_name)
+        self.log.info("%s: removing a container of another image", self._log_name)
         if container["State"]["Running"]:
             await self.stop_object()
         await self.remove_object()
         self.object_id = ""
 
     async def _is_outdated(self, container: Mapping[str, Any]) -> bool:
-        """Say whether a container is another than the one that this start would make.
+        """Say whether this start needs another container.
 
-        Without an environment, only our own are: what else becomes of containers is the
-        administrator's choice.
+        Without an environment, only our own containers are outdated.
         """
         was_ours = any(line.startswith(f"{_MARK}=") for line in container["Config"]["Env"] or ())
         if self.binder_spec is None:
@@ -89,10 +98,10 @@ class BinderDockerMixin(BinderImageMixin, _Base):
 
 
 def names_registry(image: str) -> bool:
-    """Say whether an image's name begins with a registry's host, as Docker reads it."""
+    """Recognise a registry host in an image name."""
     first, slash, _ = image.partition("/")
     return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
 
 class BinderDockerSpawner(BinderDockerMixin, DockerSpawner):
-    """Starts environments as containers of one machine's Docker."""
+    """Starts environments as Docker containers."""

@@ -1,4 +1,4 @@
-"""The environment as a choice on the hub's spawn page: our field in a form, and out of it."""
+"""The environment field on the hub's spawn page."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from jupyterhub.utils import maybe_future
 
 OPTION = "environment"
-"""The user option, and the form's field, that holds an environment's id; empty for none."""
+"""The environment's id."""
 
 PATH_OPTION = "path"
-"""The user option that says what opens, relative to the repository's root."""
+"""The path to open."""
 
 IMAGE_OPTION = "environment_image"
-"""The user option in which a spawner notes what it started; a person's word for it is not heard."""
+"""Recorded by the spawner. Users' values are ignored."""
 
 BUILDING = {"queued", "building"}
-"""The states of an environment that a start waits in."""
+"""A start waits in these states."""
 
-_WITHOUT_IMAGE = {**dict.fromkeys(BUILDING, "being built"), "unbuilt": "built when it starts"}
+_WITHOUT_IMAGE = {**dict.fromkeys(BUILDING, "being built"), "unbuilt": "will be built first"}
 
 
 def split(data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return our field's value, and the other fields."""
+    """Split our field from the others."""
     rest = dict(data)
     value = rest.pop(OPTION, "")
     if isinstance(value, list | tuple):
@@ -33,27 +33,26 @@ def split(data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 async def merge(options: Any, chosen: str) -> dict[str, Any]:
-    """Return the administrator's options, which may need waiting for, with ours."""
+    """Add our options to the administrator's."""
     return {**(await maybe_future(options) or {}), OPTION: chosen}
 
 
 def form(
     items: list[dict[str, Any]], last: str, page: str, *, total: int = 0, note: str = ""
 ) -> str:
-    """Return our part of the spawn page's form; every name in it is a stranger's.
-
-    `total` counts all that there are, of which `items` are those used last.
-    """
-    rows = [_row("", "None: this hub's own software", selected=not last)]
+    """Return our form fields. All names are untrusted."""
+    rows = [_row("", "None (default software of this hub)", selected=not last)]
     for item in items:
         identity, state = str(item.get("id", "")), str(item.get("state", ""))
         startable = bool(item.get("current")) or state in BUILDING or state == "unbuilt"
         text = f"{item.get('name', '')} ({item.get('label', '')})"
         if not item.get("current"):
             text += f", {_WITHOUT_IMAGE.get(state, 'not built')}"
+        elif state in ("failed", "cancelled"):
+            text += f", last build {state}"
         rows.append(_row(identity, text, selected=identity == last, disabled=not startable))
     if last and all(item.get("id") != last for item in items):
-        rows.append(_row(last, "The one of last time", selected=True))
+        rows.append(_row(last, "The environment you used last", selected=True))
     extra = f'<div class="form-text text-danger">{html.escape(note)}</div>' if note else ""
     return (
         '<div class="mb-3 form-group">'
@@ -66,10 +65,10 @@ def form(
 
 def _way_to_all(shown: int, total: int, page: str) -> str:
     if total <= shown:
-        return f'<a href="{page}">Make or change environments</a>'
+        return f'<a href="{page}">Create or edit environments</a>'
     return (
-        f"These are the {shown} used last of {total}. "
-        f'<a href="{page}">Search all environments, and launch one there</a>'
+        f"The {shown} most recently used of {total} environments. "
+        f'<a href="{page}">Search and launch others</a>'
     )
 
 

@@ -1,14 +1,19 @@
-"""Servers in containers: any spawner that has an `image` starts the environment's."""
+"""Servers in containers, for spawners with an `image` trait."""
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
+from jupyterhub.utils import fmt_ip_url
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from traitlets import Unicode
 
+from jupyterhub_binder.model import LaunchSpec
 from jupyterhub_binder.spawner.command import (
     PROGRAM,
     REPO_DIR,
@@ -16,70 +21,126 @@ from jupyterhub_binder.spawner.command import (
     content_arguments,
     wrap,
 )
+from jupyterhub_binder.spawner.ended import EndedServer, explain_end, find_cause
 from jupyterhub_binder.spawner.form import PATH_OPTION
 from jupyterhub_binder.spawner.mixin import BinderSpawnerMixin
 from jupyterhub_binder.spawner.refusal import StartRefused
-from jupyterhub_binder.spawner.spec import EnvironmentSpec
 
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]*")
 _LOCAL = "venv:"
+_LOOK_SECONDS = 0.5
+_MARGIN_SECONDS = 5
+"""Of `start_timeout`; after that the hub gives up."""
 BRING = (
-    "command -v python3 >/dev/null 2>&1 || "
-    '{ until [ "$1" = -- ]; do shift; done; shift; exec "$@"; }; '
+    "command -v python3 >/dev/null 2>&1 || { "
+    'echo "jupyterhub-binder: the image has no python3, so no files are copied" >&2; '
+    'until [ "$1" = -- ]; do shift; done; shift; exec "$@"; }; '
     'exec python3 -I -c "$0" "$@"'
 )
-"""Brings the files with the image's own Python; an image without one starts without them."""
+"""Without Python in the image, the server starts without files."""
 
 
 class BinderImageMixin(BinderSpawnerMixin):
-    """Starts environments that are container images, through a spawner's `image` and `cmd`."""
+    """Starts container images through `image` and `cmd`."""
 
     binder_repo_dir = Unicode(
         "/srv/repo",
         config=True,
         help="""
-        The folder of images that holds the repository's files: a path outside the home.
+        The folder in images that holds the repository's files, outside the home directory. Default:
+        `/srv/repo`.
 
-        The people's homes are mounted over whatever an image has in its own. Build with
-        `--target-repo-dir=/srv/repo`: the repo2docker backend does, BinderHub through
-        `KubernetesBuildExecutor.repo2docker_extra_args`. Default: `/srv/repo`. Where an
-        image has none, its own variable REPO_DIR counts.
+        A mounted home directory hides the files that an image has in its own. Build with
+        `--target-repo-dir=/srv/repo`: the repo2docker backend does this; for BinderHub, set
+        `KubernetesBuildExecutor.repo2docker_extra_args`. If an image has no such folder, its
+        variable REPO_DIR is used.
         """,
     )
 
     _binder_before: dict[str, Any] | None = None
 
-    def apply_environment(self, spec: EnvironmentSpec) -> AbstractContextManager[None]:
-        """Return a context in which the image, and a command that suits it, are the spawner's.
-
-        Both stay until the server has ended, for whoever asks the spawner what it runs.
-        """
+    def apply_environment(self, spec: LaunchSpec) -> AbstractContextManager[None]:
+        """Set image and command until the server ends."""
         return self._with_image(spec)
 
     @contextmanager
-    def _with_image(self, spec: EnvironmentSpec) -> Iterator[None]:
+    def _with_image(self, spec: LaunchSpec) -> Iterator[None]:
         self.override(image=self.image_of(spec), cmd=self.command_of(spec))
         yield
 
-    def image_of(self, spec: EnvironmentSpec) -> str:
-        """Return the environment's image. Raises StartRefused where it is no container's."""
+    async def _begin(self) -> Any:
+        """Start the server. Raises StartRefused if it ends before it answers."""
+        spec = self.binder_spec
+        if spec is None:
+            return await super()._begin()
+        before = await self.find_ended()
+        starting = asyncio.ensure_future(super()._begin())
+        deadline = time.monotonic() + self.start_timeout - _MARGIN_SECONDS
+        try:
+            while time.monotonic() < deadline:
+                await asyncio.wait({starting}, timeout=_LOOK_SECONDS)
+                if starting.done() and await self._answers(starting.result()):
+                    break
+                ended = await self.find_ended()
+                if ended and (before is None or ended.which != before.which):
+                    raise self._cannot_start(spec, explain_end(ended.said))
+                await asyncio.sleep(_LOOK_SECONDS)
+            return await starting
+        except StartRefused:
+            raise
+        except Exception as error:
+            # An engine that can't run the command names it.
+            if cause := find_cause(str(error)):
+                raise self._cannot_start(spec, cause) from error
+            raise
+        finally:
+            starting.cancel()
+
+    async def find_ended(self) -> EndedServer | None:
+        """Return the server's container if it has ended, else None."""
+        return None
+
+    def _cannot_start(self, spec: LaunchSpec, why: str) -> StartRefused:
+        return self.environment_refusal(
+            f"No server can start from the image of {spec.environment_name}: {why}",
+            reason="image",
+            page=f"environments/{spec.environment_id}",
+        )
+
+    async def _answers(self, started: Any) -> bool:
+        """Whether there is any answer where the server was started."""
+        if not started or self.internal_ssl:
+            return True  # the hub itself waits
+        if not isinstance(started, str):
+            started = f"http://{fmt_ip_url(started[0])}:{started[1]}"
+        fetch = AsyncHTTPClient().fetch(
+            started, raise_error=False, request_timeout=2, follow_redirects=False
+        )
+        with suppress(HTTPClientError, OSError):
+            await fetch
+            return True
+        return False
+
+    def image_of(self, spec: LaunchSpec) -> str:
+        """Return the image. Raises StartRefused."""
         image = spec.image or ""
         if image.startswith(_LOCAL) or not _REFERENCE.fullmatch(image):
             raise StartRefused(
-                "This hub starts containers; the environment is none of a container.",
+                "This hub starts containers, but the environment is not a container image. "
+                "Build it again, or ask an administrator.",
                 reason="configuration",
             )
         return image
 
-    def command_of(self, spec: EnvironmentSpec) -> list[str]:
-        """Return the spawner's command with the image's own server in it, after the files."""
+    def command_of(self, spec: LaunchSpec) -> list[str]:
+        """Return the command."""
         path = self.user_options.get(PATH_OPTION)
         sources = [self.binder_repo_dir, REPO_DIR]
         arguments = content_arguments(spec, sources, path=path, limits=self.content_limits())
         return wrap(self.cmd, bring=["sh", "-c", BRING, RUN_CONTENT, *arguments], program=PROGRAM)
 
     def override(self, **values: Any) -> None:
-        """Set traits until the server has ended."""
+        """Set traits until the server ends."""
         if self._binder_before is None:
             self._binder_before = {}
         for name, value in values.items():
@@ -87,7 +148,7 @@ class BinderImageMixin(BinderSpawnerMixin):
             setattr(self, name, value)
 
     def clear_state(self) -> None:
-        """Give the spawner its own image and command back, too."""
+        """Also restore the spawner's image and command."""
         super().clear_state()
         before, self._binder_before = self._binder_before, None
         for name, value in (before or {}).items():

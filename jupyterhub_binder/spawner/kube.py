@@ -1,4 +1,4 @@
-"""Servers in pods of a Kubernetes cluster, by kubespawner."""
+"""Servers in Kubernetes pods, with kubespawner."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from traitlets import Bool, Unicode
 
+from jupyterhub_binder.model import LaunchSpec
 from jupyterhub_binder.spawner.command import (
     CONTENT_VARIABLE,
     REPO_DIR,
@@ -15,8 +16,8 @@ from jupyterhub_binder.spawner.command import (
     content_arguments,
     content_script,
 )
+from jupyterhub_binder.spawner.ended import EndedServer
 from jupyterhub_binder.spawner.image import BRING, BinderImageMixin
-from jupyterhub_binder.spawner.spec import EnvironmentSpec
 
 try:
     from kubernetes_asyncio.client.models import V1Container, V1EnvVar, V1VolumeMount
@@ -32,80 +33,99 @@ else:
     _Base = object
 
 _ELSEWHERE = "/binder-home"
+_SERVER = "notebook"
+_HOPELESS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+"""Reasons for which a container waits until somebody changes it."""
 
 
 class BinderKubeMixin(BinderImageMixin, _Base):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """Starts environments as pods: a profile says what a pod may use, the environment its image.
+    """Starts environments as pods: a profile sets resources, the environment the image.
 
-    `profile_list`, its form and `unlisted_choice` go on working; where a profile names an image
-    or a command, too, the environment's image wins, and its server takes the place of the
-    command's. Pull secrets are `KubeSpawner.image_pull_secrets`.
+    The environment's image and server replace a profile's. For pull secrets, use
+    `KubeSpawner.image_pull_secrets`.
     """
 
     binder_owned_options: ClassVar[frozenset[str]] = frozenset()
-    # KubeSpawner obeys an `image` among the options only where a profile offers the choice.
+    # KubeSpawner obeys an `image` in the options only if the profile offers the choice.
 
     binder_content_init = Bool(
         False,
         config=True,
         help="""
-        Whether an init container brings the files, where images keep them in the home.
+        Use an init container to bring the repository's files, if images keep them in the home
+        directory. Default: False, the server brings them from `binder_repo_dir`.
 
-        For a BinderHub whose repo2docker cannot be given `--target-repo-dir=/srv/repo`: the
-        volume that is mounted as the home hides them. The init container runs the environment's
-        own image, and sees both: it makes a start some seconds slower. It does nothing where no
-        volume is mounted at `binder_home_dir`. Default: False, the server itself brings them
-        from `binder_repo_dir`.
+        Set this if you can't give BinderHub's repo2docker the option `--target-repo-dir=/srv/repo`.
+        In that case the volume that is mounted as the home directory hides the files. The init
+        container runs the environment's own image and sees both. A start takes some seconds longer.
+        This has no effect if no volume is mounted at `binder_home_dir`.
         """,
     )
     binder_home_dir = Unicode(
         "/home/jovyan",
         config=True,
         help="""
-        The home in pods, and what images have there. Default: `/home/jovyan`.
-
-        The `mountPath` among `KubeSpawner.volume_mounts` of the volume that holds the home.
+        The home directory in pods and images: the `mountPath` of the home volume in
+        `KubeSpawner.volume_mounts`. Default: `/home/jovyan`.
         """,
     )
 
     @contextmanager
-    def _with_image(self, spec: EnvironmentSpec) -> Iterator[None]:
-        """Hold an image that cannot be against the person now, before anything is asked for."""
+    def _with_image(self, spec: LaunchSpec) -> Iterator[None]:
+        """Refuse an invalid image before any request."""
         self.image_of(spec)
         yield
 
     async def load_user_options(self) -> None:
-        """Apply the profile first, then the environment over it."""
+        """Apply the profile, then the environment."""
         await super().load_user_options()
         if (spec := self.binder_spec) is not None:
             self.override(image=self.image_of(spec), cmd=self.command_of(spec))
 
-    def command_of(self, spec: EnvironmentSpec) -> list[str]:
-        """Return the command, safe from the variables that Kubernetes puts into one."""
+    def command_of(self, spec: LaunchSpec) -> list[str]:
+        """Escape the command for Kubernetes."""
         return [_escape(word) for word in super().command_of(spec)]
 
-    def environment_variables(self, spec: EnvironmentSpec) -> dict[str, str]:
-        """Return the variables, safe from those that Kubernetes puts into them."""
+    def environment_variables(self, spec: LaunchSpec) -> dict[str, str]:
+        """Escape the variables for Kubernetes."""
         known = super().environment_variables(spec)
         return {name: _escape(value) for name, value in known.items()}
 
     async def get_pod_manifest(self) -> Any:
-        """Return the pod, with an init container for the files where one is wanted."""
+        """Add the init container, if configured. Keep the server's last words."""
         pod = await super().get_pod_manifest()
         spec = self.binder_spec
-        if spec is not None and self.binder_content_init and not spec.content_elsewhere:
-            server = next(one for one in pod.spec.containers if one.name == "notebook")
-            if mounts := self._home_elsewhere(server.volume_mounts or ()):
-                before = pod.spec.init_containers or []
-                pod.spec.init_containers = [*before, self._bring(spec, server, mounts)]
+        if spec is None:
+            return pod
+        server = next(one for one in pod.spec.containers if one.name == _SERVER)
+        server.termination_message_policy = "FallbackToLogsOnError"
+        mounts = self._home_elsewhere(server.volume_mounts or ())
+        if mounts and self.binder_content_init and not spec.content_elsewhere:
+            before = pod.spec.init_containers or []
+            pod.spec.init_containers = [*before, self._bring(spec, server, mounts)]
         return pod
 
+    async def find_ended(self) -> EndedServer | None:
+        """Return the pod if its server has ended or can't be started."""
+        reflector = self.pod_reflector
+        pods = reflector.pods if reflector else {}
+        pod = pods.get(f"{self.namespace}/{self.pod_name}") or {}
+        for container in (pod.get("status") or {}).get("containerStatuses") or ():
+            state = container.get("state") or {}
+            waiting = state.get("waiting") or {}
+            ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
+            if container["name"] == _SERVER and (ended or waiting.get("reason") in _HOPELESS):
+                found = ended or waiting
+                said = found.get("message") or found.get("reason") or ""
+                return EndedServer(pod["metadata"].get("uid", ""), said)
+        return None
+
     def _home_elsewhere(self, mounts: Sequence[V1VolumeMount]) -> list[V1VolumeMount]:
-        """Return the home's mounts, at a place that hides nothing of the image."""
+        """Mount the home elsewhere, so that it hides nothing."""
         home = self.binder_home_dir.rstrip("/")
         found = []
         for mount in mounts:
-            # Given by an administrator, so maybe as a dict.
+            # An administrator may have given a dict.
             fields = mount if isinstance(mount, dict) else mount.to_dict()
             if str(fields.get("mount_path") or fields.get("mountPath", "")).rstrip("/") == home:
                 found.append(
@@ -117,13 +137,13 @@ class BinderKubeMixin(BinderImageMixin, _Base):  # pyright: ignore[reportIncompa
                 )
         return found
 
-    def _bring(self, spec: EnvironmentSpec, server: Any, mounts: list[V1VolumeMount]) -> Any:
-        """Return the container that copies the files and ends; it fails no start."""
+    def _bring(self, spec: LaunchSpec, server: Any, mounts: list[V1VolumeMount]) -> Any:
+        """Return the init container for the files. Its errors never fail a start."""
         arguments = content_arguments(
             spec,
             [self.binder_repo_dir, REPO_DIR, self.binder_home_dir],
             path="",
-            limits=None,  # the server itself fetches what is new
+            limits=None,  # the server itself fetches changes
         )
         environment = {
             "HOME": _ELSEWHERE,
@@ -143,9 +163,9 @@ class BinderKubeMixin(BinderImageMixin, _Base):  # pyright: ignore[reportIncompa
 
 
 def _escape(text: str) -> str:
-    """Return a text that Kubernetes leaves as it was: it puts variables in for ``$(NAME)``."""
+    """Prevent the expansion of ``$(NAME)``."""
     return text.replace("$", "$$")
 
 
 class BinderKubeSpawner(BinderKubeMixin, KubeSpawner):  # pyright: ignore[reportIncompatibleMethodOverride]
-    """Starts environments as pods of a Kubernetes cluster."""
+    """Starts environments as Kubernetes pods."""

@@ -1,9 +1,6 @@
-"""The hub's side of a start: an environment as a choice, its build waited for, its command run.
+"""Lets any spawner start environments, and keeps the administrator's settings.
 
-`BinderSpawnerMixin` wraps methods of any spawner and leaves an administrator's own hooks, forms
-and settings as they are. It asks the service, in the person's name, what an environment is:
-nothing that a browser sends is ever an image. What an environment's build does, and who may
-use it, is the service's business.
+It asks the service, in the person's name, for the image; a browser never sends one.
 """
 
 from __future__ import annotations
@@ -21,8 +18,7 @@ from jupyterhub.utils import maybe_future
 from traitlets import Float, Integer, Unicode, default
 from traitlets.config import Configurable
 
-from jupyterhub_binder.clientip import client_ip
-from jupyterhub_binder.slugs import is_id
+from jupyterhub_binder.model import LaunchSpec
 from jupyterhub_binder.spawner.command import CONTENT_VARIABLE, content_script
 from jupyterhub_binder.spawner.form import (
     BUILDING,
@@ -34,9 +30,11 @@ from jupyterhub_binder.spawner.form import (
     split,
 )
 from jupyterhub_binder.spawner.refusal import StartRefused
-from jupyterhub_binder.spawner.service import Service, Unreachable
-from jupyterhub_binder.spawner.spec import EnvironmentSpec
+from jupyterhub_binder.spawner.service import Service, ServiceUnreachable
 from jupyterhub_binder.spawner.startlog import StartLog
+from jupyterhub_binder.utils.names import is_id
+from jupyterhub_binder.utils.net import client_ip
+from jupyterhub_binder.utils.wire import from_json
 
 if TYPE_CHECKING:
     from jupyterhub.spawner import Spawner as _SpawnerBase
@@ -44,53 +42,53 @@ else:
     _SpawnerBase = Configurable
 
 _OFFERED = 100
-"""How many environments the spawn page offers: those used last. The list has a search."""
+"""Maximum environments on the spawn page."""
 
 
 class BinderSpawnerMixin(_SpawnerBase):
     """Lets a spawner start environments. Put it before the spawner's class.
 
-    ``binder_spawner(AnySpawner)`` makes such a class; `BinderLocalSpawner` is one. A subclass
-    says in `apply_environment` how an image is started.
+    Subclasses implement `apply_environment`.
     """
 
     binder_service_name = Unicode(
         "binder",
         config=True,
-        help="The name of the service in `JupyterHub.services`.",
+        help="The name of the service in `JupyterHub.services`. Default: `binder`.",
     )
     binder_service_url = Unicode(
         config=True,
         help="""
-        Where the hub reaches the service, `http://127.0.0.1:10101/services/binder/` for example.
+        URL where the hub reaches the service, for example
+        `http://127.0.0.1:10101/services/binder/`.
 
-        Default: where the hub's own list of services says that it is.
+        Default: the URL in the hub's list of services.
         """,
     )
     binder_launch_host = Unicode(
         config=True,
         help="""
-        Where people's browsers find the service, `https://hub.example.org/services/binder/`.
+        URL of the service for browsers, for example `https://hub.example.org/services/binder/`.
 
-        Servers are told it as `BINDER_LAUNCH_HOST`. Default: below `JupyterHub.public_url`;
-        without that, the address without its host.
+        Servers get it as `BINDER_LAUNCH_HOST`. Default: the service's path below
+        `JupyterHub.public_url`; if that is not set, the path alone.
         """,
     )
     binder_timeout_seconds = Float(
         20,
         min=1,
         config=True,
-        help="How long the service may take to answer a question of the hub, in seconds.",
+        help="How long the hub waits for an answer from the service, in seconds. Default: 20.",
     )
     binder_patience_seconds = Float(
         300,
         min=0,
         config=True,
         help="""
-        For how long a start waits on while the service is away, in seconds.
+        How long a start that waits for a build keeps waiting while the service is down, in seconds.
+        Default: 300.
 
-        Only a start that waits for a build does: the build goes on after a restart of the
-        service, and so does the waiting.
+        The build continues after a restart of the service, and so does the start.
         """,
     )
     binder_wait_seconds = Float(
@@ -98,9 +96,10 @@ class BinderSpawnerMixin(_SpawnerBase):
         min=1,
         config=True,
         help="""
-        How long a start waits for its environment's build, in seconds.
+        How long a start waits for the build of its environment, in seconds. Default: 21600 (6
+        hours).
 
-        It does not count against `start_timeout`. Builds have limits of their own.
+        This time does not count against `start_timeout`. Builds have their own limits.
         """,
     )
     binder_content_seconds = Float(
@@ -108,45 +107,48 @@ class BinderSpawnerMixin(_SpawnerBase):
         min=1,
         config=True,
         help="""
-        For how long a start waits for its files, in seconds. Default: 20.
+        How long a start waits for the repository's files, in seconds. Default: 20.
 
-        The server does not answer before, so stay below `Spawner.http_timeout`. What takes
-        longer goes on while the server runs: a folder appears when all of it is there, and what
-        is new in one that is there already waits for the next start.
+        The server does not answer before that, so keep this below `Spawner.http_timeout`. If it
+        takes longer, the work continues while the server runs: a new folder appears when it is
+        complete, and updates of an existing folder wait for the next start.
         """,
     )
-    binder_content_most_seconds = Float(
+    binder_content_max_seconds = Float(
         3600,
         min=1,
         config=True,
         help="""
-        For how long files may be brought in all, in seconds, the start included; an hour.
+        Time limit for bringing the repository's files into the home directory, in seconds,
+        including the start. Default: 3600.
 
-        Raise it for repositories so large, or hosts and homes so slow, that an hour is short.
-        What takes longer is given up, and begun anew by the next start.
+        Raise it for very large repositories, or for slow hosts or home directories. After this time
+        the work stops, and the next start begins it again.
         """,
     )
-    binder_content_most_bytes = Integer(
+    binder_content_max_bytes = Integer(
         2 * 2**30,
         min=2**16,
         config=True,
-        help="How large a file may become that git fetches into a home, in bytes; 2 GiB.",
+        help="""
+        Maximum size of a file that Git fetches into a home directory, in bytes. Default: 2 GiB.
+        """,
     )
     environments_root = Unicode(
         config=True,
         help="""
-        The folder that holds the environments of the venv backend.
+        The folder with the environments of the venv backend.
 
-        The same as the service's `VenvBackend.environments_root`; everybody who starts a
-        server must be able to read it.
+        Use the same value as for the service's `VenvBackend.environments_root`. Every user who
+        starts a server must be able to read this folder.
         """,
     )
 
-    binder_spec: EnvironmentSpec | None = None
-    """What is being started, for an administrator's `pre_spawn_hook`; None without an environment."""
+    binder_spec: LaunchSpec | None = None
+    """For `pre_spawn_hook`; None without an environment."""
 
     binder_owned_options: ClassVar[frozenset[str]] = frozenset({"image"})
-    """User options that an environment stands for, and that are taken out when one was chosen."""
+    """User options that an environment replaces."""
 
     _binder_log: StartLog | None = None
     _binder_asked_from: str = ""
@@ -163,31 +165,31 @@ class BinderSpawnerMixin(_SpawnerBase):
     def _default_binder_launch_host(self) -> str:
         return urljoin(getattr(self, "public_hub_url", ""), self._page_url())
 
-    def apply_environment(self, spec: EnvironmentSpec) -> Any:
-        """Return a context in which `start` starts this environment. Raises StartRefused."""
+    def apply_environment(self, spec: LaunchSpec) -> Any:
+        """Return a context manager for `start`. Raises StartRefused."""
         raise StartRefused(
-            f"{type(self).__name__} cannot start environments.", reason="configuration"
+            f"{type(self).__name__} can't start environments.", reason="configuration"
         )
 
     # --- Options: the environment's id, and nothing else of ours -------------------------------------
 
     async def get_options_form(self) -> str:
-        """Return the form of the hub's spawn page: our choice, then the administrator's own."""
+        """Put our field before the administrator's form."""
         theirs = await super().get_options_form() or ""
         return await self._environments_form(has_form=bool(theirs)) + theirs
 
     def run_options_from_form(self, form_data: dict[str, Any]) -> Any:
-        """Take our field out of the form; the rest is the administrator's."""
+        """Read only our field."""
         chosen, rest = split(form_data)
         return merge(super().run_options_from_form(rest), chosen)
 
     def options_from_query(self, query_data: dict[str, Any]) -> Any:
-        """Take our field out of the link's options; the rest is the administrator's."""
+        """Read only our option."""
         chosen, rest = split(query_data)
         return merge(super().options_from_query(rest), chosen)
 
     async def _run_apply_user_options(self, user_options: dict[str, Any]) -> None:
-        """Keep our options from hooks that do not know them; an environment brings its image."""
+        """Hide our options and replaced ones from hooks."""
         hidden = {OPTION, PATH_OPTION, IMAGE_OPTION}
         with self._uncounted():
             chosen = self._chosen_environment()
@@ -199,18 +201,18 @@ class BinderSpawnerMixin(_SpawnerBase):
         await super()._run_apply_user_options(others)
 
     def _chosen_environment(self) -> str:
-        """Return the id of the environment that was chosen, or ''. Raises StartRefused."""
+        """Return the id or ''. Raises StartRefused."""
         options = self.user_options if isinstance(self.user_options, dict) else {}
         chosen = options.get(OPTION) or ""
         if chosen and not (isinstance(chosen, str) and is_id(chosen)):
-            raise StartRefused("That is no environment's id.", reason="environment")
+            raise StartRefused("This is not a valid environment id.", reason="environment")
         return chosen
 
     async def _environments_form(self, *, has_form: bool) -> str:
         last = self._last_environment()
         try:
             page = await self._service().ask(f"environments?limit={_OFFERED}&order=recent")
-        except (Unreachable, StartRefused) as error:
+        except (ServiceUnreachable, StartRefused) as error:
             if has_form and not last:
                 return ""
             return form([], last, self._page_url(), note=_why_no_list(error))
@@ -229,7 +231,7 @@ class BinderSpawnerMixin(_SpawnerBase):
     # --- The start -----------------------------------------------------------------------------------
 
     def run_pre_spawn_hook(self) -> Any:
-        """Find the environment and wait for its build; then the administrator's own hook."""
+        """Wait for the build, then run the administrator's hook."""
         return self._prepare_start()
 
     async def _prepare_start(self) -> None:
@@ -242,7 +244,7 @@ class BinderSpawnerMixin(_SpawnerBase):
                     self._note_image(self.binder_spec)
             await maybe_future(super().run_pre_spawn_hook())
         except asyncio.CancelledError:
-            # Else the hub would tell the page that the server is ready.
+            # Without this, the page would say that the server is ready.
             self._start_log().close()
             with self._uncounted():
                 raise StartRefused("The start was cancelled.", reason="cancelled") from None
@@ -250,13 +252,13 @@ class BinderSpawnerMixin(_SpawnerBase):
             self._start_log().close()
             raise
 
-    def _note_image(self, spec: EnvironmentSpec) -> None:
-        """Say among the server's options what it runs: there the service can read it."""
+    def _note_image(self, spec: LaunchSpec) -> None:
+        """Record the image for the service."""
         options = {**self.user_options, IMAGE_OPTION: spec.image}
         self.user_options = self.orm_spawner.user_options = options
 
     async def start(self) -> Any:
-        """Start the server, in the environment if one was chosen."""
+        """Start the server, in an environment if chosen."""
         spec = self.binder_spec
         try:
             if spec is None:
@@ -267,31 +269,30 @@ class BinderSpawnerMixin(_SpawnerBase):
             self._start_log().close()
 
     async def _begin(self) -> Any:
-        """Start the server; from here on pages hear the spawner's own progress."""
+        """Start the server; pages now show its progress."""
         starting = super().start()
         self._start_log().close()
         return await maybe_future(starting)
 
     def get_env(self) -> dict[str, str]:
-        """Return the server's environment variables: which environment it is, and whose start."""
+        """Add the environment's variables."""
         env = super().get_env()
         if self.binder_spec is not None:
             env |= self.environment_variables(self.binder_spec)
         return env
 
     def content_limits(self) -> list[str]:
-        """Return the limits of the script that brings the files, as its arguments."""
+        """Return the limits for bringing files."""
         return [
             f"--seconds={self.binder_content_seconds:g}",
-            f"--most-seconds={self.binder_content_most_seconds:g}",
-            f"--most-bytes={self.binder_content_most_bytes}",
+            f"--max-seconds={self.binder_content_max_seconds:g}",
+            f"--max-bytes={self.binder_content_max_bytes}",
         ]
 
-    def environment_variables(self, spec: EnvironmentSpec) -> dict[str, str]:
-        """Return the variables that BinderHub sets too, and the script that brings the files.
+    def environment_variables(self, spec: LaunchSpec) -> dict[str, str]:
+        """Return BinderHub's variables and the script that brings the files.
 
-        `BINDER_CLIENT_IP` is never taken from what a person sent: it is where their request to
-        the service or to the hub came from.
+        `BINDER_CLIENT_IP` is the request's address, never user input.
         """
         said = {
             "BINDER_REPO_URL": spec.repo_url,
@@ -308,8 +309,8 @@ class BinderSpawnerMixin(_SpawnerBase):
     def _uncounted(self) -> Iterator[None]:
         """Keep refusals out of `consecutive_failure_limit`.
 
-        JupyterHub 6 does so itself; 5 counts every failure, and some failed builds in a row
-        would end the hub. What it is about to add is taken away before.
+        JupyterHub 6 does so itself. In JupyterHub 5, a few failed builds in a row would stop the
+        hub. The count is lowered before the hub raises it.
         """
         try:
             yield
@@ -320,13 +321,13 @@ class BinderSpawnerMixin(_SpawnerBase):
             raise
 
     def clear_state(self) -> None:
-        """Forget the start, too: the next one has a log of its own."""
+        """Also forget the start's log."""
         super().clear_state()
         if self._binder_log is not None and self._binder_log.closed:
             self._binder_log = None
 
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the build's log, from its beginning for every page; then the spawner's own."""
+        """Yield the build's log, then the spawner's progress."""
         async for event in self._start_log().read():
             yield event
         async with aclosing(super().progress()) as events:
@@ -340,8 +341,8 @@ class BinderSpawnerMixin(_SpawnerBase):
 
     # --- Waiting for a build -------------------------------------------------------------------------
 
-    async def _ready_spec(self, environment_id: str) -> EnvironmentSpec:
-        """Return the environment once there is an image to start. Raises StartRefused."""
+    async def _ready_spec(self, environment_id: str) -> LaunchSpec:
+        """Wait for an image. Raises StartRefused."""
         try:
             async with asyncio.timeout(self.binder_wait_seconds):
                 spec = await self._fetch_spec(environment_id, "POST")
@@ -350,59 +351,51 @@ class BinderSpawnerMixin(_SpawnerBase):
                     spec = await self._fetch_spec(environment_id)
         except TimeoutError:
             raise self.environment_refusal(
-                "The build takes longer than a start may wait. It goes on: start again later",
+                "The build takes longer than a start can wait. The build continues; start "
+                "the server again later",
                 reason="build",
             ) from None
-        except Unreachable as error:
+        except ServiceUnreachable as error:
             raise StartRefused(
-                "The service that knows your environments does not answer. Try again in a "
-                f"moment, or start a server without an environment.{error.hint}",
+                "The environments service does not answer. Try again in a moment, or start a "
+                f"server without an environment.{error.hint}",
                 reason="service",
             ) from error
         if spec.image is None:
             raise self.environment_refusal(
-                _why_no_image(spec), reason="build", page=f"environments/{spec.id}"
+                _why_no_image(spec), reason="build", page=f"environments/{spec.environment_id}"
             )
-        self._start_log().say(f"Starting {spec.name}", progress=45)
+        self._start_log().say(f"Starting {spec.environment_name}", progress=45)
         return spec
 
-    async def _fetch_spec(self, environment_id: str, method: str = "GET") -> EnvironmentSpec:
-        """Return what the environment is; with POST a build begins where it has no image."""
+    async def _fetch_spec(self, environment_id: str, method: str = "GET") -> LaunchSpec:
+        """Fetch the launch spec; POST starts a missing build."""
         server = quote(self.name, safe="")
         answer = await self._service().ask(
             f"environments/{environment_id}/launch-spec?server_name={server}", method
         )
         try:
-            return EnvironmentSpec.read(answer)
+            return from_json(LaunchSpec, answer)
         except KeyError as error:
-            raise Unreachable(f"The answer lacks {error}") from error
+            raise ServiceUnreachable(f"The answer lacks {error}") from error
+        except ValueError as error:
+            raise ServiceUnreachable(f"The answer is invalid: {error}") from error
 
-    async def _wait_for_build(self, spec: EnvironmentSpec, build_id: str) -> None:
-        """Follow the build to its end, across restarts of the service."""
+    async def _wait_for_build(self, spec: LaunchSpec, build_id: str) -> None:
+        """Follow the build across restarts of the service."""
         link = f"{self._page_url()}builds/{build_id}"
         self._start_log().say(
-            f"Waiting for the build of {spec.name}",
+            f"Waiting for the build of {spec.environment_name}",
             html_message=(
-                f"Waiting for the build of {html.escape(spec.name)}: "
-                f'<a href="{html.escape(link)}" target="_blank">the whole log</a>'
+                f"Waiting for the build of {html.escape(spec.environment_name)}: "
+                f'<a href="{html.escape(link)}" target="_blank">full log</a>'
             ),
             progress=5,
         )
-        loop = asyncio.get_running_loop()
-        lost, pause, seen = loop.time(), 0.2, 0
-        while True:
-            try:
-                async with aclosing(self._service().follow(build_id, seen)) as events:
-                    async for event in events:
-                        if event.event == "end":
-                            return
-                        seen = max(seen, self._start_log().show(event))
-                        lost, pause = loop.time(), 0.2
-            except Unreachable:
-                if loop.time() - lost > self.binder_patience_seconds:
-                    raise
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 5)
+        events = self._service().follow(build_id, patience_seconds=self.binder_patience_seconds)
+        async with aclosing(events):
+            async for event in events:
+                self._start_log().show(event)
 
     # --- The service ---------------------------------------------------------------------------------
 
@@ -416,13 +409,16 @@ class BinderSpawnerMixin(_SpawnerBase):
         )
 
     def _page_url(self) -> str:
-        """Return where a browser finds the service's pages."""
+        """Return the path of the service's pages; on a hub with subdomains, their URL."""
+        service = self.user.settings.get("services", {}).get(self.binder_service_name)
+        host = service.host if service else ""
         if self.binder_service_url:
-            return urlsplit(self.binder_service_url).path.rstrip("/") + "/"
-        return f"{self.hub.base_url.removesuffix('hub/')}services/{self.binder_service_name}/"
+            return host + urlsplit(self.binder_service_url).path.rstrip("/") + "/"
+        root = self.hub.base_url.removesuffix("hub/")
+        return f"{host}{root}services/{self.binder_service_name}/"
 
     def environment_refusal(self, message: str, *, reason: str, page: str = "") -> StartRefused:
-        """Return a refusal that links to the service's page about it; `message` has no full stop."""
+        """Return a refusal with a link; `message` has no full stop."""
         link = html.escape(self._page_url() + page)
         return StartRefused(
             f"{message}.",
@@ -431,15 +427,17 @@ class BinderSpawnerMixin(_SpawnerBase):
         )
 
 
-def _why_no_list(error: Unreachable | StartRefused) -> str:
+def _why_no_list(error: ServiceUnreachable | StartRefused) -> str:
     if isinstance(error, StartRefused):
         return error.jupyterhub_message
-    return f"The environments cannot be listed now: their service does not answer.{error.hint}"
+    return f"Your environments can't be listed because their service does not answer.{error.hint}"
 
 
-def _why_no_image(spec: EnvironmentSpec) -> str:
+def _why_no_image(spec: LaunchSpec) -> str:
     why = {
-        "failed": "could not be built. Its page says why",
-        "cancelled": "was not built: the build was cancelled. Build it again on its page",
+        "failed": "could not be built. See its page for the reason",
+        "cancelled": "is not built because the build was cancelled. Build it again on its page",
     }
-    return f"{spec.name} {why.get(spec.state, 'is not built yet. Build it on its page')}"
+    return (
+        f"{spec.environment_name} {why.get(spec.state, 'is not built yet. Build it on its page')}"
+    )

@@ -1,4 +1,4 @@
-"""Servers that are local processes, in environments of the venv backend."""
+"""Servers that are local processes, in venv environments."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 
 from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner
 
+from jupyterhub_binder.model import LaunchSpec
 from jupyterhub_binder.spawner.command import RUN_CONTENT, content_arguments, wrap
 from jupyterhub_binder.spawner.form import PATH_OPTION
 from jupyterhub_binder.spawner.mixin import BinderSpawnerMixin
 from jupyterhub_binder.spawner.refusal import StartRefused
-from jupyterhub_binder.spawner.spec import EnvironmentSpec
 
 _VENV = re.compile(r"venv:([A-Za-z0-9][A-Za-z0-9_.-]*)")
 
 
 class BinderProcessMixin(BinderSpawnerMixin):
-    """Starts the environments of the venv backend as local processes."""
+    """Starts venv environments as local processes."""
 
-    def apply_environment(self, spec: EnvironmentSpec) -> Any:
-        """Return a context in which the environment's own command is the spawner's."""
+    def apply_environment(self, spec: LaunchSpec) -> Any:
+        """Set the environment's command."""
         folder = self._environment_folder(spec)
         return self._as_command(self._command(spec, folder))
 
@@ -38,7 +38,7 @@ class BinderProcessMixin(BinderSpawnerMixin):
             self.cmd = before
 
     def get_env(self) -> dict[str, str]:
-        """Return the server's environment variables: the environment's own programs come first."""
+        """Put the environment's programs first on the PATH."""
         env = super().get_env()
         spec = self.binder_spec
         if spec is None:
@@ -53,36 +53,37 @@ class BinderProcessMixin(BinderSpawnerMixin):
         return env
 
     async def _signal(self, sig: int) -> bool:
-        """Ask a server to end with SIGTERM, where the hub would interrupt it first.
+        """Send SIGTERM instead of the hub's SIGINT.
 
-        An interrupt leaves Jupyter Server's loop in the middle of a request, and the thread of
-        that request then keeps the process until it is killed, most of a minute later.
+        After SIGINT during a request, Jupyter Server may live for most of a minute.
         """
         sig = signal.SIGTERM if sig == signal.SIGINT else sig
         return await super()._signal(sig)  # pyright: ignore[reportAttributeAccessIssue]
 
-    def _environment_folder(self, spec: EnvironmentSpec) -> Path:
+    def _environment_folder(self, spec: LaunchSpec) -> Path:
         found = _VENV.fullmatch(spec.image or "")
         if found is None:
             raise StartRefused(
-                "This hub starts local processes; the environment is a container's image.",
+                "This hub starts local processes, but the environment is a container image. "
+                "Build it again, or ask an administrator.",
                 reason="configuration",
             )
         if not self.environments_root:
             raise StartRefused(
-                "An administrator has to set BinderSpawnerMixin.environments_root.",
+                "An administrator must set BinderSpawnerMixin.environments_root.",
                 reason="configuration",
             )
         folder = Path(self.environments_root) / found[1]
         if not (folder / "bin" / "jupyterhub-singleuser").is_file():
             raise self.environment_refusal(
-                f"The files of {spec.name} are not on this machine any more. Build it again",
+                f"The files of {spec.environment_name} are no longer on this machine. Build "
+                "it again",
                 reason="environment",
-                page=f"environments/{spec.id}",
+                page=f"environments/{spec.environment_id}",
             )
         return folder
 
-    def _command(self, spec: EnvironmentSpec, folder: Path) -> list[str]:
+    def _command(self, spec: LaunchSpec, folder: Path) -> list[str]:
         path = self.user_options.get(PATH_OPTION)
         arguments = content_arguments(
             spec, [str(folder / "repo")], path=path, limits=self.content_limits()
@@ -95,8 +96,8 @@ class BinderProcessMixin(BinderSpawnerMixin):
 
 
 class BinderLocalSpawner(BinderProcessMixin, LocalProcessSpawner):
-    """Starts environments as local processes of the people's own accounts on this machine."""
+    """Starts environments in each user's system account."""
 
 
 class BinderSimpleSpawner(BinderProcessMixin, SimpleLocalProcessSpawner):
-    """Starts environments as processes of the hub's own account: for trying things out."""
+    """Starts environments in the hub's own account; for trying things out."""

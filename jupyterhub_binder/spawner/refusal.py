@@ -1,4 +1,4 @@
-"""A start that cannot be, in the exception that the running hub's version has for it."""
+"""The exception for a refused start."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import jupyterhub.spawner
 from tornado import web
 
 _Refused: Any = getattr(jupyterhub.spawner, "SpawnException", web.HTTPError)
-"""JupyterHub 6 has an exception for a start that is refused; 5 has any HTTPError below 500."""
+"""JupyterHub 6 has SpawnException; 5 takes any HTTPError below 500."""
 
 
 class StartRefused(_Refused):
-    """A start that cannot be, in words for the person; no failure of the hub."""
+    """A refused start, with a message. Not a failure of the hub."""
 
     def __init__(self, message: str, *, reason: str, html_message: str = "") -> None:
         if _Refused is web.HTTPError:

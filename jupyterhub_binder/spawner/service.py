@@ -1,10 +1,11 @@
-"""Asks the service in a person's name, with a token that opens nothing else and ends with the question."""
+"""Asks the service in a person's name, with a short-lived, limited token."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -12,16 +13,18 @@ from jupyterhub import orm
 from jupyterhub.scopes import get_scopes_for
 
 from jupyterhub_binder.spawner.refusal import StartRefused
-from jupyterhub_binder.sse import EventParser, ServerEvent
+from jupyterhub_binder.utils.http import open_session
+from jupyterhub_binder.utils.retry import Backoff
+from jupyterhub_binder.utils.sse import ServerEvent, follow_events
 
 BUILD_SCOPE = "custom:binder:build"
 
 _SILENCE_SECONDS = 60
-_LOOK_AT_URL = "an administrator of the hub should look at binder_service_url."
+_LOOK_AT_URL = "an administrator should check binder_service_url."
 
 
-class Unreachable(Exception):
-    """The service gave no answer; `hint` is a sentence, after a space, of what is to be done."""
+class ServiceUnreachable(Exception):
+    """No answer; `hint` is empty or a sentence after a space."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -29,7 +32,7 @@ class Unreachable(Exception):
 
 
 class Service:
-    """The service, as one person of the hub sees it."""
+    """The service, for one person."""
 
     def __init__(
         self,
@@ -47,38 +50,43 @@ class Service:
         self._log = log
 
     async def ask(self, path: str, method: str = "GET") -> dict[str, Any]:
-        """Return the service's answer to a question, or with POST to a request.
-
-        Raises StartRefused with the service's words where it refuses, Unreachable where it
-        does not answer.
-        """
+        """Return JSON. Raises StartRefused or ServiceUnreachable."""
         limits = aiohttp.ClientTimeout(total=self._timeout_seconds)
         async with self._request(path, limits, method) as response:
             answer = await response.json(content_type=None)
         if not isinstance(answer, dict):
-            raise Unreachable("The answer is no JSON object")
+            raise ServiceUnreachable("The answer is not a JSON object")
         return answer
 
-    async def follow(self, build_id: str, after: int) -> AsyncGenerator[ServerEvent, None]:
-        """Yield a build's events after a line, for as long as the service tells; raises as `ask`."""
+    def follow(
+        self, build_id: str, *, patience_seconds: float
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """Yield events up to ``end``, across restarts; raises as `ask`."""
+        return follow_events(
+            partial(self._open_events, build_id),
+            is_last=lambda event: event.event == "end",
+            passing=ServiceUnreachable,
+            backoff=Backoff(0.2, max_seconds=5, patience_seconds=patience_seconds),
+        )
+
+    def _open_events(
+        self, build_id: str, last_event_id: str
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         limits = aiohttp.ClientTimeout(
             total=None, connect=self._timeout_seconds, sock_read=_SILENCE_SECONDS
         )
-        parser = EventParser()
-        async with self._request(f"builds/{build_id}/events?after={after}", limits) as response:
-            async for chunk in response.content.iter_any():
-                for event in parser.feed(chunk):
-                    yield event
+        return self._request(f"builds/{build_id}/events?after={last_event_id or 0}", limits)
 
     @asynccontextmanager
     async def _request(
         self, path: str, limits: aiohttp.ClientTimeout, method: str = "GET"
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if not self._url:
-            raise Unreachable("There is no such service")
+            raise ServiceUnreachable("There is no such service")
         url = f"{self._url.rstrip('/')}/api/v1/{path}"
         try:
-            async with aiohttp.ClientSession(timeout=limits) as session:
+            # One session per request: a hub never tells spawners when to close a shared one.
+            async with open_session(timeout=limits) as session:
                 with self._token(may_build=method != "GET") as token:
                     headers = {"Authorization": f"Bearer {token}"}
                     response = await session.request(
@@ -87,12 +95,12 @@ class Service:
                 async with response:
                     await _raise_for_status(response, path)
                     yield response
-        except Unreachable as error:
+        except ServiceUnreachable as error:
             self._log.warning("%s does not answer: %s", self._name, error)
             raise
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             self._log.warning("%s does not answer: %s", self._name, error)
-            raise Unreachable(str(error)) from error
+            raise ServiceUnreachable(str(error)) from error
 
     @contextmanager
     def _token(self, *, may_build: bool) -> Iterator[str]:
@@ -105,7 +113,7 @@ class Service:
             )
         except ValueError as error:
             raise StartRefused(
-                "You may not use environments. Ask an administrator of the hub.", reason="access"
+                "You may not use environments. Ask an administrator.", reason="access"
             ) from error
         try:
             yield token
@@ -117,42 +125,44 @@ class Service:
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse, path: str) -> None:
-    """Raise what fits the service's answer, in its own words where it has any."""
+    """Raise the service's error."""
     if response.status == 200:
         return
     if response.status >= 500 or response.status < 400:
-        raise Unreachable(f"The service answered with status {response.status}")
+        raise ServiceUnreachable(f"The service returned status {response.status}")
     if response.status == 404:
         raise await _read_404(response, path)
     error = await _read_error(response) or {}
-    message = error.get("message") or f"The service refused with status {response.status}."
+    message = error.get("message") or f"The service refused the request (status {response.status})."
     raise StartRefused(str(message), reason="environment")
 
 
-async def _read_404(response: aiohttp.ClientResponse, path: str) -> Unreachable | StartRefused:
-    """Return what a 404 means: an environment that is gone, or an address that is wrong."""
+async def _read_404(
+    response: aiohttp.ClientResponse, path: str
+) -> ServiceUnreachable | StartRefused:
+    """Tell a missing environment from a wrong URL."""
     try:
         error = await _read_error(response)
     except ValueError:
         error = None
     if error is None:
-        return Unreachable(
-            "Something else answered with status 404; look at binder_service_url",
-            hint=f" Something else answered with status 404: {_LOOK_AT_URL}",
+        return ServiceUnreachable(
+            "The address does not belong to the service (status 404); check binder_service_url",
+            hint=f" The address does not belong to the service (status 404): {_LOOK_AT_URL}",
         )
     if path.startswith("environments/"):
         return StartRefused(
-            "There is no such environment any more. Choose another one.", reason="environment"
+            "This environment no longer exists. Choose another one.", reason="environment"
         )
-    message = error.get("message") or "There is nothing at this address."
+    message = error.get("message") or "It has nothing at this address."
     return StartRefused(
-        f"The service answered with status 404: {message} If that cannot be, {_LOOK_AT_URL}",
+        f"The service returned status 404: {message} If this seems wrong, {_LOOK_AT_URL}",
         reason="service",
     )
 
 
 async def _read_error(response: aiohttp.ClientResponse) -> dict[str, Any] | None:
-    """Return what the service says of its refusal; None, or ValueError, where it is another's."""
+    """Return the service's error. Returns None or raises ValueError for other answers."""
     answer = await response.json(content_type=None)
     error = answer.get("error") if isinstance(answer, dict) else None
     return error if isinstance(error, dict) else None

@@ -1,4 +1,4 @@
-"""What is kept: environments, builds, logs, launches, in SQLite or PostgreSQL."""
+"""Stores environments, builds, logs and launches in SQLite or PostgreSQL."""
 
 from jupyterhub_binder.store.store import Store
 

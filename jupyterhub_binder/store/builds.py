@@ -1,4 +1,4 @@
-"""Queries over builds and their logs; each runs in one transaction."""
+"""Queries for builds and their logs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from jupyterhub_binder.model import Build, BuildEvent, BuildState, Phase, Reason
-from jupyterhub_binder.slugs import new_id
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.tables import (
     ACTIVE,
@@ -22,32 +21,33 @@ from jupyterhub_binder.store.tables import (
     environments,
     read_build,
     read_event,
+    reason_row,
 )
+from jupyterhub_binder.utils.names import new_id
 
 
 @dataclass(frozen=True, slots=True)
-class BuildWish:
-    """A build that somebody wants, and what may stand in for it."""
+class NewBuildRequest:
+    """A requested build."""
 
     build: Build
-    """As it would begin; its id and generation are settled by `find_or_insert`."""
+    """`find_or_insert` sets id and generation."""
     by: str
     at: datetime
     reuse: Build | None = None
-    """A finished build of the same content whose image is there, and that none is under way of."""
+    """A finished build whose image exists, if none is active."""
     force: bool = False
-    """Make the image anew even if it is there."""
 
 
-def find_or_insert(connection: sa.Connection, wish: BuildWish) -> Build:
-    """Return the one to reuse, the build under way for the same content, or a new one."""
-    if wish.reuse is not None:
-        return wish.reuse
-    query = _ACTIVE if wish.force else _ACTIVE_OR_NEW
-    values = {"base_key": wish.build.base_key, "at": wish.at}
+def find_or_insert(connection: sa.Connection, new: NewBuildRequest) -> Build:
+    """Return the build to reuse, the active one, or a new one."""
+    if new.reuse is not None:
+        return new.reuse
+    query = _ACTIVE if new.force else _ACTIVE_OR_NEW
+    values = {"base_key": new.build.base_key, "at": new.at}
     if (found := _first(connection, query, values)) is not None:
         return found
-    build = replace(wish.build, id=new_id(), generation=_next_generation(connection, wish))
+    build = replace(new.build, id=new_id(), generation=_next_generation(connection, new))
     connection.execute(builds.insert(), build_row(build))
     return build
 
@@ -57,7 +57,7 @@ _ACTIVE = _OF_KEY.where(ACTIVE)
 _NEWEST_BUILT = _OF_KEY.where(builds.c.state == BuildState.BUILT).order_by(
     builds.c.generation.desc(), builds.c.finished.desc()
 )
-# One under way, else one that ended since it was wished for.
+# An active build, else one that finished since the request.
 _ACTIVE_OR_NEW = _OF_KEY.where(
     sa.or_(
         ACTIVE,
@@ -71,14 +71,14 @@ def _fetch_newest_built(connection: sa.Connection, base_key: str) -> Build | Non
     return _first(connection, _NEWEST_BUILT, {"base_key": base_key})
 
 
-def _next_generation(connection: sa.Connection, wish: BuildWish) -> int:
-    """Count on from the newest image: an image that was made is never made over."""
+def _next_generation(connection: sa.Connection, new: NewBuildRequest) -> int:
+    """No image is ever overwritten."""
     newest = connection.scalar(
         sa.select(sa.func.max(builds.c.generation)).where(
-            builds.c.base_key == wish.build.base_key, builds.c.image.is_not(None)
+            builds.c.base_key == new.build.base_key, builds.c.image.is_not(None)
         )
     )
-    return wish.build.generation if newest is None else newest + 1
+    return new.build.generation if newest is None else newest + 1
 
 
 def _fetch(connection: sa.Connection, build_id: str) -> Build | None:
@@ -93,7 +93,7 @@ def _first(
 
 
 class BuildQueries:
-    """The part of the store that knows builds."""
+    """Builds and logs."""
 
     _database: Database
 
@@ -102,29 +102,26 @@ class BuildQueries:
         return await self._database.run(_fetch, build_id)
 
     async def find_built(self, base_key: str) -> Build | None:
-        """Return the newest successful build of a content key, or None."""
+        """Return the newest successful build, or None."""
         return await self._database.run(_fetch_newest_built, base_key)
 
     async def list_active_builds(self) -> tuple[Build, ...]:
-        """Return the builds that are pending or running, oldest first."""
+        """Return the unfinished builds, oldest first."""
         query = builds.select().where(ACTIVE).order_by(builds.c.created, builds.c.id)
         return await self._database.run(_read_all, query)
 
     async def update_build(self, build_id: str, changes: Mapping[str, Any]) -> Build:
-        """Set columns of a build (state, phase, started, attempts, checkpoint).
-
-        The state of one that has ended stays as it is, and so do the columns beside it.
-        """
+        """Set columns of a build, unless it has ended."""
         return await self._database.run(_update, build_id, changes)
 
     async def append_events(self, build_id: str, events: Sequence[BuildEvent]) -> None:
-        """Keep lines of a log; kept when this returns."""
+        """Append log lines."""
         await self._database.run(_append, build_id, events)
 
     async def fetch_events(
         self, build_id: str, *, after: int = 0, limit: int = 5000
     ) -> tuple[BuildEvent, ...]:
-        """Return the lines after a sequence number, at most `limit`."""
+        """Return log lines after a sequence number."""
         return await self._database.run(_events, build_id, after, limit)
 
     async def finish_build(
@@ -138,15 +135,14 @@ class BuildQueries:
         size_bytes: int | None = None,
         reason: Reason | None = None,
     ) -> tuple[Build, BuildEvent]:
-        """End a build, and its log; give its image to every environment that waits for it.
+        """End a build and its log; give its image to waiting environments.
 
-        One that `withdraw_wishes` has ended stays cancelled, and its log ends with that. Returns
-        the build and the last line, as they are kept.
+        If `withdraw_requests` has cancelled it, it stays cancelled. Returns what was stored.
         """
         changes = _end(state, at, reason, image=image, size_bytes=size_bytes)
         return await self._database.run(_finish, build_id, last, changes)
 
-    async def withdraw_wishes(
+    async def withdraw_requests(
         self,
         build_id: str,
         *,
@@ -154,21 +150,20 @@ class BuildQueries:
         at: datetime,
         end: Callable[[int], Reason | None],
     ) -> tuple[Build, int]:
-        """Take back an owner's wishes for a build, and cancel it where `end` says so.
+        """Withdraw an owner's requests for a build; cancel it if `end` returns a reason.
 
-        `end` is told how many people still want it; what it returns becomes the build's reason.
-        All that in one transaction: who wants it a moment later does not join what is ending.
-        The log's last line is `finish_build`'s business. A build that goes on without the one it
-        was begun for counts as the next one's. Returns the build, and how many people want it.
+        `end` receives the number of users who still want the build. One transaction, so nobody can
+        join a build that is ending. A build that continues counts for the next requester.
+        `finish_build` writes the last log line. Returns the build and that number.
         """
         return await self._database.run(_withdraw, build_id, owner, at, end)
 
     async def count_people(self, build_id: str) -> int:
-        """Count the people whose environments want a build."""
+        """Count the users who want it."""
         return await self._database.run(_count_people, build_id)
 
     async def list_durations(self, repository: str | None, *, backend: str) -> tuple[float, ...]:
-        """Return the seconds that the newest successful builds took; of all if no repository."""
+        """Return recent successful builds' seconds, for all repositories if None."""
         return await self._database.run(_durations, repository, backend)
 
 
@@ -204,7 +199,7 @@ def _append(connection: sa.Connection, build_id: str, events: Sequence[BuildEven
     _set(connection, build_id, {"lines": events[-1].seq, "phase": events[-1].phase})
 
 
-# A connection that is lost at a commit leaves open whether the lines are there; they come again.
+# If the connection was lost at a commit, the lines may exist already when they come again.
 _INSERT_EVENTS = {
     "sqlite": build_events.insert(),
     "postgresql": postgresql.insert(build_events).on_conflict_do_nothing(),
@@ -227,13 +222,11 @@ def _events(
 
 
 def _end(state: BuildState, at: datetime, reason: Reason | None, **more: Any) -> dict[str, Any]:
-    """Return the columns of an end."""
     return {
         "state": state,
         "phase": Phase.BUILT if state is BuildState.BUILT else Phase.FAILED,
         "finished": at,
-        "reason_code": reason.code if reason else None,
-        "reason_message": reason.message if reason else None,
+        **reason_row(reason),
         "reason_seq": reason.seq if reason else None,
         "checkpoint": {},
         **more,
@@ -257,7 +250,7 @@ def _finish(
 
 
 def _give_image(connection: sa.Connection, build_id: str) -> None:
-    """Make a build current wherever it was asked for after the one that is current now."""
+    """Make a build current where its request is newer."""
     asked = sa.select(build_requests.c.environment_id, build_requests.c.number).where(
         build_requests.c.build_id == build_id, build_requests.c.withdrawn.is_(None)
     )
@@ -317,7 +310,6 @@ def _withdraw(
 
 
 def _list_people(connection: sa.Connection, build_id: str) -> list[str]:
-    """Return who wants a build; who asked first comes first."""
     query = (
         sa.select(environments.c.owner)
         .join_from(build_requests, environments)
@@ -328,7 +320,7 @@ def _list_people(connection: sa.Connection, build_id: str) -> list[str]:
     return list(connection.scalars(query))
 
 
-_MOST_DURATIONS = 9
+_MAX_DURATIONS = 9
 
 
 def _durations(
@@ -345,7 +337,7 @@ def _durations(
         sa.select(builds.c.started, builds.c.finished)
         .where(*kept)
         .order_by(builds.c.finished.desc())
-        .limit(_MOST_DURATIONS)
+        .limit(_MAX_DURATIONS)
     )
     rows = connection.execute(query).all()
     return tuple((finished - started).total_seconds() for started, finished in rows)

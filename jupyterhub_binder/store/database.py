@@ -1,9 +1,7 @@
-"""One database, one worker thread: opens it, migrates it, runs functions in transactions.
+"""A database with one worker thread and one owning process.
 
-What waits at the same moment shares a transaction, since its beginning and its end cost as much as
-a statement; nobody hears of a result that is not kept, or fails with another. SQLite (WAL) or
-PostgreSQL by URL. One process owns the database: a second one is refused. A connection that is
-lost is taken up again. What the functions ask for is the business of the modules beside this one.
+Waiting functions share a transaction, because its start and end cost as much as a statement. A
+failure affects no other function.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ from sqlalchemy import event, exc
 
 from jupyterhub_binder.errors import ConfigurationError, StoreUnavailable
 from jupyterhub_binder.store import migrations, postgres
+from jupyterhub_binder.utils.signal import Signal
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,34 +31,30 @@ Work = Callable[[sa.Connection], Any]
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 
 _RECONNECT_SECONDS = 5.0
-"""For how long a transaction waits for a server that is gone, before its caller is told."""
+"""For a lost server."""
 _RETRY_SECONDS = 0.2
 
 _TOGETHER_SECONDS = 0.01
-"""For how long one transaction takes up more of what waits: who was first is not kept for long."""
+"""To collect work; short, since the first callers wait."""
 
 _LOST = (exc.OperationalError, exc.InterfaceError, exc.InternalError)
-"""What a driver raises when a server is gone, going or read-only, or a disk is full."""
+"""Also for a read-only server or a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A function that waits for its turn, and where its outcome goes."""
-
     work: Work
     future: asyncio.Future[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of a job."""
-
     future: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
 
     def tell(self) -> None:
-        """Tell whoever asked, unless they have gone."""
+        """Set the result."""
         if self.future.done():
             return
         if self.error is None:
@@ -68,12 +63,12 @@ class _Outcome:
             self.future.set_exception(self.error)
 
 
-class _Refused(Exception):
-    """The database is there, and does not do what one of several jobs asks of it."""
+class _JobRefused(Exception):
+    """The database refuses one of several jobs."""
 
 
 class Database:
-    """An open database. `run` is the one way in."""
+    """An open database; use `run`."""
 
     def __init__(self, url: str) -> None:
         self._url = parse_url(url)
@@ -83,20 +78,16 @@ class Database:
         self._engine: sa.Engine | None = None
         self._connection: sa.Connection | None = None
         self._lock: _FileLock | None = None
-        self._ousted = False
+        self._lost_ownership = False
         self.reconnections = 0
-        """How often a lost connection was taken up again."""
-        self.when_done: Callable[[float, bool], None] = _ignore
-        """Told, in the worker, of each transaction: its seconds, and whether the database failed."""
-        self.when_ousted: Callable[[], None] = _ignore
-        """Told, in the worker, that another service owns the database: this one is over."""
+        self.transaction_ended: Signal[[float, bool]] = Signal()
+        self.ownership_lost: Signal[[]] = Signal()
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Open the database, creating or upgrading its tables.
+        """Open the database and create or upgrade its tables.
 
-        Raises ConfigurationError when the URL makes no sense, the server does not answer,
-        another process has the database, or a newer version has written it.
+        Raises ConfigurationError, for example for a second owner or a newer version's tables.
         """
         database = cls(url)
         try:
@@ -107,13 +98,13 @@ class Database:
         return database
 
     async def close(self) -> None:
-        """Finish the work that was asked for and let go; closing twice is harmless."""
+        """Finish pending work and close. Idempotent."""
         while self._batch is not None:
             await asyncio.wait([self._batch])
         try:
             await self._in_worker(self._close)
         except RuntimeError:
-            return  # the worker has ended: closed before
+            return  # closed already
         self._worker.shutdown(wait=False)
 
     async def run(
@@ -122,13 +113,12 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R:
-        """Run a function of a connection in a transaction, committed before this returns.
+        """Run a function in a transaction, committed before this returns.
 
-        The function may be called again, from the start, where its transaction came to nothing:
-        it changes only the database, and what it is given can be read twice.
-        A caller that is cancelled leaves the transaction to finish by itself.
-        Raises what the function raises, StoreUnavailable when the database does not answer or
-        cannot be written, and RuntimeError once it is closed.
+        The function may run again after a failed transaction, so it must only change the database,
+        and its arguments must be readable twice. Cancelling the caller does not stop the
+        transaction. Raises what the function raises, StoreUnavailable, and RuntimeError once
+        closed.
         """
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(_Job(lambda connection: work(connection, *args, **kwargs), future))
@@ -136,7 +126,6 @@ class Database:
         return await future
 
     def _work_off(self) -> None:
-        """Give the worker what waits; if it is at work, that is done as soon as it ends."""
         if self._batch is not None or not self._waiting:
             return
         jobs = [job for job in self._waiting if not job.future.cancelled()]
@@ -160,20 +149,20 @@ class Database:
             outcome.tell()
 
     def _run_first(self, jobs: Sequence[_Job]) -> list[_Outcome]:
-        """Run the first few of some jobs, together if they all go well; return what became of them."""
+        """Run the first jobs, together if possible."""
         if len(jobs) < 2:
             return [self._run_alone(job) for job in jobs]
         try:
             return self._transaction(lambda connection: _run_for_a_while(connection, jobs))
         except StoreUnavailable as error:
             return [_Outcome(job.future, error=error) for job in jobs]
-        except Exception:  # noqa: BLE001 - whichever failed fails again by itself
+        except Exception:  # noqa: BLE001 - each is run again alone
             return [self._run_alone(job) for job in jobs]
 
     def _run_alone(self, job: _Job) -> _Outcome:
         try:
             return _Outcome(job.future, self._transaction(job.work))
-        except BaseException as error:  # noqa: BLE001 - it is for whoever asked
+        except BaseException as error:  # noqa: BLE001 - the caller gets it
             return _Outcome(job.future, error=error)
 
     def _in_worker(self, work: Callable[..., R], *args: Any) -> asyncio.Future[R]:
@@ -184,19 +173,20 @@ class Database:
         try:
             result = self._insist(work, until=began + _RECONNECT_SECONDS)
         except StoreUnavailable:
-            self.when_done(time.monotonic() - began, True)
+            self.transaction_ended.send(time.monotonic() - began, True)
             raise
         except _LOST as error:
-            self.when_done(time.monotonic() - began, True)
+            self.transaction_ended.send(time.monotonic() - began, True)
             raise StoreUnavailable(
-                "The service cannot use its database at the moment; try again soon. If this "
-                "stays, an administrator should look at the database and the free disk space."
+                "The service can't use its database at the moment. Try again soon. If the "
+                "problem continues, an administrator should check the database and the free "
+                "disk space."
             ) from error
-        self.when_done(time.monotonic() - began, False)
+        self.transaction_ended.send(time.monotonic() - began, False)
         return result
 
     def _insist(self, work: Callable[[sa.Connection], R], *, until: float) -> R:
-        """Do the work; again on a new connection if the one it had was lost before the commit."""
+        """Reconnect if the connection was lost before the commit."""
         if self._engine is None:
             raise RuntimeError("the database is closed")
         while True:
@@ -208,14 +198,13 @@ class Database:
                     done = True
                 return result
             except _LOST as error:
-                # After a commit nobody knows whether it was kept: that is for the caller.
+                # After a failed commit, nobody knows whether it was stored: the caller decides.
                 lost = self._is_lost(error)
                 if not lost or done or time.monotonic() > until:
                     raise
             time.sleep(_RETRY_SECONDS)
 
     def _is_lost(self, error: exc.DBAPIError) -> bool:
-        """Say whether there is no connection any more; then let go of what is left of it."""
         if self._connection is None:
             return True
         if not error.connection_invalidated:
@@ -225,16 +214,16 @@ class Database:
         return True
 
     def _connect_again(self) -> sa.Connection:
-        """Connect to a server as its owner. Raises StoreUnavailable, for good, if another is."""
+        """Reconnect as the owner. A new owner makes StoreUnavailable permanent."""
         assert self._engine is not None
-        if self._ousted:
-            raise _ousted()
+        if self._lost_ownership:
+            raise _not_the_owner()
         connection = self._engine.connect()
         try:
             if not postgres.take_lock(connection):
-                self._ousted = True
-                self.when_ousted()
-                raise _ousted()
+                self._lost_ownership = True
+                self.ownership_lost.send()
+                raise _not_the_owner()
         except BaseException:
             connection.close()
             raise
@@ -254,8 +243,8 @@ class Database:
             migrations.upgrade(self._connection, file_of(self._url))
         except exc.OperationalError as error:
             raise ConfigurationError(
-                f"JupyterHubBinder.database_url: {self._url.render_as_string()} cannot be "
-                f"opened: {error.orig}"
+                f"JupyterHubBinder.database_url: can't open {self._url.render_as_string()}: "
+                f"{error.orig}"
             ) from error
 
     def _close(self) -> None:
@@ -271,15 +260,15 @@ class Database:
 
 
 def parse_url(url: str) -> sa.URL:
-    """Return a database's URL with its driver. Raises ConfigurationError."""
+    """Return the URL with its driver. Raises ConfigurationError."""
     try:
         parsed = sa.make_url(url)
     except exc.ArgumentError:
         parsed = None
     if parsed is None or parsed.drivername not in _DRIVERS:
         raise ConfigurationError(
-            "JupyterHubBinder.database_url is not a URL of SQLite or PostgreSQL; write "
-            "sqlite:////absolute/path or postgresql://user@host/name"
+            "JupyterHubBinder.database_url is not the URL of an SQLite or PostgreSQL database. "
+            "Write sqlite:////absolute/path or postgresql://user@host/name"
         )
     return parsed.set(drivername=_DRIVERS[parsed.drivername])
 
@@ -290,14 +279,14 @@ def _make_engine(url: sa.URL) -> sa.Engine:
             return postgres.make_engine(url)
         except ImportError as error:
             raise ConfigurationError(
-                "JupyterHubBinder.database_url names a server whose driver is not installed; "
-                "for PostgreSQL: pip install 'jupyterhub-binder[postgres]'"
+                "The driver for JupyterHubBinder.database_url is not installed. For PostgreSQL: "
+                "pip install 'jupyterhub-binder[postgres]'"
             ) from error
     engine = sa.create_engine(
         url, connect_args={"check_same_thread": False, "timeout": 30}, hide_parameters=True
     )
 
-    # sqlite3 begins transactions by rules of its own; take them over, and write from the start.
+    # Replace sqlite3's transaction handling: begin as a writer.
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _: Any) -> None:
         connection.isolation_level = None
@@ -312,14 +301,14 @@ def _make_engine(url: sa.URL) -> sa.Engine:
 
 
 def file_of(url: sa.URL) -> Path | None:
-    """Return the file of an SQLite database; None for one in memory or on a server."""
+    """Return an SQLite database's file, if any."""
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
     return Path(url.database)
 
 
 class _FileLock:
-    """A lock that ends with the process, however it ends."""
+    """A lock that ends with the process."""
 
     def __init__(self, file: IO[str] | None) -> None:
         self._file = file
@@ -330,7 +319,7 @@ class _FileLock:
 
 
 def lock_file(url: sa.URL) -> _FileLock:
-    """Become the owner of an SQLite file until the lock is closed. Raises ConfigurationError."""
+    """Own an SQLite file until the lock is closed. Raises ConfigurationError."""
     path = file_of(url)
     if path is None:
         return _FileLock(None)
@@ -338,10 +327,11 @@ def lock_file(url: sa.URL) -> _FileLock:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(path.name + ".lock").open("w")
         path.touch(mode=0o600)
-        path.chmod(0o600)  # whatever its folder lets others do; what SQLite puts beside follows
+        # Even in a shared folder. SQLite's other files take the same mode.
+        path.chmod(0o600)
     except OSError as error:
         raise ConfigurationError(
-            f"JupyterHubBinder.database_url: {path} cannot be made: {error.strerror}"
+            f"JupyterHubBinder.database_url: can't create {path}: {error.strerror}"
         ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -352,18 +342,18 @@ def lock_file(url: sa.URL) -> _FileLock:
 
 
 def in_use() -> ConfigurationError:
-    """Return what is said to whoever would be a second owner."""
+    """Return the error for a second owner."""
     return ConfigurationError(
-        "Another jupyterhub-binder service is using this database. One service owns a "
-        "database: stop the other one, or give this one its own JupyterHubBinder.database_url."
+        "Another jupyterhub-binder service is using this database. Stop the other service, or "
+        "give this one its own JupyterHubBinder.database_url."
     )
 
 
-def _ousted() -> StoreUnavailable:
+def _not_the_owner() -> StoreUnavailable:
     return StoreUnavailable(
-        "The connection to the database was lost, and another jupyterhub-binder service owns the "
-        "database now. One service owns a database: an administrator should stop one of the two, "
-        "and start the other again."
+        "The connection to the database was lost, and another jupyterhub-binder service has "
+        "taken over the database. An administrator should stop one of the two services and "
+        "restart the other."
     )
 
 
@@ -376,12 +366,8 @@ def _run_for_a_while(connection: sa.Connection, jobs: Sequence[_Job]) -> list[_O
         except _LOST as error:
             if error.connection_invalidated:
                 raise
-            raise _Refused from error
+            raise _JobRefused from error
         outcomes.append(_Outcome(job.future, result))
         if time.monotonic() > until:
             break
     return outcomes
-
-
-def _ignore(*_: object) -> None:
-    """Be told, and do nothing."""

@@ -1,4 +1,4 @@
-"""Queries over environments and their requests for builds; each runs in one transaction."""
+"""Queries for environments and their build requests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jupyterhub_binder.model import Build, BuildRequest, BuildState, Environment, Order, Page, Spec
-from jupyterhub_binder.slugs import repository_key
+from jupyterhub_binder.model import (
+    Build,
+    BuildRequest,
+    BuildState,
+    Environment,
+    Order,
+    Page,
+    Spec,
+    repository_key,
+)
 from jupyterhub_binder.store import builds as build_queries
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.tables import (
@@ -35,7 +43,6 @@ _latest_build = builds.alias("latest_build")
 
 
 def _joined(source: sa.FromClause) -> sa.FromClause:
-    """Join both requests and their builds to a selection of environments."""
     for request, build, number in (
         (_current, _current_build, "current_number"),
         (_latest, _latest_build, "latest_number"),
@@ -76,27 +83,26 @@ def _fetch(connection: sa.Connection, environment_id: str) -> Environment | None
 
 
 class EnvironmentQueries:
-    """The part of the store that knows environments."""
+    """Environments and their build requests."""
 
     _database: Database
 
     async def insert_environment(
         self,
         environment: Environment,
-        wish: build_queries.BuildWish | None = None,
+        new: build_queries.NewBuildRequest | None = None,
         *,
         directories: Iterable[str],
-        most: int,
+        limit: int,
     ) -> Environment | None:
-        """Keep a new environment, and its first request for a build with it.
+        """Insert an environment, with a folder as in `find_directory`, and a build request.
 
-        Its folder is settled as by `find_directory`. Returns None when its owner keeps `most`
-        environments already; then nothing is changed.
+        Returns None if the owner has `limit` environments.
         """
-        return await self._database.run(_insert, environment, wish, directories, most)
+        return await self._database.run(_insert, environment, new, directories, limit)
 
     async def fetch_environment(self, environment_id: str) -> Environment | None:
-        """Return an environment, deleted ones included; None if there is none."""
+        """Return an environment, even a deleted one."""
         return await self._database.run(_fetch, environment_id)
 
     async def list_environments(
@@ -109,109 +115,102 @@ class EnvironmentQueries:
         offset: int = 0,
         limit: int = 50,
     ) -> Page[Environment]:
-        """Return a page of the owner's environments, or of everybody's; deleted ones or others."""
+        """Return a page of environments; `owner` None means all."""
         kept = _kept(owner, search, deleted=deleted)
         return await self._database.run(_list, kept, order, offset, limit)
 
     async def find_environment(
         self, owner: str, spec: Spec, *, content_url: str = "", content_ref: str = ""
     ) -> Environment | None:
-        """Return the owner's environment of a repository at a ref, with no options set.
+        """Return the owner's most recently used environment of a spec without options.
 
-        Its files are those of `content_url` at `content_ref`; both are empty for the repository's
-        own. Of several the one used last; None if there is none that is not deleted.
+        Empty `content_url` and `content_ref` mean the repository's own files.
         """
         return await self._database.run(_find, owner, spec, content_url, content_ref)
 
     async def count_environments(self, owner: str) -> int:
-        """Count an owner's environments, without deleted ones."""
+        """Count an owner's environments, except deleted ones."""
         return await self._database.run(_count, owner)
 
     async def update_environment(
         self, environment_id: str, changes: Mapping[str, Any], *, at: datetime
     ) -> Environment | None:
-        """Set columns of an environment (name, path, content, launched, deleted, ref)."""
+        """Set columns of an environment."""
         return await self._database.run(_update, environment_id, changes, at)
 
     async def restore_environment(
-        self, environment_id: str, *, most: int, at: datetime
+        self, environment_id: str, *, limit: int, at: datetime
     ) -> Environment | None:
-        """Undo a delete; return the environment as it is then, None if there is none.
-
-        Where its owner keeps `most` others already, it stays deleted.
-        """
-        return await self._database.run(_restore, environment_id, most, at)
+        """Undo a delete, unless the owner has `limit` others."""
+        return await self._database.run(_restore, environment_id, limit, at)
 
     async def choose_build(
         self, environment_id: str, number: int, *, at: datetime
     ) -> Environment | None:
-        """Make a built request the current one; None if it is not there or not built."""
+        """Make a successful request current; None if missing or not built."""
         return await self._database.run(_choose, environment_id, number, at)
 
     async def request_build(
-        self, environment_id: str, wish: build_queries.BuildWish
+        self, environment_id: str, new: build_queries.NewBuildRequest
     ) -> tuple[Environment, BuildRequest]:
-        """Ask for a build of an environment: joins, reuses or begins one.
-
-        Raises LookupError when there is no such environment.
-        """
-        return await self._database.run(_request, environment_id, wish)
+        """Join, reuse or begin a build. Raises LookupError."""
+        return await self._database.run(_request, environment_id, new)
 
     async def fetch_request(self, environment_id: str, number: int) -> BuildRequest | None:
-        """Return one request of an environment."""
+        """Return one request."""
         page = await self._database.run(_history, environment_id, 0, 1, number)
         return page.items[0] if page.items else None
 
     async def list_requests(
         self, environment_id: str, *, offset: int = 0, limit: int = 50
     ) -> Page[BuildRequest]:
-        """Return an environment's requests, newest first."""
+        """Return requests, newest first."""
         return await self._database.run(_history, environment_id, offset, limit)
 
     async def find_environment_of(self, build_id: str, owner: str) -> BuildRequest | None:
-        """Return the newest request for a build among an owner's environments."""
+        """Return the owner's newest request for a build."""
         return await self._database.run(_find_request, build_id, owner)
 
     async def find_directory(
         self, owner: str, repository: str, candidates: Iterable[str], *, content_url: str = ""
     ) -> str:
-        """Return the folder of the owner's home that takes a repository's files.
+        """Return the folder in the owner's home for a repository's files.
 
-        It is the one that takes them already, else the first candidate that takes those of no
-        other repository, deleted environments included.
+        It is the existing one, else the first candidate that no other repository uses, even in
+        deleted environments.
         """
         return await self._database.run(_find_directory, owner, repository, content_url, candidates)
 
     async def purge_environments(self, *, deleted_before: datetime) -> tuple[str, ...]:
-        """Remove environments deleted before a time; return the ids of builds they waited for."""
+        """Remove environments; return the builds they waited for."""
         return await self._database.run(_purge, deleted_before)
 
 
 def _insert(
     connection: sa.Connection,
     environment: Environment,
-    wish: build_queries.BuildWish | None,
+    new: build_queries.NewBuildRequest | None,
     directories: Iterable[str],
-    most: int,
+    limit: int,
 ) -> Environment | None:
     row = environment_row(environment)
     kept, known = connection.execute(
         _COUNT_AND_DIRECTORY[bool(environment.content_url)], _place(row)
     ).one()
-    if kept >= most:
+    if kept >= limit:
         return None
     directory = known or _first_free(connection, environment.owner, directories)
     environment = replace(environment, directory=directory)
     row["directory"] = directory
-    if wish is None:
+    if new is None:
         connection.execute(environments.insert(), row)
         return environment
-    build = build_queries.find_or_insert(connection, wish)
+    build = build_queries.find_or_insert(connection, new)
     current = 1 if build.state is BuildState.BUILT else None
     connection.execute(
         environments.insert(), {**row, "latest_number": 1, "current_number": current}
     )
-    request = _insert_request(connection, environment.id, 1, build, wish)
+    request = _insert_request(connection, environment.id, 1, build, new)
     return replace(environment, latest=request, current=request if current else None)
 
 
@@ -220,40 +219,46 @@ def _insert_request(
     environment_id: str,
     number: int,
     build: Build,
-    wish: build_queries.BuildWish,
+    new: build_queries.NewBuildRequest,
 ) -> BuildRequest:
-    request = BuildRequest(environment_id, number, build, wish.at, wish.by)
+    request = BuildRequest(environment_id, number, build, new.at, new.by)
     connection.execute(
         build_requests.insert(),
         {
             "environment_id": environment_id,
             "number": number,
             "build_id": build.id,
-            "requested": wish.at,
-            "requested_by": wish.by,
+            "requested": new.at,
+            "requested_by": new.by,
         },
     )
     return request
 
 
+_HIGHEST_NUMBER = sa.select(sa.func.max(build_requests.c.number)).where(
+    build_requests.c.environment_id == sa.bindparam("id")
+)
+
+
 def _request(
-    connection: sa.Connection, environment_id: str, wish: build_queries.BuildWish
+    connection: sa.Connection, environment_id: str, new: build_queries.NewBuildRequest
 ) -> tuple[Environment, BuildRequest]:
     environment = _fetch(connection, environment_id)
     if environment is None:
         raise LookupError(environment_id)
-    build = build_queries.find_or_insert(connection, wish)
-    latest = environment.latest
-    if latest is not None and latest.build.id == build.id and latest.withdrawn is None:
-        request = latest  # asked twice: nothing new to count
+    build = build_queries.find_or_insert(connection, new)
+    for known in (environment.latest, environment.current):
+        if known is not None and known.build.id == build.id and known.withdrawn is None:
+            request = known  # a repeated request
+            break
     else:
-        number = latest.number + 1 if latest else 1
-        request = _insert_request(connection, environment_id, number, build, wish)
+        number = (connection.scalar(_HIGHEST_NUMBER, {"id": environment_id}) or 0) + 1
+        request = _insert_request(connection, environment_id, number, build, new)
     changes: dict[str, Any] = {
         "latest_number": request.number,
-        "ref": wish.build.spec.ref,
-        "updated": wish.at,
-        "touched": wish.at,
+        "ref": new.build.spec.ref,
+        "updated": new.at,
+        "touched": new.at,
     }
     if build.state is BuildState.BUILT:
         changes["current_number"] = request.number
@@ -335,12 +340,12 @@ def _update(
 
 
 def _restore(
-    connection: sa.Connection, environment_id: str, most: int, at: datetime
+    connection: sa.Connection, environment_id: str, limit: int, at: datetime
 ) -> Environment | None:
     environment = _fetch(connection, environment_id)
     if environment is None or environment.deleted is None:
         return environment
-    if _count(connection, environment.owner) >= most:
+    if _count(connection, environment.owner) >= limit:
         return environment
     return _update(connection, environment_id, {"deleted": None}, at)
 
@@ -410,7 +415,6 @@ _COUNT_AND_DIRECTORY = {
 
 
 def _place(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells the folder of a row of environments."""
     given = {name: row[name] for name in ("owner", "content_url")}
     return {**given, "repository": row["repository_key"]}
 

@@ -1,4 +1,4 @@
-"""Queries over the images that builds left: who needs them, and when they were last used."""
+"""Queries for images and their use."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ _PART = 500
 
 @dataclass(frozen=True, slots=True)
 class ImageUse:
-    """What people have of one image."""
+    """How an image is used."""
 
     image: str
     size_bytes: int
     last_used: datetime
-    """When it was made, asked for or launched, whichever was last."""
+    """When last built, requested or launched."""
     needed: bool
-    """Whether it is an environment's current build, the one before that, or the newest."""
+    """By a current, previous or newest build."""
 
 
 class ImageQueries:
-    """The part of the store that knows images."""
+    """Images."""
 
     _database: Database
 
     async def list_image_uses(self, backend: str) -> tuple[ImageUse, ...]:
-        """Return the use of every image that a backend made."""
+        """Return the use of a backend's images."""
         return await self._database.run(_uses, builds.c.backend == backend)
 
     async def fetch_image_use(self, image: str) -> ImageUse | None:
-        """Return the use of one image; None if no build made it."""
+        """Return the use of an image; None if no build made it."""
         return next(iter(await self._database.run(_uses, builds.c.image == image)), None)
 
     async def list_images_of(self, environments: Collection[str]) -> Mapping[str, frozenset[str]]:
-        """Return all images that environments ever had; one that is not kept is left out."""
+        """Return all images that environments ever had."""
         return await self._database.run(_images_of, environments)
 
     async def is_wanted(self, image: str) -> bool:
-        """Say whether a build of an image's content is under way, which may find it there."""
+        """Say whether an active build may reuse the image."""
         return await self._database.run(_is_wanted, image)
 
 
@@ -70,7 +70,7 @@ _previous_number = (
     .scalar_subquery()
 )
 NEEDED_NUMBERS = (environments.c.current_number, environments.c.latest_number, _previous_number)
-"""The builds of an environment whose images it needs: current, newest, and the one before."""
+"""Current, newest and previous."""
 
 _NEEDED = (
     sa.select(
@@ -129,7 +129,6 @@ def _latest(times: Iterable[Any]) -> datetime:
 
 
 def _merged(one: ImageUse, other: ImageUse) -> ImageUse:
-    """Join what two builds, of which one found the other's image there, say of it."""
     return ImageUse(
         one.image,
         max(one.size_bytes, other.size_bytes),
@@ -152,7 +151,7 @@ def _images_of(connection: sa.Connection, wanted: Collection[str]) -> Mapping[st
 
 
 def _in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield parts that are short enough for one statement's parameters."""
+    """Databases limit a statement's parameters."""
     for begin in range(0, len(names), _PART):
         yield names[begin : begin + _PART]
 

@@ -1,4 +1,4 @@
-"""Queries over launches; each runs in one transaction."""
+"""Queries for launches."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _UNFINISHED = launches.c.state.in_((LaunchState.PENDING, LaunchState.STARTING))
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """How many launches there were in one week."""
+    """Launches in a week."""
 
     monday: date
     launches: int
 
 
 class LaunchQueries:
-    """The part of the store that knows launches."""
+    """Launches."""
 
     _database: Database
 
     async def insert_launch(self, launch: Launch) -> None:
-        """Keep a new launch."""
+        """Insert a launch."""
         await self._database.run(_insert, launch)
 
     async def update_launch(self, launch: Launch) -> None:
-        """Keep a launch as it is now."""
+        """Update a launch."""
         await self._database.run(_update, launch)
 
     async def fetch_launch(self, launch_id: str) -> Launch | None:
@@ -59,15 +59,15 @@ class LaunchQueries:
         return await self._database.run(_read, query)
 
     async def count_launches_by_week(self, *, since: datetime, until: datetime) -> tuple[Week, ...]:
-        """Count launches by week, Monday to Sunday in UTC, from a time until before another.
+        """Count launches by week, Monday to Sunday in UTC.
 
-        Weeks without a launch are there, too; the first and the last may be cut.
+        `until` is excluded. The first and last week may be partial.
         """
         return await self._database.run(_by_week, since, until)
 
 
 def _by_week(connection: sa.Connection, since: datetime, until: datetime) -> tuple[Week, ...]:
-    # Ranges of the index on `created`, one a week: nothing is read but the index, or sorted.
+    # One index range per week: reads only the index, without sorting.
     weeks: list[Week] = []
     begin = since
     while begin < until:

@@ -1,7 +1,7 @@
-"""What PostgreSQL needs beside SQL: options of a connection, one owner, texts with NUL.
+"""PostgreSQL connections with a single owner.
 
-The owner of a database holds an advisory lock of its session. The lock ends with the session,
-so after a lost connection it is taken again, before anything else is asked.
+The owner's session holds an advisory lock. After a lost connection the lock must be taken again
+before any query.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-# "jhbd" in ASCII: names our lock among a database's others.
+# "jhbd" in ASCII.
 _LOCK = 0x6A686264
 
 _OPTIONS: Mapping[str, Any] = {
@@ -23,15 +23,15 @@ _OPTIONS: Mapping[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-"""Of a connection, if its URL does not set them: a server that is gone is noticed in a minute."""
+"""A lost server is noticed within a minute."""
 
 
 def make_engine(url: sa.URL) -> sa.Engine:
-    """Return an engine whose sessions bear one name. Raises ImportError without the driver."""
+    """Return an engine. Raises ImportError without the driver."""
     options = {**_OPTIONS, "application_name": f"jupyterhub-binder {secrets.token_hex(8)}"}
     engine = sa.create_engine(
         url,
-        # One connection, which is looked after by `Database`.
+        # One connection, managed by `Database`.
         poolclass=sa.NullPool,
         hide_parameters=True,
         connect_args={name: value for name, value in options.items() if name not in url.query},
@@ -41,7 +41,7 @@ def make_engine(url: sa.URL) -> sa.Engine:
 
 
 def _keep_no_nul(connection: Any, _: Any) -> None:
-    """Have a text that no text of PostgreSQL can be kept nevertheless, with a mark in its place."""
+    """Replace NUL, which PostgreSQL's text cannot store."""
     from psycopg.types.string import StrDumper
 
     class Dumper(StrDumper):
@@ -54,9 +54,9 @@ def _keep_no_nul(connection: Any, _: Any) -> None:
 
 
 def take_lock(connection: sa.Connection) -> bool:
-    """Make this session the database's owner; say whether it is.
+    """Make this session the owner; say whether it worked.
 
-    A session of our own that the server has not noticed to be dead is ended first.
+    Ends our own dead session if the server has not noticed.
     """
     try:
         if _try_lock(connection):
@@ -72,7 +72,6 @@ def _try_lock(connection: sa.Connection) -> bool:
 
 
 def _wait_for_lock(connection: sa.Connection) -> bool:
-    """Try for as long as a session takes to end."""
     for _ in range(50):
         if _try_lock(connection):
             return True

@@ -1,4 +1,4 @@
-"""Queries that remove what is old: the lines of logs, and finished launches."""
+"""Queries that remove old logs and launches."""
 
 from __future__ import annotations
 
@@ -25,30 +25,24 @@ _SHOWN_BY_ENVIRONMENTS = (
         build_requests.c.number.in_((environments.c.current_number, environments.c.latest_number)),
     )
 )
-"""The builds whose logs people still look at: the current and the last of each environment."""
+"""The current and newest build of each environment."""
 
 
 class RetentionQueries:
-    """The part of the store that forgets."""
+    """Old logs and launches."""
 
     _database: Database
 
     async def list_old_logs(self, *, finished_before: datetime) -> tuple[str, ...]:
-        """Return the ids of builds whose log may go: ended before a time, shown by nobody.
-
-        One whose log went already is left out.
-        """
+        """Return builds that ended before a time, are not displayed and have a log."""
         return await self._database.run(_old_logs, finished_before)
 
     async def prune_logs(self, build_ids: Sequence[str], *, note: str) -> int:
-        """Remove these builds' logs but for the last line; return how many lines went.
-
-        The note stands before the last line, in place of all that was there.
-        """
+        """Replace logs by a note and their last line; count the lines removed."""
         return await self._database.run(_prune_logs, build_ids, note)
 
     async def prune_launches(self, *, finished_before: datetime) -> int:
-        """Remove launches that ended before a time; return how many there were."""
+        """Remove old launches; return their number."""
         return await self._database.run(_prune_launches, finished_before)
 
 
@@ -66,7 +60,7 @@ def _old_logs(connection: sa.Connection, finished_before: datetime) -> tuple[str
 
 
 def _prune_logs(connection: sa.Connection, build_ids: Sequence[str], note: str) -> int:
-    """Ask once more which are shown by nobody: an environment may have come to share a build."""
+    """Check again that no environment displays them."""
     free = connection.execute(
         sa.select(builds.c.id, builds.c.lines).where(
             builds.c.id.in_(build_ids), builds.c.id.not_in(_SHOWN_BY_ENVIRONMENTS)

@@ -1,11 +1,11 @@
-"""The tables, and how their rows become the model's frozen objects.
+"""The tables, and conversion between rows and model objects.
 
-Times are whole microseconds since 1970, UTC, so that every database orders and returns them
-alike. The tables' history is in `migrations`; this is what it leads to.
+Times are integer microseconds, so that all databases order them alike.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,8 +24,9 @@ from jupyterhub_binder.model import (
     Phase,
     Reason,
     Spec,
+    repository_key,
 )
-from jupyterhub_binder.oversight import (
+from jupyterhub_binder.model.admin import (
     Action,
     AuditEntry,
     Drain,
@@ -35,26 +36,28 @@ from jupyterhub_binder.oversight import (
     Rule,
     RuleKind,
 )
-from jupyterhub_binder.slugs import repository_key
+from jupyterhub_binder.model.text import MAX_JSON_CHARACTERS, Message
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 type_of_state = sa.String(16)
+_TEMPLATE = sa.JSON(none_as_null=True)
+"""NULL for text without a template."""
 
 
 class UTCTime(sa.types.TypeDecorator[datetime]):
-    """An aware UTC datetime, kept as whole microseconds since 1970."""
+    """An aware datetime, stored as microseconds since 1970 UTC."""
 
     impl = sa.BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
-        """Turn a datetime into microseconds."""
+        """Convert to microseconds."""
         return None if value is None else (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
-        """Turn microseconds into an aware datetime."""
+        """Convert from microseconds."""
         return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
@@ -100,6 +103,7 @@ builds = sa.Table(
     sa.Column("lines", sa.Integer, nullable=False),
     sa.Column("reason_code", sa.String(64)),
     sa.Column("reason_message", sa.Text),
+    sa.Column("reason_template", _TEMPLATE),
     sa.Column("reason_seq", sa.Integer),
     sa.Column("checkpoint", sa.JSON, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
@@ -111,7 +115,7 @@ builds = sa.Table(
 
 ACTIVE = builds.c.state.in_((BuildState.PENDING, BuildState.RUNNING))
 
-# One build a content key: the database itself refuses a second one.
+# At most one active build per content key.
 active_build = sa.Index(
     "ux_builds_active",
     builds.c.base_key,
@@ -158,7 +162,7 @@ environments = sa.Table(
     sa.Index("ix_environments_touched", "touched"),
 )
 
-# Deleted ones are left out: lists and counts of what a person keeps are answered from it alone.
+# A covering index for lists and counts; without deleted environments.
 kept_environments = sa.Index(
     "ix_environments_kept",
     environments.c.owner,
@@ -200,10 +204,12 @@ launches = sa.Table(
     sa.Column("build_id", sa.String(16)),
     sa.Column("progress", sa.Integer, nullable=False),
     sa.Column("message", sa.Text, nullable=False),
+    sa.Column("message_template", _TEMPLATE),
     sa.Column("url", sa.Text),
     sa.Column("finished", UTCTime),
     sa.Column("reason_code", sa.String(64)),
     sa.Column("reason_message", sa.Text),
+    sa.Column("reason_template", _TEMPLATE),
     sa.Index("ix_launches_user", "user", "created"),
     sa.Index("ix_launches_environment_id", "environment_id"),
     sa.Index("ix_launches_state", "state"),
@@ -233,7 +239,7 @@ limit_overrides = sa.Table(
     sa.PrimaryKeyConstraint("holder", "name"),
 )
 
-# The groups that people had when they were last seen: a queue goes on without them.
+# The users' last known groups, for builds that wait after the users have left.
 people = sa.Table(
     "people",
     metadata,
@@ -276,18 +282,33 @@ Row = sa.RowMapping
 
 
 def build_row(build: Build) -> dict[str, Any]:
-    """Return the columns of a build."""
-    reason = build.reason
+    """Return a build's columns."""
     return {
         **{name: getattr(build, name) for name in _SAME_IN_BUILD},
         **_spec_row(build.spec),
         "repository_key": repository_key(build.spec),
         "options": dict(build.options),
         "checkpoint": dict(build.checkpoint),
-        "reason_code": reason.code if reason else None,
-        "reason_message": reason.message if reason else None,
-        "reason_seq": reason.seq if reason else None,
+        **reason_row(build.reason),
+        "reason_seq": build.reason.seq if build.reason else None,
     }
+
+
+def reason_row(reason: Reason | None) -> dict[str, Any]:
+    """Return the English message, and its template with values."""
+    return {
+        "reason_code": reason.code if reason else None,
+        "reason_message": str(reason.message) if reason else None,
+        "reason_template": _template(reason.message) if reason else None,
+    }
+
+
+def _template(text: str) -> dict[str, Any] | None:
+    """Return a message's parts; None if it is plain text or too large."""
+    if not isinstance(text, Message):
+        return None
+    stored = text.to_json()
+    return stored if len(json.dumps(stored)) <= MAX_JSON_CHARACTERS else None
 
 
 _SAME_IN_BUILD = (
@@ -298,7 +319,7 @@ _SAME_IN_BUILD = (
 
 
 def read_build(row: Row, prefix: str = "") -> Build:
-    """Make a Build of a row whose columns may carry a prefix."""
+    """Read a build from prefixed columns."""
     return Build(
         **{name: row[prefix + name] for name in _SAME_IN_BUILD if name not in ("state", "phase")},
         spec=_read_spec(row, prefix),
@@ -320,16 +341,19 @@ def _read_spec(row: Row, prefix: str = "") -> Spec:
 
 def _read_reason(row: Row, prefix: str = "", seq: int | None = None) -> Reason | None:
     code = row[prefix + "reason_code"]
-    return None if code is None else Reason(code, row[prefix + "reason_message"] or "", seq)
+    if code is None:
+        return None
+    message = Message.from_json(row[prefix + "reason_template"])
+    return Reason(code, message or Message.verbatim(row[prefix + "reason_message"] or ""), seq)
 
 
 def read_event(row: Sequence[Any]) -> BuildEvent:
-    """Make a BuildEvent of the columns seq, time, phase, message, in this order."""
+    """Read an event from seq, time, phase, message."""
     return BuildEvent(row[0], row[1], Phase(row[2]), row[3])
 
 
 def read_request(row: Row, request: str, build: str) -> BuildRequest | None:
-    """Make a BuildRequest of prefixed columns; None where an outer join found none."""
+    """Read an outer join's request."""
     if row[request + "number"] is None:
         return None
     return BuildRequest(
@@ -349,7 +373,7 @@ _SAME_IN_ENVIRONMENT = (
 
 
 def environment_row(environment: Environment) -> dict[str, Any]:
-    """Return the columns of an environment that has no builds yet."""
+    """Return the columns of an environment without builds."""
     return {
         **{name: getattr(environment, name) for name in _SAME_IN_ENVIRONMENT},
         **_spec_row(environment.spec),
@@ -362,7 +386,7 @@ def environment_row(environment: Environment) -> dict[str, Any]:
 def read_environment(
     row: Row, *, current: BuildRequest | None, latest: BuildRequest | None
 ) -> Environment:
-    """Make an Environment of its row and its two requests."""
+    """Read an environment."""
     same = {name: row[name] for name in _SAME_IN_ENVIRONMENT if name != "content"}
     return Environment(
         **same,
@@ -380,22 +404,25 @@ _SAME_IN_LAUNCH = (
 
 
 def launch_row(launch: Launch) -> dict[str, Any]:
-    """Return the columns of a launch."""
+    """Return a launch's columns."""
     return {
         **{name: getattr(launch, name) for name in _SAME_IN_LAUNCH},
-        "reason_code": launch.reason.code if launch.reason else None,
-        "reason_message": launch.reason.message if launch.reason else None,
+        "message": str(launch.message),
+        "message_template": _template(launch.message),
+        **reason_row(launch.reason),
     }
 
 
 def read_launch(row: Row) -> Launch:
-    """Make a Launch of its row."""
-    same = {name: row[name] for name in _SAME_IN_LAUNCH if name != "state"}
-    return Launch(**same, state=LaunchState(row["state"]), reason=_read_reason(row))
+    """Read a launch."""
+    same = {name: row[name] for name in _SAME_IN_LAUNCH if name not in ("state", "message")}
+    message = Message.from_json(row["message_template"]) or row["message"]
+    state = LaunchState(row["state"])
+    return Launch(**same, message=message, state=state, reason=_read_reason(row))
 
 
 def rule_row(rule: Rule) -> dict[str, Any]:
-    """Return the columns of a rule."""
+    """Return a rule's columns."""
     return {name: getattr(rule, name) for name in _SAME_IN_RULE}
 
 
@@ -403,12 +430,12 @@ _SAME_IN_RULE = ("id", "kind", "pattern", "reason", "created", "created_by")
 
 
 def read_rule(row: Row) -> Rule:
-    """Make a Rule of its row."""
+    """Read a rule."""
     return Rule(**{**{name: row[name] for name in _SAME_IN_RULE}, "kind": RuleKind(row["kind"])})
 
 
 def override_row(override: LimitOverride) -> dict[str, Any]:
-    """Return the columns of somebody's limits."""
+    """Return an override's columns."""
     return {
         "holder": override.holder,
         "name": override.name,
@@ -419,7 +446,7 @@ def override_row(override: LimitOverride) -> dict[str, Any]:
 
 
 def read_override(row: Row) -> LimitOverride:
-    """Make a LimitOverride of its row; a limit that this version does not know is left out."""
+    """Read an override; ignore limits unknown to this version."""
     known = set(LimitName)
     return LimitOverride(
         holder=Holder(row["holder"]),
@@ -431,12 +458,12 @@ def read_override(row: Row) -> LimitOverride:
 
 
 def read_drain(row: Row) -> Drain:
-    """Make a Drain of its row."""
+    """Read a drain."""
     return Drain(row["message"], row["since"], row["by"])
 
 
 def audit_row(entry: AuditEntry) -> dict[str, Any]:
-    """Return the columns of a new entry of the audit log; the database numbers it."""
+    """Return an audit entry's columns, without the id."""
     return {
         "time": entry.time,
         "actor": entry.actor,
@@ -447,7 +474,7 @@ def audit_row(entry: AuditEntry) -> dict[str, Any]:
 
 
 def read_audit(row: Row) -> AuditEntry:
-    """Make an AuditEntry of its row."""
+    """Read an audit entry."""
     return AuditEntry(
         id=row["id"],
         time=row["time"],

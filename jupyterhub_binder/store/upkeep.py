@@ -1,7 +1,6 @@
-"""A database's upkeep by an admin: a copy of it, its return, and whether all is well with it.
+"""Database backup, restore and check, for commands. Blocks.
 
-Works beside a running service where it only reads, and is refused by one where it writes.
-Blocks: it is for commands. How results are shown is not decided here.
+Reading works beside a running service; writing is refused.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -26,9 +26,11 @@ from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.model import BuildState
 from jupyterhub_binder.store import database, migrations, postgres
 from jupyterhub_binder.store.tables import build_requests, builds, environments, launches
+from jupyterhub_binder.utils.trees import try_to_remove
 
 _SQLITE = b"SQLite format 3\0"
 _PG_DUMP = b"PGDMP"
+_DATED = re.compile(r"binder-\d{4}-\d\d-\d\dT\d{6}\.(sqlite|pgdump)")
 _PG_VARIABLES = {
     "host": "PGHOST",
     "port": "PGPORT",
@@ -42,14 +44,13 @@ _PG_VARIABLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
+class DatabaseFinding:
+    """A check's result."""
 
     ok: bool
     about: str
     message: str
     advice: str = ""
-    """What to do; empty where nothing is to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +58,35 @@ class Restored:
     """What a restore did."""
 
     replaced: Path | None
-    """Where what was there is kept; None where nothing was."""
+    """The backup of the previous database."""
     revision: str
-    """The schema's revision that the copy had."""
+    """The copy's schema revision."""
 
 
 # --- Backup -------------------------------------------------------------------------------------
 
 
 def backup(url: str, target: Path) -> int:
-    """Copy a database into a new file, while a service may be using it; return its bytes.
+    """Copy a database to a new file, even while in use; return its bytes.
 
-    Raises ConfigurationError where there is nothing to copy, the target is there already, or it
-    cannot be written.
+    Raises ConfigurationError.
     """
     return _back_up(database.parse_url(url), target)
+
+
+def name_backup(url: str, *, now: datetime) -> str:
+    """Return the name of a backup in a folder of backups."""
+    kind = "pgdump" if database.file_of(database.parse_url(url)) is None else "sqlite"
+    return f"binder-{now:%Y-%m-%dT%H%M%S}.{kind}"
+
+
+def remove_old_backups(folder: Path, *, keep: int) -> list[Path]:
+    """Remove all but the newest backups with names of `name_backup`; return the removed."""
+    names = sorted(path.name for path in folder.iterdir() if _DATED.fullmatch(path.name))
+    old = [folder / name for name in names[:-keep]]
+    for path in old:
+        path.unlink(missing_ok=True)
+    return old
 
 
 def _back_up(parsed: sa.URL, target: Path) -> int:
@@ -85,24 +100,24 @@ def _back_up(parsed: sa.URL, target: Path) -> int:
 
 @contextlib.contextmanager
 def _new_file(target: Path) -> Iterator[Path]:
-    """Give a file beside `target` that takes its name when all went well."""
+    """Yield a file that becomes `target` on success."""
     if target.exists():
-        raise ConfigurationError(f"{target} is there already: choose another name.")
+        raise ConfigurationError(f"{target} already exists. Choose another name.")
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
-        raise ConfigurationError(f"{target} cannot be written: {error.strerror}") from error
+        raise ConfigurationError(f"Can't write {target}: {error.strerror}") from error
     try:
         made = folder / "copy"
         yield made
         made.chmod(0o600)
         made.rename(target)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        try_to_remove(folder)
 
 
 def _copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a database as it is at one moment, what is in its WAL included, into one file."""
+    """Copy a consistent snapshot, including the WAL."""
     if not source.is_file():
         raise ConfigurationError(f"There is no database {source}.")
     try:
@@ -113,11 +128,11 @@ def _copy_sqlite(source: Path, target: Path) -> None:
             old.backup(new)
             new.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
-        raise ConfigurationError(f"{source} cannot be copied: {error}") from error
+        raise ConfigurationError(f"Can't copy {source}: {error}") from error
 
 
 def _run_postgres(program: str, url: sa.URL, *args: str) -> str:
-    """Run one of PostgreSQL's programs; the password is in its environment, not in its arguments."""
+    """Run a program with the password in its environment, not its arguments."""
     path = shutil.which(program)
     if path is None:
         raise ConfigurationError(
@@ -138,7 +153,7 @@ def _run_postgres(program: str, url: sa.URL, *args: str) -> str:
 
 
 def postgres_variables(url: sa.URL) -> Mapping[str, str]:
-    """Return the environment variables that lead PostgreSQL's programs to a database."""
+    """Return environment variables for PostgreSQL's programs."""
     found = {
         "PGHOST": url.host,
         "PGPORT": str(url.port) if url.port else None,
@@ -158,10 +173,10 @@ def postgres_variables(url: sa.URL) -> Mapping[str, str]:
 
 
 def restore(url: str, source: Path, *, now: datetime) -> Restored:
-    """Put a copy in a database's place; what was there is kept. The caller upgrades it then.
+    """Replace a database by a copy and keep the old one. The caller upgrades it.
 
-    Raises ConfigurationError while a service owns the database, and for a file that is no whole
-    copy, of the other kind of database, or of a newer version.
+    Raises ConfigurationError for a database in use, and for an incomplete copy, another kind of
+    database or a newer version.
     """
     parsed = database.parse_url(url)
     file = database.file_of(parsed)
@@ -176,7 +191,7 @@ def restore(url: str, source: Path, *, now: datetime) -> Restored:
 
 
 def _free(beside: Path, name: str) -> Path:
-    """Return a path that nothing has yet: what was kept is never written over."""
+    """Return an unused path: backups are never overwritten."""
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     return next(path for each in names if not (path := beside.with_name(each)).exists())
 
@@ -186,16 +201,19 @@ def _check_kind(source: Path, *, wanted: bytes) -> None:
         with source.open("rb") as opened:
             begin = opened.read(len(_SQLITE))
     except OSError as error:
-        raise ConfigurationError(f"{source} cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"Can't read {source}: {error.strerror}") from error
     if begin.startswith(wanted):
         return
-    kinds = {_SQLITE: "of an SQLite database", _PG_DUMP: "of a PostgreSQL database"}
-    is_ = next((kind for mark, kind in kinds.items() if begin.startswith(mark)), "no copy at all")
-    raise ConfigurationError(f"{source} is {is_}; wanted is a copy {kinds[wanted]}.")
+    kinds = {
+        _SQLITE: "a backup of an SQLite database",
+        _PG_DUMP: "a backup of a PostgreSQL database",
+    }
+    is_ = next((kind for mark, kind in kinds.items() if begin.startswith(mark)), "not a backup")
+    raise ConfigurationError(f"{source} is {is_}. It must be {kinds[wanted]}.")
 
 
 def _check_copy(source: Path) -> str:
-    """Return the revision of a whole SQLite copy that this version can take."""
+    """Return a complete, supported copy's revision."""
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(source.absolute())))
     try:
         with engine.connect() as connection:
@@ -212,10 +230,10 @@ def _check_copy(source: Path) -> str:
 
 def _known(source: Path, revision: str | None) -> str:
     if revision is None:
-        raise ConfigurationError(f"{source} is no copy of this service's database.")
+        raise ConfigurationError(f"{source} is not a backup of this service's database.")
     if not migrations.is_known(revision):
         raise ConfigurationError(
-            f"{source} was written by a newer jupyterhub-binder (revision {revision}): install "
+            f"{source} was written by a newer jupyterhub-binder (revision {revision}). Install "
             "that version, then restore."
         )
     return revision
@@ -227,7 +245,7 @@ def _replace_sqlite(file: Path, source: Path, replaced: Path) -> Path | None:
         _make_private(replaced)
         _copy_sqlite(file, replaced)
     new = file.with_name(f"{file.name}.restoring")
-    new.unlink(missing_ok=True)  # of a restore that was cut off
+    new.unlink(missing_ok=True)  # of an interrupted restore
     _make_private(new)
     shutil.copyfile(source, new)
     for suffix in ("-wal", "-shm"):
@@ -237,7 +255,7 @@ def _replace_sqlite(file: Path, source: Path, replaced: Path) -> Path | None:
 
 
 def _make_private(path: Path) -> None:
-    """Make a file that nobody else can read, before anything is in it; a link is not followed."""
+    """Create a file only for us; follow no link."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
@@ -267,13 +285,13 @@ def _restore_postgres(url: sa.URL, source: Path, replaced: Path) -> Restored:
 
 
 def fetch_revision(url: str) -> str | None:
-    """Return the revision of a database's schema; None for an empty one. Raises ConfigurationError."""
+    """Return the schema's revision. Raises ConfigurationError."""
     with _reading(url) as connection:
         return migrations.current_revision(connection)
 
 
-def check(url: str) -> list[Finding]:
-    """Look a database over, while a service may be using it. Raises ConfigurationError."""
+def check(url: str) -> list[DatabaseFinding]:
+    """Check a database, even while in use. Raises ConfigurationError."""
     with _reading(url) as connection:
         found = list(_check_file(connection))
         revision = migrations.current_revision(connection)
@@ -284,7 +302,7 @@ def check(url: str) -> list[Finding]:
 
 
 def list_images(url: str) -> Mapping[str, int]:
-    """Return the images of finished builds, and how many environments have each as their current."""
+    """Return each image's number of environments."""
     query = (
         sa.select(builds.c.image, sa.func.count(environments.c.id))
         .join_from(builds, build_requests, build_requests.c.build_id == builds.c.id)
@@ -326,7 +344,7 @@ def _reading(url: str) -> Iterator[sa.Connection]:
             yield connection
     except exc.DatabaseError as error:
         shown = parsed.render_as_string()
-        raise ConfigurationError(f"{shown} cannot be read: {error.orig}") from error
+        raise ConfigurationError(f"Can't read {shown}: {error.orig}") from error
     finally:
         engine.dispose()
 
@@ -336,41 +354,50 @@ def _sqlite_faults(connection: sa.Connection) -> list[str]:
     return [str(row[0]) for row in rows if row[0] != "ok"]
 
 
-def _check_file(connection: sa.Connection) -> Iterator[Finding]:
+def _check_file(connection: sa.Connection) -> Iterator[DatabaseFinding]:
     if connection.dialect.name != "sqlite":
-        yield Finding(True, "connection", "The server answers.")
+        yield DatabaseFinding(True, "connection", "The server answers.")
         return
     advice = "Restore the newest backup: jupyterhub-binder db restore FILE."
     faults = _sqlite_faults(connection)
-    yield Finding(not faults, "file", faults[0] if faults else "The file is whole.", advice)
+    yield DatabaseFinding(
+        not faults, "file", faults[0] if faults else "The file is intact.", advice
+    )
     rows = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     tables = sorted({str(row[0]) for row in rows})
-    yield Finding(
+    yield DatabaseFinding(
         not rows,
         "references",
-        f"{len(rows)} rows of {', '.join(tables)} lead nowhere." if rows else "All lead somewhere.",
+        f"{len(rows)} rows of {', '.join(tables)} refer to missing rows."
+        if rows
+        else "All references are valid.",
         advice,
     )
 
 
-def _check_revision(revision: str | None) -> Finding:
+def _check_revision(revision: str | None) -> DatabaseFinding:
     if revision == migrations.HEAD:
-        return Finding(True, "schema", f"Revision {revision}, as this version wants it.")
+        return DatabaseFinding(True, "schema", f"Revision {revision}, which this version needs.")
     if revision is None:
-        return Finding(False, "schema", "The database is empty.", "The service makes its tables.")
+        return DatabaseFinding(
+            False,
+            "schema",
+            "The database is empty.",
+            "The service creates the tables when it starts.",
+        )
     if migrations.is_known(revision):
-        message = f"Revision {revision}; this version wants {migrations.HEAD}."
-        return Finding(
-            False, "schema", message, "Run jupyterhub-binder db upgrade, or the service."
+        message = f"Revision {revision}, but this version needs {migrations.HEAD}."
+        return DatabaseFinding(
+            False, "schema", message, "Run jupyterhub-binder db upgrade, or start the service."
         )
     message = f"Revision {revision} is of a newer version than this one."
-    return Finding(
+    return DatabaseFinding(
         False, "schema", message, "Install the newer version again, or restore a backup."
     )
 
 
-def _check_rows(connection: sa.Connection) -> Iterable[Finding]:
-    """Look for rows that no constraint forbids and that nothing should have left."""
+def _check_rows(connection: sa.Connection) -> Iterable[DatabaseFinding]:
+    """Check for inconsistent rows that no constraint forbids."""
     requests = sa.select(build_requests.c.number).where(
         build_requests.c.environment_id == environments.c.id
     )
@@ -388,9 +415,11 @@ def _check_rows(connection: sa.Connection) -> Iterable[Finding]:
     )
     imageless = sa.and_(builds.c.state == BuildState.BUILT, builds.c.image.is_(None))
     return [
-        _count(connection, environments, dangling, "environments", "name a build they never had"),
-        _count(connection, launches, lost, "launches", "name a build that is gone"),
-        _count(connection, builds, imageless, "builds", "are built and have no image"),
+        _count(
+            connection, environments, dangling, "environments", "name a build that was never theirs"
+        ),
+        _count(connection, launches, lost, "launches", "name a build that no longer exists"),
+        _count(connection, builds, imageless, "builds", "are marked as built but have no image"),
     ]
 
 
@@ -400,14 +429,15 @@ def _count(
     wrong: sa.ColumnElement[bool],
     about: str,
     what: str,
-) -> Finding:
+) -> DatabaseFinding:
     found = connection.scalar(sa.select(sa.func.count()).select_from(table).where(wrong)) or 0
     total = connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
     if not found:
-        return Finding(True, about, f"{total}, all in order.")
-    return Finding(
+        return DatabaseFinding(True, about, f"{total} checked, no problems.")
+    return DatabaseFinding(
         False,
         about,
         f"{found} of {total} {what}.",
-        "No release should have left them: keep a backup and report it. Building again mends them.",
+        "This should not happen. Keep a backup and report it. Building the environments "
+        "again repairs them.",
     )

@@ -1,40 +1,38 @@
-"""Puts routes, pages and the hub's login together into one tornado application."""
+"""The tornado application: routes, login, listening and stopping."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from asyncio import timeout
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from jupyterhub.services.auth import HubOAuthCallbackHandler
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 from tornado.routing import URLSpec
 from tornado.web import Application, RequestHandler
 
-from jupyterhub_binder.web.admin import admin_handlers
-from jupyterhub_binder.web.api import ROUTES, UNKNOWN, Route
-from jupyterhub_binder.web.base import APIHandler, BaseHandler, UnknownRoute
-from jupyterhub_binder.web.compat import COMPAT_ROUTES
-from jupyterhub_binder.web.context import Services
-from jupyterhub_binder.web.metrics import Metrics
+from jupyterhub_binder.errors import ConfigurationError
+from jupyterhub_binder.web.api.routes import ROUTES, UNKNOWN, Route
+from jupyterhub_binder.web.binderhub.handlers import COMPAT_ROUTES
+from jupyterhub_binder.web.handlers import APIHandler, BaseHandler, UnknownRoute
+from jupyterhub_binder.web.metrics.endpoint import Metrics
 from jupyterhub_binder.web.pages import PageSettings, page_handlers
+from jupyterhub_binder.web.pages.admin import admin_handlers
+from jupyterhub_binder.web.services import Services, Streams, Traffic
 
 log = logging.getLogger("jupyterhub_binder.web")
 
+_BODY_BYTES = 1024 * 1024
+_DRAIN_SECONDS = 5.0
 
-class OAuthCallback(HubOAuthCallbackHandler):
-    """Where the hub sends a browser back to after the login."""
-
-    def initialize(self) -> None:
-        """Use the service's way to the hub, and no global one."""
-        self.hub_auth = self.settings["services"].hub_auth
-
-    async def prepare(self) -> None:
-        """Ask who is signed in without blocking; `get` may want to know."""
-        self._hub_auth_user_cache = await self.hub_auth.get_user(self, sync=False)
+Stop = Callable[[], Awaitable[None]]
 
 
-_MOST_LOGGED = 1000
-"""Characters of a path that the log has; anybody may ask for one of 60,000."""
+_MAX_LOGGED = 1000
+"""Of a path; requests may have 60,000 characters."""
 
 
 def make_application(
@@ -46,9 +44,9 @@ def make_application(
     state_dir: str,
     authenticate_metrics: bool = True,
 ) -> Application:
-    """Return the application of all routes below the service's prefix."""
+    """Return the application with all routes."""
     prefix = services.base_url
-    routes: list[Route] = [*ROUTES, *COMPAT_ROUTES, UNKNOWN, (r"oauth_callback", OAuthCallback)]
+    routes: list[Route] = [*ROUTES, *COMPAT_ROUTES, UNKNOWN]
     return Application(
         [
             *(URLSpec(f"{prefix}{pattern}", handler) for pattern, handler in routes),
@@ -59,7 +57,7 @@ def make_application(
         pages=pages,
         metrics=Metrics(services, state_dir=state_dir, authenticate=authenticate_metrics),
         cookie_secret=cookie_secret,
-        # Cookies are checked in `BaseHandler.prepare`, by the hub's rules.
+        # `BaseHandler.prepare` checks XSRF by the hub's rules.
         xsrf_cookies=False,
         default_handler_class=UnknownRoute,
         log_function=log_request,
@@ -68,7 +66,7 @@ def make_application(
 
 
 def log_request(handler: RequestHandler) -> None:
-    """Log one request: its id, its path without the query, its status and milliseconds."""
+    """Log id, path without query, status and duration."""
     status = handler.get_status()
     handler.settings["metrics"].answers.count_answer(
         status, _kind_of(handler), handler.request.request_time()
@@ -83,7 +81,7 @@ def log_request(handler: RequestHandler) -> None:
         "%d %s %s user=%s ms=%.1f request=%s",
         status,
         request.method,
-        request.path[:_MOST_LOGGED],
+        request.path[:_MAX_LOGGED],
         user,
         1000 * request.request_time(),
         getattr(handler, "request_id", "-"),
@@ -91,8 +89,42 @@ def log_request(handler: RequestHandler) -> None:
 
 
 def _kind_of(handler: RequestHandler) -> str | None:
-    """Return how an answer is counted; None for a stream, which takes as long as it lasts."""
+    """Return None for a stream."""
     path = handler.request.path
     if path.endswith("/events") or "/build/" in path:
         return None
     return "api" if isinstance(handler, APIHandler) else "page"
+
+
+def listen(
+    application: Application, *, ip: str, port: int, trusted_downstream: Sequence[str]
+) -> tuple[int, Stop]:
+    """Listen; return the port and a function that stops.
+
+    Raises ConfigurationError if the address is in use.
+    """
+    server = HTTPServer(
+        application,
+        max_body_size=_BODY_BYTES,
+        xheaders=True,
+        trusted_downstream=list(trusted_downstream),
+    )
+    try:
+        sockets = bind_sockets(port, ip)
+    except OSError as error:
+        raise ConfigurationError(
+            f"JupyterHubBinder.port: can't listen on {ip}:{port}: {error.strerror}"
+        ) from error
+    server.add_sockets(sockets)
+    services = application.settings["services"]
+    return sockets[0].getsockname()[1], partial(_stop, server, services.streams, services.traffic)
+
+
+async def _stop(server: HTTPServer, streams: Streams, traffic: Traffic) -> None:
+    """Refuse new requests, end the streams, finish the others."""
+    server.stop()
+    await streams.close()
+    with contextlib.suppress(TimeoutError):
+        async with timeout(_DRAIN_SECONDS):
+            await traffic.wait_idle()
+    await server.close_all_connections()

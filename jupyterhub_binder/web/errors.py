@@ -1,7 +1,4 @@
-"""From an exception to a status and the one JSON shape of errors; pure.
-
-Adds the errors that only HTTP has. What is not meant for people never gets through.
-"""
+"""Turns exceptions into JSON errors without internal details. Pure."""
 
 from __future__ import annotations
 
@@ -12,30 +9,31 @@ from typing import Any
 from tornado.web import HTTPError
 
 from jupyterhub_binder.errors import BinderError, NotAllowed
+from jupyterhub_binder.model.text import Message
 
 
 class NotSignedIn(BinderError):
-    """Nobody is signed in, or the token is not valid."""
+    """The request has no valid login or token."""
 
     code = "not_signed_in"
     status = 401
 
 
 class XSRFRefused(NotAllowed):
-    """A browser's request that carries a cookie, and not the XSRF token that goes with it."""
+    """The browser sent a cookie without its XSRF token."""
 
     code = "xsrf"
 
 
 class TooLarge(BinderError):
-    """The request's body is larger than any that makes sense."""
+    """The request's body is too large."""
 
     code = "too_large"
     status = 413
 
 
 class UnsupportedMediaType(BinderError):
-    """The request's body is not JSON, or does not say so."""
+    """The request's body is not JSON."""
 
     code = "unsupported_media_type"
     status = 415
@@ -43,31 +41,31 @@ class UnsupportedMediaType(BinderError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as a client sees it."""
+    """An error as clients see it."""
 
     status: int
     code: str
-    message: str
+    message: Message
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the body of the answer."""
+        """Return the response body."""
         error = {"code": self.code, "message": self.message, "detail": self.detail}
         return {"error": error}
 
 
 _OF_STATUS = {
-    400: ("invalid_input", "The request could not be understood."),
-    401: ("not_signed_in", "Sign in, or send a valid token."),
-    403: ("not_allowed", "You may not do this."),
-    404: ("not_found", "There is nothing at this address."),
-    405: ("method_not_allowed", "This address does not take this method."),
-    413: ("too_large", "The request's body is too large."),
+    400: ("invalid_input", Message("The request could not be understood.")),
+    401: ("not_signed_in", Message("Sign in, or send a valid token.")),
+    403: ("not_allowed", Message("You may not do this.")),
+    404: ("not_found", Message("This service has nothing at this address. Check the address.")),
+    405: ("method_not_allowed", Message("This address does not support this method.")),
+    413: ("too_large", Message("The request's body is too large.")),
 }
 
 
 def problem_of(error: BaseException | None, status: int, *, request_id: str) -> Problem:
-    """Describe an error to a client; anything unforeseen becomes a 500 that names the request."""
+    """Describe an error; unexpected ones become a 500 with the request id."""
     if isinstance(error, BinderError) and error.status != 500:
         return Problem(error.status, error.error_code, error.message, error.detail)
     if isinstance(error, HTTPError):
@@ -76,8 +74,9 @@ def problem_of(error: BaseException | None, status: int, *, request_id: str) -> 
         return Problem(status, *_OF_STATUS[status])
     if 400 <= status < 500:
         return Problem(status, *_OF_STATUS[400])
-    message = (
-        "Something went wrong inside the service. "
-        f"Its administrators find it in the log as request {request_id}."
+    message = Message(
+        "Something went wrong in the service. Give your administrator the request id "
+        "%(request)s, which is in the service's log.",
+        request=request_id,
     )
     return Problem(500, "internal", message, {"request_id": request_id})

@@ -6,13 +6,12 @@ import asyncio
 
 import pytest
 
-from jupyterhub_binder.errors import BuildFailed, FetchFailed
+from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.model import Image, Line, Recipe
-
-from .jobs import again, checkpoints, collect, collect_into, image_of, lines
-from .kit_binderhub import BinderHubKit, FederationKit, LiveBinderHubKit
-from .kit_repo2docker import PodmanKit, Repo2DockerKit
-from .kits import KITS, Kit
+from tests.kit.backend_binderhub import BinderHubKit, FederationKit, LiveBinderHubKit
+from tests.kit.backend_repo2docker import PodmanKit, Repo2DockerKit
+from tests.kit.backends import KITS, Kit
+from tests.kit.jobs import again, checkpoints, collect, collect_into, image_of, lines
 
 ALL_KITS: dict[str, type[Kit]] = {
     **KITS,
@@ -116,23 +115,6 @@ async def test_close_before_the_first_output_leaves_nothing(kit):
     outputs = kit.backend.build(kit.good())
     await anext(outputs)
     await outputs.aclose()
-    assert kit.leftovers() == []
-
-
-async def test_build_that_is_expected_is_as_any(kit):
-    job = kit.good()
-    async with kit.backend.expecting(job.build):
-        image = image_of(await collect(kit.backend, job))
-    assert await kit.backend.find_image(job.build.key) == image.name
-    assert kit.leftovers() == []
-
-
-async def test_build_that_is_expected_and_never_comes_leaves_nothing(kit):
-    job = kit.good()
-    with pytest.raises(FetchFailed):
-        async with kit.backend.expecting(job.build):
-            raise FetchFailed("the host does not answer")
-    assert await kit.backend.find_image(job.build.key) is None
     assert kit.leftovers() == []
 
 

@@ -10,8 +10,7 @@ import pytest
 from jupyterhub_binder.backends.fake import HOSTILE_LINES, FakeBackend
 from jupyterhub_binder.errors import BuildFailed, InvalidInput
 from jupyterhub_binder.model import Phase, Recipe
-
-from .jobs import checkpoints, collect, collect_into, image_of, lines, make_job
+from tests.kit.jobs import checkpoints, collect, collect_into, image_of, lines, make_job
 
 
 def fake(**script):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from .canned import PREFIX, all_states, serve
-from .live import LiveHub, OpenPage, sign_in, start_hub, stop_hub
+from tests.kit.canned import PREFIX, all_states, serve
+from tests.kit.live import LiveHub, OpenPage, sign_in, start_hub, stop_hub
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from jupyterhub_binder.oversight import LimitName
-
-from .canned_admin import ROOT, admin_pages
-from .test_canned import CONTRAST
+from jupyterhub_binder.model.admin import LimitName
+from tests.browser.test_canned import CONTRAST
+from tests.kit.canned_admin import ROOT, admin_pages
 
 pytestmark = pytest.mark.browser
 
@@ -56,19 +55,19 @@ async def test_long_lists_are_turned_page_by_page(page: Page, tmp_path: Path):
 
 
 async def test_a_ban_is_made_and_offers_to_cancel_what_runs(page: Page, tmp_path: Path):
-    async with admin_pages(tmp_path, 3) as (address, command):
+    async with admin_pages(tmp_path, 3) as (address, admin):
         await page.goto(f"{address}admin/rules")
         await page.get_by_label("Repositories").fill("https://github.com/uni-lab/Climate-101.git")
         await page.get_by_label("Reason").fill("Too large")
         await page.get_by_role("button", name="Add").click()
         verdict = page.locator(".b-verdict")
         await expect(verdict).to_contain_text("github.com/uni-lab/climate-101 is banned")
-        await expect(verdict).to_contain_text("2 builds of it are under way")
-        await expect(page.get_by_role("button", name="Cancel them")).to_be_visible()
+        await expect(verdict).to_contain_text("2 builds of it are running or waiting")
+        await expect(page.get_by_role("button", name="Cancel these builds")).to_be_visible()
         await page.get_by_label("Remove the rule github.com/uni-lab/climate-101").click()
         await page.get_by_role("button", name="Remove the rule").click()
         await expect(page.locator("#list, .b-history")).not_to_contain_text("climate-101")
-        assert "github.com/uni-lab/climate-101" not in {rule.pattern for rule in command.rules.all}
+        assert "github.com/uni-lab/climate-101" not in {rule.pattern for rule in admin.rules.all}
 
 
 async def test_a_cancel_asks_first_and_is_one_key_away(page: Page, tmp_path: Path):
@@ -79,28 +78,30 @@ async def test_a_cancel_asks_first_and_is_one_key_away(page: Page, tmp_path: Pat
         await page.locator(".b-confirm > summary").first.focus()
         await page.keyboard.press("Enter")
         await expect(button.first).to_be_visible()
-        await expect(page.locator(".b-question").first).to_have_text("Ends it for 2 people.")
+        await expect(page.locator(".b-question").first).to_have_text(
+            "This stops the build for 2 people."
+        )
 
 
 async def test_limits_of_a_person_say_where_they_come_from(page: Page, tmp_path: Path):
-    async with admin_pages(tmp_path, 3) as (address, command):
+    async with admin_pages(tmp_path, 3) as (address, admin):
         await page.goto(f"{address}admin/limits?name=ada")
-        await expect(page.get_by_label("Environments kept")).to_have_attribute("placeholder", "100")
-        await page.get_by_label("Environments kept").fill("7")
+        await expect(page.get_by_label("Environments")).to_have_attribute("placeholder", "100")
+        await page.get_by_label("Environments").fill("7")
         await page.get_by_role("button", name="Save").click()
-        await expect(page.locator("form.b-card").nth(1)).to_contain_text("7, their own")
-        assert command.limits.value(LimitName.ENVIRONMENTS, "ada") == 7
+        await expect(page.locator("form.b-card").nth(1)).to_contain_text("7, personal")
+        assert admin.limits.value(LimitName.ENVIRONMENTS, "ada") == 7
 
 
 async def test_everybody_reads_the_message_while_the_service_is_drained(page: Page, tmp_path: Path):
-    async with admin_pages(tmp_path, 3) as (address, command):
+    async with admin_pages(tmp_path, 3) as (address, admin):
         await page.goto(f"{address}admin/drain")
-        await page.get_by_label("What everybody reads").fill("Upgrade at <b>noon</b>.")
+        await page.get_by_label("Message shown on every page").fill("Upgrade at <b>noon</b>.")
         await page.get_by_role("button", name="Pause builds").click()
         await expect(page.locator(".b-verdict")).to_contain_text("1 build still runs")
         await page.goto(address)
         await expect(page.locator(".b-banner")).to_have_text("Upgrade at <b>noon</b>.")
-        await command.drain.end(ROOT)
+        await admin.drain.end(ROOT)
         await page.reload()
         await expect(page.locator(".b-banner")).to_have_count(0)
 

@@ -10,12 +10,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
+from tests.browser.test_admin_pages import TABS
 from tests.conftest import install_npm
-
-from .axe import AXE, COLOUR_RULES, violations
-from .canned import PREFIX, all_states, serve
-from .canned_admin import admin_pages
-from .test_admin_pages import TABS
+from tests.kit.axe import AXE, COLOUR_RULES, violations
+from tests.kit.canned import PREFIX, all_states, serve
+from tests.kit.canned_admin import admin_pages
 
 pytestmark = [pytest.mark.browser, pytest.mark.node, pytest.mark.timeout(600)]
 
@@ -43,6 +42,14 @@ PAGES = (
 )
 ADMIN_PAGES = (*TABS, "/limits?name=ada", "/limits?holder=group&name=name-0001", "/rules?search=zz")
 WIDE, NARROW = 1160, 360
+
+TOO_SMALL = """() => [...document.querySelectorAll("#binder :is(a, button, input, select, summary)")]
+  .filter((each) => each.checkVisibility() && !each.closest("#lines")
+    && getComputedStyle(each).display !== "inline")
+  .map((each) => [each.getBoundingClientRect(), each])
+  .filter(([box, each]) => each.type !== "checkbox" && Math.min(box.width, box.height) < 23.9)
+  .map(([box, each]) => `${box.width} x ${box.height}: ${each.outerHTML.slice(0, 120)}`)"""
+"""Controls below 24 pixels, other than links within a sentence and the log's line numbers."""
 
 
 async def _press_help(page: Page) -> None:
@@ -141,6 +148,23 @@ async def look_at(page: Page, axe: Path) -> list[str]:
 async def test_page_has_no_violation(page: Page, full: str, axe: Path, path: str):
     await open_at(page, full + path)
     assert await look_at(page, axe) == []
+
+
+async def test_what_can_be_touched_is_large_enough_on_a_phone(page: Page, full: str):
+    found = {}
+    for path in PAGES:
+        await open_at(page, full + path)
+        await page.set_viewport_size({"width": NARROW, "height": 800})
+        found[path] = await page.evaluate(TOO_SMALL)
+    assert {path: small for path, small in found.items() if small} == {}
+
+
+async def test_the_head_of_a_log_takes_two_lines_on_a_phone(page: Page, full: str):
+    await open_at(page, full + "builds/b000000002")
+    await page.set_viewport_size({"width": NARROW, "height": 800})
+    box = await page.locator(".b-logbar").bounding_box()
+    assert box is not None
+    assert box["height"] < 3 * 24
 
 
 @pytest.mark.parametrize("path", ["", "new", "admin"])

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from .canned import PREFIX, all_states, serve
+from tests.kit.canned import PREFIX, all_states, serve
 
 pytestmark = pytest.mark.browser
 
@@ -26,7 +26,7 @@ async def test_preview_says_what_happens_to_each_file(address: str, page: Page):
     await page.goto(f"{address}new?url=uni-lab/climate-101")
     facts = page.locator(".b-facts")
     await expect(facts).to_contain_text("binder/environment.yml Python 3.11, 14 packages")
-    await expect(facts).to_contain_text("requirements.txt Not used: another file counts")
+    await expect(facts).to_contain_text("requirements.txt Not used: another file takes precedence")
     await expect(facts).to_contain_text("Fix plots of the <b>second</b> notebook")
     await expect(page.get_by_role("button", name="Build and launch")).to_be_visible()
 
@@ -42,9 +42,13 @@ async def test_outdated_answer_is_never_shown(address: str, page: Page):
 
 async def test_problem_is_said_before_the_build(address: str, page: Page):
     await page.goto(f"{address}new?url=uni-lab/julia")
-    await expect(page.locator(".b-problem")).to_contain_text("This hub cannot install Julia.")
+    await expect(page.get_by_role("alert")).to_have_text(
+        "Problem: Project.toml: This hub can't install Julia."
+    )
+    await expect(page.get_by_text("can't install Julia")).to_have_count(1)
+    await expect(page.get_by_role("heading", name=re.compile("can.t build it"))).to_be_visible()
     await expect(page.get_by_role("button", name="Build and launch")).to_have_count(0)
-    await expect(page.get_by_role("button", name="Build nevertheless")).to_be_visible()
+    await expect(page.get_by_role("button", name="Build anyway")).to_be_visible()
 
 
 async def test_ended_log_opens_at_the_line_that_decided_it(address: str, page: Page):
@@ -116,14 +120,24 @@ async def test_running_server_is_stopped_where_it_is_seen_without_scripts(browse
     await stop.focus()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("status").first).to_have_text(
-        re.compile("^Stopping the server of An environment whose name .*Saved files stay.$")
+        re.compile("^Stopping the server of An environment whose name .*Saved files are kept.$")
     )
     await expect(stop).to_have_count(0)
     await page.goto(f"http://127.0.0.1:{port}{PREFIX}environments/e000000001?said=idle")
     await expect(page.locator("#said")).to_have_text(
-        "No server of yours runs in Climate indices, spring course."
+        "You have no server running in Climate indices, spring course."
     )
     await context.close()
+    server.stop()
+
+
+async def test_what_was_said_of_an_earlier_action_goes_with_the_next(page: Page):
+    server, port = serve(all_states())
+    await page.goto(f"http://127.0.0.1:{port}{PREFIX}environments/e000000001?said=idle")
+    await expect(page.locator("#said")).to_contain_text("You have no server running")
+    await page.locator("#settings button").click()
+    await expect(page.locator("#toasts > *")).to_have_count(1)
+    await expect(page.locator("#said")).to_have_count(0)
     server.stop()
 
 
@@ -135,10 +149,10 @@ async def test_server_of_a_deleted_environment_can_still_be_stopped(browser: Any
     await page.goto(f"http://127.0.0.1:{port}{PREFIX}")
     row = page.locator("#env-e000000008")
     await row.locator("summary").click()
-    await expect(row).to_contain_text("Its server goes on running until you stop it.")
+    await expect(row).to_contain_text("Its server keeps running until you stop it.")
     await row.get_by_role("button", name="Delete").click()
     told = page.locator(".b-flash", has_text="Deleted")
-    await expect(told).to_contain_text("Its server still runs.")
+    await expect(told).to_contain_text("Its server is still running.")
     await told.get_by_role("button", name="Stop its server").click()
     await expect(page.locator("#said")).to_contain_text("Stopping the server of An environment")
     await expect(told.get_by_role("button", name="Undo")).to_be_visible()
@@ -150,9 +164,7 @@ async def test_server_of_a_deleted_environment_can_still_be_stopped(browser: Any
 async def test_what_is_built_is_not_said_to_be_unpinned(address: str, page: Page):
     await page.goto(f"{address}new?url=uni-lab/climate-101")
     await expect(page.locator(".b-finding")).to_have_count(1)
-    await expect(page.locator(".b-limit")).to_have_text(
-        "You may have 2 builds waiting or running. Now you have none."
-    )
+    await expect(page.locator(".b-limit")).to_have_text("Your builds waiting or running: 2 of 2.")
     await page.goto(f"{address}new?url=uni-lab/built")
     await expect(page.locator(".b-finding")).to_have_count(0)
 
@@ -165,7 +177,7 @@ async def test_failed_launch_says_why(address: str, page: Page):
 
 async def test_server_that_was_ready_long_ago_is_not_entered(address: str, page: Page):
     await page.goto(f"{address}launch/x2")
-    await expect(page.get_by_role("link", name="Open it")).to_be_visible()
+    await expect(page.get_by_role("link", name="Open server")).to_be_visible()
     await expect(page).to_have_url(re.compile("launch/x2$"))
 
 
@@ -215,3 +227,35 @@ async def test_texts_have_enough_contrast(address: str, page: Page, scheme: Any)
     ):
         await page.goto(address + path)
         assert await page.evaluate(CONTRAST) == [], path
+
+
+@pytest.mark.parametrize("path", ["", "environments/e000000002", "builds/b000000002"])
+async def test_page_says_that_the_service_is_away_and_goes_on_by_itself(path: str, page: Page):
+    server, port = serve(all_states())
+    await page.goto(f"http://127.0.0.1:{port}{PREFIX}{path}")
+    await expect(page.locator("[data-since]").first).to_be_visible()
+    server.stop()
+    await server.close_all_connections()
+    said = page.locator("#toasts")
+    away = "The service does not answer; your build goes on. Trying again…"
+    await expect(said).to_have_text(away)
+    await expect(page.locator("#binder")).to_have_attribute("data-offline", "")
+    await page.get_by_role("button", name=re.compile("Launch when ready")).first.click()
+    await expect(said).to_have_text(away)
+    server, _ = serve(all_states(), port)
+    await expect(said).to_have_text("")
+    await expect(page.locator("#binder")).not_to_have_attribute("data-offline", "")
+    server.stop()
+
+
+async def test_link_that_is_pasted_while_the_service_is_away_is_understood_later(page: Page):
+    server, port = serve(all_states())
+    await page.goto(f"http://127.0.0.1:{port}{PREFIX}new")
+    server.stop()
+    await server.close_all_connections()
+    await page.locator("#url").fill("uni-lab/quick")
+    await expect(page.locator("#toasts")).to_have_text("The service does not answer. Trying again…")
+    server, _ = serve(all_states(), port)
+    await expect(page.locator(".b-facts")).to_contain_text("github.com/uni-lab/quick")
+    await expect(page.locator("#toasts")).to_have_text("")
+    server.stop()

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from .live import LiveHub, sign_in, start_hub, stop_hub
+from tests.kit.live import LiveHub, sign_in, start_hub, stop_hub
 
 pytestmark = pytest.mark.browser
 

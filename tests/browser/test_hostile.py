@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Page, expect
 
-from .live import LiveHub, OpenPage, call, finish_build
+from tests.kit.live import LiveHub, OpenPage, call, finish_build
 
 pytestmark = pytest.mark.browser
 

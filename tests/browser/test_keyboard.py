@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from .canned import PREFIX, all_states, serve
-from .canned_admin import admin_pages
-from .live import LiveHub, OpenPage
+from tests.kit.canned import PREFIX, all_states, serve
+from tests.kit.canned_admin import admin_pages
+from tests.kit.live import LiveHub, OpenPage
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -48,7 +48,7 @@ async def test_main_job_is_done_by_keyboard_alone(hub: LiveHub, open_page: OpenP
     url = hub.make_repository("keys")
     page: Page = await open_page()
     await page.keyboard.press("Tab")
-    await expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     await page.keyboard.press("Enter")
     await expect(page.locator("#binder")).to_be_focused()
 
@@ -87,7 +87,7 @@ async def test_main_job_is_done_by_keyboard_alone(hub: LiveHub, open_page: OpenP
     # Help opens and closes, and the focus is where it was.
     await page.keyboard.press("?")
     await expect(page.locator("#help")).to_be_visible()
-    await expect(page.get_by_label("Single keys do this")).to_be_checked()
+    await expect(page.get_by_label("Use single-key shortcuts")).to_be_checked()
     await page.keyboard.press("Escape")
     await expect(page.locator("#help")).to_be_hidden()
     await expect(page.locator("#rename summary")).to_be_focused()
@@ -117,11 +117,11 @@ async def test_single_keys_can_be_turned_off_and_stay_off(browser):
     page: Page = await browser.new_page()
     await page.goto(f"http://127.0.0.1:{port}{PREFIX}")
     await page.keyboard.press("?")
-    await press_on(page, page.get_by_label("Single keys do this"), "Space")
+    await press_on(page, page.get_by_label("Use single-key shortcuts"), "Space")
     await press_on(page, page.locator("#help").get_by_role("button", name="Close"))
     await page.reload()
-    await press_on(page, page.get_by_role("button", name="Keyboard: press ?"))
-    await expect(page.get_by_label("Single keys do this")).not_to_be_checked()
+    await press_on(page, page.get_by_role("button", name="Keyboard shortcuts: press ?"))
+    await expect(page.get_by_label("Use single-key shortcuts")).not_to_be_checked()
     await page.keyboard.press("Escape")
     await page.keyboard.press("n")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Environments")
@@ -150,7 +150,7 @@ async def test_menu_closes_with_escape_and_gives_the_focus_back(browser):
 
 
 async def test_admin_cancels_and_bans_by_keyboard_alone(browser, tmp_path: Path):
-    async with admin_pages(tmp_path, 3) as (address, command):
+    async with admin_pages(tmp_path, 3) as (address, admin):
         page: Page = await browser.new_page()
         await page.goto(f"{address}admin")
         confirm = page.locator(".b-confirm").first
@@ -164,7 +164,7 @@ async def test_admin_cancels_and_bans_by_keyboard_alone(browser, tmp_path: Path)
         await page.keyboard.type("It mines.")
         await page.keyboard.press("Enter")
         await expect(page.locator(".b-verdict")).to_contain_text("github.com/miners/gold is banned")
-        assert "github.com/miners/gold" in {rule.pattern for rule in command.rules.all}
+        assert "github.com/miners/gold" in {rule.pattern for rule in admin.rules.all}
         await page.close()
 
 

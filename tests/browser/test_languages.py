@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
-from .canned_admin import admin_pages
-from .test_axe import ADMIN_PAGES, PAGES
+from jupyterhub_binder.utils.time import utc_now
+from jupyterhub_binder.web.i18n.language import speak
+from jupyterhub_binder.web.pages.templates import ago
+from tests.browser.test_axe import ADMIN_PAGES, PAGES
+from tests.kit.canned_admin import admin_pages
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -24,7 +28,7 @@ CUT_OFF = """() => [...document.querySelectorAll("#binder :is(.btn, .b-pill, .b-
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def german(browser: Any) -> AsyncIterator[Page]:
-    context = await browser.new_context(locale="de-DE", reduced_motion="reduce")
+    context = await browser.new_context(locale="de-DE", timezone_id="UTC", reduced_motion="reduce")
     page = await context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -37,7 +41,7 @@ async def test_a_browser_that_likes_german_gets_it(german: Page, address: str):
     await german.goto(address)
     await expect(german.locator("main")).to_have_attribute("lang", "de")
     await expect(german.get_by_role("heading", level=1)).to_have_text("Umgebungen")
-    await expect(german.locator("#count")).to_have_text("8 Umgebungen")
+    await expect(german.locator("#count")).to_have_text("9 Umgebungen")
     await expect(german.locator("#env-e000000001")).to_contain_text("1,2 GB")
     await expect(german.locator("#env-e000000001 time")).to_have_text("vor 2 Stunden")
 
@@ -50,10 +54,28 @@ async def test_scripts_say_it_in_german_too(german: Page, address: str):
     await expect(german.locator("#summary time")).to_have_text("vor 3 Stunden")
 
 
+AGES = (10, 60, 100, 3_000, 3_200, 30_000, 74_000, 200_000, 530_000, 1_500_000, 9_000_000)
+"""Seconds, none at an edge between two words."""
+ADD_TIMES = """(times) => document.querySelector("main").insertAdjacentHTML("beforeend",
+  times.map((each) => `<time class="added" datetime="${each}" data-ago></time>`).join(""))"""
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+async def test_scripts_say_times_as_the_server_does(german: Page, address: str, language: str):
+    await german.goto(f"{address}?lang={language}")
+    now = utc_now()
+    times = [now - timedelta(seconds=age) for age in AGES]
+    await german.evaluate(ADD_TIMES, [f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in times])
+    speak(language)
+    await expect(german.locator(".added")).to_have_text([ago(time, now) for time in times])
+
+
 async def test_an_error_is_said_in_german(german: Page, address: str):
     await german.goto(f"{address}nothing-here")
     await expect(german.get_by_role("heading", level=1)).to_have_text("Nicht gefunden")
-    await expect(german.locator(".lead")).to_have_text("Unter dieser Adresse gibt es nichts.")
+    await expect(german.locator(".lead")).to_contain_text(
+        "Unter dieser Adresse gibt es keine Seite."
+    )
 
 
 async def test_another_language_is_chosen_and_remembered(german: Page, address: str):

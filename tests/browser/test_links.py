@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Page, expect
 
-from .live import LiveHub, OpenPage, call, finish_build
+from tests.kit.live import LiveHub, OpenPage, call, finish_build
 
 pytestmark = pytest.mark.browser
 
@@ -45,7 +45,7 @@ async def test_second_visit_of_a_link_uses_the_environment_of_the_first(
     made = await call(page, "POST", "environments", {"url": hub.binder + path, "name": "Mine"})
     await finish_build(page, made["latest"]["id"])
     await page.goto(hub.binder + path)
-    await expect(page.locator(".b-lead")).to_contain_text("You keep this already, as Mine.")
+    await expect(page.locator(".b-lead")).to_contain_text("You already have this as Mine.")
     await page.get_by_role("button", name="Launch").click()
     await expect(page).not_to_have_url(re.compile("/v2/"))
     await page.goto(hub.binder)
@@ -69,7 +69,7 @@ async def test_environment_gives_a_link_that_leads_others_to_one_of_their_own(
         owner, "POST", "environments", {"url": hub.make_repository("shared"), "path": "a.ipynb"}
     )
     await owner.goto(f"{hub.binder}environments/{made['id']}")
-    await owner.get_by_text("Share a link to it…").click()
+    await owner.get_by_text("Share a link…").click()
     link = await owner.locator("#share code").first.inner_text()
     badge = owner.get_by_role("img", name="launch binder")
     await expect(badge).to_be_visible()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from .live import LiveHub, OpenPage, call, finish_build, make_built
+from tests.kit.live import LiveHub, OpenPage, call, finish_build, make_built
 
 pytestmark = pytest.mark.browser
 
@@ -27,10 +27,10 @@ async def build_of(page: Page, hub: LiveHub, url: str, name: str = "Mine") -> An
 
 async def test_empty_list_teaches_and_leads_to_new(hub: LiveHub, open_page: OpenPage):
     page: Page = await open_page()
-    await expect(page.get_by_role("heading", name="Make your first environment")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Create your first environment")).to_be_visible()
     await page.get_by_label("Paste a link").fill(hub.make_repository("first"))
     await page.get_by_role("button", name="Continue").click()
-    await expect(page.locator(".b-preview")).to_contain_text("This is what will be built")
+    await expect(page.locator(".b-preview")).to_contain_text("This will be built")
 
 
 async def test_pasted_link_is_understood_without_a_click(hub: LiveHub, open_page: OpenPage):
@@ -79,10 +79,10 @@ async def test_what_one_keeps_already_is_said_and_launched_without_another(
     page: Page = await open_page(java_script_enabled=scripts)
     made = await make_built(page, url, "Mine")
     await page.goto(f"{hub.binder}new?url={url}")
-    await expect(page.locator(".b-verdict")).to_contain_text("You keep this already, as Mine.")
+    await expect(page.locator(".b-verdict")).to_contain_text("You already have this as Mine.")
     kept = page.get_by_role("link", name="Mine", exact=True)
     await expect(kept).to_have_attribute("href", re.compile(f"environments/{made['id']}$"))
-    await page.get_by_role("button", name="Launch that one").click()
+    await page.get_by_role("button", name="Launch it").click()
     await expect(page).not_to_have_url(re.compile("/new"))
     await page.goto(hub.binder)
     assert len((await call(page, "GET", "environments"))["items"]) == 1
@@ -93,7 +93,7 @@ async def test_another_one_of_what_is_kept_has_a_name_of_its_own(hub: LiveHub, o
     page: Page = await open_page()
     await make_built(page, url, "Mine")
     await page.goto(f"{hub.binder}new?url={url}")
-    await page.get_by_role("button", name="Keep another one", exact=True).click()
+    await page.get_by_role("button", name="Create another", exact=True).click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Mine 2")
     assert (await call(page, "POST", "resolve", {"url": url}))["kept"]["name"] == "Mine 2"
 
@@ -108,9 +108,9 @@ async def test_build_and_launch_while_a_server_runs_says_what_has_begun(
     await page.get_by_role("button", name="Build and launch").click()
     choice = page.locator(".b-verdict")
     await expect(choice).to_contain_text("in First")
-    await expect(choice).to_contain_text("The build of fake-hang has begun")
+    await expect(choice).to_contain_text("The build of fake-hang continues")
     await expect(page.get_by_role("link", name="Not now")).to_be_visible()
-    await page.get_by_role("link", name="follow it").click()
+    await page.get_by_role("link", name="see its progress").click()
     await expect(page).to_have_url(re.compile(r"/builds/\w+$"))
     for build_id in (first["latest"]["id"], page.url.rpartition("/")[2]):
         await call(page, "POST", f"builds/{build_id}/cancel")
@@ -165,7 +165,7 @@ async def test_running_build_can_be_cancelled(hub: LiveHub, open_page: OpenPage)
     page: Page = await open_page()
     await build_of(page, hub, hub.make_repository("fake-hang"))
     await expect(page.locator(".b-head .b-pill")).to_have_text("Building")
-    await expect(page.locator(".b-main")).to_contain_text("You may close this page")
+    await expect(page.locator(".b-main")).to_contain_text("You can close this page")
     await page.get_by_role("button", name="Cancel").click()
     await expect(page.locator(".b-head .b-pill")).to_have_text("Cancelled")
 
@@ -258,7 +258,7 @@ async def test_settings_are_saved_and_refused_where_they_stand(hub: LiveHub, ope
     page: Page = await open_page()
     made = await make_built(page, hub.make_repository("settings"), "Settings")
     await page.goto(f"{hub.binder}environments/{made['id']}")
-    opens = page.get_by_label("Opens", exact=True)
+    opens = page.get_by_label("Open", exact=True)
     await opens.fill("../outside")
     await page.get_by_role("button", name="Save").click()
     await expect(page.locator("#toasts")).to_contain_text("inside the repository")
@@ -275,7 +275,7 @@ async def test_update_without_a_newer_commit_says_so(hub: LiveHub, open_page: Op
     made = await make_built(page, hub.make_repository("newest"), "Newest")
     await page.goto(f"{hub.binder}environments/{made['id']}")
     await page.get_by_role("button", name="Update to the newest commit").click()
-    await expect(page.get_by_text("This is the newest commit already")).to_be_visible()
+    await expect(page.get_by_text("The newest commit is already built")).to_be_visible()
     await expect(page).to_have_url(re.compile(r"/environments/\w+$"))  # the script has begun
     await page.reload()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Newest")
@@ -297,9 +297,9 @@ async def test_earlier_build_is_chosen_again(hub: LiveHub, open_page: OpenPage):
     again = await call(page, "POST", f"environments/{made['id']}/builds", {"force": True})
     await finish_build(page, again["latest"]["id"])
     await page.goto(f"{hub.binder}environments/{made['id']}")
-    await expect(page.locator("#build-2")).to_contain_text("In use")
+    await expect(page.locator("#build-2")).to_contain_text("Next launch")
     await page.get_by_role("button", name="Use this build").click()
-    await expect(page.locator("#build-1")).to_contain_text("In use")
+    await expect(page.locator("#build-1")).to_contain_text("Next launch")
 
 
 async def test_launch_is_asked_for_before_anything_starts(hub: LiveHub, open_page: OpenPage):
@@ -316,7 +316,7 @@ async def test_launch_is_asked_for_before_anything_starts(hub: LiveHub, open_pag
 async def test_everything_works_without_scripts(hub: LiveHub, open_page: OpenPage):
     page: Page = await open_page("new", java_script_enabled=False)
     await page.get_by_label("Paste a link").fill(hub.make_repository("plain"))
-    await page.get_by_role("button", name="Look").click()
+    await page.get_by_role("button", name="Continue").click()
     await page.get_by_label("Name", exact=True).fill("Plain")
     await page.get_by_role("button", name="Build only").click()
     await expect(page.locator(".b-main")).to_contain_text("Plain")
@@ -328,7 +328,7 @@ async def test_everything_works_without_scripts(hub: LiveHub, open_page: OpenPag
     await page.get_by_role("button", name="Rename").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Plainer")
     await expect(page.locator("#said")).to_have_text("Saved.")
-    await page.get_by_label("Opens", exact=True).fill("../outside")
+    await page.get_by_label("Open", exact=True).fill("../outside")
     await page.get_by_role("button", name="Save").click()
     await expect(page.locator(".lead")).to_contain_text("inside the repository")
     await page.get_by_role("link", name="Back").click()
@@ -383,6 +383,21 @@ async def test_form_without_its_token_changes_nothing(hub: LiveHub, open_page: O
     assert answer.status == 403
     await page.reload()
     await expect(page.locator(".b-item", has_text="Forged")).to_be_visible()
+
+
+async def test_what_was_filled_in_survives_an_expired_login(hub: LiveHub, open_page: OpenPage):
+    page: Page = await open_page(f"new?url={hub.make_repository('expired')}")
+    await page.get_by_label("Name", exact=True).fill("kept name")
+    cookies = await page.context.cookies()
+    await page.context.clear_cookies()
+    await page.get_by_role("button", name="Build only").click()
+    await expect(page.get_by_role("heading", name="Signed out")).to_be_visible()
+    hubs = [each for each in cookies if not each["path"].startswith("/services/")]
+    await page.context.add_cookies(hubs)
+    await page.get_by_role("link", name="Sign in again").click()
+    await expect(page.get_by_label("Name", exact=True)).to_have_value("kept name")
+    await page.locator("#toasts").get_by_role("button", name="Build only").click()
+    await expect(page.get_by_role("link", name="← kept name")).to_be_visible()
 
 
 async def test_launch_waits_for_its_build_and_can_be_cancelled(hub: LiveHub, open_page: OpenPage):

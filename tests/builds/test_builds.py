@@ -1,16 +1,16 @@
 import asyncio
-from contextlib import asynccontextmanager
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from jupyterhub_binder.backends.fake import HOSTILE_LINES, FakeBackend
-from jupyterhub_binder.clock import utc_now
-from jupyterhub_binder.errors import FetchFailed, LimitReached, NotFound, StoreUnavailable
-from jupyterhub_binder.fetch import Fetcher
-from jupyterhub_binder.git import Git
-from jupyterhub_binder.model import Build, BuildState, Commit, EnvironmentState, Phase
-from tests.builds.conftest import ADMIN, ALICE, BOB, open_service
-from tests.waiting import until
+from jupyterhub_binder.backends.fake import HOSTILE_LINES
+from jupyterhub_binder.errors import LimitReached, NotFound, StoreUnavailable
+from jupyterhub_binder.model import Build, BuildState, EnvironmentState, Phase
+from jupyterhub_binder.utils import trees
+from tests.kit.deep_trees import nest
+from tests.kit.parts import ADMIN, ALICE, BOB, open_service
+from tests.kit.waiting import until
 
 
 async def test_a_build_ends_with_an_image_and_a_whole_log(service):
@@ -24,37 +24,6 @@ async def test_a_build_ends_with_an_image_and_a_whole_log(service):
     ready = await service.environments.get(ALICE, environment.id)
     assert ready.state is EnvironmentState.READY
     assert ready.current.build.id == build.id
-
-
-@pytest.mark.parametrize("fails", [False, True])
-async def test_a_backend_expects_a_build_while_its_repository_is_fetched(
-    service, monkeypatch, fails
-):
-    happened = []
-
-    class SlowFetcher(Fetcher):
-        async def checkout(self, resolved, into, *, on_line=None):
-            happened.append("fetched")
-            if fails:
-                raise FetchFailed("the host does not answer")
-            into.mkdir(parents=True)
-            return Commit("0" * 40, "First", utc_now())
-
-    @asynccontextmanager
-    async def expecting(backend, build):
-        happened.append("expected")
-        try:
-            yield
-        finally:
-            happened.append(f"let go, {len(backend.begun)} begun")
-
-    monkeypatch.setattr(FakeBackend, "needs_checkout", True)
-    monkeypatch.setattr(FakeBackend, "expecting", expecting)
-    service.builds.fetcher = SlowFetcher(git=Git())
-    environment = await service.create()
-    build = await service.finished(environment.latest.build.id)
-    assert build.state is (BuildState.FAILED if fails else BuildState.BUILT)
-    assert happened == ["expected", "fetched", f"let go, {0 if fails else 1} begun"]
 
 
 async def test_second_request_joins_running_build(service):
@@ -192,7 +161,7 @@ async def test_an_admin_ends_a_build_for_everybody(service):
     assert build.state is BuildState.CANCELLED
 
 
-async def test_a_new_wish_after_a_cancel_begins_afresh(service):
+async def test_a_new_request_after_a_cancel_begins_afresh(service):
     first = await service.create(fake={"hang_at": "building"})
     await until(lambda: service.backend.begun)
     await service.builds.cancel(first.latest.build.id, user=ALICE)
@@ -206,11 +175,11 @@ async def test_limits_hold_and_positions_are_told(make_service):
     first = await service.create(repo="org/a", fake={"gate": "g"})
     second = await service.create(repo="org/b")
     third = await service.create(BOB, repo="org/c")
-    standings = [
-        (await service.builds.standing(environment.latest.build)).queue_position
+    places = [
+        (await service.builds.progress(environment.latest.build)).queue_position
         for environment in (first, second, third)
     ]
-    assert standings == [None, 2, 1]  # bob has nothing yet, so he is next
+    assert places == [None, 2, 1]  # bob has nothing yet, so he is next
     service.backend.gate("g").open()
     for environment in (second, third):
         assert (await service.finished(environment.latest.build.id)).state is BuildState.BUILT
@@ -223,7 +192,7 @@ async def test_a_watcher_is_told_when_its_place_changes(make_service):
     places: list[int | None] = []
     async for item in service.builds.watch(waiting.latest.build.id):
         if isinstance(item, Build):
-            places.append((await service.builds.standing(item)).queue_position)
+            places.append((await service.builds.progress(item)).queue_position)
             service.backend.gate("g").open()
     assert places[0] == 1
     assert places[-1] is None
@@ -265,9 +234,29 @@ async def test_expected_time_comes_from_earlier_builds(service):
     environment = await service.create(fake={"lines": 3})
     await service.finished(environment.latest.build.id)
     next_one = await service.create(fake={"gate": "g"})
-    standing = await service.builds.standing(next_one.latest.build)
-    assert standing.expected_seconds is not None
-    assert 0 < standing.expected_seconds < 5
+    progress = await service.builds.progress(next_one.latest.build)
+    assert progress.expected_seconds is not None
+    assert 0 < progress.expected_seconds < 5
+
+
+async def test_expected_time_of_a_build_stays_when_another_one_ends(service):
+    environment = await service.create(fake={"lines": 3})
+    await service.finished(environment.latest.build.id)
+    gated = await service.create(fake={"gate": "g"})
+    told = (await service.builds.progress(gated.latest.build)).expected_seconds
+    another = await service.create(fake={"lines": 4})
+    await service.finished(another.latest.build.id)
+    assert (await service.builds.progress(gated.latest.build)).expected_seconds == told
+
+
+async def test_progress_says_what_the_backend_does_while_it_builds(service):
+    environment = await service.create(fake={"lines": 3, "gate": "g"})
+    await service.backend.gate("g").reached.wait()
+    build = await service.builds.fetch_build(environment.latest.build.id)
+    assert (await service.builds.progress(build)).step == "installing packages"
+    service.backend.gate("g").open()
+    ended = await service.finished(build.id)
+    assert (await service.builds.progress(ended)).step == ""
 
 
 async def test_watchers_get_every_line_in_order_from_wherever_they_begin(service):
@@ -313,7 +302,7 @@ async def test_a_log_that_is_full_says_so_and_the_build_goes_on(make_service):
     assert build.state is BuildState.BUILT
     messages = [line.message for line in await service.lines(build.id)]
     assert len(messages) < 100
-    assert "not kept" in messages[-2]
+    assert "not saved" in messages[-2]
 
 
 async def test_a_store_that_fails_for_a_while_loses_nothing(service, monkeypatch):
@@ -366,6 +355,25 @@ async def test_a_stop_and_a_start_take_up_what_was_running_and_waiting(make_serv
     lines = await service.lines(running.latest.build.id)
     assert lines[: len(before)] == before
     assert any("restarted" in line.message for line in lines)
+
+
+async def test_a_start_gets_past_any_folder_that_an_earlier_one_left(make_service, monkeypatch):
+    service = await make_service()
+    await service.stop()
+    deep = Path(service.builds.work_dir) / "left"
+    deep.mkdir()
+    nest(deep, ["d"] * 1100)
+    service = await make_service()
+    await service.stop()
+    assert not deep.exists()
+    await until(lambda: not list(deep.parent.glob(".deleted/*")))
+    deep.mkdir()
+    nest(deep, ["d"])
+    monkeypatch.setattr(trees, "_empty", mock.Mock(side_effect=PermissionError(1, "no")))
+    service = await make_service()
+    environment = await service.create()
+    build = await service.finished(environment.latest.build.id)
+    assert build.state is BuildState.BUILT
 
 
 async def _kept(service, build_id):

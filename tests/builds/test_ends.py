@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from jupyterhub_binder import buildlog
-from jupyterhub_binder.clock import utc_now
+from jupyterhub_binder.builds import log as buildlog
 from jupyterhub_binder.errors import BuildFailed, StoreUnavailable
 from jupyterhub_binder.model import BuildState, EnvironmentState, Line, Phase
-from tests.builds.conftest import ADMIN, ALICE, BOB
-from tests.waiting import until
+from jupyterhub_binder.utils.time import utc_now
+from tests.kit.parts import ADMIN, ALICE, BOB
+from tests.kit.waiting import until
 
 
 def failing_as(said: str):
@@ -69,7 +69,7 @@ async def test_lines_that_cannot_be_kept_do_not_stop_those_after_them(service, m
     assert build.reason.message == "the end"
     said = await service.lines(build.id)
     assert [line.seq for line in said] == list(range(1, build.lines + 1))
-    assert "This line could not be kept." in [line.message for line in said]
+    assert "This line could not be saved." in [line.message for line in said]
 
 
 @pytest.mark.parametrize("turns", range(12))
@@ -121,7 +121,7 @@ async def test_an_image_that_is_made_while_its_build_is_cancelled_gives_a_cancel
     mine = await service.create(fake={"gate": "g"})
     build_id = mine.latest.build.id
     await service.backend.gate("g").reached.wait()
-    withdraw = service.store.withdraw_wishes
+    withdraw = service.store.withdraw_requests
 
     async def withdraw_first(*args, **kwargs):
         withdrawn = await withdraw(*args, **kwargs)
@@ -129,7 +129,7 @@ async def test_an_image_that_is_made_while_its_build_is_cancelled_gives_a_cancel
         await service.finished(build_id)
         return withdrawn
 
-    monkeypatch.setattr(service.store, "withdraw_wishes", withdraw_first)
+    monkeypatch.setattr(service.store, "withdraw_requests", withdraw_first)
     build = await service.builds.cancel(build_id, user=ALICE)
     assert build.state is BuildState.CANCELLED
     lines = await service.lines(build_id)

@@ -9,14 +9,14 @@ import pytest
 
 from jupyterhub_binder.model import BuildState
 from jupyterhub_binder.store import Store
-from tests.databases import Databases
+from tests.kit.databases import Databases
 
 BUILDS, LINES = 4, 400
 
 
 def _run_and_kill_after(folder, seen_lines):
     """Run the service until it has shown so many lines, kill it; return all it has shown."""
-    command = [sys.executable, "-m", "tests.builds.doomed", folder, Databases.url_for(folder)]
+    command = [sys.executable, "-m", "tests.kit.killed_service", folder, Databases.url_for(folder)]
     command += [str(BUILDS), str(LINES)]
     shown = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -56,7 +56,7 @@ async def test_a_kill_at_any_moment_loses_nothing_and_ends_nothing_wrongly(tmp_p
     finally:
         await store.close()
     assert not list((tmp_path / "images").glob("*.partial"))
-    assert not list((tmp_path / "work").iterdir())
+    assert [path.name for path in (tmp_path / "work").iterdir()] == [".deleted"]
 
 
 def _remember(seen, shown):

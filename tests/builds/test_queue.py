@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyterhub_binder.buildqueue import expected_seconds, in_order, next_builds
-from tests.builds.conftest import build_named
+from jupyterhub_binder.builds.queue import expected_seconds, in_order, next_builds
+from tests.kit.parts import build_named
 
 
 def _builds(people: str):
@@ -25,34 +25,39 @@ def test_whoever_runs_something_waits_for_whoever_runs_nothing():
 
 def test_a_person_at_their_limit_is_passed_over():
     running = [build_named("r", by="a")]
-    chosen = next_builds(_builds("ab"), running, most=3, most_of=lambda _: 1)
+    chosen = next_builds(_builds("ab"), running, max_running=3, max_per_person=lambda _: 1)
     assert _ids(chosen) == ["001"]
 
 
 def test_no_more_begin_than_there_is_room_for():
-    assert _ids(next_builds(_builds("abc"), [], most=2, most_of=lambda _: 9)) == ["000", "001"]
+    assert _ids(next_builds(_builds("abc"), [], max_running=2, max_per_person=lambda _: 9)) == [
+        "000",
+        "001",
+    ]
 
 
 def test_a_key_that_is_still_cleaned_up_waits():
-    assert _ids(next_builds(_builds("ab"), [], most=2, most_of=lambda _: 2, busy_keys={"000"})) == [
-        "001"
-    ]
+    assert _ids(
+        next_builds(_builds("ab"), [], max_running=2, max_per_person=lambda _: 2, busy_keys={"000"})
+    ) == ["001"]
 
 
 @given(
     st.text("abc", max_size=12), st.text("abc", max_size=4), st.integers(1, 5), st.integers(1, 3)
 )
-def test_limits_hold_and_nothing_idles(people, at_work, most, most_per_person):
+def test_limits_hold_and_nothing_idles(people, at_work, most, max_per_person):
     waiting = _builds(people)
     running = [build_named(f"r{i}", by=by) for i, by in enumerate(at_work)]
-    chosen = next_builds(waiting, running, most=most, most_of=lambda _: most_per_person)
+    chosen = next_builds(
+        waiting, running, max_running=most, max_per_person=lambda _: max_per_person
+    )
     assert len(running) + len(chosen) <= max(most, len(running))
     theirs = [build.created_by for build in (*running, *chosen)]
     for build in chosen:
-        assert theirs.count(build.created_by) <= most_per_person
+        assert theirs.count(build.created_by) <= max_per_person
     if len(running) + len(chosen) < most:
         left = [build for build in waiting if build not in chosen]
-        assert all(theirs.count(build.created_by) >= most_per_person for build in left)
+        assert all(theirs.count(build.created_by) >= max_per_person for build in left)
 
 
 def test_the_repositorys_own_times_count_before_all_others():

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.chart.kit import ALL, VALUES, Manifest, Rendered, containers, render
-from tests.chart.network import Peer, allowed
+from tests.kit.chart import ALL, FAKE, VALUES, Manifest, Rendered, containers, render
+from tests.kit.network_policy import Peer, allowed
 
 every_set = pytest.mark.parametrize("values", ALL.values(), ids=ALL)
 
@@ -18,6 +18,7 @@ Rights = set[tuple[str, str, str]]
 
 TABLE: dict[str, Rights] = {
     "service": set(),
+    "backup": set(),
     "registry": set(),
     "builder": set(),
     "binderhub": {
@@ -140,10 +141,14 @@ CONNECTIONS: dict[tuple[str, int], set[str]] = {
     ("registry", 5000): {"service", "binderhub", "builder", "node"},
     ("hub", 8081): {"service", "person"},
     ("proxy", 8000): {"person"},
-    ("dns", 53): {"service", "binderhub", "builder", "build", "person", "image-cleaner"},
+    ("dns", 53): {
+        *("service", "backup", "binderhub", "builder", "build", "person", "image-cleaner")
+    },
     ("kubernetes", 6443): {"binderhub", "image-cleaner"},
-    ("internet", 443): {"service", "binderhub", "builder", "build", "person", "image-cleaner"},
-    ("internet 6", 443): {"service", "binderhub", "builder", "build", "person"},
+    ("internet", 443): {
+        *("service", "backup", "binderhub", "builder", "build", "person", "image-cleaner")
+    },
+    ("internet 6", 443): {"service", "backup", "binderhub", "builder", "build", "person"},
     ("internet", 22): {"builder", "build", "person"},
     ("internet", 25): set(),
     ("internet", 3333): set(),
@@ -158,9 +163,13 @@ CONNECTIONS: dict[tuple[str, int], set[str]] = {
     ("builder", 2375): set(),
     ("build", 80): set(),
     ("image-cleaner", 80): set(),
+    ("backup", 80): set(),
 }
 
-OURS = ("service", "binderhub", "builder", "build", "person", "registry", "image-cleaner")
+OURS = (
+    *("service", "backup", "binderhub", "builder", "build", "person", "registry"),
+    "image-cleaner",
+)
 OUTSIDE = ("neighbour", "prometheus", "node", "internet", "hub", "proxy")
 """Those whose own way out is not this chart's business."""
 
@@ -237,6 +246,26 @@ def test_a_hub_in_another_namespace_is_found_there() -> None:
 def test_a_rule_of_the_admin_s_own_is_added() -> None:
     rendered = render(VALUES["a BinderHub that is there"])
     assert allowed(policies(rendered), peers(rendered)["service"], PEERS["other in hub"], 5432)
+
+
+def test_a_backup_reaches_a_database_where_the_service_does_and_else_nothing() -> None:
+    rule = {"to": [{"podSelector": {"matchLabels": {"app": "postgresql"}}}]}
+    backup = {
+        **FAKE,
+        "backup": {"enabled": True},
+        "networkPolicy": {"service": {"extraEgress": [rule]}},
+    }
+    secret = {"database": {"existingSecret": {"name": "postgresql"}}}
+    for values, targets in ((backup, set()), ({**backup, **secret}, {"dns", "other in hub"})):
+        rendered = render(values)
+        known = peers(rendered)
+        reached = {
+            name
+            for name in known.keys() - {"backup"}
+            for port, protocol in ((53, "UDP"), (5432, "TCP"))
+            if allowed(policies(rendered), known["backup"], known[name], port, protocol)
+        }
+        assert reached == targets
 
 
 def test_a_registry_at_a_port_of_its_own_is_reached_by_who_pushes_and_looks_up() -> None:

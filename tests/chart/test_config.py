@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import yaml
-from traitlets.config import Config, PyFileConfigLoader
+from jupyterhub.utils import subdomain_hook_idna
+from traitlets import Dict
+from traitlets.config import Config, Configurable, PyFileConfigLoader
 
 from jupyterhub_binder.app import JupyterHubBinder
-from jupyterhub_binder.dockerconfig import DockerConfig
-from tests.chart.kit import ALL, FAKE, VALUES, Manifest, Rendered, render, secret_text
+from jupyterhub_binder.backends.repo2docker.docker_config import DockerConfig
+from tests.kit.chart import ALL, FAKE, VALUES, Manifest, Rendered, render, secret_text
 
 STRANGE = {
     "JupyterHubBinder": {
@@ -118,6 +122,22 @@ def test_service_asks_the_binderhub_beside_it_and_both_know_its_build_tokens(
     assert bytes.fromhex(secret_text(rendered.one("Secret", reference["name"]), reference["key"]))
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"Bilds": {"max_running": 3}}, "Did you mean Builds?"),
+        ({"Builds": {"max_runing": 3}}, "Did you mean Builds.max_running?"),
+        ({"GithubProvider": {"hostname": "x"}}, "Did you mean GitHubProvider?"),
+    ],
+)
+def test_misspelt_option_ends_the_start_and_names_the_nearest(
+    config: dict[str, Any], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        load_service(render({"config": {**FAKE["config"], **config}}), tmp_path)
+    assert said in capsys.readouterr().err
+
+
 async def test_probes_are_answered_though_the_hub_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +194,26 @@ def test_builders_socket_is_where_binderhub_and_the_cleaner_look(tmp_path: Path)
             if "hostPath" in volume
         }
         assert str(Path(socket).parent) in paths
+
+
+def test_binderhub_s_misspelt_options_end_its_start(tmp_path: Path) -> None:
+    class KubernetesBuildExecutor(Configurable):
+        """Stands for BinderHub's, which is loaded when it reads its configuration."""
+
+        __module__ = "binderhub.build"
+        node_selector = Dict(config=True)
+
+    for config, said in (
+        ({"KubernetesBuildExecuter": {"node_selector": {}}}, "KubernetesBuildExecutor?"),
+        ({"KubernetesBuildExecutor": {"node_selecter": {}}}, "node_selector?"),
+    ):
+        values = {**VALUES["everything"], "binderhub": {"enabled": True, "config": config}}
+        folder = tmp_path / said
+        folder.mkdir()
+        with pytest.raises(ValueError, match=re.escape(f"Did you mean {said}")):
+            load_binderhub(render(values), folder)
+    del KubernetesBuildExecutor
+    gc.collect()
 
 
 # --- The registry's credentials: one place ------------------------------------------------------------
@@ -234,6 +274,7 @@ def test_chart_s_own_registry_keeps_what_is_used() -> None:
         "registry": {
             "internal": {
                 "enabled": True,
+                "nodePort": 30500,
                 "keepDays": 10,
                 "extraConfig": {"log": {"level": "debug"}},
             }
@@ -256,7 +297,7 @@ def noted_values(rendered: Rendered) -> dict[str, Any]:
     """Return the values of Zero to JupyterHub that the notes give."""
     text = rendered.notes
     begin = text.index("\nhub:\n")
-    return yaml.safe_load(text[begin : text.index("\nLists replace")])
+    return yaml.safe_load(text[begin : text.index("\nHelm replaces lists")])
 
 
 def hub_config(rendered: Rendered, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -286,6 +327,17 @@ def test_notes_make_the_hub_know_the_service(
     found = rendered.one("Service", host.partition(".")[0])
     assert found["spec"]["ports"][0]["port"] == int(port)
     assert c.JupyterHub.spawner_class.__name__.startswith("Binder")
+
+
+def test_hub_with_subdomains_sends_people_back_to_the_services_own_address() -> None:
+    address = "https://hub.example.org:8443"
+    names = {"publicHost": address, "serviceName": "images", "baseUrl": "/jupyter/"}
+    domain = subdomain_hook_idna("images", "hub.example.org", kind="service")
+    told = variables(render({**FAKE, "hub": names}), "service")
+    assert told["JUPYTERHUB_OAUTH_CALLBACK_URL"] == (
+        f"https://{domain}:8443/jupyter/services/images/oauth_callback"
+    )
+    assert told["JUPYTERHUB_HOST"] == address
 
 
 def test_notes_name_the_secret_that_has_the_token() -> None:
@@ -320,3 +372,9 @@ def test_notes_give_the_next_command() -> None:
 def test_given_token_is_taken() -> None:
     rendered = render(VALUES["one Docker for all"])
     assert secret_text(rendered.one("Secret", "binder"), "api-token") == "0123456789abcdef"
+
+
+def test_notes_say_what_to_restart_when_the_token_changes() -> None:
+    notes = render(VALUES["a hub in another namespace"], namespace="builds").notes
+    assert "kubectl -n builds rollout restart deployment/binder" in notes
+    assert "kubectl -n people rollout restart deployment/hub" in notes

@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.chart.kit import CHART, FAKE, HELM, VALUES, render
+from tests.kit.chart import CHART, FAKE, HELM, VALUES, render
 
 ROOT = HELM.parent
 YAML = re.compile(r"^ *```yaml\n(.*?)^ *```", re.DOTALL | re.MULTILINE)

@@ -16,8 +16,7 @@ from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 from jupyterhub_binder.spawner import BinderSpawnerMixin
-
-from .kit import EXAMPLES, Rendered, examples, render, secret_text
+from tests.kit.chart import EXAMPLES, Rendered, examples, render, secret_text
 
 NAMES = [name.removesuffix(".yaml") for name in examples()]
 NAMESPACE = "jupyterhub"

@@ -23,6 +23,13 @@ def test_the_service_is_installed_with_extras_that_there_are():
     assert set(asked[1].split(",")) <= extras["optional-dependencies"].keys()
 
 
+def test_the_service_s_image_can_back_up_either_database():
+    text = (IMAGES / "service" / "Dockerfile").read_text()
+    assert (
+        "postgresql-client" in re.findall(r"apt-get install (.*)$", text, re.MULTILINE)[-1].split()
+    )
+
+
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
 def test_what_is_copied_into_an_image_is_sent_to_the_engine(path: Path):
     sent = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.kit import FAKE, helm_python, render
+from tests.kit.chart import FAKE, helm_python, render
 
 REFUSED_BY_SCHEMA: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown key": ({"confg": {}}, "confg"),
@@ -35,7 +35,13 @@ REFUSED_BY_SCHEMA: dict[str, tuple[dict[str, Any], str]] = {
     "a database that is no PostgreSQL": ({"database": {"url": "mysql://x"}}, "url"),
     "storage of no size": ({"persistence": {"size": "much"}}, "size"),
     "a pull policy in lower case": ({"image": {"pullPolicy": "always"}}, "pullPolicy"),
+    "a node's port that Kubernetes gives to nobody": (
+        {"registry": {"internal": {"nodePort": 5000}}},
+        "nodePort",
+    ),
     "retention of no days": ({"registry": {"internal": {"keepDays": 0}}}, "keepDays"),
+    "a schedule that is none": ({"backup": {"schedule": "nightly"}}, "schedule"),
+    "backups of which none is kept": ({"backup": {"keep": 0}}, "keep"),
     "the removal of what is needed": ({"networkPolicy": {"people": None}}, "people"),
 }
 
@@ -45,6 +51,10 @@ REFUSED_TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
     "nothing that builds": ({"config": {}}, "nothing that builds"),
     "venv": ({"config": {"JupyterHubBinder": {"backend": "venv"}}}, "no pod can start"),
     "a database that is lost": ({"persistence": {"enabled": False}}, "persistence.enabled"),
+    "a backup of a volume for one pod": (
+        {"backup": {"enabled": True}, "persistence": {"accessModes": ["ReadWriteOncePod"]}},
+        "persistence.accessModes",
+    ),
     "two databases": (
         {"database": {"url": "postgresql://h/d", "existingSecret": {"name": "s"}}},
         "the same thing twice",
@@ -66,6 +76,28 @@ REFUSED_TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
     "a registry that is off and on": (
         {"registry": {"enabled": False, "internal": {"enabled": True}}},
         "registry.internal.enabled",
+    ),
+    "a registry's URL for the beginning of names": (
+        {"registry": {"imagePrefix": "https://registry.example.org/env-"}},
+        "write registry.example.org/env-",
+    ),
+    "a beginning of names without a registry": (
+        {"registry": {"imagePrefix": "env-"}},
+        "names no registry and account",
+    ),
+    "a registry that no node can reach": (
+        {"registry": {"internal": {"enabled": True}}},
+        "registry.internal.nodePort",
+    ),
+    "a name of an image with its tag": ({"image": {"name": "example.org:5000/us/it:1"}}, "tag"),
+    "a name of an image with a digest": ({"image": {"name": "it@sha256:00"}}, "tag"),
+    "a URL for a name of an image": ({"image": {"name": "https://example.org/it"}}, "https://"),
+    "BinderHub's image with its tag": (
+        {
+            "binderhub": {"enabled": True, "image": {"name": "quay.io/it:1"}},
+            "registry": EXTERNAL,
+        },
+        "quay.io/it:1",
     ),
     "metrics without a token": ({"metrics": {"serviceMonitor": {"enabled": True}}}, "tokenSecret"),
     "a cleaner without builders": ({"imageCleaner": {"enabled": True}}, "no builders to clean"),

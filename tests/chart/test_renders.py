@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from jupyterhub_binder import __version__
-from tests.chart.kit import (
+from tests.kit.chart import (
     ALL,
     CHART,
     FAKE,
@@ -95,7 +95,7 @@ def test_services_find_pods_and_ports(values: dict[str, Any]) -> None:
 def test_what_pods_mount_is_there(values: dict[str, Any]) -> None:
     rendered = render(values)
     mine = {(one["kind"], one["metadata"]["name"]) for one in rendered.manifests}
-    given = {"hub-token", "postgresql", "ghcr", "build-token", "images", "state", "gh"}
+    given = {"hub-token", "postgresql", "ghcr", "build-token", "images", "state", "gh", "backups"}
     for _, pod in rendered.pods():
         for kind, name in references(pod):
             assert (kind, name) in mine or name in given

@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.kit import CHART, Manifest, helm_python, secret_text
+from tests.kit.chart import CHART, Manifest, helm_python, secret_text
 
-VALUES = {"binderhub": {"enabled": True}, "registry": {"internal": {"enabled": True}}}
+VALUES = {
+    "binderhub": {"enabled": True},
+    "registry": {"internal": {"enabled": True, "nodePort": 30500}},
+}
 RESOURCES = {
     "kind": "APIResourceList",
     "groupVersion": "v1",
@@ -111,7 +114,11 @@ def test_a_token_that_is_given_replaces_the_one_that_was_made_up(cluster: Cluste
 
 def test_a_password_that_is_given_changes_the_registry_and_all_who_use_it(cluster: Cluster) -> None:
     before = deploy(cluster, VALUES)
-    registry = {"internal": {"enabled": True}, "username": "ours", "password": "given"}
+    registry = {
+        "internal": {"enabled": True, "nodePort": 30500},
+        "username": "ours",
+        "password": "given",
+    }
     after = deploy(cluster, {**VALUES, "registry": registry})
     assert secret_text(after["binder-registry"], "htpasswd").startswith("ours:$2")
     auths = json.loads(secret_text(after["binder-registry-credentials"], "config.json"))["auths"]

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,10 +15,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from cli_server import TOKEN, Service, serving
 from click.testing import CliRunner, Result
 
 from jupyterhub_binder.cli import main
+from jupyterhub_binder.cli.doctor import _check_kernel, _check_major
+from tests.kit.cli_server import TOKEN, Service, serving
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_build_of_what_one_keeps_already_builds_that_one_again(run, service: Ser
     service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "failed")
     done = run("build", "https://example.org/daylight")
     assert done.stdout == "eeeeeeeee3\n"
-    assert "You keep this already, as daylight; --new makes another." in done.stderr
+    assert "You already have this as daylight. Use --new to create another." in done.stderr
     assert (service.rebuilt, service.sent) == (["eeeeeeeee3"], [])
     assert run("build", "https://example.org/daylight", "--name", "daylight").exit_code == 0
     assert service.rebuilt == ["eeeeeeeee3"] * 2
@@ -94,10 +96,10 @@ def test_build_with_nothing_to_build_says_so_in_a_line(
     service.add("eeeeeeeee3", "kept", "bbbbbbbbb3", "built")
     done = run("build", f"https://example.org/{repository}", "--wait")
     assert done.exit_code == 0
-    assert done.stderr.endswith("\nBuilt already, nothing to do.\n")
+    assert done.stderr.endswith("\nAlready built, nothing to do.\n")
     assert "astral" not in done.stderr
     again = run("build", "kept", "--again", "--wait")
-    assert "Built already, nothing to do." in again.stderr
+    assert "Already built, nothing to do." in again.stderr
 
 
 def test_build_sends_what_was_said_of_the_files_and_nothing_else(run, service: Service) -> None:
@@ -175,6 +177,18 @@ def test_log_goes_on_after_a_dropped_connection_without_losing_or_repeating_a_li
     assert service.last_event_ids == [None, "2"]
 
 
+@pytest.mark.parametrize("status", [403, 404, 500, 503])
+def test_followed_log_outlasts_what_a_proxy_in_between_answers(
+    run, service: Service, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr("jupyterhub_binder.utils.retry.random.uniform", lambda *_: 0.001)
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    service.lines = ["one", "two"]
+    service.in_between = [status]
+    done = run("logs", "-f", "bbbbbbbbb3")
+    assert (done.exit_code, done.stdout.splitlines()) == (0, ["one", "two"])
+
+
 def test_followed_log_exits_as_the_build_does(run, service: Service) -> None:
     service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "failed")
     assert run("logs", "-f", "daylight").exit_code == 1
@@ -217,7 +231,7 @@ def test_list_of_a_narrow_terminal_shows_what_runs_and_the_repositorys_end(
     service.environments["eeeeeeeee3"]["label"] = label
     service.add_server("eeeeeeeee3", "")
     env = {**os.environ, "JUPYTERHUB_BINDER_TOKEN": TOKEN, "COLUMNS": "80", "TERM": "xterm"}
-    command = [sys.executable, "-m", "jupyterhub_binder.cli", "list", "--hub", service.url]
+    command = [sys.executable, "-m", "jupyterhub_binder", "list", "--hub", service.url]
     shown = re.sub(r"\x1b\[[0-9;]*m", "", _on_terminal(command, env))
     [line] = [line for line in shown.splitlines() if "eeeeeeeee3" in line]
     assert len(line) <= 80
@@ -263,7 +277,7 @@ def test_content_options_reach_the_service(run, service: Service) -> None:
     assert run("edit", "daylight", *content, "--json").exit_code == 0
     kept = service.environments["eeeeeeeee3"]
     assert (kept["content"], kept["content_url"], kept["content_ref"]) == content[1::2]
-    assert "kept in step with org/course at v2" in run("show", "daylight").stdout
+    assert "kept updated from org/course at v2" in run("show", "daylight").stdout
 
 
 def test_delete_asks_first_and_says_how_to_undo_it(run, service: Service) -> None:
@@ -293,7 +307,7 @@ def test_stop_names_the_servers_that_end(run, service: Service) -> None:
     service.add("eeeeeeeee3", "daylight", None, "unbuilt")
     service.add_server("eeeeeeeee3", "second")
     assert run("stop", "daylight").stdout == "Stopped: “second”.\n"
-    assert run("stop", "daylight").stdout == "No server of yours runs in daylight.\n"
+    assert run("stop", "daylight").stdout == "You have no server running in daylight.\n"
     assert run("stop", "daylight", "--json").stdout == "[]\n"
 
 
@@ -335,7 +349,7 @@ def test_wrong_token_exits_with_4(run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUPYTERHUB_BINDER_TOKEN", "wrong")
     done = run("list")
     assert done.exit_code == 4
-    assert "its page Token makes a new one" in done.stderr
+    assert "Create a new one on the hub's Token page" in done.stderr
 
 
 def test_missing_hub_is_named_with_its_variable(run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,14 +361,13 @@ def test_missing_hub_is_named_with_its_variable(run, monkeypatch: pytest.MonkeyP
 
 def test_cancel_of_an_ended_build_says_that_it_has_ended(run, service: Service) -> None:
     service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
-    assert "has ended, built" in run("cancel", "daylight").stdout
+    assert "already ended: built" in run("cancel", "daylight").stdout
 
 
 def test_hub_that_is_not_there_exits_with_3(run) -> None:
     done = run("list", "--hub", "http://127.0.0.1:9/")
     assert done.exit_code == 3
-    assert "cannot be reached" in done.stderr
-    assert "ssl:default" not in done.stderr
+    assert "http://127.0.0.1:9/services/binder/ can't be reached: Connection refused" in done.stderr
 
 
 def test_hub_that_answers_in_place_of_its_service_exits_with_3(run) -> None:
@@ -372,7 +385,7 @@ def test_hub_that_answers_in_place_of_its_service_exits_with_3(run) -> None:
         server.shutdown()
         thread.join()
     assert done.exit_code == 3
-    assert "in place of the service" in done.stderr
+    assert "does not lead to the service" in done.stderr
 
 
 def test_missing_token_exits_with_2_and_says_where_to_get_one(
@@ -382,7 +395,7 @@ def test_missing_token_exits_with_2_and_says_where_to_get_one(
     monkeypatch.delenv("JUPYTERHUB_API_TOKEN", raising=False)
     done = run("list")
     assert done.exit_code == 2
-    assert "page Token" in done.stderr
+    assert "Token page" in done.stderr
 
 
 def test_token_comes_from_a_file_and_one_that_others_may_read_is_told(
@@ -402,7 +415,49 @@ def test_doctor_reports_machine_and_hub(run, service: Service, tmp_path: Path) -
     done = run("doctor", "--state", str(tmp_path), "--json")
     found = {item["what"]: item["level"] for item in json.loads(done.stdout)}
     assert {"uv", "git", "state", "hub", "service", "token", "backend"} <= found.keys()
-    assert found["token"] == "ok"
+    assert found["token"] == found["/health token"] == "ok"
+
+
+@pytest.mark.parametrize("token", [TOKEN, "a token that the hub does not know"])
+def test_doctor_names_each_part_that_the_service_misses(
+    run, service: Service, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("JUPYTERHUB_BINDER_TOKEN", token)
+    service.ill = {"token": "The hub refuses it.", "backend": "The registry does not answer."}
+    done = run("doctor", "--json")
+    assert done.exit_code == 1
+    found = {item["what"]: item for item in json.loads(done.stdout)}
+    for part, why in service.ill.items():
+        assert found[f"/health {part}"]["level"] == "problem"
+        assert found[f"/health {part}"]["message"] == why
+
+
+@pytest.mark.parametrize(
+    ("free", "level", "status"), [(20 * 10**6, "problem", 1), (2 * 10**9, "note", 0)]
+)
+def test_doctor_fails_for_a_disk_with_no_room_for_any_build(
+    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free: int, level: str, status: int
+) -> None:
+    used = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: used)
+    done = run("doctor", "--state", str(tmp_path), "--json")
+    assert done.exit_code == status
+    [found] = [item for item in json.loads(done.stdout) if item["what"] == "state"]
+    assert found["level"] == level
+
+
+def test_doctor_fails_for_a_dead_engine_where_images_are_built(
+    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\necho Cannot connect to the Docker daemon >&2\nexit 1\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for backend, level, status in (("repo2docker", "problem", 1), ("venv", "note", 0)):
+        done = run("doctor", "--state", str(tmp_path), "--backend", backend, "--json")
+        assert done.exit_code == status
+        [found] = [item for item in json.loads(done.stdout) if item["what"] == "docker"]
+        assert found["level"] == level
 
 
 def test_doctor_fails_and_advises_where_something_is_wrong(
@@ -415,11 +470,44 @@ def test_doctor_fails_and_advises_where_something_is_wrong(
 
 
 @pytest.mark.parametrize(
+    ("version", "old"),
+    [
+        ("#1 SMP PREEMPT_DYNAMIC Debian 6.1.153-1 (2025-09-20)", True),
+        ("#1 SMP PREEMPT_DYNAMIC Debian 6.1.180-1 (2026-08-02)", False),
+        ("#97-Ubuntu SMP PREEMPT_DYNAMIC Thu May  7 14:04:02 UTC 2026", True),
+        ("#1 SMP PREEMPT_DYNAMIC Mon Jun 1 10:00:00 EDT 2026", False),
+        ("#1 SMP PREEMPT_DYNAMIC @0", False),
+    ],
+)
+def test_doctor_notes_a_kernel_built_before_the_fixes(
+    monkeypatch: pytest.MonkeyPatch, version: str, old: bool
+) -> None:
+    names = os.uname_result(("Linux", "vm", "6.1.0", version, "x86_64"))
+    monkeypatch.setattr(os, "uname", lambda: names)
+    [found] = _check_kernel()
+    assert (found.level == "note") is old
+
+
+@pytest.mark.parametrize(
+    ("version", "level"),
+    [
+        ("5.4.6", "note"),
+        ("5.5.0", "note"),
+        ("5.5.1", "ok"),
+        ("6.0.0b1", "ok"),
+        ("4.1.6", "problem"),
+    ],
+)
+def test_doctor_notes_a_hub_with_known_holes(version: str, level: str) -> None:
+    assert _check_major(version, "hub").level == level
+
+
+@pytest.mark.parametrize(
     ("answers", "level", "said"),
     [
-        ({"version": "29.1.2", "buildx": "v0.30"}, "ok", "Docker 29.1.2 answers at "),
+        ({"version": "29.1.2", "buildx": "v0.30"}, "ok", "Docker 29.1.2 is running ("),
         ({"version": "29.1.2"}, "note", ", without buildx"),
-        ({}, "note", "refused: permission denied"),
+        ({}, "note", "returned an error: permission denied"),
     ],
 )
 def test_doctor_says_how_docker_is_without_failing_for_it(
@@ -449,7 +537,7 @@ def test_doctor_says_nothing_of_docker_where_none_is_meant(
     run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr("jupyterhub_binder.doctor.importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setattr("jupyterhub_binder.cli.doctor.importlib.util.find_spec", lambda _name: None)
     found = {item["what"] for item in json.loads(run("doctor", "--json").stdout)}
     assert "git" in found
     assert "docker" not in found
@@ -479,7 +567,7 @@ def test_package_runs_as_a_module_and_names_itself_so() -> None:
 
 def test_terminal_shows_colours_and_the_log(service: Service) -> None:
     env = {**os.environ, "JUPYTERHUB_BINDER_TOKEN": TOKEN, "TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "jupyterhub_binder.cli"]
+    command = [sys.executable, "-m", "jupyterhub_binder"]
     command += ["build", "https://example.org/daylight", "--wait", "--hub", service.url]
     shown = _on_terminal(command, env)
     assert "\x1b[32mastral" in shown

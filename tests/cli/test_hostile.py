@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from cli_server import TOKEN, Service, serving
 from click.testing import CliRunner
 
 from jupyterhub_binder.cli import main
+from tests.kit.cli_server import TOKEN, Service, serving
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[1;1H\x9b2J\x9d0;owned\x9c\x1b[31m\u202e\r\n\x08\x85\u2028z"
 OURS = re.compile(r"\x1b\[(?:[0-9;]*m|\??[0-9]*[hlKAG])")

@@ -13,12 +13,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from jupyterhub_binder.client import BinderClient
+from jupyterhub_binder.client.client import BinderClient
 from jupyterhub_binder.demo.person import Person
 from tests.conftest import requires
-
-from .cluster import CHART, Cluster, fill
-from .images import Images, build_images, find_docker, find_images
+from tests.kit.cluster import CHART, Cluster, fill
+from tests.kit.cluster_images import Images, build_images, find_docker, find_images
 
 RELEASE = "binder"
 REPOSITORY = "http://git/answer"

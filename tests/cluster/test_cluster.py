@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
 
-from jupyterhub_binder.follow import Reporter, follow_build, follow_launch
+from jupyterhub_binder.client.follow import Reporter, follow_build, follow_launch
+from tests.cluster.conftest import (
+    DEPLOYMENT,
+    RELEASE,
+    REPOSITORY,
+    WAIT_SECONDS,
+    Site,
+    Visitor,
+    merge,
+)
 from tests.conftest import requires
-
-from .cluster import fill
-from .conftest import DEPLOYMENT, REPOSITORY, WAIT_SECONDS, Site, Visitor
-from .images import BINDERHUB, find_binderhub
+from tests.kit.chart import render
+from tests.kit.cluster import fill
+from tests.kit.cluster_images import BINDERHUB, find_binderhub
+from tests.kit.restore_pod import make_restore_pod
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -119,6 +129,50 @@ async def test_an_upgrade_keeps_secrets_and_environments(site: Site, visitor: Vi
     await site.install(podAnnotations={"test": "upgraded"})
     assert site.cluster.get("secret", DEPLOYMENT)["data"] == before
     assert len(await visitor.client.environments()) == 2
+
+
+async def test_a_backup_brings_back_what_was_deleted(site: Site, visitor: Visitor):
+    """A Job of the CronJob's template: older clusters have no CronJob of this version."""
+    cluster = site.cluster
+    values = merge(site.values, {"backup": {"enabled": True, "persistence": {"size": "100Mi"}}})
+    rendered = render(values, name=RELEASE, namespace=cluster.namespace)
+    cronjob = rendered.one("CronJob", f"{DEPLOYMENT}-backup")
+    job = {"apiVersion": "batch/v1", "kind": "Job", **cronjob["spec"]["jobTemplate"]}
+    job["metadata"] = {**job["metadata"], "name": "backup-now"}
+    claim = rendered.one("PersistentVolumeClaim", f"{DEPLOYMENT}-backup")
+    policy = rendered.one("NetworkPolicy", f"{DEPLOYMENT}-backup")
+    pod = make_restore_pod(cronjob)
+    environments = await visitor.client.environments()
+    try:
+        await asyncio.to_thread(cluster.apply, [claim, policy, job])
+        await asyncio.to_thread(cluster.wait_until, "job/backup-now", "Complete")
+        written = re.search(r"Wrote (\S+), ", cluster.run("logs", "job/backup-now"))
+        assert written
+        for environment in environments:
+            await visitor.client.delete(environment["id"])
+        assert await visitor.client.environments() == []
+
+        await asyncio.to_thread(cluster.run, "scale", f"deployment/{DEPLOYMENT}", "--replicas=0")
+        await _until_service_is_gone(site)
+        await asyncio.to_thread(cluster.apply, [pod])
+        await asyncio.to_thread(cluster.wait_until, "pod/binder-restore", "Ready")
+        restore = ("exec", "binder-restore", "--", "jupyterhub-binder", "db")
+        config = "--config=/etc/jupyterhub-binder/config/jupyterhub_binder_config.py"
+        assert "Restored" in cluster.run(*restore, "restore", config, written[1])
+        cluster.run(*restore, "check", config)
+    finally:
+        made = [f"{one['kind']}/{one['metadata']['name']}" for one in (pod, job, policy, claim)]
+        await asyncio.to_thread(cluster.run, "delete", "--ignore-not-found", *made)
+        await asyncio.to_thread(cluster.run, "scale", f"deployment/{DEPLOYMENT}", "--replicas=1")
+        await asyncio.to_thread(cluster.wait_for, DEPLOYMENT)
+    names = {each["name"] for each in await visitor.client.environments()}
+    assert names == {each["name"] for each in environments}
+
+
+async def _until_service_is_gone(site: Site) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while site.cluster.get("pods", "--selector=app.kubernetes.io/component=service")["items"]:
+            await asyncio.sleep(0.2)
 
 
 async def test_the_service_runs_as_nobody_on_a_read_only_root(site: Site):

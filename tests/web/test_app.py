@@ -16,8 +16,8 @@ import pytest
 
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.errors import ConfigurationError
-from tests.web.conftest import service_config
-from tests.web.fake_hub import FakeHub
+from tests.kit.fake_hub import FakeHub
+from tests.kit.service import service_config
 
 
 def free_port() -> int:
@@ -104,7 +104,7 @@ async def test_health_says_what_is_wrong(
     await app.start_service()
 
     async def ill() -> str:
-        return "The folder /srv/secret cannot be written to."
+        return "The folder /srv/secret is not writable."
 
     monkeypatch.setattr(app.parts.backend, "health", ill)
     try:
@@ -127,9 +127,10 @@ async def test_health_says_what_is_wrong(
             "database": None,
             "disk": None,
             "hub": None,
+            "token": None,
             "backend": "Nothing can be built at the moment.",
         }
-        assert for_admins["backend"] == "The folder /srv/secret cannot be written to."
+        assert for_admins["backend"] == "The folder /srv/secret is not writable."
     finally:
         hub.down = False
         await app.stop_service()

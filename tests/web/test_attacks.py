@@ -10,14 +10,14 @@ import pytest
 from yarl import URL
 
 from jupyterhub_binder.app import JupyterHubBinder
-from jupyterhub_binder.clock import utc_now
 from jupyterhub_binder.model import BuildEvent, Phase
+from jupyterhub_binder.utils.time import utc_now
 from jupyterhub_binder.web.api.builds import plain_text
-from tests.git_server import GitRepo
-from tests.waiting import until
-from tests.web.api_client import Api
-from tests.web.conftest import NAVIGATE, Person
-from tests.web.fake_hub import FakeHub
+from tests.kit.api_client import Api
+from tests.kit.fake_hub import FakeHub
+from tests.kit.git_server import GitRepo
+from tests.kit.service import NAVIGATE, Person
+from tests.kit.waiting import until
 
 
 def xsrf_of(session: aiohttp.ClientSession, url: str) -> str:
@@ -148,7 +148,7 @@ async def test_a_long_address_is_cut_in_the_log(session, service_url: str, caplo
 async def test_one_person_follows_so_many_things_and_another_still_can(
     person: Person, service: JupyterHubBinder, git_repo: GitRepo, monkeypatch
 ) -> None:
-    monkeypatch.setattr(service.parts.streams, "_most_per_user", 2)
+    monkeypatch.setattr(service.parts.streams, "_max_per_user", 2)
     slow = {"fake": {"hang_at": "building"}}
     paths = {}
     for name in ("ada", "bob"):

@@ -11,10 +11,10 @@ import pytest_asyncio
 from yarl import URL
 
 from jupyterhub_binder.app import JupyterHubBinder
-from tests.git_server import GitRepo
-from tests.web.api_client import Answer, ask
-from tests.web.conftest import NAVIGATE
-from tests.web.fake_hub import FakeHub
+from tests.kit.api_client import Answer, ask
+from tests.kit.fake_hub import FakeHub
+from tests.kit.git_server import GitRepo
+from tests.kit.service import NAVIGATE, Person
 
 FETCH = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"}
 
@@ -51,6 +51,32 @@ async def test_a_stranger_is_sent_to_the_hub(hub: FakeHub, service_url: str, ses
     async with session.get(service_url, headers=NAVIGATE, allow_redirects=False) as response:
         assert response.status == 302
         assert response.headers["Location"].startswith(f"{hub.url}/hub/api/oauth2/authorize")
+
+
+@pytest.mark.parametrize(
+    ("before", "link"),
+    [
+        ("{here}new?url=a%2Fb", "/services/binder/new?url=a%2Fb"),
+        ("https://evil.example/services/binder/new", "/services/binder/"),
+        ("", "/services/binder/"),
+    ],
+)
+async def test_form_of_somebody_whose_login_expired_leads_back_to_its_page(
+    service_url: str, session, before: str, link: str
+) -> None:
+    headers = {**NAVIGATE, "Referer": before.format(here=service_url)}
+    async with session.post(f"{service_url}new", headers=headers, data={"url": "a/b"}) as response:
+        assert response.status == 401
+        text = await response.text()
+    assert f'id="sign-in" href="{link}">Sign in again</a>' in text
+
+
+async def test_script_of_somebody_whose_login_expired_is_not_sent_away(
+    service_url: str, session
+) -> None:
+    headers = {**FETCH, "X-XSRFToken": "old"}
+    async with session.get(service_url, headers=headers, allow_redirects=False) as response:
+        assert response.status == 401
 
 
 async def test_after_the_login_the_api_knows_who_i_am(browser: Browser) -> None:
@@ -102,3 +128,49 @@ async def test_nothing_redirects_to_another_site(browser: Browser, target: str) 
     ) as response:
         location = response.headers.get("Location", "")
         assert urlsplit(location).netloc in ("", urlsplit(browser.url).netloc)
+
+
+async def test_a_wrong_token_of_the_service_is_said_by_page_health_and_metrics(
+    hub: FakeHub,
+    service: JupyterHubBinder,
+    service_url: str,
+    person: Person,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("jupyterhub_binder.maintenance.health._FRESH_SECONDS", 0)
+    monkeypatch.setattr(hub, "service_token", "another")
+    hub.service_origin = f"http://127.0.0.1:{service.port}"
+    async with (
+        aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
+        session.get(service_url, headers=NAVIGATE) as response,
+    ):
+        assert (response.status, response.url.path) == (503, "/services/binder/oauth_callback")
+        assert "Ask an administrator to restart the hub." in await response.text()
+    for name, said in ((None, "The hub must be restarted."), ("root", "JUPYTERHUB_API_TOKEN")):
+        answer = await person(name)("GET", "health")
+        assert answer.status == 503
+        (wrong,) = [check for check in answer.json["checks"] if not check["ok"]]
+        assert wrong["service"] == "token"
+        assert said in wrong["message"]
+    metrics = (await person("root")("GET", "metrics")).text
+    assert 'part_up{part="token"} 0.0' in metrics
+    assert 'part_up{part="hub"} 1.0' in metrics
+
+
+async def test_health_notices_a_hub_that_goes_away(
+    hub: FakeHub, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jupyterhub_binder.maintenance.health._FRESH_SECONDS", 0)
+    assert (await person(None)("GET", "health")).status == 200
+    monkeypatch.setattr(hub, "down", True)
+    answer = await person(None)("GET", "health")
+    assert [c["service"] for c in answer.json["checks"] if not c["ok"]] == ["hub"]
+
+
+async def test_a_sign_in_that_is_not_this_browsers_gets_a_page(service_url: str) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{service_url}oauth_callback?code=x&state=y", headers=NAVIGATE) as response,
+    ):
+        assert response.status == 400
+        assert "Signing in did not work." in await response.text()

@@ -12,12 +12,12 @@ from urllib.parse import quote
 import pytest
 from yarl import URL
 
-from jupyterhub_binder.inputs import one_line
-from jupyterhub_binder.oversight import PersonUse
-from jupyterhub_binder.web.adminrender import use_csv
-from tests.git_server import GitRepo
-from tests.web.api_client import Api
-from tests.web.conftest import Person, wait_for_build
+from jupyterhub_binder.model.admin import PersonUse
+from jupyterhub_binder.utils.validation import one_line
+from jupyterhub_binder.web.api.render_admin import use_csv
+from tests.kit.api_client import Api
+from tests.kit.git_server import GitRepo
+from tests.kit.service import Person, wait_for_build
 
 CREATE = "api/v1/environments"
 ADMIN = "api/v1/admin"

@@ -1,7 +1,6 @@
-"""Stands before an optional part of jsonschema on a smoke test's path, and is not there.
+"""Hides an optional part of jsonschema, which halves the time of a smoke test.
 
-The real one compiles a grammar whenever it is imported: most of the time that
-`jupyterhub-singleuser` takes to say its version.
+The real module compiles a grammar at import, which `jupyterhub-singleuser --version` does not need.
 """
 
 raise ImportError("left out of the smoke test")

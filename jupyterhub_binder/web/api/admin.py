@@ -1,160 +1,195 @@
-"""Routes for admins: everybody's builds and environments, what makes builds, draining, use."""
+"""Routes for admins: builds, environments, backends, pausing builds and usage."""
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from collections.abc import Sequence
+from typing import TypeVar
 
-from jupyterhub_binder.drain import MOST_MESSAGE_CHARACTERS
+from jupyterhub_binder.admin.usage import cut
 from jupyterhub_binder.errors import NotAllowed
-from jupyterhub_binder.inputs import MOST_PERSON_CHARACTERS, MOST_SEARCH_CHARACTERS
 from jupyterhub_binder.model import Build, Page
-from jupyterhub_binder.usage import cut
-from jupyterhub_binder.web.adminquery import UseQuery
-from jupyterhub_binder.web.adminrender import render_drain, render_use, use_csv
-from jupyterhub_binder.web.api.common import PAGE_LIMIT, Handler, builds_of
-from jupyterhub_binder.web.parse import json_object, query_choice, query_integer, query_text
-from jupyterhub_binder.web.render import JSON, render_host, render_page
+from jupyterhub_binder.model.admin import PersonUse
+from jupyterhub_binder.web.api.common import Handler, builds_of
+from jupyterhub_binder.web.api.operation import operation
+from jupyterhub_binder.web.api.render import render_host, render_page
+from jupyterhub_binder.web.api.render_admin import render_drain, use_csv
+from jupyterhub_binder.web.api.shapes import (
+    BackendJSON,
+    BuildJSON,
+    EnvironmentJSON,
+    ListJSON,
+    PageJSON,
+    PageQuery,
+)
+from jupyterhub_binder.web.api.shapes_admin import (
+    AllEnvironmentsQuery,
+    DrainBody,
+    DrainJSON,
+    QueueJSON,
+    UsePageQuery,
+    UseQuery,
+    UsesJSON,
+)
+from jupyterhub_binder.web.services import Services
+
+T = TypeVar("T")
 
 
-class AdminHandler(Handler):
-    """A route that nobody else is answered by."""
+class AdminAPIHandler(Handler):
+    """A route for administrators only."""
 
     async def prepare(self) -> None:
-        """Refuse whoever is no admin."""
+        """Refuse everyone else."""
         await super().prepare()
         if not self.me.admin:
-            raise NotAllowed("This is for administrators.")
+            raise NotAllowed("Only administrators may do this.")
 
-    def cut(self) -> tuple[int, int]:
-        """Return which part of a list is asked for: offset and limit."""
-        offset = query_integer(self, "offset", default=0)
-        return offset, query_integer(self, "limit", default=50, least=1, most=PAGE_LIMIT)
+    async def render_builds(self, builds: Sequence[Build]) -> tuple[BuildJSON, ...]:
+        """Render builds of any person."""
+        renderer = await self.renderer(builds)
+        return tuple(renderer.build(build, user=self.me) for build in builds)
 
     def finish_download(self, text: str, kind: str, name: str) -> None:
-        """Answer with a text that a browser saves as a file."""
+        """Send text that a browser saves as a file."""
         self.set_header("Content-Type", f"{kind}; charset=UTF-8")
         self.set_header("Content-Disposition", f'attachment; filename="{name}"')
         self.set_header("Cache-Control", "no-store")
         self.finish(text)
 
 
-class Queue(AdminHandler):
-    """Everybody's builds that are not finished."""
+class QueueHandler(AdminAPIHandler):
+    """Everyone's unfinished builds."""
 
-    async def get(self) -> None:
-        """Answer with those that run, then those that wait, in the order of the queue."""
-        offset, limit = self.cut()
+    @operation("get_queue")
+    async def get(self, *, query: PageQuery) -> QueueJSON:
+        """For admins: list everyone's running builds, then the waiting ones in queue order.
+
+        `offset` and `limit` apply to the waiting builds. Admins cancel a build for everyone with
+        `POST /api/v1/builds/{build_id}/cancel`.
+        """
         queue = self.services.builds.queue()
-        waiting = queue.waiting[offset : offset + limit]
-        renderer = await self.renderer((*queue.running, *waiting))
-
-        def render(builds: tuple[Build, ...]) -> list[dict]:
-            return [renderer.build(build, user=self.me) for build in builds]
-
-        self.finish_json(
-            {
-                "running": render(queue.running),
-                "waiting": render(waiting),
-                "waiting_total": len(queue.waiting),
-                "offset": offset,
-                "limit": limit,
-                "max_running": self.services.builds.max_running,
-                "draining": self.services.command.drain.state is not None,
-            }
+        waiting = queue.waiting[query.offset : query.offset + query.limit]
+        return QueueJSON(
+            running=await self.render_builds(queue.running),
+            waiting=await self.render_builds(waiting),
+            waiting_total=len(queue.waiting),
+            offset=query.offset,
+            limit=query.limit,
+            max_running=self.services.builds.max_running,
+            draining=self.services.drain.state is not None,
         )
 
 
-class Backends(AdminHandler):
+class BackendsHandler(AdminAPIHandler):
     """The build backends."""
 
-    async def get(self) -> None:
-        """Answer with the backend's health, and that of the BinderHubs that it sends builds to."""
+    @operation("list_backends")
+    async def get(self) -> ListJSON[BackendJSON]:
+        """For admins: list the build backends and their state."""
         backend = self.services.backend
-        item = {
-            "name": backend.name,
-            "description": backend.description,
-            "health": (await self.services.health()).get("backend"),
-            "hosts": [render_host(host) for host in backend.statuses()],
-        }
-        self.finish_json({"items": [item]})
+        item = BackendJSON(
+            name=backend.name,
+            description=backend.description,
+            health=(await self.services.health()).get("backend"),
+            hosts=tuple(render_host(host) for host in backend.statuses()),
+        )
+        return ListJSON(items=(item,))
 
 
-class AllEnvironments(AdminHandler):
-    """Everybody's environments."""
+class AllEnvironmentsHandler(AdminAPIHandler):
+    """Everyone's environments."""
 
-    async def get(self) -> None:
-        """Answer with a page of them, or of those that were deleted and can be restored."""
-        offset, limit = self.cut()
-        order = query_choice(self, "order", ("recent", "name"))
+    @operation("list_all_environments")
+    async def get(self, *, query: AllEnvironmentsQuery) -> PageJSON[EnvironmentJSON]:
+        """For admins: list everyone's environments.
+
+        Admins can read, delete and restore them like their owners.
+        """
         page = await self.services.environments.list(
             self.me,
-            search=query_text(self, "search", most=MOST_SEARCH_CHARACTERS),
-            owner=query_text(self, "person", most=MOST_PERSON_CHARACTERS) or "*",
-            order=cast('Literal["recent", "name"]', order),
-            deleted=query_choice(self, "deleted", ("0", "1")) == "1",
-            offset=offset,
-            limit=limit,
+            search=query.search,
+            owner=query.person or "*",
+            order=query.order,
+            deleted=query.deleted == "1",
+            offset=query.offset,
+            limit=query.limit,
         )
-        self.finish_json((await self.renderer(builds_of(page.items))).environments(page))
+        return render_page(page, (await self.renderer(builds_of(page.items))).environment)
 
 
-class Use(AdminHandler):
-    """What people use."""
+class UsageHandler(AdminAPIHandler):
+    """Usage by person."""
 
-    async def get(self) -> None:
-        """Answer with a page of people."""
-        offset, limit = self.cut()
-        query = UseQuery.read(self)
-        page = cut(await query.fetch(self.services.store), offset=offset, limit=limit)
-        self.finish_json({**render_page(page, render_use), "days": query.days})
+    @operation("list_use")
+    async def get(self, *, query: UsePageQuery) -> UsesJSON:
+        """For admins: list usage by person.
+
+        Builds and launches cover the period. Environments and images are as they are now.
+        """
+        uses = await fetch_use(self.services, query)
+        page = cut(uses, offset=query.offset, limit=query.limit)
+        return UsesJSON(
+            items=page.items,
+            total=page.total,
+            offset=page.offset,
+            limit=page.limit,
+            days=int(query.days),
+        )
 
 
-class UseCSV(AdminHandler):
-    """What people use, for a spreadsheet."""
+class UsageCSVHandler(AdminAPIHandler):
+    """Usage by person, for a spreadsheet."""
 
-    async def get(self) -> None:
-        """Answer with everybody."""
-        query = UseQuery.read(self)
-        uses = await query.fetch(self.services.store)
+    @operation("download_use", media="text/csv")
+    async def get(self, *, query: UseQuery) -> None:
+        """For admins: get usage by person as CSV for a spreadsheet."""
+        uses = await fetch_use(self.services, query)
         self.finish_download(use_csv(uses), "text/csv", f"use-{query.days}-days.csv")
 
 
-class Drain(AdminHandler):
-    """Whether builds begin."""
-
-    async def get(self) -> None:
-        """Answer with that, and with what is under way."""
-        self._answer()
-
-    async def put(self) -> None:
-        """Pause builds."""
-        fields = json_object(self.request, {"message"})
-        message = fields.text("message", most=MOST_MESSAGE_CHARACTERS) or ""
-        await self.services.command.drain.begin(self.me, message)
-        self._answer()
-
-    async def delete(self) -> None:
-        """Resume builds."""
-        await self.services.command.drain.end(self.me)
-        self._answer()
-
-    def _answer(self) -> None:
-        self.finish_json(drain_json(self))
+async def fetch_use(services: Services, query: UseQuery) -> list[PersonUse]:
+    """Return the usage that the query selects."""
+    return await services.usage.fetch(
+        days=int(query.days), order=query.sort, search=query.search.strip()
+    )
 
 
-def drain_json(handler: Handler) -> JSON:
-    """Return whether builds begin, and what is under way."""
-    services = handler.services
+class DrainHandler(AdminAPIHandler):
+    """Whether builds are paused."""
+
+    @operation("get_drain")
+    async def get(self) -> DrainJSON:
+        """For admins: get whether builds are paused, and what is still running."""
+        return drain_json(self.services)
+
+    @operation("drain")
+    async def put(self, *, body: DrainBody) -> DrainJSON:
+        """For admins: pause builds, with a message on every page.
+
+        Running builds finish. Waiting builds stay in the queue, even across a restart.
+        """
+        await self.services.drain.begin(self.me, body.message)
+        return drain_json(self.services)
+
+    @operation("resume")
+    async def delete(self) -> DrainJSON:
+        """For admins: resume builds."""
+        await self.services.drain.end(self.me)
+        return drain_json(self.services)
+
+
+def drain_json(services: Services) -> DrainJSON:
+    """Return whether builds are paused, and what still runs."""
     queue = services.builds.queue()
     return render_drain(
-        services.command.drain.state,
+        services.drain.state,
         running=len(queue.running),
         waiting=len(queue.waiting),
         launches=services.launches.under_way,
     )
 
 
-def page_of(items: tuple, handler: AdminHandler) -> Page:
-    """Return the part of a list that is asked for."""
-    offset, limit = handler.cut()
-    return Page(items[offset : offset + limit], len(items), offset, limit)
+def cut_page(items: Sequence[T], query: PageQuery) -> Page[T]:
+    """Return the requested part of a list."""
+    part = items[query.offset : query.offset + query.limit]
+    return Page(tuple(part), len(items), query.offset, query.limit)

@@ -1,65 +1,72 @@
-"""Routes of builds: one build, its log as it grows, its log as text, its cancelling."""
+"""Routes of builds: state, log and cancelling."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
 
-from jupyterhub_binder.buildlog import EventBatch
+from jupyterhub_binder.builds.log import EventBatch
 from jupyterhub_binder.model import Build, BuildEvent, BuildRequest, Environment
+from jupyterhub_binder.utils.text import CONTROL, without_escapes
+from jupyterhub_binder.utils.wire import to_json
 from jupyterhub_binder.web.api.common import Handler
-from jupyterhub_binder.web.events import EventsHandler, encode_events, encode_named
-from jupyterhub_binder.web.parse import json_object
-from jupyterhub_binder.web.render import JSON, Renderer
+from jupyterhub_binder.web.api.operation import SSE, operation
+from jupyterhub_binder.web.api.render import Renderer
+from jupyterhub_binder.web.api.shapes import BuildJSON, DownloadQuery, LogQuery
+from jupyterhub_binder.web.streams import EventsHandler, encode_events, encode_named
 
 _LOG_LINES = 5000
-_ESCAPES = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])"
-    r"|\x9b[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]"
-)
 
 
-class _BuildHandler(Handler):
-    """A route of one build, as the person who asks may see it."""
+class _BuildBase(Handler):
+    """A route of one build that the person may see."""
 
     async def find(self, build_id: str) -> tuple[Build, Environment | None, BuildRequest | None]:
         """Return a build with the person's environment. Raises NotFound."""
         return await self.services.environments.request_of(self.me, build_id)
 
-    async def as_json(
+    async def render_build(
         self, build: Build, environment: Environment | None, request: BuildRequest | None
-    ) -> JSON:
-        """Return the build's JSON as it stands now."""
-        standings = {build.id: await self.services.builds.standing(build)}
-        renderer = Renderer(self.services.base_url, self.format_spec, standings)
+    ) -> BuildJSON:
+        """Render a build with its current progress."""
+        progress_by_id = {build.id: await self.services.builds.progress(build)}
+        renderer = Renderer(self.services.base_url, self.format_spec, progress_by_id)
         return renderer.build(build, user=self.me, environment=environment, request=request)
 
 
-class OneBuild(_BuildHandler):
+class BuildHandler(_BuildBase):
     """One build."""
 
-    async def get(self, build_id: str) -> None:
-        """Answer with it."""
-        self.finish_json(await self.as_json(*await self.find(build_id)))
+    @operation("get_build")
+    async def get(self, build_id: str) -> BuildJSON:
+        """Get a build."""
+        return await self.render_build(*await self.find(build_id))
 
 
-class BuildEvents(EventsHandler, _BuildHandler):
-    """A build as it goes on: its lines, its state whenever that changes, its end."""
+class BuildEventsHandler(EventsHandler, _BuildBase):
+    """Events of a build: log lines, state changes and the end."""
 
-    async def get(self, build_id: str) -> None:
-        """Stream what comes after the event that the client saw last."""
+    @operation("follow_build", media=SSE, errors=(400, 429))
+    async def get(self, build_id: str, *, query: LogQuery) -> None:
+        """Follow a build's log and state.
+
+        The answer is a stream of server-sent events. A log line has no event name, the id `seq`,
+        and a `BuildEvent` as data. A `build` event has a `Build`, sent when its state or queue
+        position changes. The `end` event has the finished `Build` and is the last; close the
+        connection then. A comment is sent every 15 seconds. To continue after a dropped connection,
+        send `Last-Event-ID` or `after`.
+        """
         _, environment, request = await self.find(build_id)
 
         async def encode(item: EventBatch | Build | _End) -> bytes:
             if isinstance(item, EventBatch):
                 return item.encoded(encode_events)
             name, build = ("end", item.build) if isinstance(item, _End) else ("build", item)
-            return encode_named(name, await self.as_json(build, environment, request))
+            return encode_named(name, to_json(await self.render_build(build, environment, request)))
 
-        watching = self.services.builds.watch(build_id, after=self.last_event_id())
+        watching = self.services.builds.watch(build_id, after=self.last_event_id(query.after))
         await self.send_events(_until_end(watching), encode)
 
 
@@ -73,7 +80,7 @@ class _End:
 async def _until_end(
     watching: AsyncIterator[EventBatch | Build],
 ) -> AsyncIterator[EventBatch | Build | _End]:
-    """Add the end to what a watcher sees; there is none if it was the service that stopped."""
+    """Add the end event, unless the service is stopping."""
     build = None
     async with aclosing(cast("AsyncGenerator[EventBatch | Build, None]", watching)) as items:
         async for item in items:
@@ -84,15 +91,16 @@ async def _until_end(
         yield _End(build)
 
 
-class BuildLog(_BuildHandler):
+class BuildLogHandler(_BuildBase):
     """A build's log as plain text."""
 
-    async def get(self, build_id: str) -> None:
-        """Answer with the lines there are, without colours and overwritten progress."""
+    @operation("get_log", media="text/plain")
+    async def get(self, build_id: str, *, query: DownloadQuery) -> None:
+        """Get a build's log as plain text, without colours and overwritten progress."""
         await self.find(build_id)
         self.set_header("Content-Type", "text/plain; charset=UTF-8")
         self.set_header("Cache-Control", "no-store")
-        if self.get_query_argument("download", None) is not None:
+        if query.download is not None:
             self.set_header("Content-Disposition", f'attachment; filename="build-{build_id}.log"')
         after = 0
         while events := await self.services.builds.fetch_log(
@@ -104,18 +112,18 @@ class BuildLog(_BuildHandler):
 
 
 def plain_text(events: tuple[BuildEvent, ...]) -> str:
-    """Return lines as a file has them: no terminal escapes, no line that another replaced."""
+    """Return lines without terminal escapes and overwritten progress."""
     last = len(events) - 1
     kept = [e.message for i, e in enumerate(events) if i == last or not e.message.endswith("\r")]
-    return "".join(f"{_ESCAPES.sub('', line)}\n" for line in kept)
+    return "".join(f"{CONTROL.sub('', without_escapes(line))}\n" for line in kept)
 
 
-class CancelBuild(_BuildHandler):
-    """The end of a person's wish for a build."""
+class CancelBuildHandler(_BuildBase):
+    """Cancels a person's request for a build."""
 
-    async def post(self, build_id: str) -> None:
-        """Withdraw the wish; the build ends when nobody else wants it."""
-        json_object(self.request, ())
+    @operation("cancel_build", errors=(409,))
+    async def post(self, build_id: str) -> BuildJSON:
+        """Cancel your request for a build. The build ends if nobody else is waiting for it."""
         await self.find(build_id)
         await self.services.builds.cancel(build_id, user=self.me)
-        self.finish_json(await self.as_json(*await self.find(build_id)))
+        return await self.render_build(*await self.find(build_id))

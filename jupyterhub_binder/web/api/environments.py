@@ -1,170 +1,148 @@
-"""Routes of environments: the list, one of them, its builds, and which build counts."""
+"""Routes of environments: list, settings, builds."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from dataclasses import replace
 
-from jupyterhub_binder import model
-from jupyterhub_binder.errors import InvalidInput
-from jupyterhub_binder.inputs import (
-    MOST_ADDRESS_CHARACTERS,
-    MOST_NAME_CHARACTERS,
-    MOST_PERSON_CHARACTERS,
-    MOST_REF_CHARACTERS,
-    MOST_SEARCH_CHARACTERS,
+from jupyterhub_binder.model import LaunchSpec
+from jupyterhub_binder.web.api.common import Handler, builds_of, read_link
+from jupyterhub_binder.web.api.operation import operation
+from jupyterhub_binder.web.api.parse import with_content
+from jupyterhub_binder.web.api.render import render_page
+from jupyterhub_binder.web.api.shapes import (
+    BuildAgainBody,
+    BuildSummaryJSON,
+    CreateBody,
+    CurrentBody,
+    EnvironmentJSON,
+    EnvironmentsQuery,
+    PageJSON,
+    PageQuery,
+    StartQuery,
+    UpdateBody,
 )
-from jupyterhub_binder.model import ContentMode
-from jupyterhub_binder.web.api.common import (
-    LINK_KEYS,
-    PAGE_LIMIT,
-    Handler,
-    builds_of,
-    read_link,
-)
-from jupyterhub_binder.web.parse import (
-    Fields,
-    json_object,
-    query_choice,
-    query_integer,
-    query_text,
-    with_content,
-)
-from jupyterhub_binder.web.render import render_launch_spec
-
-_CONTENT_KEYS = frozenset({"content", "content_url", "content_ref"})
-_CREATE_KEYS = LINK_KEYS | _CONTENT_KEYS | {"name", "options", "build"}
-_UPDATE_KEYS = _CONTENT_KEYS | {"name", "path"}
 
 
-class Environments(Handler):
+class EnvironmentsHandler(Handler):
     """A person's environments."""
 
-    async def get(self) -> None:
-        """Answer with a page of the list, or of what was deleted and can be restored."""
-        order = query_choice(self, "order", ("recent", "name"))
+    @operation("list_environments")
+    async def get(self, *, query: EnvironmentsQuery) -> PageJSON[EnvironmentJSON]:
+        """List environments."""
         page = await self.services.environments.list(
             self.me,
-            search=query_text(self, "search", most=MOST_SEARCH_CHARACTERS),
-            owner=query_text(self, "owner", most=MOST_PERSON_CHARACTERS) or None,
-            order=cast('Literal["recent", "name"]', order),
-            deleted=query_choice(self, "deleted", ("0", "1")) == "1",
-            offset=query_integer(self, "offset", default=0),
-            limit=query_integer(self, "limit", default=50, least=1, most=PAGE_LIMIT),
+            search=query.search,
+            owner=query.owner or None,
+            order=query.order,
+            deleted=query.deleted == "1",
+            offset=query.offset,
+            limit=query.limit,
         )
         renderer = await self.renderer(builds_of(page.items))
-        self.finish_json(renderer.environments(page))
+        return render_page(page, renderer.environment)
 
-    async def post(self) -> None:
-        """Create an environment, and build it unless told not to."""
-        fields = json_object(self.request, _CREATE_KEYS)
+    @operation("create_environment", status=201, errors=(409, 422, 429), needs_body=True)
+    async def post(self, *, body: CreateBody) -> EnvironmentJSON:
+        """Create an environment, and build it."""
+        link = read_link(body, self.services.providers)
         environment = await self.services.environments.create(
             self.me,
-            link=with_content(read_link(fields, self.services.providers), fields),
-            name=_name(fields),
-            content=fields.choice("content", ContentMode),
-            options=fields.mapping("options"),
-            build=fields.boolean("build", default=True),
+            link=with_content(link, body.content_url, body.content_ref),
+            name=body.name,
+            content=body.content,
+            options=body.options,
+            build=body.build,
         )
-        await self.answer_environment(environment, status=201)
+        return await self.render_environment(environment)
 
 
-class OneEnvironment(Handler):
+class EnvironmentHandler(Handler):
     """One environment."""
 
-    async def get(self, environment_id: str) -> None:
-        """Answer with it."""
-        await self.answer_environment(await self.services.environments.get(self.me, environment_id))
+    @operation("get_environment")
+    async def get(self, environment_id: str) -> EnvironmentJSON:
+        """Get an environment."""
+        environment = await self.services.environments.get(self.me, environment_id)
+        return await self.render_environment(environment)
 
-    async def patch(self, environment_id: str) -> None:
-        """Change its name, what it opens, or what happens to its files."""
-        fields = json_object(self.request, _UPDATE_KEYS)
-        changes: dict[str, Any] = {
-            "name": _name(fields),
-            "path": fields.path("path"),
-            "content": fields.choice("content", ContentMode),
-            "content_url": fields.text("content_url", most=MOST_ADDRESS_CHARACTERS),
-            "content_ref": fields.text("content_ref", most=MOST_REF_CHARACTERS),
-        }
-        environment = await self.services.environments.update(self.me, environment_id, **changes)
-        await self.answer_environment(environment)
-
-    async def delete(self, environment_id: str) -> None:
-        """Delete it; `restore` undoes that for a while."""
-        await self.answer_environment(
-            await self.services.environments.delete(self.me, environment_id)
-        )
-
-
-class Restore(Handler):
-    """The undoing of a delete."""
-
-    async def post(self, environment_id: str) -> None:
-        """Bring a deleted environment back."""
-        json_object(self.request, ())
-        await self.answer_environment(
-            await self.services.environments.restore(self.me, environment_id)
-        )
-
-
-class EnvironmentBuilds(Handler):
-    """The builds of an environment, newest first."""
-
-    async def get(self, environment_id: str) -> None:
-        """Answer with a page of them."""
-        page = await self.services.environments.history(
+    @operation("update_environment", errors=(409,))
+    async def patch(self, environment_id: str, *, body: UpdateBody) -> EnvironmentJSON:
+        """Change an environment's name, what it opens, or how its files are brought."""
+        environment = await self.services.environments.update(
             self.me,
             environment_id,
-            offset=query_integer(self, "offset", default=0),
-            limit=query_integer(self, "limit", default=50, least=1, most=PAGE_LIMIT),
+            name=body.name,
+            path=body.path,
+            content=body.content,
+            content_url=body.content_url,
+            content_ref=body.content_ref,
+        )
+        return await self.render_environment(environment)
+
+    @operation("delete_environment", errors=(409,))
+    async def delete(self, environment_id: str) -> EnvironmentJSON:
+        """Delete an environment. It can be restored for a while."""
+        environment = await self.services.environments.delete(self.me, environment_id)
+        return await self.render_environment(environment)
+
+
+class RestoreHandler(Handler):
+    """Restores a deleted environment."""
+
+    @operation("restore_environment", errors=(409, 429))
+    async def post(self, environment_id: str) -> EnvironmentJSON:
+        """Restore a deleted environment."""
+        environment = await self.services.environments.restore(self.me, environment_id)
+        return await self.render_environment(environment)
+
+
+class EnvironmentBuildsHandler(Handler):
+    """The builds of an environment."""
+
+    @operation("list_builds")
+    async def get(self, environment_id: str, *, query: PageQuery) -> PageJSON[BuildSummaryJSON]:
+        """List an environment's builds, newest first."""
+        page = await self.services.environments.history(
+            self.me, environment_id, offset=query.offset, limit=query.limit
         )
         renderer = await self.renderer(request.build for request in page.items)
-        self.finish_json(renderer.requests(page))
+        return render_page(page, renderer.request)
 
-    async def post(self, environment_id: str) -> None:
-        """Build again: at another ref, or the same from scratch."""
-        fields = json_object(self.request, {"ref", "force"})
+    @operation("build_environment", status=201, errors=(409, 422, 429))
+    async def post(self, environment_id: str, *, body: BuildAgainBody) -> EnvironmentJSON:
+        """Build an environment again."""
         environment = await self.services.environments.build(
-            self.me,
-            environment_id,
-            ref=fields.text("ref", most=MOST_REF_CHARACTERS) or None,
-            force=fields.boolean("force", default=False),
+            self.me, environment_id, ref=body.ref or None, force=body.force
         )
-        await self.answer_environment(environment, status=201)
+        return await self.render_environment(environment)
 
 
-class Current(Handler):
+class CurrentBuildHandler(Handler):
     """The build that a server starts from."""
 
-    async def put(self, environment_id: str) -> None:
-        """Choose an earlier build, or a later one again."""
-        fields = json_object(self.request, {"number"})
-        number = fields.integer("number", least=1)
-        environment = await self.services.environments.choose(self.me, environment_id, number)
-        await self.answer_environment(environment)
+    @operation("choose_build", errors=(409,), needs_body=True)
+    async def put(self, environment_id: str, *, body: CurrentBody) -> EnvironmentJSON:
+        """Choose the build of an environment that servers start from."""
+        environment = await self.services.environments.choose(self.me, environment_id, body.number)
+        return await self.render_environment(environment)
 
 
-class LaunchSpec(Handler):
-    """What the hub needs to start a server in an environment."""
+class LaunchSpecHandler(Handler):
+    """What the hub needs to start a server."""
 
-    async def get(self, environment_id: str) -> None:
-        """Answer to the hub, which asks in the person's name."""
-        spec = await self.services.starts.launch_spec(self.me, environment_id)
-        self._answer(spec, environment_id)
+    @operation("get_launch_spec", errors=(409,))
+    async def get(self, environment_id: str, *, query: StartQuery) -> LaunchSpec:
+        """Get what the hub needs to start a server in an environment."""
+        spec = await self.services.launch_specs.launch_spec(self.me, environment_id)
+        return self._with_address(spec, query)
 
-    async def post(self, environment_id: str) -> None:
-        """Answer to the hub at the beginning of a start; have built what is not there."""
-        json_object(self.request, ())
-        spec = await self.services.starts.prepare_start(self.me, environment_id)
-        self._answer(spec, environment_id)
+    @operation("prepare_start", errors=(409, 422, 429))
+    async def post(self, environment_id: str, *, query: StartQuery) -> LaunchSpec:
+        """Get what the hub needs now. If the environment has no image, build it."""
+        spec = await self.services.launch_specs.prepare_start(self.me, environment_id)
+        return self._with_address(spec, query)
 
-    def _answer(self, spec: model.LaunchSpec, environment_id: str) -> None:
-        server_name = self.get_query_argument("server_name", "")
-        asked_from = self.services.launches.asked_from(self.me, environment_id, server_name)
-        self.finish_json(render_launch_spec(spec, client_ip=asked_from))
-
-
-def _name(fields: Fields) -> str | None:
-    name = fields.text("name", most=MOST_NAME_CHARACTERS)
-    if name == "":
-        raise InvalidInput("'name' must not be empty.", detail={"field": "name"})
-    return name
+    def _with_address(self, spec: LaunchSpec, query: StartQuery) -> LaunchSpec:
+        launches = self.services.launches
+        asked_from = launches.asked_from(self.me, spec.environment_id, query.server_name)
+        return replace(spec, client_ip=asked_from)

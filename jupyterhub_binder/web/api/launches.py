@@ -1,118 +1,110 @@
-"""Routes of launches: starting a server, following its start, cancelling it; running servers."""
+"""Routes of launches and running servers."""
 
 from __future__ import annotations
 
-from jupyterhub_binder.clientip import client_ip
 from jupyterhub_binder.errors import NotFound
-from jupyterhub_binder.launches import Server
 from jupyterhub_binder.model import Launch
+from jupyterhub_binder.utils.net import client_ip
+from jupyterhub_binder.utils.wire import to_json
 from jupyterhub_binder.web.api.common import Handler
-from jupyterhub_binder.web.events import EventsHandler, encode_named
-from jupyterhub_binder.web.parse import json_object
-from jupyterhub_binder.web.render import JSON, iso_time
+from jupyterhub_binder.web.api.operation import SSE, operation
+from jupyterhub_binder.web.api.render import render_servers
+from jupyterhub_binder.web.api.shapes import LaunchBody, LaunchJSON, ListJSON, ServerJSON
+from jupyterhub_binder.web.streams import EventsHandler, encode_named
 
 
-class _LaunchHandler(Handler):
-    """A route that answers with a launch."""
+class _LaunchBase(Handler):
+    """Renders a launch."""
 
-    async def as_json(self, launch: Launch) -> JSON:
-        """Return the launch's JSON."""
+    async def render_launch(self, launch: Launch) -> LaunchJSON:
+        """Render a launch."""
         return (await self.renderer()).launch(launch, await self.environment_name(launch))
 
     async def environment_name(self, launch: Launch) -> str:
-        """Return the name of a launch's environment; empty if it was deleted since."""
+        """Return the name of a launch's environment; empty if it was deleted."""
         try:
             return (await self.services.environments.get(self.me, launch.environment_id)).name
         except NotFound:
             return ""
 
 
-class EnvironmentLaunches(_LaunchHandler):
+class EnvironmentLaunchesHandler(_LaunchBase):
     """The launches of an environment."""
 
-    async def post(self, environment_id: str) -> None:
-        """Start a server in an environment; one without a build gets one first."""
-        fields = json_object(self.request, {"server_name", "path", "restart"})
+    @operation("launch_environment", status=201, errors=(409, 422, 429))
+    async def post(self, environment_id: str, *, body: LaunchBody) -> LaunchJSON:
+        """Start a server in an environment. If it has no build, it is built first."""
         launch = await self.services.launches.create(
             self.me,
             self.token,
             environment_id,
-            server_name=fields.server_name(),
-            path=fields.path("path"),
-            restart=fields.boolean("restart", default=False),
+            server_name=body.server_name,
+            path=body.path,
+            restart=body.restart,
             client_ip=client_ip(self.request),
         )
-        rendered = await self.as_json(launch)
-        self.set_header("Location", rendered["links"]["self"])
-        self.finish_json(rendered, status=201)
+        return await self.render_launch(launch)
 
 
-class OneLaunch(_LaunchHandler):
+class LaunchHandler(_LaunchBase):
     """One launch."""
 
-    async def get(self, launch_id: str) -> None:
-        """Answer with it."""
+    @operation("get_launch")
+    async def get(self, launch_id: str) -> LaunchJSON:
+        """Get a launch."""
         launch = await self.services.launches.get(self.me, launch_id, token=self.token)
-        self.finish_json(await self.as_json(launch))
+        return await self.render_launch(launch)
 
 
-class LaunchEvents(EventsHandler, _LaunchHandler):
-    """A launch as it goes on."""
+class LaunchEventsHandler(EventsHandler, _LaunchBase):
+    """Events of a launch."""
 
+    @operation("follow_launch", media=SSE, errors=(400, 429))
     async def get(self, launch_id: str) -> None:
-        """Stream the launch at each change, until it has ended."""
+        """Follow a launch.
+
+        The answer is a stream of server-sent events. A `launch` event has the `Launch`, sent at
+        each change. The `end` event has the finished one and is the last; close the connection
+        then. A comment is sent every 15 seconds.
+        """
         launch = await self.services.launches.get(self.me, launch_id, token=self.token)
         environment_name = await self.environment_name(launch)
         renderer = await self.renderer()
 
         async def encode(launch: Launch) -> bytes:
             name = "end" if launch.state.finished else "launch"
-            return encode_named(name, renderer.launch(launch, environment_name))
+            return encode_named(name, to_json(renderer.launch(launch, environment_name)))
 
         await self.send_events(self.services.launches.watch(self.me, launch_id), encode)
 
 
-class CancelLaunch(_LaunchHandler):
-    """The end of a launch before it is ready."""
+class CancelLaunchHandler(_LaunchBase):
+    """Cancels a launch."""
 
-    async def post(self, launch_id: str) -> None:
-        """Stop waiting, and stop the server that is starting."""
-        json_object(self.request, ())
+    @operation("cancel_launch", errors=(409,))
+    async def post(self, launch_id: str) -> LaunchJSON:
+        """Cancel a launch, and stop the server that is starting."""
         launch = await self.services.launches.cancel(self.me, launch_id, self.token)
-        self.finish_json(await self.as_json(launch))
+        return await self.render_launch(launch)
 
 
-class StopServers(Handler):
-    """The end of a person's servers of an environment."""
+class StopServersHandler(Handler):
+    """Stops an environment's servers."""
 
-    async def post(self, environment_id: str) -> None:
-        """Stop them; answer with those that end now."""
-        json_object(self.request, ())
-        servers = await self.services.launches.stop_servers(self.me, self.token, environment_id)
-        self.finish_json({"items": [_render_server(server) for server in servers]})
+    @operation("stop_servers", errors=(409, 429))
+    async def post(self, environment_id: str) -> ListJSON[ServerJSON]:
+        """Stop your servers in an environment, and cancel its launches.
+
+        The answer lists the servers that are stopping.
+        """
+        launches = self.services.launches
+        return render_servers(await launches.stop_servers(self.me, self.token, environment_id))
 
 
-class Servers(Handler):
+class ServersHandler(Handler):
     """A person's running servers."""
 
-    async def get(self) -> None:
-        """Answer with each server and the environment it runs."""
-        servers = await self.services.launches.servers(self.me, self.token)
-        self.finish_json({"items": [_render_server(server) for server in servers]})
-
-
-def _render_server(server: Server) -> JSON:
-    return {
-        "name": server.name,
-        "display_name": server.display_name,
-        "ready": server.ready,
-        "url": server.url,
-        "environment": _environment_of(server),
-        "started": iso_time(server.started),
-    }
-
-
-def _environment_of(server: Server) -> JSON | None:
-    if server.environment_id is None or server.environment_name is None:
-        return None
-    return {"id": server.environment_id, "name": server.environment_name}
+    @operation("list_servers")
+    async def get(self) -> ListJSON[ServerJSON]:
+        """List your running servers, with their environments."""
+        return render_servers(await self.services.launches.servers(self.me, self.token))

@@ -1,8 +1,6 @@
-"""The pages: they show what the service holds, and take the forms of browsers without scripts.
+"""HTML pages, with forms for browsers without scripts.
 
-A GET changes nothing; a POST changes one thing and answers with a redirect. Scripts fetch
-the same pages again and take the changed parts out of them; actions and logs they have from
-the REST API. What a state looks like is decided in `views`.
+A GET changes nothing. A POST changes one thing and redirects.
 """
 
 from __future__ import annotations
@@ -21,9 +19,10 @@ from jupyterhub_binder.web.pages.environments import (
     EnvironmentsPage,
 )
 from jupyterhub_binder.web.pages.launches import LaunchCancel, LaunchNewPage, LaunchPage
-from jupyterhub_binder.web.pages.links import Badge, LinkPage
+from jupyterhub_binder.web.pages.links import BadgeHandler, LinkPage, OldLink
 from jupyterhub_binder.web.pages.new import NewPage
-from jupyterhub_binder.web.templates import make_templates
+from jupyterhub_binder.web.pages.sign_in import OAuthCallback
+from jupyterhub_binder.web.pages.templates import hub_static_folders, make_templates
 
 __all__ = [
     "ID",
@@ -36,30 +35,29 @@ __all__ = [
 
 
 class StaticFiles(StaticFileHandler):
-    """Our scripts and styles, at an address that holds their version, so that caches keep them.
-
-    Modules import each other by relative addresses, which thus carry the version too.
-    """
+    """Scripts and styles, at URLs with a version for caching. Relative imports keep the version."""
 
     async def get(self, path: str, include_body: bool = True) -> None:
-        """Send a file; an old version's address gets the present file, uncached."""
+        """Send a file. Old versions' URLs get the current file, uncached."""
         version, _, rest = path.partition("/")
         self._cacheable = version == self.settings["pages"].static_version
         await super().get(rest, include_body)
 
     def set_extra_headers(self, path: str) -> None:
-        """Let caches keep what can never change at its address."""
+        """Let caches keep the current version."""
         self.set_header("X-Content-Type-Options", "nosniff")
         kept = "public, max-age=31536000, immutable" if self._cacheable else "no-cache"
         self.set_header("Cache-Control", kept)
 
 
 class UnknownPage(PageHandler):
-    """Answers any other address below the prefix."""
+    """Any other URL."""
 
     async def get(self, *_: str) -> None:
-        """Say that there is nothing."""
-        raise NotFound("There is nothing at this address.")
+        """Answer 404."""
+        raise NotFound(
+            "There is no page at this address. Check the address, or start from your environments."
+        )
 
     post = get
 
@@ -68,8 +66,9 @@ _ACTIONS = "settings|build|choose|stop|delete|restore"
 
 
 def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
-    """Return the pages' routes below the service's prefix, which ends in a slash."""
+    """Return the pages' routes."""
     files = {"path": str(settings.static_folder)}
+    hub_files = [(r"hub-static/(.+)", StaticFiles, {"path": str(f)}) for f in hub_static_folders()]
     routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
         (r"", EnvironmentsPage, {}),
         (r"new", NewPage, {}),
@@ -81,8 +80,11 @@ def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
         (rf"launch/{ID}", LaunchPage, {}),
         (rf"launch/{ID}/cancel", LaunchCancel, {}),
         (r"v2/.+", LinkPage, {}),
-        (r"(badge(?:_logo)?\.svg)", Badge, {}),
+        (r"repo/([^/]+)/([^/]+)(/.*)?", OldLink, {}),
+        (r"(badge(?:_logo)?\.svg)", BadgeHandler, {}),
+        (r"oauth_callback", OAuthCallback, {}),
         (r"static/(.+)", StaticFiles, files),
+        *hub_files,
         (r"(.+)", UnknownPage, {}),
     ]
     return [URLSpec(base_url + path, handler, kwargs) for path, handler, kwargs in routes]

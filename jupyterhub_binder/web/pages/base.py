@@ -1,7 +1,4 @@
-"""What every page shares: the hub's frame, errors as pages, forms, views of environments.
-
-Which pages there are is not decided here.
-"""
+"""Common to all pages: frame, errors, forms and views."""
 
 from __future__ import annotations
 
@@ -12,34 +9,39 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from tornado.web import Finish
 
 from jupyterhub_binder.errors import ConfigurationError, HubError, NotAllowed
-from jupyterhub_binder.model import Build, Environment
-from jupyterhub_binder.web.base import BaseHandler
-from jupyterhub_binder.web.errors import Problem
-from jupyterhub_binder.web.i18n import (
+from jupyterhub_binder.model import Build, BuildRequest, Environment
+from jupyterhub_binder.utils.share import share_folder
+from jupyterhub_binder.web.api.parse import Fields
+from jupyterhub_binder.web.errors import NotSignedIn, Problem
+from jupyterhub_binder.web.handlers import BaseHandler
+from jupyterhub_binder.web.i18n.language import (
     N_,
     available_languages,
     choose_language,
     own_names,
+    say,
     script_words,
     speak,
     spoken,
 )
-from jupyterhub_binder.web.i18n import gettext as _
-from jupyterhub_binder.web.parse import Fields
-from jupyterhub_binder.web.sentences import say
-from jupyterhub_binder.web.templates import make_templates, share_folder, static_version
-from jupyterhub_binder.web.views import EnvironmentView, server_path
+from jupyterhub_binder.web.i18n.language import gettext as _
+from jupyterhub_binder.web.pages.templates import (
+    hub_static_folders,
+    make_templates,
+    static_version,
+)
+from jupyterhub_binder.web.pages.views import EnvironmentView, ServerView, server_link, view_server
 
 if TYPE_CHECKING:
     import jinja2
 
-    from jupyterhub_binder.builds import Standing
-    from jupyterhub_binder.launches import Server
+    from jupyterhub_binder.builds.service import BuildProgress
+    from jupyterhub_binder.launches.service import Server
 
 _SERVERS_TIMEOUT_SECONDS = 3.0
 _LANGUAGE_COOKIE = "jupyterhub-binder-language"
@@ -47,32 +49,35 @@ _HEADLINES = {
     401: N_("Signed out"),
     403: N_("Not allowed"),
     404: N_("Not found"),
-    429: N_("Too much at once"),
+    429: N_("Too many requests"),
 }
 
-_FAILED = N_("That did not work")
+_FAILED = N_("Something went wrong")
+
+_SECRET_ARGUMENTS = ("code", "state")
+"""Of the hub's answer to a log-in; no page repeats them."""
 
 _AS_PAGES = ("document", "empty")
-"""What a browser may want a page for: to show it, or because a script of ours fetches it."""
+"""Sec-Fetch-Dest of a browser's page and our script's fetch."""
 
 ID = r"([0-9a-z]{1,40})"
-"""An id in a pattern of addresses."""
+"""An id in a URL pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """What the pages need beside the services; `handler.pages`."""
+    """Settings of the pages; `handler.pages`."""
 
     templates: jinja2.Environment
     static_folder: Path
     static_version: str
     example_url: str = ""
-    """A repository that the empty list proposes."""
+    """Proposed on the empty list."""
     example_name: str = ""
     languages: tuple[str, ...] = field(default_factory=available_languages)
-    """What the pages speak; the first to those who ask for none of them."""
+    """The first one is the default."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """More variables for the templates, as the hub's `template_vars`."""
+    """Template variables, like the hub's `template_vars`."""
 
 
 def make_page_settings(
@@ -83,14 +88,12 @@ def make_page_settings(
     languages: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> PageSettings:
-    """Load the templates and fingerprint the static files.
-
-    Raises ConfigurationError for a language without a catalogue.
-    """
+    """Load templates, hash static files. Raises ConfigurationError."""
     known = available_languages()
     if unknown := [each for each in languages if each not in known]:
         raise ConfigurationError(
-            f"JupyterHubBinder.languages: there is no {unknown[0]!r}, but {', '.join(known)}."
+            f"JupyterHubBinder.languages: {unknown[0]!r} is not available. The available "
+            f"languages are {', '.join(known)}."
         )
     folder = share_folder() / "static"
     return PageSettings(
@@ -105,14 +108,14 @@ def make_page_settings(
 
 
 class PageHandler(BaseHandler):
-    """A page in the hub's frame, for somebody who is signed in."""
+    """A page in the hub's frame."""
 
     back = ""
-    """Where a page that says what went wrong leads back to."""
+    """Where an error page links to."""
 
     @property
     def pages(self) -> PageSettings:
-        """The pages' own settings."""
+        """The pages' settings."""
         return self.settings["pages"]
 
     @property
@@ -121,18 +124,20 @@ class PageHandler(BaseHandler):
         return self.services.base_url
 
     async def prepare(self) -> None:
-        """Refuse a browser that wants the page as a part of another one, before anything is asked.
+        """Refuse to be embedded in another page.
 
-        A page may ask a repository's host in somebody's name: no foreign site's frame or picture
-        may be what makes it.
+        A page may send requests to a repository's host in a person's name. Other sites' frames and
+        images must not trigger that.
         """
         self._choose_language()
         if self.request.headers.get("Sec-Fetch-Dest", "document") not in _AS_PAGES:
-            raise NotAllowed("This page cannot be a part of another one. Open it by itself.")
+            raise NotAllowed(
+                "This page can't be shown inside another page. Open it in its own tab."
+            )
         await super().prepare()
 
     def _choose_language(self) -> None:
-        """Speak what the address asks for, which is remembered, or what the browser likes."""
+        """Use the URL's language (and remember it), or the browser's."""
         asked = self.get_query_argument("lang", "")
         speak(
             choose_language(
@@ -153,23 +158,30 @@ class PageHandler(BaseHandler):
             )
 
     def refuse_stranger(self) -> None:
-        """Send a browser to the hub's login, and back here."""
-        if self.request.method not in ("GET", "HEAD"):
-            super().refuse_stranger()
+        """Redirect to the hub's login; a form or a script's fetch is told to sign in."""
+        if self.request.method not in ("GET", "HEAD") or "X-XSRFToken" in self.request.headers:
+            self.back = self._page_before()
+            raise NotSignedIn("You were signed out. Sign in again to go on where you were.")
         self.redirect(self.get_login_url())
         raise Finish
+
+    def _page_before(self) -> str:
+        """Return the page of ours that sent a form; empty if unknown."""
+        before = urlsplit(self.request.headers.get("Referer", ""))
+        mine = before.netloc == self.request.host and before.path.startswith(self.prefix)
+        return before._replace(scheme="", netloc="", fragment="").geturl() if mine else ""
 
     # --- Rendering --------------------------------------------------------------------------
 
     def render_page(self, name: str, **values: Any) -> None:
-        """Answer with one of our templates."""
+        """Render a template."""
         template = self.pages.templates.get_template(f"binder/{name}")
         self.set_header("Content-Type", "text/html; charset=UTF-8")
         self.set_header("Cache-Control", "no-store")
         self.finish(template.render({**self._frame(), **values}))
 
     def _frame(self) -> dict[str, Any]:
-        """Return what the hub's page.html and our base.html expect."""
+        """Return variables of the hub's page.html and our base.html."""
         hub_url = self.services.hub_url
         return {
             **self.pages.extra,
@@ -180,7 +192,7 @@ class PageHandler(BaseHandler):
             "logout_url": f"{hub_url}logout",
             "login_url": f"{hub_url}login",
             "no_spawner_check": True,
-            "static_url": lambda path, **_: f"{hub_url}static/{path}",
+            "static_url": lambda path, **_: f"{self._hub_static}{path}",
             "xsrf_token": (self.xsrf_token or b"").decode("ascii") if self.user else "",
             "csp_nonce": self.csp_nonce,
             "page_title": _("Environments"),
@@ -188,14 +200,25 @@ class PageHandler(BaseHandler):
             "example_url": self.pages.example_url,
             "example_name": self.pages.example_name,
             "named_servers": self.services.named_servers,
-            "drain": self.services.command.drain.state,
+            "drain": self.services.drain.state,
         }
 
+    @property
+    def _hub_static(self) -> str:
+        """Where the hub's files are: below our own prefix if the hub has another origin.
+
+        Browsers take no fonts from another origin.
+        """
+        if self.services.hub_host and hub_static_folders():
+            return f"{self.prefix}hub-static/{self.pages.static_version}/"
+        return f"{self.services.hub_url}static/"
+
     def _language(self) -> dict[str, Any]:
-        """Return what is spoken, what else could be, and the texts of the scripts."""
+        """Return languages and texts for scripts."""
         arguments = {
             name: values[-1].decode(errors="replace")
             for name, values in self.request.query_arguments.items()
+            if name not in _SECRET_ARGUMENTS
         }
         return {
             "language": spoken(),
@@ -215,7 +238,7 @@ class PageHandler(BaseHandler):
         }
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer an error as a page with its sentence."""
+        """Show an error page."""
         problem: Problem = kwargs["problem"]
         self.set_error_headers(status_code, problem)
         headline = _HEADLINES.get(status_code, _FAILED)
@@ -225,6 +248,7 @@ class PageHandler(BaseHandler):
             headline=_(headline),
             message=say(problem.message),
             back=self.back if status_code != 404 else "",
+            signed_out=status_code == 401,
             request_id=self.request_id,
         )
 
@@ -232,42 +256,59 @@ class PageHandler(BaseHandler):
 
     @cached_property
     def form(self) -> Fields:
-        """The fields of the form that was sent."""
+        """The submitted fields."""
         names = self.request.body_arguments
         return Fields({name: self.get_body_argument(name) for name in names})
 
     async def fetch_views(self, environments: Iterable[Environment]) -> list[EnvironmentView]:
-        """Return views of environments, with their running servers and unfinished builds."""
+        """Add running servers and unfinished builds."""
         servers = await self.fetch_servers()
         return [
-            EnvironmentView(each, await self.fetch_standing(each), servers.get(each.id))
+            EnvironmentView(
+                each,
+                await self.fetch_progress(each),
+                await self._view_servers(each, servers.get(each.id, ())),
+            )
             for each in environments
         ]
 
-    async def fetch_standing(self, of: Environment | Build) -> Standing | None:
-        """Return how far an unfinished build is, None for a finished one."""
+    async def _view_servers(
+        self, environment: Environment, servers: Sequence[Server]
+    ) -> tuple[ServerView, ...]:
+        """Say in which build each server runs."""
+        history: Sequence[BuildRequest] = ()
+        if any(view_server(server, environment, ()).outdated for server in servers):
+            history = (await self.services.environments.history(self.me, environment.id)).items
+        return tuple(view_server(server, environment, history) for server in servers)
+
+    async def fetch_progress(self, of: Environment | Build) -> BuildProgress | None:
+        """Return an unfinished build's progress."""
         if isinstance(of, Environment):
             if of.latest is None:
                 return None
             of = of.latest.build
-        return None if of.state.finished else await self.services.builds.standing(of)
+        return None if of.state.finished else await self.services.builds.progress(of)
 
-    async def fetch_servers(self) -> dict[str, Server]:
-        """Return the person's running servers by environment; none when the hub does not say."""
+    async def fetch_servers(self) -> dict[str, list[Server]]:
+        """Return running servers by environment; empty without the hub."""
         try:
             async with asyncio.timeout(_SERVERS_TIMEOUT_SECONDS):
                 servers = await self.services.launches.servers(self.me, self.token)
         except (HubError, TimeoutError):
             return {}
-        return {
-            server.environment_id: server
-            for server in servers
-            if server.environment_id and server.ready and server_path(server.url)
-        }
+        running: dict[str, list[Server]] = {}
+        for server in servers:
+            if server.environment_id and server.ready and self.server_link(server.url):
+                running.setdefault(server.environment_id, []).append(server)
+        return running
+
+    def server_link(self, url: str | None) -> str | None:
+        """Return a server's URL if it is on this hub, else None."""
+        return server_link(url, self.services.hub_host)
 
 
 def _frame_user(handler: PageHandler) -> dict[str, Any] | None:
-    """Return the user as the hub's page.html reads it."""
+    """Return the user for the hub's page.html."""
     if handler.user is None:
         return None
     escaped = json.dumps(handler.user.name)[1:-1]

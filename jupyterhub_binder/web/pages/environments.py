@@ -1,4 +1,4 @@
-"""Pages of environments: the list, one of them, and the forms that change it."""
+"""The pages of environments: list, one environment, forms."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jupyterhub_binder.errors import InvalidInput, NotFound
-from jupyterhub_binder.inputs import (
-    MOST_ADDRESS_CHARACTERS,
-    MOST_NAME_CHARACTERS,
-    MOST_REF_CHARACTERS,
-    MOST_SEARCH_CHARACTERS,
-)
 from jupyterhub_binder.model import ContentMode, Environment, Link, Page
-from jupyterhub_binder.providers.binderlinks import format_binder_link
-from jupyterhub_binder.web.i18n import N_
-from jupyterhub_binder.web.i18n import gettext as _
+from jupyterhub_binder.repositories.links.binder import format_binder_link
+from jupyterhub_binder.utils.validation import (
+    MAX_ADDRESS_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    MAX_REF_CHARACTERS,
+)
+from jupyterhub_binder.web.api.parse import query_choice, query_text, read_query
+from jupyterhub_binder.web.api.shapes import ListQuery
+from jupyterhub_binder.web.i18n.language import N_
+from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
-from jupyterhub_binder.web.parse import query_choice, query_integer, query_text
-from jupyterhub_binder.web.views import BuildView
+from jupyterhub_binder.web.pages.views import BuildView
 
 PAGE_SIZE = 50
 HISTORY_SIZE = 50
@@ -26,26 +26,27 @@ HISTORY_SIZE = 50
 _SAID = {
     "": "",
     "saved": N_("Saved."),
-    "newest": N_("This is the newest commit already, and it is built."),
-    "stopped": N_("Stopping the server of %(name)s. Saved files stay."),
-    "idle": N_("No server of yours runs in %(name)s."),
+    "newest": N_("The newest commit is already built."),
+    "chosen": N_("The next launch of %(name)s uses the build that you chose."),
+    "stopped": N_("Stopping the server of %(name)s. Saved files are kept."),
+    "idle": N_("You have no server running in %(name)s."),
     "restored": N_("Restored %(name)s."),
 }
-"""What a page says of the form that led to it, and of which environment."""
+"""Messages about the last action."""
 
 
 class EnvironmentsPage(PageHandler):
-    """``/``: what I have, whether it is ready, and a button that starts it."""
+    """``/``: a person's environments."""
 
     async def get(self) -> None:
-        """Show a part of the list."""
-        search = query_text(self, "search", most=MOST_SEARCH_CHARACTERS)
-        order = query_choice(self, "order", ("recent", "name"))
+        """Show the list."""
+        query = read_query(self, ListQuery, form=True)
+        search, order = query.search, query.order
         page = await self.services.environments.list(
             self.me,
             search=search,
-            order=order,  # type: ignore[arg-type]
-            offset=query_integer(self, "offset", default=0),
+            order=order,
+            offset=query.offset,
             limit=PAGE_SIZE,
         )
         items = await self.fetch_views(page.items)
@@ -65,17 +66,17 @@ class EnvironmentsPage(PageHandler):
         )
 
     async def _said(self) -> str:
-        """Return what the form did that led here; nothing for an environment that is gone."""
+        """Return the message; empty if the environment is gone."""
         said = query_choice(self, "said", tuple(_SAID))
-        of = query_text(self, "of", most=40)
+        of = query_text(self, "of", max_length=40)
         try:
             return _say(said, (await self.services.environments.recall(self.me, of)).name)
         except NotFound:
             return ""
 
     async def _deleted(self) -> dict[str, Any]:
-        """Return what was deleted just now, for the offers to undo it and to stop its server."""
-        deleted = query_text(self, "deleted", most=40)
+        """Return the deleted environment for undo and stop."""
+        deleted = query_text(self, "deleted", max_length=40)
         if not deleted:
             return {}
         try:
@@ -92,10 +93,10 @@ class EnvironmentsPage(PageHandler):
 
 
 class EnvironmentPage(PageHandler):
-    """``/environments/<id>``: one environment, its builds and settings."""
+    """``/environments/<id>``."""
 
     async def get(self, environment_id: str) -> None:
-        """Show it."""
+        """Show builds and settings."""
         environments = self.services.environments
         environment = await environments.get(self.me, environment_id)
         history = await environments.history(self.me, environment_id, limit=HISTORY_SIZE)
@@ -103,11 +104,11 @@ class EnvironmentPage(PageHandler):
         self.render_page(
             "environment.html",
             page_title=environment.name,
-            page_state=item.pill.kind,
+            page_state=item.kind,
             item=item,
             said=_say(query_choice(self, "said", tuple(_SAID)), environment.name),
             history=history,
-            refusal=self.services.command.rules.judge(environment),
+            refusal=self.services.rules.judge(environment),
             builds=[
                 BuildView(request.build, None, environment, request) for request in history.items
             ],
@@ -115,7 +116,7 @@ class EnvironmentPage(PageHandler):
         )
 
     def _sharing(self, environment: Environment) -> dict[str, str]:
-        """Return the link for others, and a badge; none where its provider is not enabled."""
+        """Return a link and badge, if the provider is enabled."""
         try:
             provider = self.services.providers[environment.spec.provider]
         except InvalidInput:
@@ -137,10 +138,10 @@ class EnvironmentPage(PageHandler):
 
 
 class EnvironmentAction(PageHandler):
-    """``POST /environments/<id>/<action>``: the forms of browsers without scripts."""
+    """``POST /environments/<id>/<action>``, for browsers without scripts."""
 
     async def post(self, environment_id: str, action: str) -> None:
-        """Do one thing, and show the page that it leads to."""
+        """Run the action, then redirect."""
         self.back = self._page(environment_id)
         act = getattr(self, f"_{action}")
         self.redirect(await act(environment_id), status=303)
@@ -149,13 +150,13 @@ class EnvironmentAction(PageHandler):
         await self.services.environments.update(
             self.me,
             environment_id,
-            name=self.form.text("name", most=MOST_NAME_CHARACTERS, required=True)
+            name=self.form.text("name", max_length=MAX_NAME_CHARACTERS, required=True)
             if "name" in self.form
             else None,
             path=self.form.path("path"),
             content=self.form.choice("content", ContentMode),
-            content_url=self.form.text("content_url", most=MOST_ADDRESS_CHARACTERS),
-            content_ref=self.form.text("content_ref", most=MOST_REF_CHARACTERS),
+            content_url=self.form.text("content_url", max_length=MAX_ADDRESS_CHARACTERS),
+            content_ref=self.form.text("content_ref", max_length=MAX_REF_CHARACTERS),
         )
         return f"{self._page(environment_id)}?said=saved"
 
@@ -163,23 +164,23 @@ class EnvironmentAction(PageHandler):
         environment = await self.services.environments.build(
             self.me,
             environment_id,
-            ref=self.form.text("ref", most=MOST_REF_CHARACTERS) or None,
-            force=self.form.text("force", most=5) == "1",
+            ref=self.form.text("ref", max_length=MAX_REF_CHARACTERS) or None,
+            force=self.form.text("force", max_length=5) == "1",
         )
         page = page_of_newest_build(self.prefix, environment)
         return f"{page}?said=newest" if page == self.back else page
 
     async def _choose(self, environment_id: str) -> str:
-        number = self.form.text("number", most=10, required=True) or ""
+        number = self.form.text("number", max_length=10, required=True) or ""
         if not (number.isascii() and number.isdecimal()):
             raise InvalidInput("'number' must be a whole number.")
         await self.services.environments.choose(self.me, environment_id, int(number))
-        return self._page(environment_id)
+        return f"{self._page(environment_id)}?said=chosen"
 
     async def _stop(self, environment_id: str) -> str:
         ended = await self.services.launches.stop_servers(self.me, self.token, environment_id)
         said = "stopped" if ended else "idle"
-        to = self.form.text("to", most=10)
+        to = self.form.text("to", max_length=10)
         if to not in ("list", "deleted"):
             return f"{self._page(environment_id)}?said={said}"
         undo = f"&deleted={environment_id}" if to == "deleted" else ""
@@ -202,7 +203,7 @@ def _say(said: str, name: str) -> str:
 
 
 def page_of_newest_build(prefix: str, environment: Environment) -> str:
-    """Return the page to show after a build was asked for."""
+    """Return the page after a build request."""
     if environment.latest is None or environment.latest.build.state.finished:
         return f"{prefix}environments/{environment.id}"
     return f"{prefix}builds/{environment.latest.build.id}"

@@ -1,39 +1,39 @@
-"""Pages of a launch: what would be started, how far it is, its cancelling."""
+"""The pages of a launch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from jupyterhub_binder.clientip import client_ip
 from jupyterhub_binder.errors import Conflict, NotFound
 from jupyterhub_binder.model import Environment
-from jupyterhub_binder.slugs import server_name as safe_server_name
-from jupyterhub_binder.web.i18n import gettext as _
+from jupyterhub_binder.utils.names import server_name as safe_server_name
+from jupyterhub_binder.utils.net import client_ip
+from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
-from jupyterhub_binder.web.views import BuildView, LaunchView, server_path
+from jupyterhub_binder.web.pages.views import BuildView, LaunchView, server_link
 
 _FRESH_SECONDS = 30
-"""How long after its end a launch that becomes ready still opens its server by itself."""
+"""A launch's page opens the server only this soon after it is ready."""
 
 
 class LaunchNewPage(PageHandler):
-    """``/environments/<id>/launch``: asks what to start, and starts it."""
+    """``/environments/<id>/launch``."""
 
     async def get(self, environment_id: str) -> None:
-        """Show what would be started; start nothing."""
+        """Show the form."""
         environment = await self.services.environments.get(self.me, environment_id)
         await show_launch_form(self, environment, path=environment.path)
 
     async def post(self, environment_id: str) -> None:
-        """Start it."""
+        """Start the server."""
         self.back = f"{self.prefix}environments/{environment_id}"
         await start_launch(
             self,
             environment_id,
             server_name=self.form.server_name(),
             path=self.form.path("path"),
-            restart=self.form.text("restart", most=5) == "1",
+            restart=self.form.text("restart", max_length=5) == "1",
         )
 
 
@@ -45,7 +45,10 @@ async def start_launch(
     path: str | None = None,
     restart: bool = False,
 ) -> None:
-    """Launch, and show the progress, the server, or what stands in the way."""
+    """Launch, then show the progress, the server, or a conflict.
+
+    A server with another origin is opened by the launch's page: a form must not lead there.
+    """
     try:
         launch = await handler.services.launches.create(
             handler.me,
@@ -62,10 +65,13 @@ async def start_launch(
         environment = await handler.services.environments.get(handler.me, environment_id)
         handler.set_status(409)
         await show_launch_form(
-            handler, environment, path=path, conflict=_conflict(error, server_name, environment)
+            handler,
+            environment,
+            path=path,
+            conflict=_conflict(handler, error, server_name, environment),
         )
         return
-    url = server_path(launch.url)
+    url = server_link(launch.url)
     handler.redirect(url or f"{handler.prefix}launch/{launch.id}", status=303)
 
 
@@ -76,7 +82,7 @@ async def show_launch_form(
     path: str | None,
     conflict: Mapping[str, str | bool] | None = None,
 ) -> None:
-    """Show the form of a launch, or the choice that a running server leaves."""
+    """Show the form, with choices if a server is running."""
     (item,) = await handler.fetch_views([environment])
     handler.render_page(
         "launch_new.html",
@@ -89,8 +95,10 @@ async def show_launch_form(
     )
 
 
-def _conflict(error: Conflict, server_name: str, wanted: Environment) -> dict[str, str | bool]:
-    """Read the detail of a server that runs already."""
+def _conflict(
+    handler: PageHandler, error: Conflict, server_name: str, wanted: Environment
+) -> dict[str, str | bool]:
+    """Describe the running server."""
     detail = error.detail
     running = detail.get("environment")
     return {
@@ -99,18 +107,18 @@ def _conflict(error: Conflict, server_name: str, wanted: Environment) -> dict[st
             (running.get("name") if isinstance(running, Mapping) else running) or ""
         ),
         "other_build": isinstance(running, Mapping) and running.get("id") == wanted.id,
-        "url": server_path(detail.get("url")) or "",
+        "url": handler.server_link(detail.get("url")) or "",
     }
 
 
 class LaunchPage(PageHandler):
-    """``/launch/<id>``: the progress of one launch, and then the server."""
+    """``/launch/<id>``."""
 
     async def get(self, launch_id: str) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         launch = await self.services.launches.get(self.me, launch_id, token=self.token)
         environment = await self._environment(launch.environment_id)
-        url = server_path(launch.url)
+        url = self.server_link(launch.url)
         ended = launch.finished
         fresh = ended is None or (datetime.now(UTC) - ended).total_seconds() < _FRESH_SECONDS
         view = LaunchView(launch, environment, await self._build(launch.build_id))
@@ -137,13 +145,13 @@ class LaunchPage(PageHandler):
             build = await self.services.builds.fetch_build(build_id)
         except NotFound:
             return None
-        return BuildView(build, await self.fetch_standing(build))
+        return BuildView(build, await self.fetch_progress(build))
 
 
 class LaunchCancel(PageHandler):
     """``POST /launch/<id>/cancel``."""
 
     async def post(self, launch_id: str) -> None:
-        """Cancel it, and stop what it started."""
+        """Cancel the launch and stop its server."""
         await self.services.launches.cancel(self.me, launch_id, self.token)
         self.redirect(f"{self.prefix}launch/{launch_id}", status=303)

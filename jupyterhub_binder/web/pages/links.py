@@ -1,29 +1,25 @@
-"""``/v2/<provider>/<spec>``: where a link or a badge leads. It shows what it would do, and asks.
-
-The address is a BinderHub's own, so that a link for mybinder.org works here once its host is
-exchanged. What such an address means is decided in `providers`; our badges are drawn here.
-"""
+"""``/v2/<provider>/<spec>``: the target of links and badges, as in BinderHub; and older links."""
 
 from __future__ import annotations
+
+from urllib.parse import quote, urlencode
 
 from tornado.web import RequestHandler
 
 from jupyterhub_binder.errors import BinderError
 from jupyterhub_binder.model import Link
-from jupyterhub_binder.web.i18n import gettext as _
+from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.launches import start_launch
 from jupyterhub_binder.web.pages.new import NewPage
 from jupyterhub_binder.web.pages.previews import preview_values
+from jupyterhub_binder.web.services import Services
 
 
 class LinkPage(NewPage):
-    """What a link would build and start; one confirmation does both.
-
-    A link that leads nowhere ends in the form of a new environment, where it can be mended.
-    """
+    """Shows what a link would build and start, and asks once. An invalid link can be corrected."""
 
     async def get(self) -> None:
-        """Show it; build nothing, start nothing."""
+        """Show the preview."""
         try:
             preview = await self.services.previews.preview(self.me, self._followed())
         except BinderError as error:
@@ -37,7 +33,7 @@ class LinkPage(NewPage):
         )
 
     async def post(self) -> None:
-        """Keep an environment of the link's repository, unless one is kept, and start in it."""
+        """Create an environment if needed, and launch it."""
         link = self._followed()
         environment = await self.services.environments.ensure(self.me, link)
         await start_launch(self, environment.id, path=link.path or None)
@@ -46,15 +42,26 @@ class LinkPage(NewPage):
         return self.services.providers.understand(self._address())
 
     def _address(self) -> str:
-        """Return the link as it was followed: in its path, ``%2F`` is no slash."""
+        """Return the link with ``%2F`` kept."""
         return self.request.full_url()
 
 
-class Badge(RequestHandler):
-    """``/badge.svg``: what a README shows; public, since other sites embed it."""
+class OldLink(RequestHandler):
+    """``/repo/<user>/<repository>``, the links of the first Binder."""
+
+    def get(self, user: str, repository: str, path: str | None) -> None:
+        """Redirect to today's form."""
+        services: Services = self.settings["services"]
+        spec = f"{quote(user, safe='')}/{quote(repository, safe='')}/HEAD"
+        opens = f"?{urlencode({'urlpath': path})}" if path and path.strip("/") else ""
+        self.redirect(f"{services.base_url}v2/gh/{spec}{opens}")
+
+
+class BadgeHandler(RequestHandler):
+    """``/badge.svg``, public for other sites."""
 
     def get(self, name: str) -> None:
-        """Send the picture; caches may keep it for an hour."""
+        """Send the image, cached for an hour."""
         file = self.settings["pages"].static_folder / name
         self.set_header("Content-Type", "image/svg+xml")
         self.set_header("Cache-Control", "public, max-age=3600")

@@ -1,53 +1,49 @@
-"""The page of a new environment: was my link understood, and what will happen."""
+"""The page of a new environment."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from jupyterhub_binder.errors import BinderError
-from jupyterhub_binder.inputs import (
-    MOST_ADDRESS_CHARACTERS,
-    MOST_NAME_CHARACTERS,
-    MOST_REF_CHARACTERS,
-)
 from jupyterhub_binder.model import ContentMode, Environment, Link
-from jupyterhub_binder.web.i18n import N_
-from jupyterhub_binder.web.i18n import gettext as _
+from jupyterhub_binder.utils.validation import (
+    MAX_ADDRESS_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    MAX_REF_CHARACTERS,
+)
+from jupyterhub_binder.web.api.parse import query_text, with_content
+from jupyterhub_binder.web.i18n.language import N_, say
+from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.environments import page_of_newest_build
 from jupyterhub_binder.web.pages.launches import start_launch
 from jupyterhub_binder.web.pages.previews import preview_values
-from jupyterhub_binder.web.parse import query_text, with_content
-from jupyterhub_binder.web.sentences import say
 
 _HINTS = {
-    "ref_not_found": N_("Look at the repository's branches and tags; upper and lower case count."),
-    "host_not_found": N_("Check the spelling. It may be the hub that has no way to that host."),
-    "repository_not_found": N_(
-        "Check the spelling. Private repositories cannot be built here yet."
-    ),
-    "upstream_unavailable": N_("The host may be busy. Try again in a minute."),
+    "ref_not_found": N_("Upper and lower case matter in the names of branches and tags."),
+    "repository_not_found": N_("Private repositories can't be built here yet."),
+    "upstream_unavailable": N_("The host may be busy."),
 }
 
 
 class NewPage(PageHandler):
-    """``/new``: did it understand my link, and what will happen."""
+    """``/new``: preview a link and create an environment."""
 
     async def get(self) -> None:
-        """Show the form, and what was understood of a link if there is one."""
+        """Show the form and, with a link, its preview."""
         await self._show(
-            query_text(self, "url", most=MOST_ADDRESS_CHARACTERS),
-            query_text(self, "ref", most=MOST_REF_CHARACTERS),
+            query_text(self, "url", max_length=MAX_ADDRESS_CHARACTERS),
+            query_text(self, "ref", max_length=MAX_REF_CHARACTERS),
         )
 
     async def post(self) -> None:
-        """Make the environment, build it, and launch it if that was asked for.
+        """Create, build and, if requested, launch the environment.
 
-        With ``then=kept`` nothing is made: the one that is kept already is built and launched.
+        ``then=kept`` uses the existing environment.
         """
-        url = self.form.text("url", most=MOST_ADDRESS_CHARACTERS, required=True) or ""
-        ref = self.form.text("ref", most=MOST_REF_CHARACTERS) or ""
-        then = self.form.text("then", most=20)
+        url = self.form.text("url", max_length=MAX_ADDRESS_CHARACTERS, required=True) or ""
+        ref = self.form.text("ref", max_length=MAX_REF_CHARACTERS) or ""
+        then = self.form.text("then", max_length=20)
         try:
             link = self._link(url, ref)
             if then == "kept":
@@ -65,13 +61,17 @@ class NewPage(PageHandler):
     async def _create(self, link: Link) -> Environment:
         return await self.services.environments.create(
             self.me,
-            link=with_content(link, self.form),
-            name=self.form.text("name", most=MOST_NAME_CHARACTERS) or None,
+            link=with_content(
+                link,
+                self.form.text("content_url", max_length=MAX_ADDRESS_CHARACTERS),
+                self.form.text("content_ref", max_length=MAX_REF_CHARACTERS),
+            ),
+            name=self.form.text("name", max_length=MAX_NAME_CHARACTERS) or None,
             content=self.form.choice("content", ContentMode),
         )
 
     def refuse(self, url: str, ref: str, error: BinderError) -> None:
-        """Answer with the form, and what is wrong with the link that is in it."""
+        """Show the form with the error."""
         self.set_status(error.status)
         self._show_form(url, ref, problem=_problem(error))
 

@@ -1,18 +1,18 @@
-"""What the pages of a new environment and of a link say of what would be built."""
+"""Template variables for previews."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub_binder.model import Resolved, Severity, describe_ref
-from jupyterhub_binder.slugs import another_name
-from jupyterhub_binder.web.i18n import N_, ngettext
-from jupyterhub_binder.web.i18n import gettext as _
+from jupyterhub_binder.utils.names import another_name
+from jupyterhub_binder.web.i18n.language import N_, number
+from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 
 if TYPE_CHECKING:
-    from jupyterhub_binder.environments import Limit
-    from jupyterhub_binder.previews import Preview
+    from jupyterhub_binder.environments.previews import Preview
+    from jupyterhub_binder.environments.service import Limit
 
 
 _REF_WORDS = {
@@ -23,8 +23,12 @@ _REF_WORDS = {
 }
 
 
+_NEAR = 0.8
+"""The share of a limit from which people are told of it."""
+
+
 async def preview_values(handler: PageHandler, preview: Preview) -> dict[str, Any]:
-    """Return what ``preview.html`` and the buttons below it are told. Asks the store alone."""
+    """Return the variables of ``preview.html`` from the store only."""
     limits = await handler.services.environments.limits(handler.me)
     provider = handler.services.providers[preview.resolved.spec.provider]
     return {
@@ -43,19 +47,24 @@ async def preview_values(handler: PageHandler, preview: Preview) -> dict[str, An
 
 
 def _ref_word(resolved: Resolved) -> str:
-    """Return what kind of ref it is: ``Branch``, ``Pull request``."""
+    """Return ``Branch``, ``Pull request``."""
     request = describe_ref(resolved.spec.ref).rpartition(" ")[0]
     return request.capitalize() or _REF_WORDS.get(resolved.ref_kind, "Version")
 
 
 def _files(preview: Preview) -> list[dict[str, Any]]:
-    """Join the recipe's files with what the backend will do with each."""
+    """Return files with the backend's use of each."""
     actions = {action.path: action for action in preview.assessment.actions}
+    refused = {each.path for each in preview.findings if each.severity is Severity.PROBLEM}
     files = []
     for file in preview.recipe.files:
         action = actions.get(file.path)
         words = (
-            action.action if action else ("" if file.used else N_("Not used: another file counts"))
+            N_("Can't be used here")
+            if file.path in refused
+            else action.action
+            if action
+            else ("" if file.used else N_("Not used: another file takes precedence"))
         )
         supported = action.supported if action else True
         files.append(
@@ -65,13 +74,11 @@ def _files(preview: Preview) -> list[dict[str, Any]]:
 
 
 def _limit_words(limit: Limit | None) -> str:
-    """Say how many builds a person may have under way; nothing where there is no limit."""
-    if limit is None or limit.limit is None:
+    """Return the builds and limit once most of it is used."""
+    if limit is None or limit.limit is None or limit.used < _NEAR * limit.limit:
         return ""
-    most = ngettext(
-        "You may have %(num)s build waiting or running.",
-        "You may have %(num)s builds waiting or running.",
-        limit.limit,
+    return _(
+        "Your builds waiting or running: %(used)s of %(limit)s.",
+        used=number(limit.used),
+        limit=number(limit.limit),
     )
-    used = _("Now you have %(num)s.", num=limit.used) if limit.used else _("Now you have none.")
-    return f"{most} {used}"

@@ -49,24 +49,45 @@ export async function call(method, path, body) {
     "Binder-Language": root().lang,
   });
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  let answer;
-  try {
-    answer = await fetch(api + path, {
-      method,
-      headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
-  } catch {
-    throw new ServiceError(_("The hub cannot be reached. Check your connection."), 0, "offline");
-  }
-  const text = await answer.text();
-  const value = parse(text);
+  const answer = await reach(api + path, {
+    method,
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const value = parse(await answer.text());
   if (!answer.ok) {
     const error = value?.error ?? {};
-    const words = error.message ?? _("The hub answered with %(status)s. Reload the page.", { status: answer.status });
+    const words = error.message ?? _("The hub returned an error (%(status)s). Reload the page.", { status: answer.status });
     throw new ServiceError(words, answer.status, error.code ?? "");
   }
   return value;
+}
+
+/** Whether an answer is the service's, and not one of what stands before it. @param {Response} answer */
+export function isOurs(answer) {
+  return answer.headers.has("X-Request-ID");
+}
+
+/**
+ * Fetch something of the service. What it does not answer itself is an error that says so.
+ * @param {string} url
+ * @param {RequestInit} options
+ * @returns {Promise<Response>}
+ */
+async function reach(url, options) {
+  /** @type {Response | undefined} */
+  let answer;
+  try {
+    answer = await fetch(url, options);
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+  }
+  if (answer?.status === 401) {
+    throw new ServiceError(_("You were signed out."), 401, "signed_out");
+  }
+  if (answer && isOurs(answer)) return answer;
+  document.dispatchEvent(new Event("binder-trouble"));
+  throw new ServiceError(_("The service did not answer. Try again."), 0, "offline");
 }
 
 /** @param {string} text */
@@ -85,12 +106,8 @@ function parse(text) {
  * @returns {Promise<Document>}
  */
 export async function fetchPage(url, signal) {
-  const answer = await fetch(url, { headers: { "X-XSRFToken": settings().xsrf }, signal });
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (!page.getElementById("binder")) {
-    throw new ServiceError(_("You were signed out. Reload the page."), answer.status, "signed_out");
-  }
-  return page;
+  const answer = await reach(url, { headers: { "X-XSRFToken": settings().xsrf }, signal });
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 
 /**

@@ -3,6 +3,7 @@
  * @module
  */
 import { fetchPage, openEvents, settings } from "./api.js";
+import { noticeTrouble, onBack } from "./connection.js";
 import { byId, poll, renew } from "./dom.js";
 import { Finder } from "./find.js";
 import { LogView } from "./log.js";
@@ -32,13 +33,16 @@ function connect() {
   stream.addEventListener("open", () => {
     failures = 0;
     logState.textContent = "";
+    follow.hidden = !startedHere;
   });
   stream.addEventListener("message", (message) => takeLine(JSON.parse(message.data)));
   stream.addEventListener("build", (message) => takeState(JSON.parse(message.data)));
   stream.addEventListener("end", (message) => finish(JSON.parse(message.data)));
   stream.addEventListener("error", () => {
     if (ended) return;
-    logState.textContent = _("connection lost, trying again…");
+    logState.textContent = _("connection lost, reconnecting…");
+    follow.hidden = true;
+    noticeTrouble();
     // The browser tries again by itself, unless the answer was no stream at all.
     if (stream?.readyState !== EventSource.CLOSED) return;
     failures += 1;
@@ -58,9 +62,9 @@ function takeLine(event) {
   }
 }
 
-/** @param {{state: string, phase: string, queue_position: number | null}} now */
+/** @param {{state: string, phase: string, step: string, queue_position: number | null}} now */
 function takeState(now) {
-  const text = `${now.state} ${now.phase} ${now.queue_position}`;
+  const text = `${now.state} ${now.phase} ${now.step} ${now.queue_position}`;
   if (known && text !== known) wake();
   known = text;
 }
@@ -69,7 +73,8 @@ function takeState(now) {
 async function finish(last) {
   ended = true;
   stream?.close();
-  logState.textContent = _("complete");
+  log.onDrawn = () => (logState.textContent = _("complete"));
+  if (!log.queue.length) log.onDrawn();
   follow.hidden = true;
   await refresh().catch(() => {});
   showPhaseTimes();
@@ -123,7 +128,7 @@ const wrap = /** @type {HTMLButtonElement} */ (byId("wrap"));
 
 log.onFollow = (/** @type {boolean} */ following) => {
   follow.setAttribute("aria-pressed", String(following));
-  follow.textContent = following ? _("following") : _("paused: go to the end ↓");
+  follow.textContent = following ? _("following") : _("paused, go to the end ↓");
 };
 follow.addEventListener("click", () => log.follow(true));
 follow.hidden = !startedHere;
@@ -194,5 +199,10 @@ if (!startedHere) log.follow(false);
 log.point(mark, lineOfAddress() || (startedHere ? 0 : mark));
 revealNotify();
 connect();
+onBack(() => {
+  if (ended) return;
+  connect();
+  wake();
+});
 if (lineOfAddress()) log.box.scrollIntoView({ block: "nearest" });
 if (startedHere) wake();

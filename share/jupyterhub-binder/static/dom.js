@@ -2,6 +2,7 @@
  * Small helpers for the page's elements. Text always goes in as text, never as markup.
  * @module
  */
+import { _ } from "./words.js";
 
 /**
  * Make an element.
@@ -173,6 +174,9 @@ export function toast(text, { action, onAction, wrong = false, seconds, focus = 
     element.append(button);
   }
   byId("toasts")?.append(element);
+  if (seconds === Infinity) return remove;
+  // What the page said of an earlier action is over.
+  byId("said")?.remove();
   let timer = setTimeout(remove, (seconds ?? (action ? 10 : 5)) * 1000);
   // Whoever is there, with a pointer or the focus, has all the time.
   for (const kind of ["pointerenter", "focusin"]) {
@@ -188,12 +192,24 @@ export function toast(text, { action, onAction, wrong = false, seconds, focus = 
   return remove;
 }
 
+/** @param {unknown} error */
+function isSignedOut(error) {
+  return error instanceof Error && "code" in error && error.code === "signed_out";
+}
+
 /**
  * Say that something failed, in its own words.
  * @param {unknown} error
  */
 export function complain(error) {
-  toast(error instanceof Error ? error.message : String(error), { wrong: true, seconds: 8 });
+  const words = error instanceof Error ? error.message : String(error);
+  if (isSignedOut(error)) {
+    // The page comes back after the log-in.
+    const onAction = () => location.reload();
+    toast(words, { wrong: true, seconds: Infinity, action: _("Sign in again"), onAction });
+  } else {
+    toast(words, { wrong: true, seconds: 8 });
+  }
 }
 
 /**
@@ -218,8 +234,10 @@ export function poll(work, seconds) {
     let more = true;
     try {
       more = await work();
-    } catch {
-      // The next time may go better.
+    } catch (error) {
+      // The next time may go better, unless the person has to do something.
+      more = !isSignedOut(error);
+      if (!more) complain(error);
     }
     running = false;
     if (more) timer = setTimeout(run, seconds * 1000);

@@ -3,6 +3,7 @@
  * @module
  */
 import { call, fetchPage } from "./api.js";
+import { onBack } from "./connection.js";
 import { byId, complain, poll, renew, toast } from "./dom.js";
 import { onKeys, reveal } from "./page.js";
 import { tick } from "./times.js";
@@ -39,14 +40,22 @@ const wake = poll(async () => {
 rename.addEventListener("toggle", () => {
   if (rename.open && document.activeElement !== field) field.select();
 });
-field.addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
+function keepName() {
   rename.open = false;
+  field.value = field.defaultValue;
   rename.querySelector("summary")?.focus();
+}
+
+field.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") keepName();
 });
+const cancel = /** @type {HTMLElement} */ (byId("rename-cancel"));
+cancel.hidden = false;
+cancel.addEventListener("click", keepName);
 form.addEventListener("submit", (event) =>
   send(event, _("Renamed"), async () => {
     await call("PATCH", `environments/${id}`, { name: field.value });
+    field.defaultValue = field.value;
     rename.open = false;
     rename.querySelector("summary")?.focus();
     await refresh();
@@ -109,6 +118,7 @@ onKeys({
 // What was said once is not said again after a reload.
 if (byId("said")) history.replaceState(null, "", location.pathname);
 if (isUnfinished()) setTimeout(wake, 1500);
+onBack(wake);
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) wake();
 });

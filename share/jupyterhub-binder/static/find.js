@@ -51,7 +51,7 @@ export class Finder {
     if (!wanted) return;
     const hits = this.log.lines.filter((line) => line.text.toLowerCase().includes(wanted));
     if (!hits.length) {
-      this.output.textContent = _("none");
+      this.output.textContent = _("no matches");
       return;
     }
     const at = hits.findIndex((line) => line.element === current);

@@ -4,6 +4,7 @@
  */
 import { fetchPage, openEvents } from "./api.js";
 import { UNSEEN, plainText } from "./ansi.js";
+import { noticeTrouble, onBack } from "./connection.js";
 import { byId, renew } from "./dom.js";
 import { reveal } from "./page.js";
 import { tick } from "./times.js";
@@ -37,9 +38,7 @@ async function refresh() {
 /** Go to the server, in the place of this page: Back leads to where one came from. */
 function enter() {
   const link = byId("go");
-  if (link instanceof HTMLAnchorElement && link.origin === location.origin) {
-    location.replace(link.href);
-  }
+  if (link instanceof HTMLAnchorElement) location.replace(link.href);
 }
 
 /** The newest lines of the build that is waited for. */
@@ -68,15 +67,19 @@ function showTail() {
 
 let refreshing = Promise.resolve();
 
+/** @type {EventSource | undefined} */
+let stream;
+
 function connect() {
-  const stream = openEvents(`launches/${id}/events`);
+  stream?.close();
+  stream = openEvents(`launches/${id}/events`);
   stream.addEventListener("launch", () => {
     failures = 0;
     refreshing = refreshing.then(refresh).catch(() => {});
   });
   stream.addEventListener("end", (message) => {
     ended = true;
-    stream.close();
+    stream?.close();
     refreshing = refreshing.then(refresh).catch(() => {});
     refreshing.then(() => {
       const tail = byId("tail");
@@ -85,7 +88,9 @@ function connect() {
     });
   });
   stream.addEventListener("error", () => {
-    if (ended || stream.readyState !== EventSource.CLOSED) return;
+    if (ended) return;
+    noticeTrouble();
+    if (stream?.readyState !== EventSource.CLOSED) return;
     failures += 1;
     setTimeout(connect, Math.min(30, 2 ** failures) * 1000);
   });
@@ -94,6 +99,7 @@ function connect() {
 if (!ended) {
   connect();
   showTail();
+  onBack(() => ended || connect());
 } else if (launch.dataset.fresh === "true" && launch.dataset.state === "ready") {
   enter();
 }

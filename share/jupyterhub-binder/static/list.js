@@ -3,6 +3,7 @@
  * @module
  */
 import { call, fetchPage, settings } from "./api.js";
+import { onBack } from "./connection.js";
 import { byId, complain, poll, renew, toast } from "./dom.js";
 import { onKeys, reveal } from "./page.js";
 import { tick } from "./times.js";
@@ -52,6 +53,8 @@ function searchSoon() {
     if (search?.value) url.searchParams.set("search", search.value);
     else url.searchParams.delete("search");
     history.replaceState(null, "", url);
+    // What was said of the last action does not fit any more.
+    byId("said")?.remove();
     asking?.abort();
     asking = new AbortController();
     try {
@@ -175,6 +178,7 @@ if (byId("said")) {
   history.replaceState(null, "", url);
 }
 if (isUnfinished()) setTimeout(wake, 1500);
+onBack(wake);
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) wake();
 });

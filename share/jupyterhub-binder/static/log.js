@@ -35,6 +35,8 @@ export class LogView {
     this.frame = 0;
     /** @type {(following: boolean) => void} */
     this.onFollow = () => {};
+    /** Called when all lines that came are on the page. */
+    this.onDrawn = () => {};
     box.addEventListener("scroll", () => this.noticeScroll(), { passive: true });
     // What a person does stops following at once; what the page does never.
     for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"]) {
@@ -76,6 +78,7 @@ export class LogView {
     for (const event of batch) this.append(event);
     if (this.following) this.toEnd();
     if (this.queue.length) this.frame = this.soon(() => this.draw());
+    else this.onDrawn();
     if (this.target && this.drawn >= this.target) this.show(this.target);
   }
 

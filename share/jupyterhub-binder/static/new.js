@@ -2,7 +2,8 @@
  * New: shows at once what was understood of a pasted link, and never an outdated answer.
  * @module
  */
-import { fetchPage, settings } from "./api.js";
+import { ServiceError, fetchPage, settings } from "./api.js";
+import { onBack } from "./connection.js";
 import { byId, complain } from "./dom.js";
 import { reveal } from "./page.js";
 import { tick } from "./times.js";
@@ -10,6 +11,7 @@ import { tick } from "./times.js";
 const form = /** @type {HTMLFormElement} */ (byId("ask"));
 const url = /** @type {HTMLInputElement} */ (byId("url"));
 const ref = /** @type {HTMLInputElement} */ (byId("ref"));
+const look = /** @type {HTMLElement} */ (byId("look"));
 const understood = /** @type {HTMLElement} */ (byId("understood"));
 
 /** What the person chose below the answer; it survives the next answer. */
@@ -37,6 +39,7 @@ async function ask() {
   asking?.abort();
   const mine = (asking = new AbortController());
   understood.setAttribute("aria-busy", "true");
+  look.setAttribute("aria-busy", "true");
   try {
     const page = await fetchPage(wanted, mine.signal);
     if (mine.signal.aborted) return;
@@ -45,9 +48,11 @@ async function ask() {
   } catch (error) {
     if (mine.signal.aborted) return;
     asked = "";
-    complain(error);
+    // The page says so, and asks again by itself.
+    if (!(error instanceof ServiceError) || error.code !== "offline") complain(error);
   }
   understood.removeAttribute("aria-busy");
+  look.removeAttribute("aria-busy");
 }
 
 /** @param {Document} page */
@@ -56,6 +61,7 @@ function show(page) {
   if (!fresh) return;
   const focused = understood.contains(document.activeElement) ? document.activeElement?.id : "";
   understood.replaceChildren(...[...fresh.childNodes].map((node) => document.adoptNode(node)));
+  look.className = page.getElementById("look")?.className ?? look.className;
   const placeholder = page.getElementById("ref")?.getAttribute("placeholder");
   if (placeholder) ref.placeholder = placeholder;
   for (const [id, value] of chosen) {
@@ -73,6 +79,7 @@ function askSoon(milliseconds) {
   waiting = setTimeout(ask, milliseconds);
 }
 
+onBack(() => ask());
 url.addEventListener("input", (event) => {
   const pasted = event instanceof InputEvent && event.inputType === "insertFromPaste";
   // Another repository: its ref and name are not those of the last one.
@@ -83,6 +90,7 @@ url.addEventListener("input", (event) => {
 ref.addEventListener("input", () => askSoon(600));
 form.addEventListener("submit", (event) => {
   event.preventDefault();
+  asked = "";
   ask();
 });
 understood.addEventListener("input", (event) => {

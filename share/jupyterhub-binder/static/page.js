@@ -3,7 +3,9 @@
  * and the keys that lead from page to page.
  * @module
  */
-import { settings } from "./api.js";
+import { remember, resume } from "./again.js";
+import { root, settings } from "./api.js";
+import "./connection.js";
 import { byId, toast } from "./dom.js";
 import { startClock } from "./times.js";
 import { _ } from "./words.js";
@@ -60,7 +62,7 @@ async function copy(button) {
     await navigator.clipboard.writeText(button.dataset.copy ?? "");
     toast(_("Copied"), { seconds: 2 });
   } catch {
-    toast(_("The browser did not let this be copied."), { wrong: true });
+    toast(_("Your browser does not allow copying."), { wrong: true });
   }
 }
 
@@ -75,12 +77,13 @@ function closeMenus(except = null) {
 function guard(event) {
   const button = event.submitter;
   if (event.defaultPrevented || !(button instanceof HTMLButtonElement)) return;
-  if (button.getAttribute("aria-busy") === "true") {
+  if (button.getAttribute("aria-busy") === "true" || root().hasAttribute("data-offline")) {
     event.preventDefault();
     return;
   }
   if (event.target instanceof HTMLFormElement && event.target.method === "post") {
     button.setAttribute("aria-busy", "true");
+    remember(event.target, button);
   }
 }
 
@@ -119,4 +122,5 @@ onKeys({
   e: () => location.assign(settings().prefix),
 });
 reveal();
+resume();
 startClock();

@@ -5,16 +5,20 @@
 import { _, language } from "./words.js";
 
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "always" });
+/** English dates are British, as the server writes them. */
+const dates = language === "en" ? "en-GB" : language;
 
-/** @type {[Intl.RelativeTimeFormatUnit, number, number][]} */
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const UNITS = [
-  ["minute", 60, 60],
-  ["hour", 3600, 24],
-  ["day", 86400, 30],
+  ["week", 604800],
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
 ];
+const MAX_SECONDS = 25 * 86400;
 
 /**
- * Say how long ago something was.
+ * Say how long ago something was, as the server does: Babel takes a unit from 0.85 of it.
  * @param {Date} then
  * @param {Date} [now]
  * @returns {string}
@@ -22,14 +26,11 @@ const UNITS = [
 export function ago(then, now = new Date()) {
   const seconds = (now.getTime() - then.getTime()) / 1000;
   if (seconds < 45) return _("just now");
-  for (const [unit, size, most] of UNITS) {
-    const count = Math.max(1, Math.round(seconds / size));
-    if (count < most) return relative.format(-count, unit);
+  if (seconds < MAX_SECONDS) {
+    const [unit, size] = UNITS.find(([, size]) => seconds >= 0.85 * size) ?? ["minute", 60];
+    return relative.format(-Math.max(1, Math.round(seconds / size)), unit);
   }
-  // As the server writes it.
-  return language === "en"
-    ? then.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" })
-    : then.toLocaleDateString(language, { dateStyle: "medium" });
+  return then.toLocaleDateString(dates, { dateStyle: "medium" });
 }
 
 /**
@@ -55,19 +56,19 @@ export function tick() {
     if (Number.isNaN(then.getTime())) continue;
     const words = ago(then);
     if (element.textContent !== words) element.textContent = words;
-    const exact = then.toLocaleString(language);
+    const exact = then.toLocaleString(dates, { dateStyle: "medium", timeStyle: "medium" });
     if (element.getAttribute("title") !== exact) element.setAttribute("title", exact);
   }
-  for (const element of document.querySelectorAll("[data-since]")) {
+  // While the service does not answer, nobody knows whether a clock is true.
+  for (const element of document.querySelectorAll("#binder:not([data-offline]) [data-since]")) {
     const from = element.getAttribute("data-since") ?? "0";
     const known = seen.get(element);
     const start = known && known.from === from ? known : { from, at: performance.now() };
     seen.set(element, start);
     const seconds = Number(from) + (performance.now() - start.at) / 1000;
     element.textContent = clock(seconds);
-    // What was expected tells nothing any more once it is over.
     const expected = Number(element.getAttribute("data-expected") ?? Infinity);
-    if (seconds > expected) element.nextElementSibling?.setAttribute("hidden", "");
+    element.closest(".b-timing")?.classList.toggle("b-late", seconds > expected);
   }
 }
 

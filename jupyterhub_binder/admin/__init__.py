@@ -1,0 +1,1 @@
+"""Rules, limits, draining and the audit log."""

@@ -1,0 +1,160 @@
+"""Limits: defaults, and overrides for groups and users.
+
+Other parts register the defaults from their options, and enforce them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from traitlets.config import LoggingConfigurable
+
+from jupyterhub_binder.admin.audit import Audit
+from jupyterhub_binder.errors import InvalidInput
+from jupyterhub_binder.model import User
+from jupyterhub_binder.model.admin import Action, Holder, LimitName, LimitOverride
+from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.store import Store
+from jupyterhub_binder.utils.time import utc_now
+from jupyterhub_binder.utils.validation import MAX_PERSON_CHARACTERS, one_line
+
+LEAST = {
+    LimitName.ENVIRONMENTS: 0,
+    LimitName.BUILDS: 0,
+    LimitName.RUNNING: 1,
+    LimitName.SHARE: 1,
+}
+MOST = {
+    LimitName.ENVIRONMENTS: 1_000_000,
+    LimitName.BUILDS: 1_000_000,
+    LimitName.RUNNING: 10_000,
+    LimitName.SHARE: 1000,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A limit and its source."""
+
+    value: int
+    source: Holder | None = None
+    """None for the default."""
+    group: str = ""
+
+
+def choose(
+    name: LimitName, default: int, *, own: LimitOverride | None, groups: Iterable[LimitOverride]
+) -> Chosen:
+    """Choose the user's own limit, else the largest of their groups, else the default."""
+    if own is not None and name in own.values:
+        return Chosen(own.values[name], Holder.PERSON)
+    given = [(each.values[name], each.name) for each in groups if name in each.values]
+    if given:
+        value, group = max(given)
+        return Chosen(value, Holder.GROUP, group)
+    return Chosen(default)
+
+
+def clean_values(values: Mapping[LimitName, int | None]) -> dict[LimitName, int]:
+    """Return the limits that are set. Raises InvalidInput."""
+    kept = {name: value for name, value in values.items() if value is not None}
+    for name, value in kept.items():
+        if not LEAST[name] <= value <= MOST[name]:
+            raise InvalidInput(
+                "'%(name)s' must be between %(least)s and %(most)s.",
+                name=name,
+                least=LEAST[name],
+                most=MOST[name],
+                detail={"field": name},
+            )
+    return kept
+
+
+class Limits(LoggingConfigurable):
+    """The limits of users and groups."""
+
+    def __init__(self, *, store: Store, audit: Audit, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._store = store
+        self._audit = audit
+        self._defaults: dict[LimitName, Callable[[], int]] = {LimitName.SHARE: lambda: 1}
+        self._overrides: dict[tuple[Holder, str], LimitOverride] = {}
+        self._groups: dict[str, tuple[str, ...]] = {}
+
+    async def start(self) -> None:
+        """Read overrides and known groups."""
+        await self._read()
+        self._groups = dict(await self._store.list_groups())
+
+    async def _read(self) -> None:
+        self._overrides = {
+            (each.holder, each.name): each for each in await self._store.list_limit_overrides()
+        }
+
+    def register(self, name: LimitName, default: Callable[[], int]) -> None:
+        """Register a default."""
+        self._defaults[name] = default
+
+    async def see(self, user: User) -> None:
+        """Store a user's groups, for builds that begin after they have left."""
+        if self._groups.get(user.name, ()) == user.groups:
+            return
+        self._groups[user.name] = user.groups
+        await self._store.put_groups(user.name, user.groups)
+
+    # --- Asking -----------------------------------------------------------------------------
+
+    def value(self, name: LimitName, person: str) -> int:
+        """Return one limit."""
+        if not self._overrides:
+            return self._defaults[name]()
+        return self._chosen(name, person).value
+
+    def of(self, person: str) -> dict[LimitName, Chosen]:
+        """Return all limits of a user."""
+        return {name: self._chosen(name, person) for name in self._defaults}
+
+    def _chosen(self, name: LimitName, person: str) -> Chosen:
+        overrides = self._overrides
+        groups = [overrides.get((Holder.GROUP, group)) for group in self.groups_of(person)]
+        return choose(
+            name,
+            self._defaults[name](),
+            own=overrides.get((Holder.PERSON, person)),
+            groups=[each for each in groups if each is not None],
+        )
+
+    def groups_of(self, person: str) -> tuple[str, ...]:
+        """Return the last known groups."""
+        return self._groups.get(person, ())
+
+    @property
+    def defaults(self) -> dict[LimitName, int]:
+        """Return the defaults."""
+        return {name: default() for name, default in self._defaults.items()}
+
+    @property
+    def overrides(self) -> tuple[LimitOverride, ...]:
+        """Return overrides, groups first."""
+        return tuple(self._overrides[key] for key in sorted(self._overrides))
+
+    # --- Changing -----------------------------------------------------------------------------
+
+    async def set(
+        self, user: User, holder: Holder, name: str, values: Mapping[LimitName, int | None]
+    ) -> LimitOverride:
+        """Set overrides; None removes one. Raises InvalidInput."""
+        name = one_line(name)
+        if not name or len(name) > MAX_PERSON_CHARACTERS:
+            person, group = Message("Name the person."), Message("Name the group.")
+            missing = person if holder is Holder.PERSON else group
+            raise InvalidInput(missing, detail={"field": "name"})
+        override = LimitOverride(holder, name, clean_values(values), utc_now(), user.name)
+        await self._store.put_limit_override(override)
+        await self._read()
+        await self._audit.record(
+            user.name, Action.LIMIT_SET, name, holder=holder, limits=dict(override.values)
+        )
+        return override

@@ -1,0 +1,1 @@
+"""The `binderhub` and `federation` backends, which build on one or several BinderHubs."""

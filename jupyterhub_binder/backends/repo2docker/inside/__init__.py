@@ -1,0 +1,1 @@
+"""Runs in repo2docker's own process."""

@@ -1,0 +1,1 @@
+"""The `venv` backend: environments as folders, made by uv."""

@@ -1,0 +1,338 @@
+"""The venv backend, the default: its configuration and the contract.
+
+`plan` decides what to build, `build` builds it, `folders` owns the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import uv
+from packaging.version import Version
+from platformdirs import user_state_path
+from traitlets import Bool, Dict, Enum, Int, List, Unicode, default, observe
+
+from jupyterhub_binder.backends.base import BuildBackend, KeptImage
+from jupyterhub_binder.backends.venv import plan
+from jupyterhub_binder.backends.venv.build import VenvBuild
+from jupyterhub_binder.backends.venv.egress import Egress
+from jupyterhub_binder.backends.venv.folders import PREFIX, Folders
+from jupyterhub_binder.backends.venv.interpreters import OWN, closed_folder, find_pythons
+from jupyterhub_binder.backends.venv.kept import list_kept
+from jupyterhub_binder.backends.venv.plan import Offer
+from jupyterhub_binder.backends.venv.requirements import Policy
+from jupyterhub_binder.backends.venv.sandbox import MISSING, Sandbox
+from jupyterhub_binder.backends.venv.steps import Interpreter, VenvSettings
+from jupyterhub_binder.backends.venv.uv import PASSED, index_hosts, index_urls, uv_environment
+from jupyterhub_binder.errors import BuildFailed, ConfigurationError
+from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
+from jupyterhub_binder.model.text import Message
+
+_LAYOUT = 1
+"""Raised when the layout of environments changes, so that old ones are not reused."""
+
+
+class VenvBackend(BuildBackend):
+    """Virtual environments, made with uv from wheels, read-only once finished."""
+
+    name: ClassVar[str] = "venv"
+    description: ClassVar[str] = Message(
+        "Makes Python environments in a folder of this machine; other languages and system "
+        "packages need a hub that builds container images."
+    )
+
+    environments_root = Unicode(
+        help="""
+        The folder for finished environments, environments being built and uv's cache, all on one
+        file system. Servers read it, so every parent folder must let other users through. Give the
+        spawner the same value. Default: `environments` in the user's state folder for the service.
+        For example `/srv/jupyterhub-binder/environments`.
+        """,
+    ).tag(config=True)
+
+    pythons = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        help="""
+        Python interpreters that repositories can ask for, by minor version: `{"3.12":
+        "/usr/bin/python3.12"}`. Other users must be able to run them. Default: empty, the service's
+        own interpreter and every working `python3.N` on the PATH.
+        """,
+    ).tag(config=True)
+
+    default_python = Unicode(
+        OWN,
+        help="""
+        The Python version for repositories that don't ask for one; one of `pythons`. Default: the
+        version of the service's own interpreter.
+        """,
+    ).tag(config=True)
+
+    base_packages = List(
+        Unicode(),
+        help="""
+        Requirements that every environment gets, resolved together with those of the repository.
+        Default: the single-user server in the hub's version, JupyterLab, Notebook and pip. Without
+        `jupyterhub`, no server starts.
+        """,
+    ).tag(config=True)
+
+    constraints = List(
+        Unicode(),
+        help="""
+        Constraints for all environments, as in pip's `-c`: they limit versions but don't install
+        packages. Default: none. For example `["numpy<3"]`.
+        """,
+    ).tag(config=True)
+
+    smoke_test = List(
+        Unicode(),
+        ["jupyterhub-singleuser", "--version"],
+        help="""
+        A program in a new environment, with arguments, that must succeed before the environment
+        counts as built. It runs in the sandbox; without a sandbox it does not run. Default:
+        `jupyterhub-singleuser --version`. Empty: no test.
+        """,
+    ).tag(config=True)
+
+    allow_unsandboxed = Bool(
+        False,
+        help="""
+        Run a repository's own code (setup.py of source distributions, postBuild) **without** a
+        sandbox, as the service's user, if bubblewrap does not work. That code can then read and
+        change everything that the service can, including its database and all environments. Use
+        this only if you trust everyone who builds. Default: False, such builds are refused.
+        """,
+    ).tag(config=True)
+
+    build_network = Bool(
+        False,
+        help="""
+        Let postBuild download from `build_hosts`. Source distributions always can. Default: False,
+        postBuild has no network.
+        """,
+    ).tag(config=True)
+
+    build_hosts = List(
+        Unicode(),
+        ["*"],
+        help="""
+        Hosts that sandboxed steps can reach over https, in addition to the package indexes that the
+        service uses. `*` means every host that has only public addresses; hosts in the local
+        network must be named. Default: `*`, as on BinderHub. To restrict it, name the hosts of your
+        index and, for requirements from Git, `github.com` and `codeload.github.com`.
+        """,
+    ).tag(config=True)
+
+    allowed_indexes = List(
+        Unicode(),
+        list(Policy().index_urls),
+        help="""
+        URL prefixes of package indexes that a requirements.txt may add with `--extra-index-url`.
+        PyPI and the indexes that the service uses need no entry; if the service uses another index
+        than PyPI, it takes PyPI's place. Default: PyTorch's indexes.
+        """,
+    ).tag(config=True)
+
+    allowed_url_hosts = List(
+        Unicode(),
+        list(Policy().url_hosts),
+        help="""
+        Hosts from which a requirement may use a file or a Git repository directly. Default: GitHub
+        and GitLab.
+        """,
+    ).tag(config=True)
+
+    link_mode = Enum(
+        ["copy", "clone"],
+        "copy",
+        help="""
+        How packages get from uv's cache into environments. `clone` is as safe as `copy` and faster,
+        but needs btrfs, XFS or APFS. Hard links are not available: anyone who can write to a file
+        in one environment would change all others and the cache. Default: `copy`.
+        """,
+    ).tag(config=True)
+
+    max_image_bytes = Int(
+        10 * 2**30,
+        min=0,
+        help="""
+        Maximum size of an environment in bytes. A build that exceeds it is stopped. Default: 10
+        GiB. 0: no limit.
+        """,
+    ).tag(config=True)
+
+    max_memory_bytes = Int(
+        16 * 2**30,
+        min=0,
+        help="""
+        Maximum address space of each process of a build, in bytes. This is more than the memory it
+        uses. To limit a whole build, run the service in a cgroup. Default: 16 GiB. 0: no limit.
+        """,
+    ).tag(config=True)
+
+    passed_environment = List(
+        Unicode(),
+        list(PASSED),
+        help="""
+        Environment variables of the service that uv gets, as names or patterns: package indexes,
+        certificates, proxies. Steps that run untrusted code don't get variables that hold
+        credentials. Default: uv's settings for these, and the usual proxy variables.
+        """,
+    ).tag(config=True)
+
+    @default("environments_root")
+    def _default_environments_root(self) -> str:
+        return str(user_state_path("jupyterhub-binder") / "environments")
+
+    @default("base_packages")
+    def _default_base_packages(self) -> list[str]:
+        hub = Version(version("jupyterhub"))
+        # A development version is on no index: the newest release is the nearest.
+        pin = "jupyterhub" if hub.is_devrelease or hub.local else f"jupyterhub=={hub}"
+        return [pin, "jupyterlab>=4,<5", "notebook>=7,<8", "pip"]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._interpreters: dict[str, Interpreter] = {}
+        self._sandbox: Sandbox | None = None
+        self._why_no_sandbox: str | None = MISSING
+        self._folders = Folders(Path(self.environments_root).absolute())
+
+    @observe("environments_root")
+    def _root_changed(self, _: object) -> None:
+        self._folders = Folders(Path(self.environments_root).absolute())
+
+    async def start(self) -> None:
+        """Find interpreters and the sandbox; set aside leftovers of a killed service."""
+        try:
+            await asyncio.to_thread(self._folders.ensure)
+        except OSError as error:
+            raise ConfigurationError(
+                f"VenvBackend.environments_root: can't use {self.environments_root} "
+                f"({error.strerror})."
+            ) from error
+        self._interpreters, (self._sandbox, self._why_no_sandbox) = await asyncio.gather(
+            find_pythons(self.pythons), Sandbox.find()
+        )
+        if self.default_python not in self._interpreters:
+            raise ConfigurationError(
+                f"VenvBackend.default_python: Python {self.default_python} is not available. "
+                f"Choose one of {', '.join(self._interpreters)}."
+            )
+        if self._why_no_sandbox:
+            self.log.warning("%s", self._why_no_sandbox)
+        for name in await asyncio.to_thread(self._folders.sweep):
+            self.log.info("Leftovers of an earlier build are being removed: %s", name)
+        if os.geteuid() == 0:
+            await asyncio.to_thread(self._warn_of_closed_folders)
+
+    def _warn_of_closed_folders(self) -> None:
+        paths = [self._folders.root / "x", *(one.program for one in self._interpreters.values())]
+        for path in paths:
+            if closed := closed_folder(path):
+                self.log.warning(
+                    "Other users can't open %s, so only servers that run as root can use "
+                    "environments in %s",
+                    closed,
+                    path,
+                )
+
+    def fingerprint(self) -> str:
+        """Return what decides an environment besides its repository."""
+        decides = {
+            "layout": _LAYOUT,
+            "python": self.default_python,
+            "base": list(self.base_packages),
+            "constraints": list(self.constraints),
+            "network": self.build_network,
+        }
+        return f"venv {json.dumps(decides, sort_keys=True)}"
+
+    def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
+        """Return what is installed, what runs, and what is not supported."""
+        return plan.assess(recipe, self._offer())
+
+    def _offer(self) -> Offer:
+        runs_code = self._sandbox is not None or self.allow_unsandboxed
+        return Offer(
+            pythons={minor: str(one.program) for minor, one in self._interpreters.items()}
+            or {self.default_python: ""},
+            default_python=self.default_python,
+            runs_code=runs_code,
+            why_not=""
+            if runs_code
+            else Message("For the administrator: %(why)s", why=self._why_no_sandbox),
+            network=self.build_network,
+            policy=Policy(
+                index_urls=tuple(self.allowed_indexes),
+                own_indexes=tuple(index_urls(self._uv_environment())),
+                url_hosts=tuple(self.allowed_url_hosts),
+            ),
+        )
+
+    def _uv_environment(self) -> dict[str, str]:
+        return uv_environment(os.environ, self.passed_environment, cache=self._folders.cache)
+
+    async def find_image(self, key: str) -> str | None:
+        """Return `venv:<key>` if the environment is complete, or None."""
+        found = await asyncio.to_thread(self._folders.find, key)
+        return f"{PREFIX}{key}" if found else None
+
+    async def build(self, job: BuildJob) -> AsyncGenerator[BackendOutput, None]:
+        """Build in a workspace, then rename."""
+        making = VenvBuild(job, self._folders, self._settings())
+        outputs = making.outputs()
+        try:
+            async for output in outputs:
+                yield output
+        except OSError as error:
+            self.log.exception("Build %s could not continue", job.build.id)
+            raise BuildFailed(
+                "The service could not continue the build (%(why)s). Tell your administrator.",
+                why=error.strerror or Message("error"),
+            ) from error
+        finally:
+            await outputs.aclose()
+
+    def _settings(self) -> VenvSettings:
+        passed = self._uv_environment()
+        return VenvSettings(
+            uv=Path(uv.find_uv_bin()).absolute(),
+            uv_environment=passed,
+            interpreters=self._interpreters,
+            offer=self._offer(),
+            sandbox=self._sandbox,
+            base_packages=tuple(self.base_packages),
+            constraints=tuple(self.constraints),
+            smoke_test=tuple(self.smoke_test),
+            link_mode=self.link_mode,
+            egress=Egress([*self.build_hosts, *index_hosts(passed)], self.log),
+            build_network=self.build_network,
+            max_image_bytes=self.max_image_bytes,
+            max_memory_bytes=self.max_memory_bytes,
+        )
+
+    async def delete_image(self, image: str) -> None:
+        """Remove an environment. Idempotent."""
+        if image.startswith(PREFIX):
+            folder = self._folders.environment(image.removeprefix(PREFIX))
+            await asyncio.to_thread(self._folders.discard, folder)
+
+    async def list_images(self) -> tuple[KeptImage, ...]:
+        """Return finished environments; they are in use while their programs run."""
+        return await asyncio.to_thread(list_kept, self._folders.root)
+
+    async def health(self) -> str | None:
+        """Return None if environments can be made, else what to do."""
+        if not os.access(self._folders.root, os.W_OK):
+            return f"The folder {self._folders.root} is not writable."
+        if not self._interpreters:
+            return "No Python interpreter was found. Set VenvBackend.pythons."
+        return None

@@ -1,0 +1,369 @@
+"""One venv build, from checkout to environment.
+
+*Trusted* steps run only uv, on the host, with network and shared cache; they run no code of
+repositories or packages. *Untrusted* steps (source distributions, postBuild, the smoke test) run in
+the sandbox. They see the environment under its final name, but no cache or other environments.
+After an untrusted step or an installation, the environment's programs run only in the sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jupyterhub_binder.backends.venv import inside
+from jupyterhub_binder.backends.venv.folders import PREFIX, Folders, Usage, name_final_place
+from jupyterhub_binder.backends.venv.plan import Plan, make_plan
+from jupyterhub_binder.backends.venv.steps import Interpreter, Say, Steps, VenvSettings, in_thread
+from jupyterhub_binder.backends.venv.uv import (
+    Uv,
+    explain,
+    lacks_network,
+    lacks_wheels,
+    without_secrets,
+)
+from jupyterhub_binder.errors import BuildFailed
+from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image
+from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.utils.subprocess import ProcessFailed
+from jupyterhub_binder.utils.units import format_bytes
+
+_SMOKE_PATH = Path(__file__).parents[1] / "smoke_path"
+"""First on the smoke test's path, to make the test short."""
+
+
+class VenvBuild:
+    """Builds one environment."""
+
+    def __init__(self, job: BuildJob, folders: Folders, settings: VenvSettings) -> None:
+        self._build = job.build
+        self._recipe = job.recipe
+        if job.checkout is None:
+            raise ValueError("the venv backend needs a checkout")
+        self._checkout = job.checkout
+        self._folders = folders
+        self._settings = settings
+        self._workspace = folders.workspace(job.build.key, job.build.id)
+        self._steps = Steps(self._workspace, settings)
+
+    def outputs(self) -> AsyncGenerator[BackendOutput, None]:
+        """Yield the log, then the image."""
+        return _spool(self._run)
+
+    async def _run(self, say: Say) -> None:
+        self._steps.say = say
+        left = self._build.checkpoint.get("workspace")
+        if isinstance(left, str) and left == Path(left).name and left.startswith(self._build.key):
+            await in_thread(self._folders.clear, self._folders.building / left)
+        await say(Checkpoint({"workspace": self._workspace.path.name}))
+        try:
+            image = await self._make()
+        finally:
+            await in_thread(self._folders.clear, self._workspace.path)
+        await say(image)
+
+    async def _make(self) -> Image:
+        begun = time.monotonic()
+        plan = self._plan()
+        interpreter = self._settings.interpreters[plan.python]
+        await in_thread(self._workspace.begin, self._checkout)
+        await self._create(interpreter)
+        await self._install(plan, interpreter)
+        lock = await self._read_lock()
+        if plan.post_build:
+            await self._post_build(plan.post_build, interpreter)
+        await self._compile(interpreter)
+        note = self._note(plan, interpreter, lock)
+        usage = await self._try_and_settle(interpreter, note, lock)
+        await in_thread(self._folders.finish, self._workspace)
+        await self._steps.tell(
+            f"Built in {time.monotonic() - begun:.0f} s: {note['packages']} packages, "
+            f"{usage.files} files, {format_bytes(usage.size_bytes)}"
+        )
+        return Image(note["image"], usage.size_bytes)
+
+    def _plan(self) -> Plan:
+        plan, assessment = make_plan(self._recipe, self._settings.offer)
+        for problem in assessment.problems:
+            raise BuildFailed(problem.message, code=problem.code)
+        return plan
+
+    # --- The steps ---
+
+    async def _create(self, interpreter: Interpreter) -> None:
+        await self._steps.tell(f"Creating an environment with Python {interpreter.version}")
+        uv = Uv(self._settings.uv, self._workspace.environment)
+        await self._steps.trusted(
+            uv.venv(str(interpreter.program), prompt=self._workspace.final.name)
+        )
+        await in_thread(self._workspace.place_checkout)
+
+    async def _install(self, plan: Plan, interpreter: Interpreter) -> None:
+        wanted = plan.requirements
+        asked = [*self._settings.base_packages, *wanted.packages]
+        asked += [_placed(text, self._steps.seen / "repo") for text in wanted.sources]
+        limits = [*self._settings.constraints, *wanted.constraints]
+        await in_thread(self._workspace.write_requirements, _lines(asked), _lines(limits))
+        if not asked:
+            (self._workspace.work / "lock.txt").touch()
+            return
+        if not wanted.sources and await self._install_wheels(plan):
+            return
+        refused = explain(self._steps.output)
+        await self._steps.tell(
+            "Some packages have no wheel. Building them in the sandbox",
+            Message("building packages"),
+        )
+        await self._install_sources(plan, interpreter, refused="" if wanted.sources else refused)
+
+    async def _install_wheels(self, plan: Plan) -> bool:
+        """Install wheels; return False if some packages have none."""
+        uv = Uv(self._settings.uv, self._workspace.environment)
+        await self._steps.tell("Choosing versions of all packages", Message("choosing versions"))
+        try:
+            await self._steps.trusted(self._resolve(uv, plan, build=False))
+        except ProcessFailed as error:
+            if lacks_wheels(self._steps.output) and self._settings.offer.runs_code:
+                return False
+            raise self._unresolvable() from error
+        await self._steps.tell("Installing them", Message("installing packages"))
+        lock = self._workspace.work / "lock.txt"
+        try:
+            await self._steps.trusted(
+                uv.install(
+                    plan.requirements, lock=lock, link_mode=self._settings.link_mode, build=False
+                )
+            )
+        except ProcessFailed as error:
+            raise BuildFailed(
+                "uv could not install the packages: %(why)s", why=explain(self._steps.output)
+            ) from error
+        return True
+
+    async def _install_sources(self, plan: Plan, interpreter: Interpreter, *, refused: str) -> None:
+        """Build packages without a wheel; `refused` says which of them have none."""
+        uv = Uv(self._settings.uv, self._steps.seen)
+        # A cache of its own: what a build writes there, nobody else ever reads.
+        cache = {"UV_CACHE_DIR": str(self._steps.temporary / "uv-cache"), "UV_NO_CONFIG": "1"}
+        env = without_secrets(self._settings.uv_environment) | cache
+        lock = self._workspace.work / "lock.txt"
+        install = uv.install(plan.requirements, lock=lock, link_mode="copy", build=True)
+        try:
+            await self._steps.untrusted(
+                self._resolve(uv, plan, build=True),
+                interpreter,
+                env=env,
+                network=True,
+                resolving=True,
+            )
+            await self._steps.untrusted(install, interpreter, env=env, network=True, resolving=True)
+        except ProcessFailed as error:
+            # The sandbox reaches fewer hosts: the packages without a wheel are the true cause.
+            first = refused if lacks_network(self._steps.output) else ""
+            raise self._unresolvable(first) from error
+
+    def _resolve(self, uv: Uv, plan: Plan, *, build: bool) -> list[str]:
+        work = self._workspace.work
+        return uv.resolve(
+            plan.requirements,
+            given=work / "requirements.in",
+            limits=work / "constraints.txt",
+            lock=work / "lock.txt",
+            build=build,
+        )
+
+    def _unresolvable(self, first: str = "") -> BuildFailed:
+        why = first or explain(self._steps.output)
+        failed = Message("The packages can't be installed: %(why)s", why=why)
+        more = ""
+        if first:
+            more = Message(
+                "Choose versions that have a wheel (a ready-made package) for this Python. They "
+                "could not be built from source either, because the network failed."
+            )
+        elif "not found in the package registry" in why:
+            more = Message("Check the spelling of its name.")
+        elif lacks_wheels(self._steps.output):
+            more = Message.joined(
+                Message(
+                    "This hub installs only wheels (ready-made packages). Choose versions that "
+                    "have a wheel for its Python."
+                ),
+                self._settings.offer.why_not,
+            )
+        elif any(name in why for name in map(_bare, self._settings.base_packages)):
+            more = Message(
+                "Every environment also needs these packages for its server: %(packages)s",
+                packages=", ".join(self._settings.base_packages),
+            )
+        return BuildFailed(Message.joined(failed, more))
+
+    async def _read_lock(self) -> str:
+        """Read the lock before anything can change it."""
+        try:
+            return await in_thread(self._workspace.read_lock)
+        except OSError as error:
+            raise BuildFailed(
+                "The build damaged its own list of packages. Check what postBuild or setup.py "
+                "changes."
+            ) from error
+
+    async def _post_build(self, path: str, interpreter: Interpreter) -> None:
+        network = self._settings.build_network
+        await self._steps.tell(
+            f"Running {path}" + ("" if network else ", without network"),
+            Message("running %(path)s", path=path),
+        )
+        script = self._steps.seen / "repo" / path
+        env = {
+            "PATH": f"{self._steps.seen}/bin:/usr/local/bin:/usr/bin:/bin",
+            "VIRTUAL_ENV": str(self._steps.seen),
+            "REPO_DIR": str(self._steps.seen / "repo"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        before = await in_thread(self._steps.names_in_home)
+        run = ["/bin/sh", "-c", 'chmod +x -- "$0" && exec "$0"', script]
+        try:
+            await self._steps.untrusted(
+                run, interpreter, env=env, cwd=self._steps.seen / "repo", network=network
+            )
+        except ProcessFailed as error:
+            said = next((line for line in reversed(self._steps.output) if line.strip()), "")
+            failed = Message("%(path)s failed (%(status)s).", path=path, status=_status(error))
+            tail = Message("Its last line: %(line)s", line=said[:300]) if said else ""
+            raise BuildFailed(Message.joined(failed, tail), code="post_build_failed") from error
+        if written := await in_thread(self._steps.names_in_home) - before:
+            names = ", ".join(sorted(written)[:10])
+            await self._steps.tell(
+                f"{path} wrote to the home folder, which is not kept: {names}. Write to $REPO_DIR "
+                "instead."
+            )
+
+    async def _compile(self, interpreter: Interpreter) -> None:
+        """Compile with the base interpreter, because the environment's own runs its .pth files."""
+        await self._steps.tell(
+            "Compiling to bytecode so that servers start faster", Message("compiling to bytecode")
+        )
+        script = Path(inside.__file__).with_name("compile.py")
+        run = [interpreter.program, "-I", "-S", script, self._steps.seen / "lib"]
+        if self._settings.sandbox:
+            work = self._steps.untrusted(
+                run, interpreter, env={}, cwd=self._steps.seen, shown=[script]
+            )
+        else:
+            work = self._steps.trusted(list(map(str, run)))
+        with contextlib.suppress(ProcessFailed):
+            await work
+
+    async def _try_and_settle(
+        self, interpreter: Interpreter, note: dict[str, Any], lock: str
+    ) -> Usage:
+        """Run the smoke test and make the environment read-only; return its size.
+
+        The sandbox is read-only by now, so both can run at once.
+        """
+        if not self._settings.sandbox:
+            await self._smoke_test(interpreter)
+            await in_thread(name_final_place, self._workspace.environment, self._workspace.final)
+            return await self._settle(note, lock)
+        settling = asyncio.create_task(self._settle(note, lock))
+        try:
+            await self._smoke_test(interpreter)
+        except BaseException:
+            settling.cancel()
+            await asyncio.wait({settling})
+            raise
+        return await settling
+
+    async def _smoke_test(self, interpreter: Interpreter) -> None:
+        if not (self._settings.smoke_test and self._settings.offer.runs_code):
+            return
+        program, *rest = self._settings.smoke_test
+        await self._steps.tell(f"Testing that {program} starts", Message("testing it"))
+        try:
+            await self._steps.untrusted(
+                [self._steps.seen / "bin" / program, *rest],
+                interpreter,
+                env={"PYTHONPATH": str(_SMOKE_PATH)},
+                cwd=self._steps.seen,
+                shown=[_SMOKE_PATH],
+                writable=False,
+            )
+        except ProcessFailed as error:
+            raise BuildFailed(
+                "%(program)s does not start in the new environment (%(status)s). One of the "
+                "repository's packages may break it. See the error in the log.",
+                program=program,
+                status=_status(error),
+                code="smoke_test_failed",
+            ) from error
+
+    async def _settle(self, note: dict[str, Any], lock: str) -> Usage:
+        usage = await self._steps.check_size()
+        await in_thread(self._folders.settle, self._workspace, note, lock, usage)
+        return usage
+
+    def _note(self, plan: Plan, interpreter: Interpreter, lock: str) -> dict[str, Any]:
+        build = self._build
+        return {
+            "version": 1,
+            "image": PREFIX + build.key,
+            "build": build.id,
+            "repository": build.label,
+            "repo_url": build.repo_url,
+            "resolved_ref": build.resolved_ref,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "python": interpreter.version,
+            "packages": sum(
+                "==" in line and line[0] not in "# " for line in lock.splitlines() if line
+            ),
+            "base_packages": list(self._settings.base_packages),
+            "post_build": plan.post_build,
+        }
+
+
+def _placed(text: str, repo: Path) -> str:
+    """Return a source of the checkout with its full path."""
+    flag, text = ("-e ", text[3:]) if text.startswith("-e ") else ("", text)
+    return f"{flag}{repo}{text[1:]}" if text.startswith(".") else f"{flag}{text}"
+
+
+def _lines(texts: Sequence[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)
+
+
+def _bare(requirement: str) -> str:
+    return requirement.partition("=")[0].partition(">")[0].partition("<")[0].strip()
+
+
+def _status(error: ProcessFailed) -> Message:
+    if error.returncode > 0:
+        return Message("exit status %(status)s", status=error.returncode)
+    return error.message
+
+
+async def _spool(work: Callable[[Say], Awaitable[None]]) -> AsyncGenerator[BackendOutput, None]:
+    """Yield the lines of `work`. Closing cancels it and waits for its end."""
+    queue: asyncio.Queue[BackendOutput | None] = asyncio.Queue(256)
+
+    async def fill() -> None:
+        try:
+            await work(queue.put)
+        except Exception:
+            await queue.put(None)
+            raise
+        await queue.put(None)
+
+    task = asyncio.create_task(fill())
+    try:
+        while (item := await queue.get()) is not None:
+            yield item
+        await task
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

@@ -1,0 +1,287 @@
+"""Decides what the venv backend does with each configuration file. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jupyterhub_binder.backends.left_out import left_out
+from jupyterhub_binder.backends.pythons import serves_python
+from jupyterhub_binder.backends.venv.requirements import (
+    Policy,
+    RefusedLine,
+    Requirements,
+    choose_lines,
+)
+from jupyterhub_binder.model import (
+    Assessment,
+    Finding,
+    Recipe,
+    RecipeAction,
+    RecipeFile,
+    Severity,
+)
+from jupyterhub_binder.model.text import Message, all_of
+
+NOT_SERVED: Mapping[str, Message] = {
+    "apt.txt": Message(
+        "This hub can't install apt packages. PyPI often has the same library as a wheel."
+    ),
+    "install.R": Message("This hub can't install R. It builds only Python environments."),
+    "DESCRIPTION": Message("This hub can't install R. It builds only Python environments."),
+    "REQUIRE": Message("This hub can't install Julia. It builds only Python environments."),
+    "Project.toml": Message("This hub can't install Julia. It builds only Python environments."),
+    "JuliaProject.toml": Message(
+        "This hub can't install Julia. It builds only Python environments."
+    ),
+    "default.nix": Message(
+        "This hub can't build with Nix. List the Python packages in requirements.txt."
+    ),
+    "Dockerfile": Message(
+        "This hub does not use containers. List the Python packages in requirements.txt."
+    ),
+    "Pipfile": Message(
+        "This hub does not read Pipfile. List the packages in requirements.txt (`pipenv "
+        "requirements` writes it)."
+    ),
+    "Pipfile.lock": Message(
+        "This hub does not read Pipfile.lock. List the packages in requirements.txt (`pipenv "
+        "requirements` writes it)."
+    ),
+}
+"""Why a kind of file is not supported, and what to use instead."""
+
+_LONGEST_VERSION = 100
+
+CONDA_OF_BASE = frozenset({"pip", "jupyterlab", "notebook", "jupyterhub", "jupyterhub-singleuser"})
+"""conda packages that every environment has anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The abilities of this hub."""
+
+    pythons: Mapping[str, str]
+    """Interpreters by minor version, ``3.11``; never empty."""
+    default_python: str
+    runs_code: bool
+    """Whether a repository's code may run, in a sandbox or with an admin's permission."""
+    why_not: str = ""
+    """If not, why, and what to do."""
+    network: bool = False
+    """Whether postBuild has the network."""
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to build."""
+
+    python: str
+    requirements: Requirements
+    post_build: str = ""
+    """The path of the script to run at the end, or empty."""
+
+
+def assess(recipe: Recipe, offer: Offer) -> Assessment:
+    """Return the actions and findings."""
+    return make_plan(recipe, offer)[1]
+
+
+def make_plan(recipe: Recipe, offer: Offer) -> tuple[Plan, Assessment]:
+    """Return plan and assessment; a plan with problems must not be built."""
+    planner = _Planner(recipe, offer)
+    python = planner.choose_python(recipe.python)
+    for file in recipe.files:
+        planner.take(file)
+    planner.check_code()
+    plan = Plan(python, planner.wanted, planner.post_build)
+    findings = (*planner.findings, *left_out(recipe))
+    return plan, Assessment(tuple(planner.actions), findings)
+
+
+class _Planner:
+    """Plans file by file."""
+
+    def __init__(self, recipe: Recipe, offer: Offer) -> None:
+        self.recipe = recipe
+        self.offer = offer
+        self.wanted = Requirements()
+        self.post_build = ""
+        self.actions: list[RecipeAction] = []
+        self.findings: list[Finding] = []
+        self._sources: list[Message] = []
+        self._python = ""
+
+    def take(self, file: RecipeFile) -> None:
+        if not file.used:
+            self._act(file, Message("Not used: another file takes precedence"), supported=True)
+        elif why := NOT_SERVED.get(file.kind):
+            self._act(file, why, supported=False)
+            self._problem("not_served", Message.joined(f"{file.path}:", why), file.path)
+        elif handler := _HANDLERS.get(file.kind):
+            handler(self, file)
+        else:
+            why = Message("Ignored: this hub does not support this file")
+            self._act(file, why, supported=False)
+            self._warn("unknown_file", Message.joined(f"{file.path}:", why), file.path)
+
+    def choose_python(self, asked: str) -> str:
+        chosen = choose_python(asked, self.offer)
+        if chosen is None:
+            known = ", ".join(sorted(self.offer.pythons, key=_version_key))
+            self._problem(
+                "python_missing",
+                Message(
+                    "The repository asks for Python %(asked)s, but this hub has %(known)s. Ask "
+                    "for one of these, or ask an administrator to add it.",
+                    asked=asked[:_LONGEST_VERSION],
+                    known=known,
+                ),
+            )
+        self._python = chosen or self.offer.default_python
+        return self._python
+
+    def check_code(self) -> None:
+        """Refuse repository code if there is no sandbox for it."""
+        self._sources += [
+            Message("“%(line)s” does not come from a package index.", line=text)
+            for text in self.wanted.sources
+        ]
+        if self._sources and not self.offer.runs_code:
+            self._problem("no_sandbox", Message.joined(self._sources[0], self.offer.why_not))
+
+    # --- One method a kind of file ---
+
+    def requirements(self, file: RecipeFile) -> None:
+        found = self._choose(file)
+        self._act(file, _installs(found), supported=not found.refused)
+
+    def environment(self, file: RecipeFile) -> None:
+        conda = [name for name in self.recipe.conda if name not in CONDA_OF_BASE]
+        if not conda:
+            self.requirements(file)
+            return
+        self._choose(file)
+        why = Message(
+            "This hub can't install conda packages (%(packages)s). List those that are on "
+            "PyPI under `pip:` or in requirements.txt.",
+            packages=_some(conda),
+        )
+        self._act(file, why, supported=False)
+        self._problem("conda_packages", Message.joined(f"{file.path}:", why), file.path)
+
+    def runtime(self, file: RecipeFile) -> None:
+        if self.recipe.language in ("r", "julia"):
+            why = Message("This hub builds only Python environments.")
+            self._act(file, why, supported=False)
+            self._problem("not_served", Message.joined(f"{file.path}:", why), file.path)
+        else:
+            self._act(
+                file, Message("Uses Python %(version)s", version=self._python), supported=True
+            )
+
+    def project(self, file: RecipeFile) -> None:
+        if "." not in self.wanted.sources:
+            self.wanted.sources.append(".")
+        self._act(
+            file, Message("Installs the repository as a package"), supported=self.offer.runs_code
+        )
+
+    def post(self, file: RecipeFile) -> None:
+        self.post_build = file.path
+        self._sources.append(Message("%(path)s is a script in the repository.", path=file.path))
+        action = (
+            Message("Runs at the end, with network")
+            if self.offer.network
+            else Message("Runs at the end, without network")
+        )
+        self._act(file, action, supported=self.offer.runs_code)
+        if not self.offer.network and re.search(_DOWNLOADS, self.recipe.post_build):
+            self._warn(
+                "no_network",
+                Message(
+                    "%(path)s seems to download something, but on this hub it runs without "
+                    "network access.",
+                    path=file.path,
+                ),
+                file.path,
+            )
+
+    def start(self, file: RecipeFile) -> None:
+        why = Message("This hub does not run it when a server starts")
+        self._act(file, why, supported=False)
+        self._warn("start_ignored", Message.joined(f"{file.path}:", why), file.path)
+
+    # --- What they share ---
+
+    def _choose(self, file: RecipeFile) -> Requirements:
+        self.wanted = choose_lines(self.recipe.requirements, self.offer.policy)
+        for refused in self.wanted.refused:
+            self._problem("requirement_refused", _cannot_install(refused), file.path)
+        if self.wanted.replaced_pypi:
+            message = Message(
+                "%(path)s names PyPI. This hub installs from a package index of its own instead.",
+                path=file.path,
+            )
+            self.findings.append(Finding(Severity.NOTE, "index_replaced", message, file.path))
+        return self.wanted
+
+    def _act(self, file: RecipeFile, action: Message, *, supported: bool) -> None:
+        self.actions.append(RecipeAction(file.path, supported, action))
+
+    def _problem(self, code: str, message: Message, path: str = "") -> None:
+        self.findings.append(Finding(Severity.PROBLEM, code, message, path))
+
+    def _warn(self, code: str, message: Message, path: str = "") -> None:
+        self.findings.append(Finding(Severity.WARNING, code, message, path))
+
+
+_HANDLERS: Mapping[str, Callable[[_Planner, RecipeFile], None]] = {
+    "requirements.txt": _Planner.requirements,
+    "environment.yml": _Planner.environment,
+    "environment.yaml": _Planner.environment,
+    "runtime.txt": _Planner.runtime,
+    "setup.py": _Planner.project,
+    "pyproject.toml": _Planner.project,
+    "postBuild": _Planner.post,
+    "start": _Planner.start,
+}
+
+_DOWNLOADS = r"\b(pip3? install|conda install|mamba install|curl|wget|git clone|npm install)\b"
+
+
+def choose_python(asked: str, offer: Offer) -> str | None:
+    """Return the minor version for a request, or None."""
+    newest_first = sorted(offer.pythons, key=_version_key, reverse=True)
+    candidates = [offer.default_python, *newest_first]
+    return next((one for one in candidates if serves_python(one, asked)), None)
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def _cannot_install(refused: RefusedLine) -> Message:
+    return Message(
+        "%(path)s: “%(line)s” can't be installed: %(why)s.",
+        path=refused.line.path,
+        line=refused.line.text[:200],
+        why=refused.why,
+    )
+
+
+def _installs(found: Requirements) -> Message:
+    count = len(found.packages) + len(found.sources)
+    if not count:
+        return Message("Names no package")
+    return Message.counted("Installs one package", "Installs %(num)s packages", count)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = list(names[:8])
+    if len(names) <= len(shown):
+        return all_of(shown)
+    more = len(names) - len(shown)
+    return Message("%(names)s and %(count)s more", names=", ".join(shown), count=more)

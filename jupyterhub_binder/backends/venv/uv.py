@@ -1,0 +1,177 @@
+"""uv's commands, environment and error messages.
+
+Each command names its environment and ignores project files, because a checkout's ``uv.toml`` or
+``pyproject.toml`` is untrusted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jupyterhub_binder.backends.venv.requirements import Requirements
+from jupyterhub_binder.model.text import Message
+
+PASSED = (
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "UV_INDEX",
+    "UV_INDEX_*",
+    "UV_DEFAULT_INDEX",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_CONFIG_FILE",
+    "UV_HTTP_TIMEOUT",
+    "UV_HTTP_RETRIES",
+    "UV_INSECURE_HOST",
+    "UV_KEYRING_PROVIDER",
+    "UV_NATIVE_TLS",
+    "UV_SYSTEM_CERTS",
+    "UV_CONCURRENT_DOWNLOADS",
+)
+"""The service's variables that uv gets, by name or pattern."""
+
+NO_BUILD = "--no-build"
+
+
+class Uv:
+    """uv for one environment, with paths as they are where it runs."""
+
+    def __init__(self, program: Path, environment: Path) -> None:
+        self._program = program
+        self._environment = environment
+
+    def venv(self, interpreter: str, *, prompt: str) -> list[str]:
+        """Create the environment, with relocatable scripts."""
+        return [
+            *self._start("venv", "--relocatable", "--no-project", "--prompt", prompt),
+            *("--python", interpreter, str(self._environment)),
+        ]
+
+    def resolve(
+        self, wanted: Requirements, *, given: Path, limits: Path, lock: Path, build: bool
+    ) -> list[str]:
+        """Resolve `given` and write versions to `lock`."""
+        return [
+            *self._start("pip", "compile", "--quiet", "--no-header", *_no_build(build)),
+            *("--python", str(self._environment / "bin/python")),
+            *(part for url in wanted.indexes for part in ("--extra-index-url", url)),
+            *(("--index-strategy", "unsafe-best-match") if wanted.indexes else ()),
+            *(("--prerelease", "allow") if wanted.prereleases else ()),
+            *("--constraints", str(limits), "--output-file", str(lock), str(given)),
+        ]
+
+    def install(
+        self, wanted: Requirements, *, lock: Path, link_mode: str, build: bool
+    ) -> list[str]:
+        """Install the packages in `lock`."""
+        return [
+            *self._start("pip", "sync", *_no_build(build), "--link-mode", link_mode),
+            *("--python", str(self._environment / "bin/python")),
+            *(part for url in wanted.indexes for part in ("--extra-index-url", url)),
+            *(("--index-strategy", "unsafe-best-match") if wanted.indexes else ()),
+            str(lock),
+        ]
+
+    def _start(self, *words: str) -> list[str]:
+        return [str(self._program), *words, "--color", "never", "--no-progress"]
+
+
+def _no_build(build: bool) -> tuple[str, ...]:
+    return () if build else (NO_BUILD,)
+
+
+def uv_environment(own: Mapping[str, str], passed: Sequence[str], *, cache: Path) -> dict[str, str]:
+    """Return uv's environment, from the service's.
+
+    It includes pip's index settings. It excludes netrc: a requirement line could choose the host
+    that gets a password.
+    """
+    given = {name: own[name] for name in own if any(fnmatchcase(name, one) for one in passed)}
+    if "PIP_INDEX_URL" in own and not given.keys() & {"UV_DEFAULT_INDEX", "UV_INDEX_URL"}:
+        given["UV_DEFAULT_INDEX"] = own["PIP_INDEX_URL"]
+    return given | {
+        "PATH": own.get("PATH", "/usr/bin:/bin"),
+        "HOME": own.get("HOME", "/"),
+        "LANG": "C.UTF-8",
+        "NETRC": "/dev/null",
+        "UV_CACHE_DIR": str(cache),
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_NO_ENV_FILE": "1",
+    }
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without credentials and proxies, for untrusted code."""
+    kept = ("UV_HTTP_", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "SSL_CERT_", "UV_PYTHON_DOWNLOADS")
+    plain = {"UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_NO_ENV_FILE"}
+    return {
+        name: value
+        for name, value in environment.items()
+        if (name in plain or name.startswith(kept)) and "@" not in value
+    }
+
+
+def index_hosts(environment: Mapping[str, str]) -> list[str]:
+    """Return the hosts of an environment's package indexes."""
+    hosts = (urlsplit(url).hostname for url in index_urls(environment))
+    return [host for host in hosts if host]
+
+
+def index_urls(environment: Mapping[str, str]) -> list[str]:
+    """Return an environment's package indexes, without credentials and trailing slashes."""
+    names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INDEX")
+    texts = " ".join(environment.get(name, "") for name in names).split()
+    urls = (re.sub(r"^[\w-]+=(?=https?://)", "", text) for text in texts)
+    return [re.sub(r"://[^/@]*@", "://", url).rstrip("/") for url in urls]
+
+
+def redact(line: str) -> str:
+    """Hide credentials in URLs."""
+    return re.sub(r"(://)[^/\s@]+@", r"\1****@", line)
+
+
+def lacks_wheels(output: Sequence[str]) -> bool:
+    """Whether uv failed because a package has no wheel."""
+    text = " ".join(output)
+    return "uilding from source is disabled" in text or "no-build" in text
+
+
+def lacks_network(output: Sequence[str]) -> bool:
+    """Whether uv failed because it could not reach a host."""
+    text = " ".join(output)
+    return "error sending request" in text or "Failed to fetch" in text
+
+
+_DRAWING = re.compile(r"^\s*([\u00d7\u2570\u251c\u2502\u2500\u25b6>]+\s*)+|^\s*(error|cause):\s*")
+_EMPTY_WORDS = re.compile(
+    r"^No solution found when resolving dependencies:?$"
+    r"|,?( and)? we can conclude that (your requirements are|the requirements are) unsatisfiable"
+)
+_SAID_TWICE = re.compile(r"(?<!\S)(\S+)((?: [^,]*?)?) and you require \1(?=[,.]?(?:\s|$))")
+
+
+def explain(output: Sequence[str], *, max_length: int = 700) -> str:
+    """Return uv's error as one paragraph, without drawing and final conclusion."""
+    begins = (i for i, line in enumerate(output) if re.match(r"\s*(\u00d7|error:)", line))
+    words = []
+    for line in output[next(begins, 0) :]:
+        plain = _EMPTY_WORDS.sub("", _DRAWING.sub("", line).strip())
+        # The advice of a program is for who typed its command.
+        if plain and not plain.startswith("hint:"):
+            words.append(plain)
+    text = _SAID_TWICE.sub(r"\1\2", " ".join(words).removeprefix("Because "))
+    if len(text) > max_length:
+        text = text[:max_length].rsplit(" ", 1)[0] + " …"
+    return text or Message("uv gave no reason.")

@@ -1,0 +1,1 @@
+"""The queue, running builds, their logs and history."""

@@ -1,0 +1,384 @@
+"""One build: begin, fetch, assess, build, end.
+
+The first end counts: the backend's, a limit's or a user's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.builds.log import BuildLog, EventBatch
+from jupyterhub_binder.errors import BinderError, BuildFailed
+from jupyterhub_binder.model import (
+    BackendOutput,
+    Build,
+    BuildEvent,
+    BuildJob,
+    BuildState,
+    Checkpoint,
+    Image,
+    Line,
+    Phase,
+    Reason,
+    Recipe,
+    Severity,
+)
+from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.repositories.fetcher import Fetcher
+from jupyterhub_binder.repositories.recipe import read_recipe
+from jupyterhub_binder.store import Store
+from jupyterhub_binder.store.retry import keep_trying
+from jupyterhub_binder.utils.concurrency import Broadcast
+from jupyterhub_binder.utils.text import storable
+from jupyterhub_binder.utils.time import utc_now
+from jupyterhub_binder.utils.trees import try_to_remove
+
+_MAX_ATTEMPTS = 3
+_MAX_LINES_KEPT = 2_000
+"""Lines in memory for watchers; slower ones read the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """Limits of a run."""
+
+    time_seconds: float
+    silence_seconds: float
+    log_characters: int
+
+
+class BuildRun:
+    """A waiting or running build."""
+
+    def __init__(
+        self,
+        build: Build,
+        *,
+        store: Store,
+        backend: BuildBackend,
+        fetcher: Fetcher,
+        limits: RunLimits,
+        checkout: Path,
+        on_end: Callable[[Build], None],
+        log: logging.Logger | logging.LoggerAdapter[Any],
+    ) -> None:
+        self.build = build
+        self.feed: Broadcast[EventBatch | Build] = Broadcast(
+            max_weight=_MAX_LINES_KEPT, weigh=_lines_of
+        )
+        self.step = ""
+        """As in `Line`."""
+        self.expected_seconds: float | None = None
+        """As people were first told."""
+        self.ending = False
+        self._store = store
+        self._backend = backend
+        self._fetcher = fetcher
+        self._limits = limits
+        self._checkout = checkout
+        self._on_end = on_end
+        self._log = log
+        self._build_log: BuildLog | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._verdict: Reason | None = None
+        self._heard = 0.0
+
+    @property
+    def lines(self) -> int:
+        """The log lines so far."""
+        return self._build_log.last_seq if self._build_log else self.build.lines
+
+    async def run(self) -> None:
+        """Build the image and clean up.
+
+        Cancelling this task, as when the service stops, does not end the build.
+        """
+        self._task = asyncio.current_task()
+        try:
+            image = await self._make_within_limits()
+            await self._end(BuildState.BUILT, image=image)
+        except asyncio.CancelledError:
+            if self._verdict is not None:
+                await self._end(BuildState.FAILED, self._verdict)
+            elif not self.ending:
+                raise
+        except BinderError as error:
+            await self._end(BuildState.FAILED, _reason(error))
+        except Exception:  # noqa: BLE001 - a backend may fail its build, never the service
+            self._log.exception("Build %s failed because of a bug", self.build.id)
+            await self._end(BuildState.FAILED, _BUG)
+        finally:
+            if not self.ending:
+                if self._build_log is not None:
+                    await self._build_log.leave()
+                self.feed.close()
+            await self._remove_checkout()
+
+    async def _remove_checkout(self) -> None:
+        if error := await asyncio.to_thread(try_to_remove, self._checkout):
+            self._log.warning("Can't remove the checkout %s: %s", self._checkout, error)
+
+    @property
+    def cancel_note(self) -> str:
+        """The backend's note on a cancelled build."""
+        return self._backend.cancel_note if self._build_log is not None else ""
+
+    async def cancel(self, ended: Build) -> None:
+        """Stop a build that the store has cancelled; clean-up continues later.
+
+        The store comes first, because a stopped build may look successful.
+        """
+        if await self._end(BuildState.CANCELLED, ended.reason) and self._task is not None:
+            self._task.cancel()
+
+    def belong_to(self, person: str) -> None:
+        """Count the build for another user."""
+        if self.build.created_by != person:
+            self.build = replace(self.build, created_by=person)
+
+    async def refuse(self, reason: Reason) -> None:
+        """Fail a build before it begins."""
+        await self._end(BuildState.FAILED, reason)
+
+    # --- Making ---------------------------------------------------------------------------
+
+    async def _make_within_limits(self) -> Image:
+        watchdog: asyncio.Task[None] | None = None
+        try:
+            await self._begin()
+            watchdog = asyncio.create_task(self._watch_over(), name=f"limits {self.build.id}")
+            return await self._make()
+        finally:
+            if watchdog is not None:
+                watchdog.cancel()
+
+    async def _begin(self) -> None:
+        build = self.build
+        self._listen()
+        begun = await self._update(
+            {
+                "state": BuildState.RUNNING,
+                "started": build.started or utc_now(),
+                "attempts": build.attempts + 1,
+            }
+        )
+        if begun.state.finished:
+            raise BuildFailed("Cancelled.")  # meanwhile; the store has the reason
+        self.build = begun
+        self._build_log = BuildLog(
+            lines=self.build.lines,
+            keep=lambda events: self._store.append_events(build.id, events),
+            show=self._show,
+            max_characters=self._limits.log_characters,
+            log=self._log,
+        )
+        self.feed.publish(self.build)
+        self._log.info("Build %s begins: %s", build.id, build.label)
+        if self.build.attempts > _MAX_ATTEMPTS:
+            raise BuildFailed(
+                "The service stopped %(times)s times during this build, so the build is not "
+                "retried automatically. Build again if you think that the build did not cause "
+                "this.",
+                times=_MAX_ATTEMPTS,
+                code="too_many_attempts",
+            )
+
+    async def _make(self) -> Image:
+        build = self.build
+        if (name := await self._backend.find_image(build.key)) is not None:
+            # An earlier run made it, but stopped before it was recorded.
+            await self._say(Phase.BUILDING, "The image already exists.")
+            return Image(name)
+        recipe, checkout = Recipe(), None
+        if self._backend.needs_checkout:
+            recipe, checkout = await self._fetch(), self._checkout
+            await self._tell_findings(recipe)
+        return await self._follow(BuildJob(build, recipe, checkout))
+
+    async def _tell_findings(self, recipe: Recipe) -> None:
+        """Log warnings. Raises BuildFailed for a problem."""
+        found = recipe.findings + self._backend.assess(recipe, self.build.options).findings
+        for finding in dict.fromkeys(found):
+            if finding.severity is Severity.PROBLEM:
+                raise BuildFailed(finding.message, code=finding.code)
+            if finding.severity is Severity.WARNING:
+                await self._say(Phase.FETCHING, f"Warning: {finding.message}")
+
+    async def _fetch(self) -> Recipe:
+        build = self.build
+        await self._say(Phase.FETCHING, f"Fetching {build.label} at {build.resolved_ref}")
+        commit = await self._fetcher.checkout(
+            build.resolved, self._checkout, on_line=lambda text: self._add(Phase.FETCHING, text)
+        )
+        await self._say(Phase.FETCHING, f"Fetched {commit.short} “{commit.subject}”")
+        return await asyncio.to_thread(read_recipe, self._checkout)
+
+    async def _follow(self, job: BuildJob) -> Image:
+        made = cast("AsyncGenerator[BackendOutput, None]", self._backend.build(job))
+        async with aclosing(made) as outputs:
+            async for output in outputs:
+                match output:
+                    case Line(phase, text, step):
+                        await self._say(phase, text)
+                        self._note_step(step or (self.step if phase is Phase.BUILDING else ""))
+                    case Checkpoint(data):
+                        await self._update({"checkpoint": dict(data)})
+                    case Image():
+                        return output
+        raise BuildFailed(
+            "The backend ended without an image and without a reason. Tell your administrator."
+        )
+
+    def _note_step(self, step: str) -> None:
+        if step != self.step:
+            self.step = step
+            self.feed.publish(self.build)
+
+    async def _update(self, changes: Mapping[str, Any]) -> Build:
+        return await keep_trying(
+            lambda: self._store.update_build(self.build.id, changes), self._log
+        )
+
+    # --- The log and the limits -----------------------------------------------------------
+
+    def _listen(self) -> None:
+        self._heard = asyncio.get_running_loop().time()
+
+    def _add(self, phase: Phase, text: str) -> None:
+        self._listen()
+        if self._build_log is not None:
+            self._build_log.add(phase, text)
+
+    async def _say(self, phase: Phase, text: str) -> None:
+        self._listen()
+        if self._build_log is not None:
+            await self._build_log.write(phase, text)
+
+    def _show(self, batch: EventBatch) -> None:
+        self.feed.publish(batch)
+        phase = batch.events[-1].phase
+        if phase is not self.build.phase and not self.ending:
+            self.build = replace(self.build, phase=phase)
+            self.feed.publish(self.build)
+
+    async def _watch_over(self) -> None:
+        """Stop a build that exceeds a limit."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._limits.time_seconds
+        while True:
+            silent_at = self._heard + self._limits.silence_seconds
+            wait_seconds = min(deadline, silent_at) - loop.time()
+            if wait_seconds <= 0:
+                break
+            await asyncio.sleep(wait_seconds)
+        self._verdict = (
+            Reason("time_limit", _too_long(self._limits.time_seconds))
+            if loop.time() >= deadline
+            else Reason("silence_limit", _too_quiet(self._limits.silence_seconds))
+        )
+        if self._task is not None:
+            self._task.cancel()
+
+    # --- The end --------------------------------------------------------------------------
+
+    async def _end(
+        self, state: BuildState, reason: Reason | None = None, *, image: Image | None = None
+    ) -> bool:
+        """End the build in the store, then for watchers; return False if not the first."""
+        if self.ending:
+            return False
+        self.ending = True
+        await asyncio.shield(asyncio.ensure_future(self._record(state, reason, image)))
+        return True
+
+    async def _record(self, state: BuildState, reason: Reason | None, image: Image | None) -> None:
+        try:
+            try:
+                await self._keep_end(state, reason, image)
+            except Exception:  # noqa: BLE001 - the build ends even if that cannot be stored
+                self._log.exception("The result of build %s could not be saved", self.build.id)
+                await self._keep_end(BuildState.FAILED, _BUG, None)
+        finally:
+            self._on_end(self.build)
+            self.feed.publish(self.build)
+            self.feed.close()
+
+    async def _keep_end(
+        self, state: BuildState, reason: Reason | None, image: Image | None
+    ) -> None:
+        if reason is not None:
+            message = Message.verbatim(reason.message).map(storable)
+            if (plain := storable(str(message))) != message:  # the template itself is at fault
+                message = Message.verbatim(plain)
+            reason = replace(reason, message=message)
+        last = await self._last_event(state, reason)
+        if reason is not None and state is BuildState.FAILED:
+            reason = replace(reason, seq=reason.seq or last.seq)
+        self.build, last = await keep_trying(
+            lambda: self._store.finish_build(
+                self.build.id,
+                last,
+                state=state,
+                at=utc_now(),
+                image=image.name if image else None,
+                size_bytes=image.size_bytes if image else None,
+                reason=reason,
+            ),
+            self._log,
+        )
+        self.feed.publish(EventBatch((last,)))
+
+    async def _last_event(self, state: BuildState, reason: Reason | None) -> BuildEvent:
+        phase = Phase.BUILT if state is BuildState.BUILT else Phase.FAILED
+        text = reason.message if reason else "Built."
+        if self._build_log is None:
+            return BuildEvent(self.build.lines + 1, utc_now(), phase, text)
+        await self._build_log.close()
+        return self._build_log.last_event(phase, text)
+
+
+_BUG = Reason(
+    "internal_error",
+    Message(
+        "The build failed because of an error in the service, not in the repository. Give your "
+        "administrator this build's id; the service's log has the details."
+    ),
+)
+
+
+def _too_long(seconds: float) -> Message:
+    return Message(
+        "The build took longer than %(time)s, the limit of this hub. Make the environment "
+        "smaller, or ask an administrator for more time.",
+        time=_duration(seconds),
+    )
+
+
+def _too_quiet(seconds: float) -> Message:
+    return Message(
+        "The build was stopped because it printed nothing for %(time)s. Build again if you "
+        "think that it was only slow.",
+        time=_duration(seconds),
+    )
+
+
+def _lines_of(item: EventBatch | Build) -> int:
+    return len(item.events) if isinstance(item, EventBatch) else 1
+
+
+def _reason(error: BinderError) -> Reason:
+    seq = error.detail.get("seq")
+    return Reason(error.error_code, error.message, seq if isinstance(seq, int) else None)
+
+
+def _duration(seconds: float) -> Message:
+    if seconds >= 120:
+        return Message.counted("%(num)s minute", "%(num)s minutes", round(seconds / 60, 1))
+    return Message.counted("%(num)s second", "%(num)s seconds", round(seconds, 1))

@@ -1,0 +1,294 @@
+"""Commands for a person's environments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from jupyterhub_binder.cli.failure import FAILED, USAGE, CommandFailed
+from jupyterhub_binder.cli.find import find_environment
+from jupyterhub_binder.cli.session import Session, hub_command
+from jupyterhub_binder.client.client import ApiError, BinderClient, Json
+from jupyterhub_binder.utils.terminal import ago, plain, shorten
+
+_STYLES = {"ready": "green", "failed": "red", "queued": "yellow", "building": "yellow"}
+_MIN_WIDTH = 12
+"""In cells."""
+_OPENS = "What to open: notebooks/index.ipynb, or /rstudio; empty for the repository's folder."
+
+
+@click.command("list", short_help="List my environments and running servers.")
+@click.argument("search", default="")
+@click.option(
+    "--all", "everyone", is_flag=True, help="List everyone's environments (hub admins only)."
+)
+@click.option("--deleted", is_flag=True, help="List deleted environments that can be restored.")
+@hub_command
+def list_(session: Session, search: str, everyone: bool, deleted: bool) -> None:
+    """List my environments, most recently used first, and show which are running.
+
+    SEARCH filters the list. In a pipe, the output is tab-separated: id, name, state, repository,
+    ref, and "running" if a server of mine is running. With --json, `servers` lists these servers.
+
+    \b
+    Examples:
+      jupyterhub-binder list
+      jupyterhub-binder list --json | jq -r '.[] | select(.state == "failed") | .name'
+      jupyterhub-binder list --json | jq -r '.[] | select(.servers != []) | .name'
+    """  # noqa: D301 - Click wants the character
+    owner = "*" if everyone else None
+
+    async def work(client: BinderClient) -> list[Json]:
+        found = await client.environments(search=search, owner=owner, deleted=deleted)
+        return await _with_servers(client, found)
+
+    found: list[Json] = session.run(work)
+    columns = ("id", "name", "state", "repo_url", "ref")
+    rows = [(*(i[key] for key in columns), "running" if i["servers"] else "") for i in found]
+    none_yet = "No environments yet. Create one: jupyterhub-binder build URL --wait"
+    nothing = "No deleted environments." if deleted else none_yet
+    session.rows(found, rows, lambda: _table(found), nothing)
+
+
+def _table(found: list[Json]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("Name", "State", "Repository", "Ref", "Used", "Id"):
+        table.add_column(title, overflow="ellipsis", no_wrap=title in ("State", "Used", "Id"))
+    for item in found:
+        state = plain(item["state"])
+        table.add_row(
+            Text(plain(item["name"])),
+            Text(state, style=_STYLES.get(state, "")),
+            _Middle(plain(item["label"])),
+            Text(plain(item["ref"])),
+            _use(item),
+            Text(plain(item["id"]), style="dim"),
+        )
+    return table
+
+
+def _use(item: Json) -> Text:
+    if item["servers"]:
+        return Text("running", style="green")
+    return Text(ago(item.get("launched")) or "never")
+
+
+@dataclass(frozen=True)
+class _Middle:
+    """A cell that shortens its middle."""
+
+    text: str
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        wide = max(cell_len(self.text), 1)
+        return Measurement(min(wide, _MIN_WIDTH), wide)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        yield Text(shorten(self.text, options.max_width), no_wrap=True, overflow="ellipsis")
+
+
+# --- One environment ------------------------------------------------------------------------------
+
+
+@click.command(short_help="Show an environment and its running servers.")
+@click.argument("environment")
+@hub_command
+def show(session: Session, environment: str) -> None:
+    """Show ENVIRONMENT (id or name): its source, build, settings and running servers.
+
+    In a pipe, the output is tab-separated lines of name and value. With --json, it is the API's
+    object, and `servers` lists my running servers.
+
+    \b
+    Examples:
+      jupyterhub-binder show my-analysis
+      jupyterhub-binder show my-analysis --json | jq -r .current.resolved_ref
+    """  # noqa: D301 - Click wants the character
+
+    async def work(client: BinderClient) -> None:
+        found = await find_environment(client, environment)
+        [found] = await _with_servers(client, [found])
+        facts = list(_facts(client, found))
+        session.rows(found, facts, lambda: _fact_table(facts), "")
+
+    session.run(work)
+
+
+async def _with_servers(client: BinderClient, found: list[Json]) -> list[Json]:
+    """Add my servers, if the hub lists them."""
+    try:
+        servers = await client.servers() if found else []
+    except ApiError:
+        servers = []
+    running: dict[str, list[Json]] = {}
+    for each in servers:
+        running.setdefault((each.get("environment") or {}).get("id", ""), []).append(each)
+    return [{**each, "servers": running.get(each["id"], [])} for each in found]
+
+
+def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, str]]:
+    yield "name", found["name"]
+    yield "id", found["id"]
+    yield "state", found["state"]
+    if reason := (found.get("latest") or {}).get("reason"):
+        yield "reason", reason["message"]
+    yield "repository", found["repo_url"]
+    yield "ref", found["ref"]
+    for word, build in (("starts from", found.get("current")), ("newest build", found["latest"])):
+        if build:
+            yield word, _build_words(build)
+    yield "opens", found.get("path") or "the repository's folder"
+    yield "files", _content_words(found)
+    if used := ago(found.get("launched")):
+        yield "used", used
+    for server in found["servers"]:
+        state = client.page_url(server["url"]) if server["url"] else "starting"
+        yield "server", f"{server['name']} {state}".strip()
+    yield "page", client.page_url(str((found.get("links") or {}).get("page") or ""))
+
+
+def _build_words(build: Json) -> str:
+    number = f"build {build['number']}, " if build.get("number") else ""
+    return f"{number}{build.get('resolved_ref', '')}, {build['state']}"
+
+
+def _content_words(found: Json) -> str:
+    mode, url, ref = (found.get(key) or "" for key in ("content", "content_url", "content_ref"))
+    if mode == "leave":
+        return "not copied"
+    said, joined = ("kept updated", "from") if mode == "sync" else ("copied once", "from")
+    source = f" {joined} {url}" if url else ""
+    at = f" at {ref}" if url and ref else ""
+    return f"~/{found.get('directory', '')}, {said}{source}{at}"
+
+
+def _fact_table(facts: list[tuple[str, str]]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for word, value in facts:
+        style = _STYLES.get(value, "") if word == "state" else ""
+        table.add_row(Text(word.capitalize()), Text(plain(value), style=style))
+    return table
+
+
+@click.command(short_help="Change an environment's name or settings.")
+@click.argument("environment")
+@click.option("--name", help="New name.")
+@click.option("--path", help=_OPENS)
+@click.option(
+    "--content",
+    type=click.Choice(["copy", "sync", "leave"]),
+    help="Repository files in your home folder: copy once, keep in sync, or don't copy.",
+)
+@click.option(
+    "--content-url",
+    help="Use the files of another Git repository; empty for the environment's own files.",
+)
+@click.option("--content-ref", help="Branch, tag or commit of the files.")
+@hub_command
+def edit(session: Session, environment: str, **changes: str | None) -> None:
+    """Change the name of ENVIRONMENT (id or name), or what a server opens when it starts.
+
+    To switch to another branch: jupyterhub-binder build NAME --again --ref BRANCH
+
+    \b
+    Examples:
+      jupyterhub-binder edit requirements --name "Spring course"
+      jupyterhub-binder edit requirements --path notebooks/index.ipynb --content sync
+    """  # noqa: D301 - Click wants the character
+    wanted = {key: value for key, value in changes.items() if value is not None}
+
+    async def work(client: BinderClient) -> None:
+        if not wanted:
+            raise CommandFailed(
+                "Nothing to change. Give an option, for example --name.", USAGE, code="usage"
+            )
+        found = await find_environment(client, environment)
+        changed = await client.update(found["id"], wanted)
+        session.result(changed, f"Saved: {changed['name']}.")
+
+    session.run(work)
+
+
+@click.command(short_help="Stop my servers in an environment.")
+@click.argument("environment")
+@hub_command
+def stop(session: Session, environment: str) -> None:
+    """Stop my servers in ENVIRONMENT (id or name).
+
+    Running notebooks stop; saved files are kept. A launch in progress is cancelled. With --json,
+    the stopped servers are listed.
+
+    \b
+    Examples:
+      jupyterhub-binder stop requirements
+    """  # noqa: D301 - Click wants the character
+
+    async def work(client: BinderClient) -> None:
+        found = await find_environment(client, environment)
+        ended = await client.stop(found["id"])
+        names = ", ".join(f"“{each['name']}”" if each["name"] else "your server" for each in ended)
+        said = f"Stopped: {names}." if ended else f"You have no server running in {found['name']}."
+        session.result(ended, said)
+
+    session.run(work)
+
+
+# --- Delete and restore ---------------------------------------------------------------------------
+
+
+@click.command(short_help="Delete an environment; undo with restore.")
+@click.argument("environment")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
+@hub_command
+def delete(session: Session, environment: str, yes: bool) -> None:
+    """Delete ENVIRONMENT (id or name). You can undo this for a while with restore.
+
+    Files in your home folder are kept, and a running server keeps running.
+
+    \b
+    Examples:
+      jupyterhub-binder delete requirements
+      jupyterhub-binder list --json | jq -r '.[] | select(.state == "failed") | .id' \\
+        | xargs -n 1 jupyterhub-binder delete --yes
+    """  # noqa: D301 - Click wants the character
+    found: Json = session.run(lambda client: find_environment(client, environment))
+    question = f"Delete “{plain(found['name'])}” ({plain(found['label'])})?"
+    if not yes and not click.confirm(question, err=True):
+        session.say("Nothing was deleted.")
+        raise SystemExit(FAILED)
+    deleted: Json = session.run(lambda client: client.delete(found["id"]))
+    session.result(deleted, f"Deleted: {found['name']}.")
+    session.say(f"To undo: jupyterhub-binder restore {found['id']}")
+
+
+@click.command(short_help="Restore a deleted environment.")
+@click.argument("environment")
+@hub_command
+def restore(session: Session, environment: str) -> None:
+    """Restore ENVIRONMENT (id or name), which was deleted recently.
+
+    \b
+    Examples:
+      jupyterhub-binder list --deleted
+      jupyterhub-binder restore requirements
+    """  # noqa: D301 - Click wants the character
+
+    async def work(client: BinderClient) -> None:
+        found = await find_environment(client, environment, deleted=True)
+        restored = await client.restore(found["id"])
+        session.result(restored, f"Restored: {restored['name']}.")
+
+    session.run(work)
+
+
+COMMANDS: tuple[click.Command, ...] = (list_, show, edit, stop, delete, restore)
+"""In the order of the help page."""

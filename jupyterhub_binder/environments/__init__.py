@@ -1,0 +1,1 @@
+"""Environments, previews of links, and launch specs."""

@@ -1,0 +1,525 @@
+"""Environments: what users keep, and what they may do with it.
+
+Owns permissions, names, folders, quotas, undo and the current build. For users without permission,
+an environment does not exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, TypedDict
+
+from traitlets import Float, Integer
+from traitlets.config import LoggingConfigurable
+
+from jupyterhub_binder.admin.audit import Audit
+from jupyterhub_binder.admin.limits import Limits
+from jupyterhub_binder.admin.rules import Rules
+from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.builds.service import Builds
+from jupyterhub_binder.environments.previews import DirectoryNames, Previews
+from jupyterhub_binder.errors import (
+    Conflict,
+    LimitReached,
+    NotAllowed,
+    NotFound,
+    UpstreamUnavailable,
+)
+from jupyterhub_binder.model import (
+    Build,
+    BuildRequest,
+    BuildState,
+    ContentMode,
+    Environment,
+    Link,
+    Order,
+    Page,
+    Resolved,
+    Spec,
+    User,
+    repository_key,
+)
+from jupyterhub_binder.model.admin import Action, LimitName
+from jupyterhub_binder.repositories.providers.registry import Providers
+from jupyterhub_binder.store import Store
+from jupyterhub_binder.store.builds import NewBuildRequest
+from jupyterhub_binder.utils.concurrency import SingleFlight, TaskSet
+from jupyterhub_binder.utils.names import is_id, new_id
+from jupyterhub_binder.utils.time import utc_now
+from jupyterhub_binder.utils.validation import clean_name, clean_path, one_line
+
+_WAITING_QUESTIONS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A quota."""
+
+    limit: int | None
+    used: int
+
+
+class _Content(TypedDict):
+    content_url: str
+    content_ref: str
+
+
+class Environments(LoggingConfigurable):
+    """Manages environments. Every method checks the user's permissions."""
+
+    max_per_user = Integer(
+        100,
+        min=1,
+        help="""How many environments one person may have. Default: 100.
+
+        Environments with the same content share one image, so disk use depends on the number of
+        different ones. Lower the limit if disk space is short. Administrators can set other limits
+        for groups and people while the service runs.
+        """,
+    ).tag(config=True)
+
+    undo_seconds = Float(
+        600,
+        min=0,
+        help="How long a deleted environment can be restored, in seconds. Default: 600.",
+    ).tag(config=True)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        previews: Previews,
+        providers: Providers,
+        backend: BuildBackend,
+        builds: Builds,
+        rules: Rules,
+        limits: Limits,
+        audit: Audit,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._store = store
+        self._previews = previews
+        self._providers = providers
+        self._backend = backend
+        self._builds = builds
+        self._rules = rules
+        self._limits = limits
+        self._audit = audit
+        limits.register(LimitName.ENVIRONMENTS, lambda: self.max_per_user)
+        self._tasks = TaskSet(self.log)
+        self._ensuring: SingleFlight[tuple[str, Spec, str, str], Environment] = SingleFlight()
+
+    async def start(self) -> None:
+        """Begin the purge."""
+        self._tasks.spawn(self._keep_purging(), name="purge of environments")
+
+    async def stop(self) -> None:
+        """Stop purging. Idempotent."""
+        await self._tasks.close()
+
+    # --- Looking ----------------------------------------------------------------------------
+
+    async def list(
+        self,
+        user: User,
+        *,
+        search: str = "",
+        owner: str | None = None,
+        order: Order = "recent",
+        deleted: bool = False,
+        offset: int = 0,
+        limit: int = 50,
+    ) -> Page[Environment]:
+        """Return the user's environments, or for an admin, another's or all (``*``).
+
+        `deleted` returns those that can be restored.
+        """
+        owner = owner or user.name
+        if owner != user.name and not user.admin:
+            raise NotAllowed("Only administrators may list other people's environments.")
+        return await self._store.list_environments(
+            # A user may be called "*", but only an admin may see all.
+            owner=None if owner == "*" and user.admin else owner,
+            search=one_line(search),
+            order=order,
+            deleted=deleted,
+            offset=offset,
+            limit=limit,
+        )
+
+    async def get(self, user: User, environment_id: str) -> Environment:
+        """Return an environment. Raises NotFound, also for another user's."""
+        environment = await self.recall(user, environment_id)
+        if environment.deleted is not None:
+            raise _no_such_environment()
+        return environment
+
+    async def get_deleted(self, user: User, environment_id: str) -> Environment:
+        """Return a restorable environment."""
+        environment = await self.recall(user, environment_id)
+        if environment.deleted is None:
+            raise _no_such_environment()
+        return environment
+
+    async def recall(self, user: User, environment_id: str) -> Environment:
+        """Return an environment, even a deleted one."""
+        found = (
+            await self._store.fetch_environment(environment_id) if is_id(environment_id) else None
+        )
+        if found is None or not _may_see(user, found):
+            raise _no_such_environment()
+        return found
+
+    async def find(
+        self, user: User, spec: Spec, *, content_url: str = "", content_ref: str = ""
+    ) -> Environment | None:
+        """Return the user's most recently used environment of a resolved spec."""
+        return await self._store.find_environment(
+            user.name, spec, content_url=content_url, content_ref=content_ref
+        )
+
+    async def history(
+        self, user: User, environment_id: str, *, offset: int = 0, limit: int = 50
+    ) -> Page[BuildRequest]:
+        """Return build requests, newest first."""
+        environment = await self.get(user, environment_id)
+        return await self._store.list_requests(environment.id, offset=offset, limit=limit)
+
+    async def request_of(
+        self, user: User, build_id: str
+    ) -> tuple[Build, Environment | None, BuildRequest | None]:
+        """Return a build and the user's environment that wants it, or raise NotFound.
+
+        An admin sees every build, perhaps without environment.
+        """
+        no_such_build = NotFound("There is no such build, or you may not see it.")
+        if not is_id(build_id):
+            raise no_such_build
+        request = await self._store.find_environment_of(build_id, user.name)
+        if request is None and not user.admin:
+            raise no_such_build
+        build = await self._builds.fetch_build(build_id)
+        if request is None:
+            return build, None, None
+        environment = await self._store.fetch_environment(request.environment_id)
+        return build, environment, request
+
+    async def limits(self, user: User) -> Mapping[str, Limit]:
+        """Return the user's quotas."""
+        await self._limits.see(user)
+        most = self._limits.value
+        kept = await self._store.count_environments(user.name)
+        active = self._builds.count_active(user.name)
+        return {
+            "environments": Limit(most(LimitName.ENVIRONMENTS, user.name), kept),
+            "builds": Limit(most(LimitName.BUILDS, user.name), active),
+        }
+
+    # --- Making and changing ----------------------------------------------------------------
+
+    async def create(
+        self,
+        user: User,
+        *,
+        link: Link,
+        name: str | None = None,
+        content: ContentMode | None = None,
+        options: Mapping[str, Any] | None = None,
+        build: bool = True,
+    ) -> Environment:
+        """Create an environment from a link, and request its build.
+
+        By default, the environment's own files are copied once, those of another repository are
+        kept in sync. Raises NotAllowed, LimitReached, InvalidInput and providers' errors.
+        """
+        _require_can_build(user)
+        await self._limits.see(user)
+        chosen = self._backend.clean_options(options or {})
+        link, resolved = await self._previews.resolve(user, link)
+        source = await self._previews.resolve_content(user, link, resolved.clone_url)
+        now = utc_now()
+        environment = Environment(
+            id=new_id(),
+            owner=user.name,
+            name=clean_name(resolved.default_name if name is None else name),
+            spec=resolved.spec,
+            label=resolved.label,
+            repo_url=resolved.repo_url,
+            path=clean_path(link.path),
+            content=content or (ContentMode.SYNC if source else ContentMode.COPY),
+            directory="",
+            options=chosen,
+            created=now,
+            updated=now,
+            **_content_of(source),
+        )
+        async with self._builds.asking[user.name]:
+            new = await self._prepare(user, resolved, chosen) if build else None
+            keeping = self._insert(environment, new, DirectoryNames(source or resolved))
+            kept = await asyncio.shield(self._tasks.spawn(keeping, name="new environment"))
+            if kept is None:
+                raise await self._limit_reached(user.name)
+        self._note(user, Action.ENVIRONMENT_CREATE, kept)
+        return kept
+
+    async def _prepare(
+        self, user: User, resolved: Resolved, options: Mapping[str, Any], *, force: bool = False
+    ) -> NewBuildRequest:
+        """Prepare a request; another's build may be new to the user only if the host serves it."""
+        new = await self._builds.prepare(resolved, options, user=user, force=force)
+        build = new.reuse or self._builds.find_active(new.build.base_key)
+        if build and not await self._store.find_environment_of(build.id, user.name):
+            try:
+                await self._providers.require_served(resolved)
+            except UpstreamUnavailable:
+                if self._backend.needs_checkout:
+                    raise  # otherwise the backend may be the only one that reaches the host
+        return new
+
+    def _note(self, user: User, action: Action, environment: Environment) -> None:
+        owner = environment.owner if environment.owner != user.name else ""
+        self._audit.note(
+            user.name,
+            action,
+            environment.id,
+            always=user.admin,
+            name=environment.name,
+            repository=environment.label,
+            owner=owner,
+        )
+
+    async def _insert(
+        self, environment: Environment, new: NewBuildRequest | None, directories: Iterable[str]
+    ) -> Environment | None:
+        """Store and queue, even if the caller is cancelled."""
+        kept = await self._store.insert_environment(
+            environment, new, directories=directories, limit=self._limit_of(environment.owner)
+        )
+        if kept is not None and kept.latest is not None:
+            self._builds.accept(kept.latest.build)
+        return kept
+
+    def _limit_of(self, person: str) -> int:
+        return self._limits.value(LimitName.ENVIRONMENTS, person)
+
+    async def ensure(self, user: User, link: Link) -> Environment:
+        """Return the user's environment of a link, created or updated to the current ref.
+
+        Raises as `create`.
+        """
+        _require_can_build(user)
+        link, resolved = await self._previews.resolve(user, link)
+        place = (user.name, resolved.spec, link.content_url, link.content_ref)
+        return await self._ensuring.do(place, lambda: self._find_or_create(user, link, resolved))
+
+    async def _find_or_create(self, user: User, link: Link, resolved: Resolved) -> Environment:
+        source = await self._previews.resolve_content(user, link, resolved.clone_url)
+        found = await self.find(
+            user,
+            resolved.spec,
+            **_content_of(source),
+        )
+        if found is None:
+            return await self.create(user, link=link)
+        return await self.build(user, found.id)
+
+    async def update(
+        self,
+        user: User,
+        environment_id: str,
+        *,
+        name: str | None = None,
+        path: str | None = None,
+        content: ContentMode | None = None,
+        content_url: str | None = None,
+        content_ref: str | None = None,
+    ) -> Environment:
+        """Change fields that are not None. Raises InvalidInput and providers' errors.
+
+        An empty `content_url` restores the environment's own files.
+        """
+        environment = await self.get(user, environment_id)
+        changes: dict[str, Any] = {}
+        if name is not None:
+            changes["name"] = clean_name(name)
+        if path is not None:
+            changes["path"] = clean_path(path)
+        if content is not None:
+            changes["content"] = content
+        if content_url is not None or content_ref is not None:
+            changes |= await self._change_content(user, environment, content_url, content_ref)
+        return await self._change(environment, changes) if changes else environment
+
+    async def _change_content(
+        self, user: User, environment: Environment, url: str | None, ref: str | None
+    ) -> dict[str, Any]:
+        url = environment.content_url if url is None else url.strip()
+        ref = environment.content_ref if ref is None else ref.strip()
+        if (url, ref) == (environment.content_url, environment.content_ref):
+            return {}
+        spec = environment.spec
+        link = Link(spec, content_url=url, content_ref=ref)
+        own = environment.latest.build.clone_url if environment.latest else ""
+        source = await self._previews.resolve_content(user, link, own)
+        columns = {**_content_of(source)}
+        if columns["content_url"] == environment.content_url:
+            return columns
+        resolved = source or await self._providers.resolve(spec)
+        directory = await self._store.find_directory(
+            environment.owner,
+            repository_key(spec),
+            DirectoryNames(resolved),
+            content_url=columns["content_url"],
+        )
+        return {**columns, "directory": directory}
+
+    async def delete(self, user: User, environment_id: str) -> Environment:
+        """Delete for `undo_seconds`, then purge. Idempotent.
+
+        Images and the home's folder stay.
+        """
+        environment = await self.recall(user, environment_id)
+        if environment.deleted is not None:
+            return environment
+        deleted = await self._change(environment, {"deleted": utc_now()})
+        self._builds.forget_people()
+        self._note(user, Action.ENVIRONMENT_DELETE, deleted)
+        return deleted
+
+    async def restore(self, user: User, environment_id: str) -> Environment:
+        """Undo a delete. Raises NotFound if too late, and LimitReached."""
+        environment = await self.recall(user, environment_id)
+        if environment.deleted is None:
+            return environment
+        limit = self._limit_of(environment.owner)
+        restored = await self._store.restore_environment(environment.id, limit=limit, at=utc_now())
+        if restored is None:
+            raise _no_such_environment()
+        self._builds.forget_people()
+        if restored.deleted is not None:
+            raise await self._limit_reached(environment.owner)
+        self._note(user, Action.ENVIRONMENT_RESTORE, restored)
+        return restored
+
+    async def mark_launched(self, environment_id: str) -> None:
+        """Note a start."""
+        await self._store.update_environment(environment_id, {"launched": utc_now()}, at=utc_now())
+
+    async def _change(self, environment: Environment, changes: Mapping[str, Any]) -> Environment:
+        changed = await self._store.update_environment(environment.id, changes, at=utc_now())
+        if changed is None:
+            raise _no_such_environment()
+        return changed
+
+    async def _limit_reached(self, owner: str) -> LimitReached:
+        used, limit = await self._store.count_environments(owner), self._limit_of(owner)
+        return LimitReached(
+            "You have reached your limit of environments (%(used)s of %(most)s). Delete one "
+            "that you no longer need.",
+            used=used,
+            most=limit,
+            detail={"limit": limit, "used": used},
+        )
+
+    # --- Builds of an environment -------------------------------------------------------------
+
+    async def build(
+        self, user: User, environment_id: str, *, ref: str | None = None, force: bool = False
+    ) -> Environment:
+        """Request a build of the current ref.
+
+        `ref` changes the ref to follow. Raises NotAllowed, LimitReached and providers' errors.
+        """
+        _require_can_build(user)
+        environment = await self.get(user, environment_id)
+        link = Link(environment.spec)
+        if ref is not None:
+            link = self._providers.at_ref(link, ref)
+        self._rules.require(user, environment)
+        resolved = await self._previews.resolve_now(user, link.spec)
+        built = await self._request_build(user, environment, resolved, force=force)
+        if force:
+            self._note(user, Action.BUILD_FORCE, built)
+        return built
+
+    async def _request_build(
+        self, user: User, environment: Environment, resolved: Resolved, *, force: bool = False
+    ) -> Environment:
+        options = environment.options
+        async with self._builds.asking[user.name]:
+            new = await self._prepare(user, resolved, options, force=force)
+            keeping = self._keep_request(environment.id, new)
+            return await asyncio.shield(self._tasks.spawn(keeping, name="request for a build"))
+
+    async def _keep_request(self, environment_id: str, new: NewBuildRequest) -> Environment:
+        """Store and queue, even if the caller is cancelled."""
+        environment, request = await self._store.request_build(environment_id, new)
+        self._builds.accept(request.build)
+        return environment
+
+    async def build_again(
+        self, user: User, environment: Environment, earlier: Build
+    ) -> Environment:
+        """Request an earlier commit. Raises NotAllowed and LimitReached."""
+        _require_can_build(user)
+        resolved = replace(earlier.resolved, spec=environment.spec)
+        return await self._request_build(user, environment, resolved)
+
+    async def choose(self, user: User, environment_id: str, number: int) -> Environment:
+        """Make build `number` current. Raises Conflict if it has no image."""
+        environment = await self.get(user, environment_id)
+        request = await self._store.fetch_request(environment.id, number)
+        if request is None:
+            raise NotFound(
+                "“%(name)s” has no build %(number)s.", name=environment.name, number=number
+            )
+        build = request.build
+        there = build.state is BuildState.BUILT and await self._backend.find_image(build.key)
+        chosen = there and await self._store.choose_build(environment.id, number, at=utc_now())
+        if not chosen:
+            raise Conflict(
+                "Build %(number)s has no image. Choose a build that succeeded, or build again.",
+                number=number,
+                code="not_built",
+            )
+        return chosen
+
+    # --- Purging --------------------------------------------------------------------------------
+
+    async def _keep_purging(self) -> None:
+        while True:
+            await self.purge(deleted_before=utc_now() - timedelta(seconds=self.undo_seconds))
+            await asyncio.sleep(max(self.undo_seconds / 4, 5))
+
+    async def purge(self, *, deleted_before: datetime) -> None:
+        """Remove environments, and end builds that only they wanted."""
+        purged = await self._store.purge_environments(deleted_before=deleted_before)
+        for build_id in purged:
+            await self._builds.release(build_id)
+
+
+def _may_see(user: User, environment: Environment) -> bool:
+    return user.admin or environment.owner == user.name
+
+
+def _require_can_build(user: User) -> None:
+    if not user.can_build:
+        raise NotAllowed(
+            "You may not build environments on this hub. Ask an administrator for the scope "
+            "custom:binder:build."
+        )
+
+
+def _content_of(source: Resolved | None) -> _Content:
+    return {
+        "content_url": source.clone_url if source else "",
+        "content_ref": source.follow if source else "",
+    }
+
+
+def _no_such_environment() -> NotFound:
+    return NotFound("There is no such environment, or you may not see it.")

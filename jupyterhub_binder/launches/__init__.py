@@ -1,0 +1,1 @@
+"""Launches: users start servers in environments."""

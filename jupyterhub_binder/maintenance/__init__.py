@@ -1,0 +1,1 @@
+"""Clean-up, retention and health."""

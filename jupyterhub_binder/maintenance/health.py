@@ -1,0 +1,160 @@
+"""The health of the service's parts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.errors import BinderError, NotAllowed, StoreUnavailable
+from jupyterhub_binder.store import Store
+from jupyterhub_binder.utils.concurrency import SingleFlight, TaskSet
+from jupyterhub_binder.utils.retry import Backoff
+
+log = logging.getLogger("jupyterhub_binder.health")
+
+_FRESH_SECONDS = 5.0
+_PATIENCE_SECONDS = 5.0
+_FIRST_RETRY_SECONDS = 1.0
+
+_REFUSED = (
+    "The hub does not accept this service's token, so nobody can sign in. Restart the hub, then "
+    "this service: each reads its token when it starts. If that does not help, compare the "
+    "service's api_token in the hub's configuration with JUPYTERHUB_API_TOKEN here."
+)
+
+_PUBLIC = {
+    "database": "The service can't use its database at the moment.",
+    "disk": "The service's disk is almost full.",
+    "hub": "The hub does not answer.",
+    "token": "The hub does not accept this service's token. The hub must be restarted.",
+    "backend": "Nothing can be built at the moment.",
+}
+
+
+def without_detail(parts: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """Hide folders, hosts and settings from users."""
+    return {part: _PUBLIC[part] if wrong else None for part, wrong in parts.items()}
+
+
+class Hub(Protocol):
+    """The part of `HubClient` needed here."""
+
+    async def check_token(self) -> None:
+        """Raise NotAllowed if the hub refuses the service's token, HubError if it fails."""
+        ...
+
+
+class Health:
+    """The service's health, cached because anybody may ask. The log says what changes."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        backend: BuildBackend,
+        hub: Hub,
+        state_dir: str,
+        min_free_bytes: int,
+    ) -> None:
+        self._store = store
+        self._backend = backend
+        self._hub = hub
+        self._state_dir = state_dir
+        self._min_free_bytes = min_free_bytes
+        self._asking: SingleFlight[str, Mapping[str, str | None]] = SingleFlight()
+        self._asked = float("-inf")
+        self._answer: Mapping[str, str | None] = {}
+        self._tasks = TaskSet(log)
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Check once the hub answers, so that the log says at the start what is wrong."""
+        self.first_check = self._tasks.spawn(self._check_with_hub(), name="first health check")
+
+    async def stop(self) -> None:
+        """End the first check. One under way fails with what it asks; that is no news."""
+        self._stopped = True
+        await self._tasks.close()
+
+    async def _check_with_hub(self) -> None:
+        backoff = Backoff(_FIRST_RETRY_SECONDS, max_seconds=30)
+        while (await self.check())["hub"] is not None:
+            await backoff.wait()
+
+    async def check(self) -> Mapping[str, str | None]:
+        """Return each part's problem, or None."""
+        if time.monotonic() - self._asked > _FRESH_SECONDS:
+            return await self._asking.do("all", self._ask)
+        return self._answer
+
+    async def _ask(self) -> Mapping[str, str | None]:
+        database, hub, backend = await asyncio.gather(
+            self._ask_database(), self._ask_hub(), self._ask_backend()
+        )
+        if self._stopped:
+            return self._answer
+        before = self._answer
+        self._answer = {
+            "database": database,
+            "disk": self._look_at_disk(),
+            **hub,
+            "backend": backend,
+        }
+        self._asked = time.monotonic()
+        _log_changes(before, self._answer)
+        return self._answer
+
+    async def _ask_database(self) -> str | None:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._store.list_active_builds()
+        except TimeoutError:
+            return "The database does not answer."
+        except StoreUnavailable as error:
+            return error.message
+        return None
+
+    def _look_at_disk(self) -> str | None:
+        try:
+            free = shutil.disk_usage(self._state_dir).free
+        except OSError as error:
+            return f"The folder {self._state_dir} can't be read: {error.strerror}."
+        if free >= self._min_free_bytes:
+            return None
+        return (
+            f"Only {free // 10**6} MB are free in {self._state_dir}. Free some space, for "
+            "example with Cleanup.budget_bytes. JupyterHubBinder.min_free_bytes sets the limit "
+            "for this warning."
+        )
+
+    async def _ask_hub(self) -> Mapping[str, str | None]:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._hub.check_token()
+        except TimeoutError:
+            return {"hub": "The hub does not answer.", "token": None}
+        except NotAllowed:
+            return {"hub": None, "token": _REFUSED}
+        except BinderError as error:
+            return {"hub": error.message, "token": None}
+        return {"hub": None, "token": None}
+
+    async def _ask_backend(self) -> str | None:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await self._backend.health()
+        except TimeoutError:
+            return f"The {self._backend.name} backend does not answer."
+
+
+def _log_changes(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> None:
+    for part, wrong in now.items():
+        if wrong and wrong != before.get(part):
+            log.error("Health check, %s: %s", part, wrong)
+        elif before.get(part) and not wrong:
+            log.info("Health check, %s: works again", part)

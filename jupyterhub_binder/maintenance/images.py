@@ -1,0 +1,230 @@
+"""Removes unused images to meet a budget.
+
+A launch or build brings an image back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from traitlets import Float, Int
+from traitlets.config import LoggingConfigurable
+
+from jupyterhub_binder.admin.audit import Audit
+from jupyterhub_binder.backends.base import BuildBackend, KeptImage
+from jupyterhub_binder.errors import BinderError, Conflict
+from jupyterhub_binder.hub import HubClient
+from jupyterhub_binder.maintenance.retention import Retention
+from jupyterhub_binder.model.admin import SERVICE, Action
+from jupyterhub_binder.store import Store
+from jupyterhub_binder.store.images import ImageUse
+from jupyterhub_binder.utils.concurrency import TaskSet
+from jupyterhub_binder.utils.time import utc_now
+from jupyterhub_binder.utils.units import format_bytes
+
+InUse = Callable[[], Awaitable[Collection[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An image that may be removed."""
+
+    image: str
+    size_bytes: int
+    last_used: datetime
+    needed: bool
+    """By an environment's current, previous or newest build."""
+    in_use: bool
+    """By a server."""
+
+
+@dataclass(frozen=True, slots=True)
+class CleanupReport:
+    """What a clean-up did."""
+
+    removed: tuple[str, ...]
+    freed_bytes: int
+    kept_bytes: int
+    over_bytes: int
+    """Bytes above the budget that had to stay."""
+
+
+def choose(
+    candidates: Iterable[Candidate], *, now: datetime, budget_bytes: int, unused_days: float
+) -> tuple[Candidate, ...]:
+    """Return the images to remove, in order.
+
+    Only images without a server, unused for `unused_days`; those that no environment needs first,
+    then the longest unused.
+    """
+    everything = list(candidates)
+    over = sum(one.size_bytes for one in everything) - budget_bytes
+    oldest_kept = now - timedelta(days=unused_days)
+    removable = [one for one in everything if not one.in_use and one.last_used <= oldest_kept]
+    chosen = []
+    for one in sorted(removable, key=lambda one: (one.needed, one.last_used, one.image)):
+        if over <= 0:
+            break
+        chosen.append(one)
+        over -= one.size_bytes
+    return tuple(chosen)
+
+
+def join(
+    images: Iterable[KeptImage], uses: Iterable[ImageUse], in_use: Collection[str]
+) -> tuple[Candidate, ...]:
+    """Combine the backend's images with their use."""
+    known = {use.image: use for use in uses}
+    return tuple(_candidate(image, known.get(image.name), in_use) for image in images)
+
+
+def _candidate(image: KeptImage, use: ImageUse | None, in_use: Collection[str]) -> Candidate:
+    return Candidate(
+        image=image.name,
+        size_bytes=image.size_bytes or (use.size_bytes if use else 0),
+        last_used=max(image.created, use.last_used) if use else image.created,
+        needed=use.needed if use else False,
+        in_use=image.in_use or image.name in in_use,
+    )
+
+
+async def fetch_images_in_use(hub: HubClient, store: Store) -> frozenset[str]:
+    """Return the images that any server of the hub may use.
+
+    The hub knows a server's environment but not its build, so all its images count. Raises
+    HubError, NotAllowed, and Conflict for a purged environment, whose image is unknown.
+    """
+    environments = await hub.fetch_environments_in_use(hub.api_token)
+    images = await store.list_images_of(environments)
+    if gone := sorted(environments - images.keys()):
+        raise Conflict(
+            "%(count)s running server(s) use a deleted environment (for example %(example)s) "
+            "whose image is unknown. Stop them so that images can be removed.",
+            count=len(gone),
+            example=gone[0],
+        )
+    return frozenset().union(*images.values())
+
+
+class Cleanup(LoggingConfigurable):
+    """Keeps a backend's images within a budget."""
+
+    budget_bytes = Int(
+        0,
+        min=0,
+        help="""Disk budget for all images, in bytes. If they exceed it, unused images are
+        removed. Each image counts in full, even if it shares layers with others, so the real use is
+        lower. Default: 0, nothing is ever removed. Example: `200 * 2**30`.""",
+    ).tag(config=True)
+
+    unused_days = Float(
+        30,
+        min=0,
+        help="""Minimum number of days since an image was last built or started before it can be
+        removed, even if the budget is exceeded. Default: 30.""",
+    ).tag(config=True)
+
+    interval_seconds = Float(
+        3600, min=1, help="Interval between clean-ups, in seconds. Default: 3600."
+    ).tag(config=True)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        backend: BuildBackend,
+        in_use: InUse | None = None,
+        retention: Retention | None = None,
+        audit: Audit | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._retention = retention
+        self._audit = audit
+        self._store = store
+        self._backend = backend
+        self._in_use = in_use
+        self._running = asyncio.Lock()
+        self._tasks = TaskSet(self.log)
+
+    async def start(self) -> None:
+        """Clean up regularly; images only with a budget."""
+        if self.budget_bytes or self._retention:
+            self._tasks.spawn(self._run_always(), name="cleanup")
+
+    async def stop(self) -> None:
+        """Stop; the engine may finish a removal. Idempotent."""
+        await self._tasks.close()
+
+    async def _run_always(self) -> None:
+        while True:
+            if self.budget_bytes:
+                await self._try(self.run)
+            if self._retention:
+                await self._try(self._retention.run)
+            await asyncio.sleep(self.interval_seconds)
+
+    async def _try(self, work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await work()
+        except BinderError as error:
+            self.log.warning("Clean-up failed: %s", error.message)
+
+    async def run(self) -> CleanupReport:
+        """Clean up once. Raises BinderError, without removing images, if a part fails."""
+        async with self._running:
+            images = await self._backend.list_images()
+            uses = await self._store.list_image_uses(self._backend.name)
+            # Last, since servers may start at any time.
+            in_use = await self._in_use() if self._in_use else ()
+            candidates = join(images, uses, in_use)
+            chosen = choose(
+                candidates,
+                now=utc_now(),
+                budget_bytes=self.budget_bytes,
+                unused_days=self.unused_days,
+            )
+            removed = [one for one in chosen if await self._remove(one)]
+        report = self._report(candidates, removed)
+        if removed and self._audit:
+            await self._audit.record(
+                SERVICE,
+                Action.CLEANUP_IMAGES,
+                removed=len(removed),
+                freed_bytes=report.freed_bytes,
+            )
+        return report
+
+    async def _remove(self, candidate: Candidate) -> bool:
+        """Remove an image unless it is wanted again; say whether it went."""
+        use = await self._store.fetch_image_use(candidate.image)
+        if use is not None and use.last_used > candidate.last_used:
+            return False
+        if await self._store.is_wanted(candidate.image):
+            return False
+        try:
+            await self._backend.delete_image(candidate.image)
+        except BinderError as error:
+            self.log.warning("Image %s is kept: %s", candidate.image, error.message)
+            return False
+        self.log.info(
+            "Removed image %s, not used since %s", candidate.image, candidate.last_used.date()
+        )
+        return True
+
+    def _report(
+        self, candidates: Iterable[Candidate], removed: Collection[Candidate]
+    ) -> CleanupReport:
+        freed = sum(one.size_bytes for one in removed)
+        kept = sum(one.size_bytes for one in candidates) - freed
+        over = max(kept - self.budget_bytes, 0)
+        if over and self.budget_bytes:
+            self.log.warning(
+                "Images exceed Cleanup.budget_bytes by %s, but all of them are in use or recent",
+                format_bytes(over),
+            )
+        return CleanupReport(tuple(one.image for one in removed), freed, kept, over)

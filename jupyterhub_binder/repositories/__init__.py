@@ -1,0 +1,1 @@
+"""From a pasted link to files on a disk."""

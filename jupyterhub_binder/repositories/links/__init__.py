@@ -1,0 +1,1 @@
+"""Understands pasted links, specs and other hubs' URLs."""

@@ -1,0 +1,212 @@
+"""Reads packages and Python versions from environment.yml, Pipfile and pyproject.
+
+Invalid files become findings.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.repositories.recipe.files import Checkout
+from jupyterhub_binder.repositories.recipe.requirements import (
+    MAX_LINE_CHARACTERS,
+    Wanted,
+    read_pip_list,
+    read_requirement,
+)
+from jupyterhub_binder.utils.safe_load import load_json, load_yaml
+
+_MAX_YAML = 2**17
+_MAX_TOML = 2**17
+_MAX_DOTS = 1000
+
+_VERSION = re.compile(r"\d+\.\d+")
+_CONDA = re.compile(r"(?:[^\s:]+::)?\s*([\w.-]+)\s*(.*)", re.DOTALL)
+_CONDA_BRACKET = re.compile(r"\[(?>.*?\bversion\s*=\s*['\"]?([^'\"\]]*)).*\]")
+
+
+def short_version(text: str) -> str:
+    """Return ``3.11`` for ``3.11.4``, or ""."""
+    found = _VERSION.match(text.strip())
+    return found[0] if found else ""
+
+
+# --- environment.yml ----------------------------------------------------------------------------
+
+
+def read_environment(checkout: Checkout, path: str, wanted: Wanted) -> None:
+    """Read conda's environment.yml, with its pip list."""
+    content = _load_yaml(checkout, path)
+    if content in (None, ""):
+        return
+    dependencies = content.get("dependencies") or [] if isinstance(content, Mapping) else None
+    if not isinstance(dependencies, list):
+        checkout.problem(
+            "not_an_environment",
+            Message("%(path)s must be a mapping with a list of dependencies.", path=path),
+            path,
+        )
+        return
+    for item in dependencies:
+        if isinstance(item, str):
+            _read_conda(item, wanted)
+        elif isinstance(item, Mapping) and _is_pip_list(item):
+            read_pip_list(checkout, path, item["pip"] or [], wanted)
+        else:
+            checkout.problem(
+                "not_an_environment",
+                Message(
+                    "%(path)s has an entry in its dependencies that is neither a package nor a "
+                    "list under `pip:`.",
+                    path=path,
+                ),
+                path,
+            )
+
+
+def _is_pip_list(item: Mapping[Any, Any]) -> bool:
+    lines = item.get("pip")
+    is_list = isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+    return set(item) == {"pip"} and (is_list or not lines)
+
+
+def _load_yaml(checkout: Checkout, path: str) -> Any:
+    text = checkout.read(path) or ""
+    if len(text) > _MAX_YAML:
+        checkout.problem(
+            "too_large", Message("%(path)s is too large for an environment file.", path=path), path
+        )
+        return None
+    try:
+        return load_yaml(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        why = Message("%(path)s is not valid YAML.", path=path)
+        if mark:
+            line = mark.line + 1
+            why = Message("%(path)s is not valid YAML (line %(line)s).", path=path, line=line)
+        checkout.problem(
+            "not_yaml",
+            why,
+            path,
+        )
+    except (yaml.YAMLError, RecursionError, ValueError):
+        checkout.problem(
+            "not_yaml",
+            Message(
+                "%(path)s uses YAML that this hub does not support, such as aliases or deep "
+                "nesting.",
+                path=path,
+            ),
+            path,
+        )
+    return None
+
+
+def _read_conda(item: str, wanted: Wanted) -> None:
+    item = item.strip()[:MAX_LINE_CHARACTERS]
+    found = _CONDA.fullmatch(item)
+    if found is None or found[1].lower() not in ("python", "pip"):
+        wanted.conda.append(found[1] if found else item)
+        wanted.add(item, pinned=bool(re.search(r"[^<>!~]=", item)) and "*" not in item)
+    elif found[1].lower() == "python":
+        wanted.python = wanted.python or _conda_version(found[2])
+
+
+def _conda_version(text: str) -> str:
+    """Return the version of conda's ``=3.11``, `` 3.11.* build``, ``>=3.10,<3.13``."""
+    if bracket := _CONDA_BRACKET.fullmatch(text):
+        text = bracket[1]
+    # ``=3.11=h123`` and ``3.11 h123`` name a build, too.
+    text = re.sub(r"([<>=!~,|])\s+", r"\1", text.strip()).partition(" ")[0]
+    exact = re.fullmatch(r"=*(\d[\w.*]*)(?:=.*)?", text)
+    return (short_version(exact[1]) or exact[1]) if exact else text
+
+
+# --- Pipfile ------------------------------------------------------------------------------------
+
+
+def read_pipfile(checkout: Checkout, wanted: Wanted) -> None:
+    """Read Pipfile.lock, else Pipfile."""
+    lock = _load_json(checkout, "Pipfile.lock")
+    pipfile = load_toml(checkout, "Pipfile")
+    for requires in (_table(_table(lock, "_meta"), "requires"), _table(pipfile, "requires")):
+        for key in ("python_full_version", "python_version"):
+            wanted.python = wanted.python or short_version(str(requires.get(key, "")))
+    if lock:
+        for name, entry in _table(lock, "default").items():
+            version = str(entry.get("version", "")) if isinstance(entry, Mapping) else ""
+            wanted.add(f"{name}{version}", pinned=version.startswith("=="))
+        return
+    for name, version in _table(pipfile, "packages").items():
+        text = version.get("version", "") if isinstance(version, Mapping) else version
+        text = "" if text == "*" or not isinstance(text, str) else text
+        wanted.add(f"{name}{text}", pinned=text.startswith("=="))
+
+
+def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = content.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _load_json(checkout: Checkout, kind: str) -> Mapping[str, Any]:
+    if (text := _utf8_text(checkout, kind)) is None:
+        return {}
+    try:
+        content = load_json(text)
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, Mapping):
+        return content
+    path = checkout.path_of(kind)
+    checkout.problem("not_json", Message("%(path)s is not a JSON object.", path=path), path)
+    return {}
+
+
+def _utf8_text(checkout: Checkout, kind: str) -> str | None:
+    """Return the text of a file that must be UTF-8; otherwise it is a problem."""
+    text, path = checkout.text(kind), checkout.path_of(kind)
+    if text is None or path not in checkout.not_utf8:
+        return text
+    checkout.problem("encoding", Message("%(path)s must be UTF-8.", path=path), path)
+    return None
+
+
+# --- pyproject.toml -----------------------------------------------------------------------------
+
+
+def load_toml(checkout: Checkout, kind: str) -> Mapping[str, Any]:
+    """Read a TOML file; if invalid, add a finding and return {}."""
+    if (text := _utf8_text(checkout, kind)) is None:
+        return {}
+    path = checkout.path_of(kind)
+    if len(text) > _MAX_TOML or _max_dots(text) > _MAX_DOTS:
+        checkout.problem("too_large", Message("%(path)s is too large to check.", path=path), path)
+        return {}
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError):
+        checkout.problem("not_toml", Message("%(path)s is not valid TOML.", path=path), path)
+        return {}
+
+
+def _max_dots(text: str) -> int:
+    """Count dots per line: tomllib takes minutes for keys with many parts."""
+    return max(line.count(".") for line in text.split("\n"))
+
+
+def read_project(checkout: Checkout, wanted: Wanted) -> None:
+    """Read a Python project's dependencies and Python version."""
+    project = _table(load_toml(checkout, "pyproject.toml"), "project")
+    dependencies = project.get("dependencies")
+    for line in dependencies if isinstance(dependencies, list) else ():
+        if isinstance(line, str) and len(line) <= MAX_LINE_CHARACTERS:
+            read_requirement(checkout, "pyproject.toml", line, wanted)
+    if isinstance(asked := project.get("requires-python"), str):
+        wanted.python = wanted.python or asked.strip()

@@ -1,0 +1,1 @@
+"""Published records: download, verify, unzip and check out."""

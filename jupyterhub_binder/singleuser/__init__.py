@@ -1,0 +1,1 @@
+"""Runs in the person's server. Standard library only."""

@@ -1,0 +1,248 @@
+"""One example for each schema. Tests check them against the schemas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SHA = "2f0c0a1b7b9c9b6f2f5d1f5b9a0e4c3d2b1a0f9e"
+_ENVIRONMENT = "/services/binder/api/v1/environments/k7m2p9qx4t"
+_BUILD = "/services/binder/api/v1/builds/b3n8w5yd2h"
+_LAUNCH = "/services/binder/api/v1/launches/v6c4r9sj7e"
+
+_SPEC = {
+    "provider": "gh",
+    "repo": "binder-examples/requirements",
+    "ref": "main",
+    "spec": "binder-examples/requirements/main",
+}
+_PLACE = {
+    "label": "github.com/binder-examples/requirements",
+    "repo_url": "https://github.com/binder-examples/requirements",
+}
+
+_SUMMARY: dict[str, Any] = {
+    "id": "b3n8w5yd2h",
+    "number": 1,
+    "state": "running",
+    "phase": "building",
+    "resolved_ref": _SHA,
+    "ref": "main",
+    "created": "2026-03-01T09:30:00.000Z",
+    "started": "2026-03-01T09:30:02.500Z",
+    "finished": None,
+    "size_bytes": None,
+    "withdrawn": None,
+    "reason": None,
+    "queue_position": None,
+    "step": "",
+    "expected_seconds": 41.0,
+    "elapsed_seconds": 12.5,
+}
+
+_NAMED = {"id": "k7m2p9qx4t", "name": "requirements"}
+
+_RULE: dict[str, Any] = {
+    "id": "p4r8c6w2mz",
+    "kind": "ban",
+    "pattern": "github.com/org/miner",
+    "reason": "It mines coins.",
+    "created": "2026-03-01T09:30:00.000Z",
+    "created_by": "root",
+}
+
+EXAMPLES: dict[str, Any] = {
+    "Info": {
+        "version": "0.1.0",
+        "user": {"name": "ada", "admin": False, "groups": ["astronomy"]},
+        "permissions": {"build": True, "admin": False},
+        "limits": {
+            "environments": {"limit": 100, "used": 3},
+            "builds": {"limit": 10, "used": 1},
+        },
+        "backend": {"name": "venv", "description": "Builds on this machine", "health": None},
+        "providers": [
+            {
+                "prefix": "gh",
+                "name": "GitHub",
+                "placeholder": "https://github.com/org/name",
+                "default_ref": "HEAD",
+            }
+        ],
+        "hub": {"url": "/hub/", "named_servers": True},
+        "drain": None,
+    },
+    "LinkBody": {"url": "https://github.com/binder-examples/requirements/blob/main/index.ipynb"},
+    "Preview": {
+        **_SPEC,
+        **_PLACE,
+        "path": "index.ipynb",
+        "content_url": "",
+        "content_ref": "",
+        "resolved_ref": _SHA,
+        "ref_kind": "branch",
+        "commit": {"sha": _SHA, "subject": "Add an index", "time": "2026-02-27T16:05:11.000Z"},
+        "name": "requirements",
+        "directory": "requirements",
+        "recipe": {
+            "directory": "",
+            "buildpack": "python",
+            "python": "",
+            "packages": 3,
+            "unpinned": ["numpy"],
+            "files": [
+                {
+                    "path": "requirements.txt",
+                    "kind": "requirements.txt",
+                    "used": True,
+                    "supported": True,
+                    "action": "Installs 3 packages",
+                }
+            ],
+        },
+        "findings": [
+            {
+                "severity": "note",
+                "code": "unpinned",
+                "message": "A package names no version.",
+                "path": "requirements.txt",
+            }
+        ],
+        "built": False,
+        "expected_seconds": 41.0,
+        "earlier_builds": 4,
+        "kept": None,
+    },
+    "CreateBody": {
+        "url": "https://github.com/binder-examples/requirements",
+        "name": "My requirements",
+    },
+    "Environment": {
+        **_NAMED,
+        "owner": "ada",
+        **_SPEC,
+        **_PLACE,
+        "path": "index.ipynb",
+        "content": "copy",
+        "content_url": "",
+        "content_ref": "",
+        "directory": "requirements",
+        "options": {},
+        "state": "building",
+        "created": "2026-03-01T09:30:00.000Z",
+        "updated": "2026-03-01T09:30:00.000Z",
+        "launched": None,
+        "deleted": None,
+        "current": None,
+        "latest": _SUMMARY,
+        "links": {
+            "self": _ENVIRONMENT,
+            "page": "/services/binder/environments/k7m2p9qx4t",
+            "builds": f"{_ENVIRONMENT}/builds",
+            "launches": f"{_ENVIRONMENT}/launches",
+        },
+    },
+    "UpdateBody": {"name": "Course, week 1"},
+    "BuildAgainBody": {"ref": "v2.0"},
+    "CurrentBody": {"number": 1},
+    "Build": {
+        **_SUMMARY,
+        **_SPEC,
+        **_PLACE,
+        "options": {},
+        "backend": "venv",
+        "lines": 87,
+        "people": 2,
+        "environment": _NAMED,
+        "requested_by": "ada",
+        "links": {
+            "self": _BUILD,
+            "events": f"{_BUILD}/events",
+            "log": f"{_BUILD}/log",
+            "cancel": f"{_BUILD}/cancel",
+            "page": "/services/binder/builds/b3n8w5yd2h",
+        },
+    },
+    "LaunchSpec": {
+        "environment_id": "k7m2p9qx4t",
+        "environment_name": "requirements",
+        "state": "ready",
+        "build_id": "b3n8w5yd2h",
+        "image": "venv:9d1c7b",
+        "content": "copy",
+        "directory": "requirements",
+        "path": "index.ipynb",
+        "repo_url": _PLACE["repo_url"],
+        "ref": "main",
+        "resolved_ref": _SHA,
+        "ref_url": f"{_PLACE['repo_url']}/tree/{_SHA}",
+        "request": "v2/gh/binder-examples/requirements/main",
+        "persistent_request": f"v2/gh/binder-examples/requirements/{_SHA}",
+        "content_url": _PLACE["repo_url"],
+        "content_ref": "main",
+        "content_elsewhere": False,
+        "client_ip": "203.0.113.7",
+    },
+    "LaunchBody": {"server_name": "requirements"},
+    "Launch": {
+        "id": "v6c4r9sj7e",
+        "environment": _NAMED,
+        "server_name": "requirements",
+        "path": "index.ipynb",
+        "state": "ready",
+        "build_id": "b3n8w5yd2h",
+        "progress": 100,
+        "message": "The server is ready.",
+        "url": "/user/ada/requirements/lab/tree/requirements/index.ipynb",
+        "created": "2026-03-01T09:31:00.000Z",
+        "finished": "2026-03-01T09:31:04.200Z",
+        "reason": None,
+        "links": {
+            "self": _LAUNCH,
+            "events": f"{_LAUNCH}/events",
+            "cancel": f"{_LAUNCH}/cancel",
+            "page": "/services/binder/launch/v6c4r9sj7e",
+        },
+    },
+    "Health": {
+        "ok": True,
+        "draining": False,
+        "checks": [{"service": "database", "ok": True, "message": None}],
+    },
+    "Uses": {
+        "items": [
+            {
+                "name": "ada",
+                "builds": 14,
+                "build_seconds": 1290.5,
+                "launches": 41,
+                "environments": 9,
+                "image_bytes": 8_412_000_000,
+            }
+        ],
+        "total": 1,
+        "offset": 0,
+        "limit": 50,
+        "days": 30,
+    },
+    "RuleBody": {"kind": "ban", "pattern": "gh/org/miner", "reason": "It mines coins."},
+    "RuleAdded": {"rule": _RULE, "builds": [], "cancelled": 0},
+    "LimitsBody": {"group": "astronomy", "environments": 300, "share": 2},
+    "Drain": {
+        "draining": True,
+        "message": "Upgrade at noon: builds wait until then.",
+        "since": "2026-03-01T09:30:00.000Z",
+        "by": "root",
+        "running": 1,
+        "waiting": 4,
+        "launches": 0,
+    },
+    "DrainBody": {"message": "Upgrade at noon: builds wait until then."},
+    "AuditEntry": {
+        "id": 4711,
+        "time": "2026-03-01T09:30:00.000Z",
+        "actor": "root",
+        "action": "rule.add",
+        "target": "github.com/org/miner",
+        "detail": {"kind": "ban", "reason": "It mines coins."},
+    },
+}

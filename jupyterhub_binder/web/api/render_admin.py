@@ -1,0 +1,115 @@
+"""Converts rules, limits, audit log and usage to JSON, CSV and JSON Lines. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jupyterhub_binder.admin.columns import USE
+from jupyterhub_binder.admin.limits import Chosen
+from jupyterhub_binder.model.admin import (
+    SERVICE,
+    AuditEntry,
+    Drain,
+    LimitName,
+    LimitOverride,
+    PersonUse,
+    Rule,
+)
+from jupyterhub_binder.utils.validation import one_line
+from jupyterhub_binder.utils.wire import to_json
+from jupyterhub_binder.web.api.shapes_admin import (
+    AuditEntryJSON,
+    ChosenJSON,
+    DrainJSON,
+    LimitOverrideJSON,
+    LimitValuesJSON,
+    RuleJSON,
+)
+
+_FORMULA = tuple("=+-@＝＋－＠")  # noqa: RUF001 - some spreadsheets read the wide ones alike
+
+
+def render_rule(rule: Rule) -> RuleJSON:
+    """Render a rule."""
+    return RuleJSON(
+        id=rule.id or None,
+        kind=rule.kind,
+        pattern=rule.pattern,
+        reason=rule.reason,
+        created=rule.created,
+        created_by=rule.created_by,
+    )
+
+
+def render_limits(values: Mapping[LimitName, int]) -> LimitValuesJSON:
+    """Render the limits that are set."""
+    return LimitValuesJSON(**{str(name): value for name, value in values.items()})
+
+
+def render_override(override: LimitOverride) -> LimitOverrideJSON:
+    """Render a group's or person's limits."""
+    return LimitOverrideJSON(
+        holder=override.holder,
+        name=override.name,
+        limits=render_limits(override.values),
+        updated=override.updated,
+        updated_by=override.updated_by,
+    )
+
+
+def render_chosen(chosen: Chosen) -> ChosenJSON:
+    """Render a limit that applies to a person."""
+    source = chosen.source.value if chosen.source else "default"
+    return ChosenJSON(limit=chosen.value, source=source, group=chosen.group or None)
+
+
+def render_drain(drain: Drain | None, *, running: int, waiting: int, launches: int) -> DrainJSON:
+    """Render whether builds are paused, and what still runs."""
+    return DrainJSON(
+        draining=drain is not None,
+        message=drain.message if drain else None,
+        since=drain.since if drain else None,
+        by=drain.by if drain else None,
+        running=running,
+        waiting=waiting,
+        launches=launches,
+    )
+
+
+def render_audit(entry: AuditEntry) -> AuditEntryJSON:
+    """Render an entry of the audit log."""
+    return AuditEntryJSON(
+        id=entry.id,
+        time=entry.time,
+        actor=None if entry.actor == SERVICE else entry.actor,
+        action=entry.action,
+        target=entry.target,
+        detail=entry.detail,
+    )
+
+
+def audit_lines(entries: Iterable[AuditEntry]) -> str:
+    """Render entries as JSON Lines."""
+    return "".join(f"{json.dumps(to_json(render_audit(entry)))}\n" for entry in entries)
+
+
+def use_csv(uses: Iterable[PersonUse]) -> str:
+    """Render usage as CSV, safe from spreadsheet formulas."""
+    names = [column.name for column in USE]
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(names)
+    for use in uses:
+        writer.writerow([_harmless(getattr(use, name)) for name in names])
+    return file.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = one_line(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,0 +1,63 @@
+"""The URL patterns of the REST API v1.
+
+Handlers check the request, call the layers below and render the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyterhub_binder.web.api import (
+    admin,
+    admin_policy,
+    builds,
+    environments,
+    launches,
+    service,
+)
+from jupyterhub_binder.web.handlers import UnknownRoute
+from jupyterhub_binder.web.metrics.endpoint import MetricsHandler
+
+Route = tuple[str, type[Any]]
+
+ID = r"([0-9a-z]{1,40})"
+
+ROUTES: tuple[Route, ...] = (
+    (r"api/v1/", service.InfoHandler),
+    (r"api/v1/openapi\.json", service.OpenAPIHandler),
+    (r"api/v1/resolve", service.ResolveHandler),
+    (r"api/v1/environments", environments.EnvironmentsHandler),
+    (rf"api/v1/environments/{ID}", environments.EnvironmentHandler),
+    (rf"api/v1/environments/{ID}/restore", environments.RestoreHandler),
+    (rf"api/v1/environments/{ID}/builds", environments.EnvironmentBuildsHandler),
+    (rf"api/v1/environments/{ID}/current", environments.CurrentBuildHandler),
+    (rf"api/v1/environments/{ID}/launch-spec", environments.LaunchSpecHandler),
+    (rf"api/v1/environments/{ID}/launches", launches.EnvironmentLaunchesHandler),
+    (rf"api/v1/environments/{ID}/stop", launches.StopServersHandler),
+    (rf"api/v1/builds/{ID}", builds.BuildHandler),
+    (rf"api/v1/builds/{ID}/events", builds.BuildEventsHandler),
+    (rf"api/v1/builds/{ID}/log", builds.BuildLogHandler),
+    (rf"api/v1/builds/{ID}/cancel", builds.CancelBuildHandler),
+    (rf"api/v1/launches/{ID}", launches.LaunchHandler),
+    (rf"api/v1/launches/{ID}/events", launches.LaunchEventsHandler),
+    (rf"api/v1/launches/{ID}/cancel", launches.CancelLaunchHandler),
+    (r"api/v1/servers", launches.ServersHandler),
+    (r"api/v1/admin/queue", admin.QueueHandler),
+    (r"api/v1/admin/backends", admin.BackendsHandler),
+    (r"api/v1/admin/environments", admin.AllEnvironmentsHandler),
+    (r"api/v1/admin/use", admin.UsageHandler),
+    (r"api/v1/admin/use\.csv", admin.UsageCSVHandler),
+    (r"api/v1/admin/drain", admin.DrainHandler),
+    (r"api/v1/admin/rules", admin_policy.RulesHandler),
+    (rf"api/v1/admin/rules/{ID}", admin_policy.RuleHandler),
+    (rf"api/v1/admin/rules/{ID}/cancel", admin_policy.RuleCancelHandler),
+    (r"api/v1/admin/limits", admin_policy.LimitsHandler),
+    (r"api/v1/admin/audit", admin_policy.AuditHandler),
+    (r"api/v1/admin/audit\.jsonl", admin_policy.AuditLinesHandler),
+    (r"metrics", MetricsHandler),
+    (r"health", service.HealthHandler),
+    (r"versions", service.VersionsHandler),
+)
+"""Patterns below the service's prefix."""
+
+UNKNOWN: Route = (r"(?:api|health|metrics|versions)(?:/.*)?", UnknownRoute)

@@ -1,0 +1,1 @@
+"""Routes for BinderHub's clients."""

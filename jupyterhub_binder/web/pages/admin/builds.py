@@ -1,0 +1,50 @@
+"""The tabs for the queue and the backends."""
+
+from __future__ import annotations
+
+from jupyterhub_binder.web.pages.admin.base import AdminPage, part
+from jupyterhub_binder.web.pages.views import BuildView, HostView
+
+
+class QueuePage(AdminPage):
+    """``/admin``: running and waiting builds."""
+
+    async def get(self) -> None:
+        """Show the queue."""
+        services = self.services
+        queue = services.builds.queue()
+        page = part((*queue.running, *queue.waiting), self.offset)
+        self.render_tab(
+            "builds",
+            builds=[BuildView(build, await self.fetch_progress(build)) for build in page.items],
+            running=len(queue.running),
+            waiting=len(queue.waiting),
+            max_running=services.builds.max_running,
+            refresh=10 if page.total else None,
+            **self.pager(page),
+        )
+
+
+class BuildCancelAction(AdminPage):
+    """``POST /admin/builds/<id>/cancel``."""
+
+    async def post(self, build_id: str) -> None:
+        """Cancel a build for everyone."""
+        self.back = f"{self.prefix}admin"
+        await self.services.builds.cancel(build_id, user=self.me)
+        self.redirect(self.back, status=303)
+
+
+class BackendsPage(AdminPage):
+    """``/admin/backends``."""
+
+    async def get(self) -> None:
+        """Show the backends' state."""
+        backend = self.services.backend
+        parts = await self.services.health()
+        self.render_tab(
+            "backends",
+            backend=backend,
+            wrong=[message for message in parts.values() if message],
+            hosts=[HostView(host) for host in backend.statuses()],
+        )

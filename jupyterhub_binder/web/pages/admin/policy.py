@@ -1,0 +1,126 @@
+"""The tabs for rules and limits."""
+
+from __future__ import annotations
+
+from jupyterhub_binder.admin import columns
+from jupyterhub_binder.admin.rules import MAX_PATTERN_CHARACTERS, MAX_REASON_CHARACTERS
+from jupyterhub_binder.errors import InvalidInput, NotFound
+from jupyterhub_binder.model import Build
+from jupyterhub_binder.model.admin import Holder, LimitName, LimitOverride, Rule, RuleKind
+from jupyterhub_binder.utils.validation import MAX_PERSON_CHARACTERS, MAX_SEARCH_CHARACTERS
+from jupyterhub_binder.web.api.parse import Fields, query_choice, query_text, whole_number
+from jupyterhub_binder.web.i18n.language import N_
+from jupyterhub_binder.web.pages.admin.base import AdminPage, address, part
+from jupyterhub_binder.web.pages.views import Pill
+
+_RULE_PILLS = {RuleKind.BAN: Pill("bad", N_("Banned")), RuleKind.ALLOW: Pill("good", N_("Allowed"))}
+_LIMIT_TITLES = {LimitName(column.name): column.title for column in columns.LIMITS}
+
+
+class RulesPage(AdminPage):
+    """``/admin/rules``."""
+
+    async def get(self) -> None:
+        """Show the rules, and builds that a new rule matches."""
+        search = query_text(self, "search", max_length=MAX_SEARCH_CHARACTERS)
+        pattern = query_text(self, "pattern", max_length=MAX_PATTERN_CHARACTERS)
+        rules = self.services.rules.all
+        wanted = search.casefold()
+        found = [rule for rule in rules if wanted in f"{rule.pattern} {rule.reason}".casefold()]
+        added, matched = self._added()
+        self.render_tab(
+            "rules",
+            search=search,
+            pattern=pattern,
+            pills=_RULE_PILLS,
+            added=added,
+            matched=matched,
+            any_allowed=any(rule.kind is RuleKind.ALLOW for rule in rules),
+            **self.pager(part(found, self.offset), search=search),
+        )
+
+    def _added(self) -> tuple[Rule | None, tuple[Build, ...]]:
+        """Return the new rule and the builds that it matches."""
+        try:
+            rule = self.services.rules.get(query_text(self, "added", max_length=40))
+        except NotFound:
+            return None, ()
+        banned = rule.kind is RuleKind.BAN
+        return rule, self.services.builds.matched_by(rule) if banned else ()
+
+    async def post(self) -> None:
+        """Add a rule."""
+        self.back = f"{self.prefix}admin/rules"
+        rule = await self.services.rules.add(
+            self.me,
+            self.form.choice("kind", RuleKind) or RuleKind.BAN,
+            self.form.text("pattern", max_length=MAX_PATTERN_CHARACTERS, required=True) or "",
+            self.form.text("reason", max_length=MAX_REASON_CHARACTERS) or "",
+        )
+        self.redirect(f"{self.back}{address(added=rule.id)}", status=303)
+
+
+class RuleAction(AdminPage):
+    """``POST /admin/rules/<id>/remove``, and ``…/cancel`` for matching builds."""
+
+    async def post(self, rule_id: str, action: str) -> None:
+        """Remove the rule or cancel the builds."""
+        self.back = f"{self.prefix}admin/rules"
+        rules = self.services.rules
+        if action == "remove":
+            await rules.remove(self.me, rule_id)
+        else:
+            await self.services.builds.cancel_matched(rules.get(rule_id), user=self.me)
+        self.redirect(self.back, status=303)
+
+
+class LimitsPage(AdminPage):
+    """``/admin/limits``."""
+
+    async def get(self) -> None:
+        """Show limits that differ from the default, and one person's or group's."""
+        limits = self.services.limits
+        search = query_text(self, "search", max_length=MAX_SEARCH_CHARACTERS)
+        found = [each for each in limits.overrides if search.casefold() in each.name.casefold()]
+        holder = Holder(query_choice(self, "holder", tuple(Holder)))
+        name = query_text(self, "name", max_length=MAX_PERSON_CHARACTERS).strip()
+        shown = name and holder is Holder.PERSON
+        self.render_tab(
+            "limits",
+            search=search,
+            words=_LIMIT_TITLES,
+            defaults=limits.defaults,
+            holder=holder,
+            who=name,
+            own=_find(limits.overrides, holder, name),
+            chosen=limits.of(name) if shown else {},
+            groups=limits.groups_of(name) if shown else (),
+            **self.pager(part(found, self.offset), search=search),
+        )
+
+    async def post(self) -> None:
+        """Set the limits of a person or group."""
+        self.back = f"{self.prefix}admin/limits"
+        holder = self.form.choice("holder", Holder) or Holder.PERSON
+        name = self.form.text("name", max_length=MAX_PERSON_CHARACTERS, required=True) or ""
+        values = {limit: _number(self.form, limit) for limit in LimitName}
+        await self.services.limits.set(self.me, holder, name, values)
+        self.redirect(f"{self.back}{address(holder=holder, name=name)}", status=303)
+
+
+def _find(overrides: tuple[LimitOverride, ...], holder: Holder, name: str) -> dict[LimitName, int]:
+    found = (each for each in overrides if (each.holder, each.name) == (holder, name))
+    override = next(found, None)
+    return dict(override.values) if override else {}
+
+
+def _number(form: Fields, name: LimitName) -> int | None:
+    text = form.text(name, max_length=10)
+    if not text:
+        return None
+    try:
+        return whole_number(text, name)
+    except InvalidInput as error:
+        raise InvalidInput(
+            "%(limit)s must be a whole number.", limit=_LIMIT_TITLES[name]
+        ) from error

@@ -1,0 +1,367 @@
+"""Environments, builds and launches for templates. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from jupyterhub_binder.backends.base import HostState, HostStatus
+from jupyterhub_binder.model import (
+    Build,
+    BuildRequest,
+    BuildState,
+    Environment,
+    EnvironmentState,
+    Launch,
+    LaunchState,
+    Phase,
+)
+from jupyterhub_binder.utils.time import utc_now
+from jupyterhub_binder.web.i18n.language import N_, number, say
+from jupyterhub_binder.web.i18n.language import gettext as _
+
+if TYPE_CHECKING:
+    from jupyterhub_binder.builds.service import BuildProgress
+    from jupyterhub_binder.launches.service import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Pill:
+    """A state's word and its kind, for icon and colour."""
+
+    kind: str
+    word: str
+
+    @property
+    def label(self) -> str:
+        """The translated word."""
+        return _(self.word)
+
+
+_PILLS = {
+    EnvironmentState.UNBUILT: Pill("idle", N_("Not built yet")),
+    EnvironmentState.QUEUED: Pill("busy", N_("Queued")),
+    EnvironmentState.BUILDING: Pill("busy", N_("Building")),
+    EnvironmentState.READY: Pill("good", N_("Ready")),
+    EnvironmentState.FAILED: Pill("bad", N_("Failed")),
+    EnvironmentState.CANCELLED: Pill("idle", N_("Not built yet")),
+}
+_BUILD_PILLS = {
+    BuildState.PENDING: _PILLS[EnvironmentState.QUEUED],
+    BuildState.RUNNING: _PILLS[EnvironmentState.BUILDING],
+    BuildState.BUILT: Pill("good", N_("Built")),
+    BuildState.FAILED: _PILLS[EnvironmentState.FAILED],
+    BuildState.CANCELLED: Pill("idle", N_("Cancelled")),
+}
+_LAUNCH_PILLS = {
+    LaunchState.PENDING: Pill("busy", N_("Waiting for the build")),
+    LaunchState.STARTING: Pill("busy", N_("Starting")),
+    LaunchState.READY: Pill("good", N_("Running")),
+    LaunchState.FAILED: Pill("bad", N_("Failed")),
+    LaunchState.CANCELLED: Pill("idle", N_("Cancelled")),
+}
+PHASE_WORDS = {
+    Phase.WAITING: N_("waiting in the queue"),
+    Phase.FETCHING: N_("fetching the repository"),
+    Phase.BUILDING: N_("building the environment"),
+    Phase.PUSHING: N_("saving the result"),
+    Phase.BUILT: N_("built"),
+    Phase.FAILED: N_("failed"),
+}
+_STEPS = (
+    (Phase.WAITING, N_("Queued")),
+    (Phase.FETCHING, N_("Fetching")),
+    (Phase.BUILDING, N_("Building")),
+    (Phase.PUSHING, N_("Saving")),
+    (Phase.BUILT, N_("Ready")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildView:
+    """A build, for one person."""
+
+    build: Build
+    progress: BuildProgress | None = None
+    environment: Environment | None = None
+    request: BuildRequest | None = None
+
+    @property
+    def state(self) -> BuildState:
+        """A withdrawn request counts as cancelled."""
+        if self.request is not None and self.request.withdrawn is not None:
+            return BuildState.CANCELLED
+        return self.build.state
+
+    @property
+    def finished(self) -> bool:
+        """Whether the build has ended."""
+        return self.state.finished
+
+    @property
+    def pill(self) -> Pill:
+        """The state."""
+        return _BUILD_PILLS[self.state]
+
+    @property
+    def title(self) -> str:
+        """``Build 7``, or ``A build`` outside the person's environments."""
+        return _("Build %(number)s", number=self.request.number) if self.request else _("A build")
+
+    @property
+    def words(self) -> str:
+        """Progress: ``number 3 in the queue``."""
+        if self.build.state is BuildState.PENDING:
+            position = self.progress.queue_position if self.progress else None
+            return queue_words(position)
+        if self.progress and self.progress.step:
+            return say(self.progress.step)
+        return _(PHASE_WORDS[self.build.phase])
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds since the start, or the duration."""
+        if self.build.finished:
+            return self.build.duration_seconds
+        return self.progress.elapsed_seconds if self.progress else None
+
+    @property
+    def waited(self) -> float | None:
+        """Seconds in the queue."""
+        if self.build.started is None:
+            return None
+        return (self.build.started - self.build.created).total_seconds()
+
+    @property
+    def expected(self) -> float | None:
+        """Expected total seconds."""
+        return self.progress.expected_seconds if self.progress else None
+
+    @property
+    def late(self) -> bool:
+        """Whether it takes longer than expected."""
+        return bool(self.expected and self.elapsed and self.elapsed > self.expected)
+
+    @property
+    def others(self) -> int:
+        """How many other people wait."""
+        return max(0, self.progress.people - 1) if self.progress else 0
+
+    @property
+    def steps(self) -> list[dict[str, str]]:
+        """The phases, each ``done``, ``now`` or ``later`` (``bad``, ``off``)."""
+        order = [phase for phase, *rest in _STEPS]
+        phase = self.build.phase
+        if self.state is BuildState.BUILT:
+            reached = len(order)
+        else:
+            reached = order.index(phase) if phase in order else order.index(Phase.BUILDING)
+        current = {BuildState.FAILED: "bad", BuildState.CANCELLED: "off"}.get(self.state, "now")
+        status = ["done"] * reached + [current] + ["later"] * len(order)
+        return [
+            {"key": key.value, "label": _(label), "status": status[index]}
+            for index, (key, label) in enumerate(_STEPS)
+        ]
+
+
+def queue_words(position: int | None) -> str:
+    """Describe a queue position, from 1."""
+    if position is None:
+        return _(PHASE_WORDS[Phase.WAITING])
+    if position <= 1:
+        return _("next in the queue")
+    return _("number %(position)s in the queue", position=position)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """A running server of an environment."""
+
+    server: Server
+    outdated: bool = False
+    """Whether it runs in another build than the next one would."""
+    number: int | None = None
+    """The other build's number, if it is known."""
+
+    @property
+    def words(self) -> str:
+        """``Running in build 1 · gpu``: the build if it is another one, the server if it is named."""
+        said = _("Running")
+        if self.number:
+            said = _("Running in build %(number)s", number=self.number)
+        elif self.outdated:
+            said = _("Running in another build")
+        return f"{said} · {self.server.name}" if self.server.name else said
+
+
+def view_server(
+    server: Server, environment: Environment, history: Iterable[BuildRequest]
+) -> ServerView:
+    """Compare a server's build with the one that a launch would use now."""
+    current = environment.current
+    if server.image is None or current is None or server.image == current.build.image:
+        return ServerView(server)
+    numbers = [each.number for each in history if each.build.image == server.image]
+    return ServerView(server, outdated=True, number=max(numbers, default=None))
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentView:
+    """An environment in a list or on its page.
+
+    It has one word each for itself (`pill`), its newest build (`build_pill`) and its servers.
+    """
+
+    environment: Environment
+    progress: BuildProgress | None = None
+    servers: tuple[ServerView, ...] = ()
+    """The person's running ones."""
+
+    @property
+    def id(self) -> str:
+        """The id."""
+        return self.environment.id
+
+    @property
+    def state(self) -> EnvironmentState:
+        """The state."""
+        return self.environment.state
+
+    @property
+    def usable(self) -> bool:
+        """Whether a server can start without a build."""
+        return self.environment.current is not None
+
+    @property
+    def pill(self) -> Pill:
+        """What the environment is, whatever became of its newest build."""
+        if self.usable:
+            return _PILLS[EnvironmentState.READY]
+        return _PILLS[self.state]
+
+    @property
+    def build_pill(self) -> Pill | None:
+        """The newest build of an environment that is usable meanwhile."""
+        return _PILLS[self.state] if self.usable and self.unfinished else None
+
+    @property
+    def kind(self) -> str:
+        """What a browser's tab shows."""
+        return (self.build_pill or self.pill).kind
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the state will change by itself."""
+        return self.state in (EnvironmentState.QUEUED, EnvironmentState.BUILDING)
+
+    @property
+    def build(self) -> BuildView | None:
+        """The newest build."""
+        latest = self.environment.latest
+        if latest is None:
+            return None
+        return BuildView(latest.build, self.progress, self.environment, latest)
+
+    @property
+    def earlier(self) -> BuildRequest | None:
+        """An earlier build that still starts, if the newest doesn't."""
+        current = self.environment.current
+        return None if self.state is EnvironmentState.READY else current
+
+    @property
+    def shown(self) -> BuildRequest | None:
+        """The build whose commit and size are shown."""
+        return self.environment.current or self.environment.latest
+
+    @property
+    def outdated(self) -> tuple[ServerView, ...]:
+        """The servers that a restart would bring into the current build."""
+        return tuple(each for each in self.servers if each.outdated)
+
+    @property
+    def launch_label(self) -> str:
+        """The primary button's label."""
+        if self.usable:
+            return _("Launch")
+        return _("Launch when ready") if self.unfinished else _("Build and launch")
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchView:
+    """A launch and the build it waits for."""
+
+    launch: Launch
+    environment: Environment | None = None
+    build: BuildView | None = None
+    now: datetime = field(default_factory=utc_now)
+
+    @property
+    def starting_seconds(self) -> float:
+        """How long the hub has been starting the server: since the launch, or since its build."""
+        began = self.launch.created
+        if self.build and self.build.build.finished:
+            began = max(began, self.build.build.finished)
+        return (self.now - began).total_seconds()
+
+    @property
+    def pill(self) -> Pill:
+        """The state."""
+        return _LAUNCH_PILLS[self.launch.state]
+
+    @property
+    def words(self) -> str:
+        """The progress."""
+        launch = self.launch
+        if launch.message:
+            return say(launch.message)
+        if launch.state is LaunchState.PENDING:
+            return self.build.words if self.build else _("waiting for the build")
+        return _("asking the hub to start a server") if launch.state is LaunchState.STARTING else ""
+
+
+_HOST_PILLS = {
+    HostState.UNKNOWN: Pill("idle", N_("Not checked yet")),
+    HostState.OK: Pill("good", N_("OK")),
+    HostState.FULL: Pill("busy", N_("Full")),
+    HostState.FAILED: Pill("bad", N_("Unavailable")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """A BinderHub."""
+
+    status: HostStatus
+
+    @property
+    def pill(self) -> Pill:
+        """The state."""
+        return _HOST_PILLS[self.status.state]
+
+    @property
+    def words(self) -> str:
+        """``2 running, 41 built, 3 failed, 1 lost``."""
+        of = self.status
+        counts = (
+            (of.running, N_("%(num)s running")),
+            (of.built, N_("%(num)s built")),
+            (of.build_failures, N_("%(num)s failed")),
+            (of.host_failures, N_("%(num)s lost")),
+        )
+        said = [_(words, num=number(n)) for n, words in counts if n]
+        return ", ".join(said) or _("no builds yet")
+
+
+def server_link(url: str | None, hub_host: str = "") -> str | None:
+    """Return a server's URL if it is on this site or on the hub's domain, else None."""
+    if not url or "\\" in url or any(ord(character) <= 32 for character in url):
+        return None
+    parts, hub = urlsplit(url), urlsplit(hub_host)
+    if not parts.scheme and not url.startswith("//"):
+        return url if url.startswith("/") else None
+    domain, host = hub.hostname, parts.hostname
+    ours = domain and host and (host == domain or host.endswith(f".{domain}"))
+    return url if ours and parts.scheme == hub.scheme and "@" not in parts.netloc else None

@@ -1,0 +1,238 @@
+"""Creates and starts the service's parts."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from jupyterhub.services.auth import HubOAuth
+from traitlets.config import Configurable
+
+from jupyterhub_binder.admin.audit import Audit
+from jupyterhub_binder.admin.drain import Draining
+from jupyterhub_binder.admin.limits import Limits
+from jupyterhub_binder.admin.rules import Rules
+from jupyterhub_binder.admin.usage import PeopleUsage
+from jupyterhub_binder.backends.installed import backend_class
+from jupyterhub_binder.backends.repo2docker.registry import Registry
+from jupyterhub_binder.builds.history import BuildHistory
+from jupyterhub_binder.builds.service import Builds
+from jupyterhub_binder.environments.launch_specs import LaunchSpecs
+from jupyterhub_binder.environments.previews import Previews
+from jupyterhub_binder.environments.service import Environments
+from jupyterhub_binder.errors import ConfigurationError
+from jupyterhub_binder.hub import HubClient
+from jupyterhub_binder.launches.service import Launches
+from jupyterhub_binder.maintenance.health import Health
+from jupyterhub_binder.maintenance.images import Cleanup, fetch_images_in_use
+from jupyterhub_binder.maintenance.retention import Retention
+from jupyterhub_binder.repositories.fetcher import Fetcher
+from jupyterhub_binder.repositories.git import Git
+from jupyterhub_binder.repositories.providers.registry import Providers
+from jupyterhub_binder.repositories.records.download import Downloads
+from jupyterhub_binder.store import Store
+from jupyterhub_binder.utils.http import open_session
+from jupyterhub_binder.utils.redact import redactor
+from jupyterhub_binder.web.services import Services, Streams, Traffic
+
+CONFIGURABLES: tuple[type[Any], ...] = (
+    Builds,
+    Cleanup,
+    Previews,
+    Environments,
+    Launches,
+    Providers,
+    Git,
+    Downloads,
+    Fetcher,
+    Registry,
+    Rules,
+    Retention,
+    Audit,
+    HubClient,
+    HubOAuth,
+)
+"""Classes with options, besides backends and providers."""
+
+_ACCESS_SCOPE = "access:services!service=binder"
+
+
+class _Part(Protocol):
+    """A part that starts and stops."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+P = TypeVar("P", bound=_Part)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Application options for several parts."""
+
+    backend: str
+    base_url: str
+    database_url: str
+    min_free_bytes: int
+    named_servers: bool
+    state_dir: str
+
+
+async def start_parts(parent: Configurable, options: Options, stack: AsyncExitStack) -> Services:
+    """Start all parts; closing the stack stops them in reverse order.
+
+    Options come from `parent`'s configuration. Raises ConfigurationError; closing the stack then
+    stops what was started.
+    """
+
+    async def started(part: P) -> P:
+        stack.push_async_callback(part.stop)
+        await part.start()
+        return part
+
+    hub_auth = _make_hub_auth(parent, options.base_url)
+    _private_folder(options.state_dir)
+    store = await Store.open(options.database_url)
+    stack.push_async_callback(store.close)
+    session = await stack.enter_async_context(open_session())
+    backend = backend_class(options.backend)(parent=parent)
+    backend.session = session
+    git = Git(parent=parent)
+    providers = await started(
+        Providers(parent=parent, git=git, buildable=lambda: backend.provider_prefixes)
+    )
+    fetcher = Fetcher(parent=parent, git=git, archives=providers)
+    await started(backend)
+    audit = Audit(parent=parent, store=store)
+    stack.push_async_callback(audit.stop)
+    rules = Rules(parent=parent, store=store, audit=audit, providers=providers)
+    limits = Limits(parent=parent, store=store, audit=audit)
+    drain = Draining(parent=parent, store=store, audit=audit)
+    for part in (rules, limits, drain):
+        await part.start()
+    history = BuildHistory(store=store, backend=backend)
+    builds = Builds(
+        parent=parent,
+        store=store,
+        backend=backend,
+        fetcher=fetcher,
+        history=history,
+        rules=rules,
+        limits=limits,
+        drain=drain,
+        audit=audit,
+    )
+    builds.work_dir = builds.work_dir or str(Path(options.state_dir) / "work")
+    hub = HubClient(parent=parent, session=session)
+    hub.api_token = hub.api_token or hub_auth.api_token
+    await started(builds)
+    previews = Previews(
+        parent=parent,
+        store=store,
+        providers=providers,
+        fetcher=fetcher,
+        backend=backend,
+        builds=builds,
+        history=history,
+        rules=rules,
+    )
+    environments = await started(
+        Environments(
+            parent=parent,
+            store=store,
+            previews=previews,
+            providers=providers,
+            backend=backend,
+            builds=builds,
+            rules=rules,
+            limits=limits,
+            audit=audit,
+        )
+    )
+    launch_specs = LaunchSpecs(
+        parent=parent,
+        environments=environments,
+        rules=rules,
+        providers=providers,
+        backend=backend,
+    )
+    launches = await started(
+        Launches(
+            parent=parent,
+            store=store,
+            builds=builds,
+            environments=environments,
+            launch_specs=launch_specs,
+            rules=rules,
+            hub=hub,
+        )
+    )
+    await started(
+        Cleanup(
+            parent=parent,
+            store=store,
+            backend=backend,
+            in_use=partial(fetch_images_in_use, hub, store),
+            retention=Retention(parent=parent, store=store, audit=audit),
+            audit=audit,
+        )
+    )
+    health = await started(
+        Health(
+            store=store,
+            backend=backend,
+            hub=hub,
+            state_dir=options.state_dir,
+            min_free_bytes=options.min_free_bytes,
+        )
+    )
+    return Services(
+        hub_auth=hub_auth,
+        hub=hub,
+        providers=providers,
+        backend=backend,
+        builds=builds,
+        previews=previews,
+        environments=environments,
+        launch_specs=launch_specs,
+        launches=launches,
+        rules=rules,
+        limits=limits,
+        drain=drain,
+        audit=audit,
+        usage=PeopleUsage(store),
+        store=store,
+        streams=Streams(),
+        traffic=Traffic(),
+        health=health.check,
+        base_url=options.base_url,
+        hub_url=hub_auth.hub_host + hub_auth.hub_prefix,
+        hub_host=hub_auth.hub_host,
+        named_servers=options.named_servers,
+    )
+
+
+def _make_hub_auth(parent: Configurable, base_url: str) -> HubOAuth:
+    hub_auth = HubOAuth(parent=parent, base_url=base_url)
+    if not hub_auth.api_token:
+        raise ConfigurationError(
+            "HubOAuth.api_token is missing. If the hub starts the service, it sets "
+            "JUPYTERHUB_API_TOKEN; otherwise set HubOAuth.api_token to the service's token."
+        )
+    redactor.add([hub_auth.api_token])
+    if not hub_auth.access_scopes:
+        hub_auth.access_scopes = {_ACCESS_SCOPE}
+    return hub_auth
+
+
+def _private_folder(path: str) -> None:
+    try:
+        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"JupyterHubBinder.state_dir: can't create {path}: {error.strerror}"
+        ) from error

@@ -1,0 +1,201 @@
+"""What the venv backend makes of configuration files, before anything is built."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jupyterhub_binder.backends.venv.plan import Offer, assess, choose_python, make_plan
+from jupyterhub_binder.backends.venv.uv import (
+    explain,
+    index_urls,
+    redact,
+    uv_environment,
+    without_secrets,
+)
+from jupyterhub_binder.model import Recipe, RecipeFile
+from jupyterhub_binder.repositories.recipe import read_recipe
+from tests.kit.jobs import make_checkout
+
+OFFER = Offer(pythons={"3.9": "a", "3.11": "b", "3.13": "c"}, default_python="3.11", runs_code=True)
+
+
+def recipe(python: str = "", **files: str) -> Recipe:
+    named = {name.replace("__", "."): text for name, text in files.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        found = read_recipe(make_checkout(Path(folder) / "checkout", named))
+    return replace(found, python=python) if python else found
+
+
+def plan(given: Recipe, offer: Offer = OFFER):
+    return make_plan(given, offer)
+
+
+def problems(given: Recipe, offer: Offer = OFFER) -> list[str]:
+    return [problem.message for problem in (*given.problems, *assess(given, offer).problems)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        ("", "3.11"),
+        ("3.9", "3.9"),
+        ("3.9.2", "3.9"),
+        ("=3.13", "3.13"),
+        ("3", "3.11"),
+        ("3.13.*", "3.13"),
+        (">=3.10", "3.11"),
+        (">=3.12", "3.13"),
+        (">=3.9.4,<3.10", "3.9"),
+        ("<3.11", "3.9"),
+        ("3.7", None),
+        ("2.7", None),
+        (">4", None),
+        ("rubbish", None),
+        ("3." + "9" * 5000, None),
+    ],
+)
+def test_python_is_chosen_from_what_there_is(asked, chosen):
+    assert choose_python(asked, OFFER) == chosen
+
+
+def test_missing_python_names_those_there_are():
+    assert "3.9, 3.11, 3.13" in problems(recipe(python="3.7"))[0]
+
+
+@pytest.mark.parametrize("kind", ["apt.txt", "install.R", "Project.toml", "default.nix",
+                                  "Dockerfile", "Pipfile"])  # fmt: skip
+def test_what_cannot_be_served_is_refused_by_name(kind):
+    given = Recipe(files=(RecipeFile(kind, kind, used=True),))
+    assert problems(given)[0].startswith(f"{kind}: ")
+    assert not assess(given, OFFER).actions[0].supported
+
+
+def test_unused_file_speaks_against_nothing():
+    given = Recipe(files=(RecipeFile("Dockerfile", "Dockerfile", used=False),))
+    assert problems(given) == []
+
+
+def test_conda_packages_are_refused_by_name_and_pip_ones_taken():
+    text = """
+name: x
+channels: [conda-forge]
+dependencies:
+  - python=3.11
+  - pip
+  - conda-forge::gdal>=3
+  - r-base
+  - pip: [cowsay==6.1]
+"""
+    given = recipe(environment__yml=text)
+    assert "gdal and r-base" in problems(given)[0]
+    assert plan(given)[0].requirements.packages == ["cowsay==6.1"]
+
+
+def test_environment_of_pip_packages_is_served():
+    given = recipe(environment__yml="dependencies: [python=3.11, pip, {pip: [cowsay]}]")
+    assert problems(given) == []
+    assert assess(given, OFFER).actions[0].action == "Installs one package"
+
+
+def test_post_build_without_a_sandbox_is_refused_with_what_to_do():
+    offer = replace(OFFER, runs_code=False, why_not="Install bubblewrap.")
+    assert problems(recipe(postBuild="x"), offer) == [
+        "postBuild is a script in the repository. Install bubblewrap."
+    ]
+    assert problems(recipe(setup__py="x"), offer)
+    assert problems(recipe(requirements__txt="cowsay"), offer) == []
+
+
+def test_post_build_that_downloads_is_warned_of():
+    findings = assess(recipe(postBuild="pip install x"), OFFER).findings
+    assert [finding.code for finding in findings] == ["no_network"]
+
+
+def test_refused_requirement_is_quoted():
+    assert "“-e ../x”" in problems(recipe(requirements__txt="-e ../x"))[0]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [
+            "error: No solution found when resolving dependencies",
+            "  cause: Because x==1 has no usable wheels and you require x==1, we can conclude that"
+            " your requirements are unsatisfiable.",
+            "",
+            "hint: Wheels are required for `x`",
+        ],
+        [
+            "  \u00d7 No solution found when resolving dependencies:",
+            "  ╰─▶ Because x==1 has no usable wheels and you require x==1,",
+            "      we can conclude that your requirements are unsatisfiable.",
+        ],
+    ],
+)
+def test_complaint_of_uv_becomes_a_sentence(lines):
+    assert explain(lines).startswith("x==1 has no usable wheels")
+    assert explain(lines).count("x==1") == 1
+    assert "\u00d7" not in explain(lines)
+    assert "hint" not in explain(lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("x was not found and you require x", "x was not found"),
+        ("there is no version of x==9 and you require x==9", "there is no version of x==9"),
+        ("x==1 depends on y and you require x==1.5", "x==1 depends on y and you require x==1.5"),
+        (
+            "x==1 depends on y, z==2 and you require x==1",
+            "x==1 depends on y, z==2 and you require x==1",
+        ),
+    ],
+)
+def test_complaint_of_uv_names_a_package_once(line, said):
+    assert (
+        explain(
+            [f"error: Because {line}, we can conclude that your requirements are unsatisfiable."]
+        )
+        == f"{said}."
+    )
+
+
+def test_endless_complaint_is_cut():
+    assert len(explain(["error: " + "word " * 5000])) < 1000
+
+
+def test_uv_is_given_the_index_that_pip_knows_and_nothing_else(tmp_path):
+    own = {"PIP_INDEX_URL": "https://i.example/simple", "JUPYTERHUB_API_TOKEN": "secret"}
+    given = uv_environment(own, ["UV_*"], cache=tmp_path)
+    assert given["UV_DEFAULT_INDEX"] == "https://i.example/simple"
+    assert "secret" not in given.values()
+
+
+def test_indexes_in_use_are_compared_without_credentials():
+    environment = {
+        "UV_DEFAULT_INDEX": "https://me:secret@i.example/simple/",
+        "UV_INDEX": "mine=https://j.example/a=b other=https://k.example",
+    }
+    assert index_urls(environment) == [
+        *("https://i.example/simple", "https://j.example/a=b", "https://k.example")
+    ]
+
+
+def test_untrusted_code_is_given_no_credentials():
+    kept = without_secrets(
+        {
+            "UV_DEFAULT_INDEX": "https://me:secret@i.example/simple",
+            "UV_INDEX_X_PASSWORD": "secret",
+            "HTTPS_PROXY": "http://me:secret@p",
+            "SSL_CERT_FILE": "/etc/ssl/x",
+        }
+    )
+    assert kept == {"SSL_CERT_FILE": "/etc/ssl/x"}
+
+
+def test_credentials_of_an_address_are_hidden():
+    assert redact("from https://me:p@i.example/x") == "from https://****@i.example/x"

@@ -1,0 +1,107 @@
+"""The admins' part with things that were made up: little, nothing, or a thousand rows of each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jupyterhub_binder.admin.usage import UseOrder, find, in_order
+from jupyterhub_binder.model import Environment, User
+from jupyterhub_binder.model.admin import (
+    Action,
+    Holder,
+    LimitName,
+    LimitOverride,
+    PersonUse,
+    Rule,
+    RuleKind,
+)
+from jupyterhub_binder.repositories.git import Git
+from jupyterhub_binder.repositories.providers.registry import Providers
+from jupyterhub_binder.store import Store
+from jupyterhub_binder.utils.names import new_id
+from tests.kit.canned import HOSTILE, NOW, PREFIX, all_states, serve
+from tests.kit.parts import AdminParts
+
+ROOT = User("root", admin=True)
+
+
+class MadeUpUsage:
+    """Stands for what people use."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    async def fetch(self, *, order: UseOrder, search: str = "", **_: Any) -> list[PersonUse]:
+        return in_order(find(self._uses(), search), order)
+
+    def _uses(self) -> tuple[PersonUse, ...]:
+        names = ["ada", HOSTILE, *(f"student-{n:04}" for n in range(self._rows - 2))]
+        return tuple(
+            PersonUse(name, 500 - n % 400, 61.5 * n, n * 3, n % 90, n * 412_000_000)
+            for n, name in enumerate(names[: self._rows], 1)
+        )
+
+
+async def fill(admin: AdminParts, store: Store, rows: int) -> None:
+    """Keep rules, limits and entries of the audit log; the first ones are the odd ones."""
+    admin.rules.banned = {"github.com/miners/*": "It mines coins."}
+    reasons = ["It mines coins.", HOSTILE, ""]
+    for n in range(rows):
+        pattern = f"github.com/org-{n}/{'x' * 90 if n == 1 else 'name'}"
+        await store.put_rule(
+            Rule(
+                RuleKind.BAN, pattern, reasons[n % 3], new_id(), NOW, HOSTILE if n == 1 else "root"
+            )
+        )
+        await store.put_limit_override(
+            LimitOverride(
+                Holder.GROUP if n % 2 else Holder.PERSON,
+                HOSTILE if n == 1 else f"name-{n:04}",
+                {LimitName.ENVIRONMENTS: 10 + n, LimitName.SHARE: 1 + n % 3},
+                NOW,
+                "root",
+            )
+        )
+        actions = list(Action)
+        admin.audit.note(
+            HOSTILE if n == 1 else f"admin-{n % 9}",  # of one person few are kept an hour
+            actions[n % len(actions)],
+            "github.com/org/name" * (1 + n % 7),
+            repository="github.com/org/name",
+            for_everybody=bool(n % 2),
+            limits={"builds": n},
+        )
+    await store.put_groups("ada", ("name-0001", "astronomy"))
+    admin.limits.register(LimitName.ENVIRONMENTS, lambda: 100)
+    admin.limits.register(LimitName.BUILDS, lambda: 10)
+    admin.limits.register(LimitName.RUNNING, lambda: 2)
+
+
+def environments(rows: int) -> tuple[Environment, ...]:
+    """Return environments of many people."""
+    states = all_states()
+    return tuple(
+        replace(states[n % len(states)], id=f"e{n:09}", owner=f"student-{n:04}")
+        for n in range(rows)
+    )
+
+
+@asynccontextmanager
+async def admin_pages(folder: Path, rows: int) -> AsyncIterator[tuple[str, AdminParts]]:
+    """Serve the admins' pages; give their address, and what stands behind them."""
+    store = await Store.open(f"sqlite:///{folder}/binder.sqlite")
+    admin = AdminParts.make(store=store, providers=Providers(git=Git()))
+    await fill(admin, store, rows)
+    await admin.start()
+    shown = environments(rows) if rows != 3 else all_states()
+    server, port = serve(shown, admin={**vars(admin), "usage": MadeUpUsage(rows)})
+    try:
+        yield f"http://127.0.0.1:{port}{PREFIX}", admin
+    finally:
+        server.stop()
+        await admin.stop()
+        await store.close()

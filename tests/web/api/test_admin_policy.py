@@ -1,0 +1,329 @@
+"""Administering a running service: rules, limits, draining, use and the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import pytest_asyncio
+from click.testing import CliRunner
+
+from jupyterhub_binder.app import JupyterHubBinder
+from jupyterhub_binder.cli import main
+from tests.kit.api_client import Answer, Api
+from tests.kit.fake_hub import PEOPLE, FakeHub
+from tests.kit.git_server import GitRepo
+from tests.kit.service import Person, service_config, wait_for_build
+from tests.kit.waiting import until
+
+ADMIN = "api/v1/admin"
+
+
+@pytest.fixture
+def root(person: Person) -> Api:
+    """An admin."""
+    return person("root")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def ban(root: Api, git_repo: GitRepo) -> AsyncIterator[Any]:
+    """Return a coroutine function that bans the test's repository until the test ends."""
+    made: list[str] = []
+
+    async def add(pattern: str = git_repo.url, **fields: Any) -> Answer:
+        answer = await root("POST", f"{ADMIN}/rules", {"pattern": pattern, **fields})
+        assert answer.status == 200, answer.text
+        made.append(answer.json["rule"]["id"])
+        return answer
+
+    yield add
+    for rule_id in set(made):
+        await root("DELETE", f"{ADMIN}/rules/{rule_id}")
+
+
+async def audit(root: Api, **query: str) -> list[dict[str, Any]]:
+    text = "&".join(f"{name}={quote(value)}" for name, value in query.items())
+    return (await root("GET", f"{ADMIN}/audit?limit=200&{text}")).json["items"]
+
+
+# --- Rules --------------------------------------------------------------------------------------
+
+
+async def test_a_banned_repository_is_refused_wherever_it_is_asked_for(
+    ada: Api, root: Api, git_repo: GitRepo, new_environment, ban
+) -> None:
+    made = await new_environment()
+    await wait_for_build(ada, made["latest"]["id"])
+    url = git_repo.url
+    bare = url.removesuffix(".git")
+    await ban(bare.upper().replace("HTTP", "http") + ".git/", reason="It mines coins.")
+    path = f"api/v1/environments/{made['id']}"
+    encoded = bare.replace("org/repo", "%6frg/r%65po")
+    asked = [
+        ("POST", "api/v1/resolve", {"url": url}),
+        ("POST", "api/v1/environments", {"url": url}),
+        ("POST", "api/v1/environments", {"url": url, "build": False}),
+        ("POST", "api/v1/environments", {"url": encoded}),
+        ("POST", "api/v1/environments", {"url": f"{bare}.git/"}),
+        ("POST", "api/v1/environments", {"provider": "git", "spec": f"{quote(url, safe='')}/HEAD"}),
+        ("POST", f"{path}/builds", {"force": True}),
+        ("POST", f"{path}/launches", {"server_name": "banned"}),
+        ("GET", f"{path}/launch-spec", None),
+    ]
+    for method, where, body in asked:
+        answer = await ada(method, where, body)
+        assert (answer.status, answer.code) == (403, "repository_banned"), where
+        assert "It mines coins." in answer.json["error"]["message"]
+    hits = await audit(root, action="rule.hit", person="ada")
+    assert hits[0]["target"].endswith("/org/repo")
+
+
+async def test_a_ban_offers_to_end_what_is_under_way_and_does_so(
+    person: Person, root: Api, new_environment, ban
+) -> None:
+    build = (await new_environment(options={"fake": {"gate": "banned"}}))["latest"]["id"]
+    answer = await ban()
+    assert build in [each["id"] for each in answer.json["builds"]]
+    assert answer.json["cancelled"] == 0
+    again = await ban(cancel=True)
+    assert again.json["rule"]["id"] == answer.json["rule"]["id"]
+    assert again.json["cancelled"] >= 1
+    assert (await wait_for_build(root, build))["state"] == "cancelled"
+
+
+async def test_a_build_that_waits_does_not_begin_once_it_is_banned(
+    service: JupyterHubBinder, ada: Api, root: Api, new_environment, ban
+) -> None:
+    await root("PUT", f"{ADMIN}/drain")
+    build = (await new_environment(options={"fake": {"lines": 9}}))["latest"]["id"]
+    await ban(reason="Not here")
+    await root("DELETE", f"{ADMIN}/drain")
+    ended = await wait_for_build(ada, build)
+    assert (ended["state"], ended["reason"]["code"]) == ("failed", "repository_banned")
+    assert "Not here" in ended["reason"]["message"]
+
+
+async def test_once_something_is_allowed_nothing_else_is(
+    ada: Api, root: Api, git_repo: GitRepo, ban
+) -> None:
+    await ban("github.com/our/*", kind="allow")
+    refused = await ada("POST", "api/v1/resolve", {"url": git_repo.url})
+    assert (refused.status, refused.code) == (403, "repository_not_allowed")
+    await ban(kind="allow")
+    assert (await ada("POST", "api/v1/resolve", {"url": git_repo.url})).status == 200
+
+
+async def test_the_page_of_a_banned_environment_says_why(ada: Api, new_environment, ban) -> None:
+    made = await new_environment(build=False)
+    await ban(reason="<b>Coins</b>")
+    async with ada.session.get(
+        f"{ada.url}environments/{made['id']}", headers=ada.headers
+    ) as response:
+        assert "&lt;b&gt;Coins&lt;/b&gt;" in await response.text()
+
+
+async def test_configured_rules_are_shown_and_stay(hub: FakeHub, session, tmp_path: Path) -> None:
+    config = service_config(hub, tmp_path)
+    config.Rules.banned = {"https://github.com/miners/*": "It mines coins."}
+    app = JupyterHubBinder(config=config)
+    await app.start_service()
+    try:
+        api = Api(session, f"http://127.0.0.1:{app.port}{app.base_url}", "root-token")
+        (rule,) = (await api("GET", f"{ADMIN}/rules")).json["items"]
+        assert (rule["id"], rule["pattern"]) == (None, "github.com/miners/*")
+        answer = await api("POST", "api/v1/resolve", {"url": "gh/Miners/any"})
+        assert answer.code == "repository_banned"
+    finally:
+        await app.stop_service()
+
+
+# --- Limits -------------------------------------------------------------------------------------
+
+
+async def test_a_group_gives_more_and_a_persons_own_limit_wins(
+    person: Person, root: Api, git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PEOPLE, "gus", {**PEOPLE["ada"], "groups": ["small", "large"]})
+    gus = person("gus")
+    await root("PUT", f"{ADMIN}/limits", {"group": "small", "environments": 1})
+    await root("PUT", f"{ADMIN}/limits", {"group": "large", "environments": 2})
+    limits = (await gus("GET", "api/v1/")).json["limits"]
+    assert limits["environments"] == {"limit": 2, "used": 0}
+    held = (await root("GET", f"{ADMIN}/limits?person=gus")).json["person"]
+    assert held["groups"] == ["small", "large"]
+    assert held["limits"]["environments"] == {"limit": 2, "source": "group", "group": "large"}
+    await root("PUT", f"{ADMIN}/limits", {"person": "gus", "environments": 0, "builds": 1})
+    refused = await gus("POST", "api/v1/environments", {"url": git_repo.url, "build": False})
+    assert (refused.status, refused.code) == (429, "limit_reached")
+    await root("PUT", f"{ADMIN}/limits", {"person": "gus"})
+    for group in ("small", "large"):
+        await root("PUT", f"{ADMIN}/limits", {"group": group})
+    assert (await gus("GET", "api/v1/")).json["limits"]["environments"]["limit"] == 1000
+    assert not [
+        each
+        for each in (await root("GET", f"{ADMIN}/limits")).json["items"]
+        if each["name"] in ("gus", "small", "large")
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"person": "a", "group": "b"}, {"person": "a", "share": 0}, {"person": "a", "builds": -1}],
+)
+async def test_limits_that_make_no_sense_are_refused(root: Api, body: dict[str, Any]) -> None:
+    assert (await root("PUT", f"{ADMIN}/limits", body)).status == 400
+
+
+# --- Draining -----------------------------------------------------------------------------------
+
+
+async def test_a_drained_service_begins_nothing_says_why_and_remembers(
+    hub: FakeHub, session, tmp_path: Path, git_repo: GitRepo
+) -> None:
+    config = service_config(hub, tmp_path)
+
+    async def start() -> tuple[JupyterHubBinder, Api, Api]:
+        app = JupyterHubBinder(config=config)
+        await app.start_service()
+        url = f"http://127.0.0.1:{app.port}{app.base_url}"
+        return app, Api(session, url, "root-token"), Api(session, url, "ada-token")
+
+    app, root, ada = await start()
+    try:
+        await root("PUT", f"{ADMIN}/drain", {"message": "Upgrade at <noon>."})
+        made = (await ada("POST", "api/v1/environments", {"url": git_repo.url})).json
+        assert made["state"] == "queued"
+        await app.stop_service()
+        app, root, ada = await start()
+        state = (await root("GET", f"{ADMIN}/drain")).json
+        assert (state["draining"], state["running"], state["waiting"]) == (True, 0, 1)
+        assert (await ada("GET", "health")).json["draining"] is True
+        assert (await ada("GET", "api/v1/")).json["drain"] == "Upgrade at <noon>."
+        async with session.get(ada.url, headers=ada.headers) as response:
+            assert "Upgrade at &lt;noon&gt;." in await response.text()
+        await root("DELETE", f"{ADMIN}/drain")
+        assert (await wait_for_build(ada, made["latest"]["id"]))["state"] == "built"
+        assert (await ada("GET", "health")).json["draining"] is False
+    finally:
+        await app.stop_service()
+
+
+# --- Use and environments -----------------------------------------------------------------------
+
+
+async def test_use_counts_what_people_did_and_have(ada: Api, root: Api, new_environment) -> None:
+    made = await new_environment(options={"fake": {"lines": 5, "size_bytes": 1234}})
+    await wait_for_build(ada, made["latest"]["id"])
+    page = (await root("GET", f"{ADMIN}/use?days=7&search=ADA")).json
+    (mine,) = page["items"]
+    assert mine["builds"] >= 1
+    assert mine["image_bytes"] >= 1234
+    assert mine["environments"] >= 1
+    text = (await root("GET", f"{ADMIN}/use.csv?sort=name")).text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert "ada" in [row["name"] for row in rows]
+    assert (await root("GET", f"{ADMIN}/use?sort=shoes")).status == 400
+
+
+async def test_admins_find_delete_and_restore_anybodys_environment(
+    root: Api, new_environment
+) -> None:
+    made = await new_environment(build=False, name="Needle <in> hay")
+    found = (await root("GET", f"{ADMIN}/environments?person=ada&search=needle")).json
+    assert [each["id"] for each in found["items"]] == [made["id"]]
+    await root("DELETE", f"api/v1/environments/{made['id']}")
+    assert (await root("GET", f"{ADMIN}/environments?search=needle")).json["total"] == 0
+    gone = (await root("GET", f"{ADMIN}/environments?search=needle&deleted=1")).json
+    assert gone["items"][0]["owner"] == "ada"
+    await root("POST", f"api/v1/environments/{made['id']}/restore", {})
+    assert (await root("GET", f"{ADMIN}/environments?search=needle")).json["total"] == 1
+    entries = [each for each in await audit(root) if each["target"] == made["id"]]
+    done = {each["action"] for each in entries}
+    assert done == {"environment.create", "environment.delete", "environment.restore"}
+    assert {each["detail"]["name"] for each in entries} == {"Needle <in> hay"}
+
+
+# --- The audit log ------------------------------------------------------------------------------
+
+
+async def test_the_audit_log_never_holds_a_secret(root: Api, ban) -> None:
+    secret = "0123456789abcdef" * 2
+    await ban(f"https://ada:{secret}@git.example.org/x", reason=f"token={secret}")
+    lines = (await root("GET", f"{ADMIN}/audit.jsonl")).text
+    assert "git.example.org/x" in lines
+    assert secret not in lines
+    entries = [json.loads(line) for line in lines.splitlines()]
+    assert [each["id"] for each in entries] == sorted(each["id"] for each in entries)
+
+
+async def test_nothing_changes_the_audit_log(root: Api) -> None:
+    for method in ("post", "put", "patch", "delete"):
+        for path in ("audit", "audit.jsonl"):
+            url = f"{root.url}{ADMIN}/{path}"
+            async with root.session.request(method, url, headers=root.headers) as response:
+                assert response.status == 405
+
+
+# --- From a terminal ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(service_url: str, monkeypatch: pytest.MonkeyPatch):
+    """Return a coroutine function that runs an admin's command against the service."""
+    monkeypatch.setenv("JUPYTERHUB_BINDER_TOKEN", "root-token")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    env = dict(os.environ)
+
+    async def run_command(*arguments: str, status: int = 0) -> str:
+        command = ["admin", *arguments, "--hub", service_url]
+        done = await asyncio.to_thread(CliRunner(env=env).invoke, main, command)
+        assert done.exit_code == status, done.output
+        return done.stdout
+
+    return run_command
+
+
+async def test_every_list_is_there_on_a_terminal(run, new_environment) -> None:
+    await new_environment(build=False)
+    for command in ("queue", "environments", "backends", "use", "rules", "limits", "audit"):
+        await run(command)
+        json.loads(await run(command, "--json"))
+    assert "ada" in await run("environments", "--person", "ada")
+    assert (await run("use", "--csv")).startswith("name,builds")
+    assert json.loads((await run("audit", "--lines")).splitlines()[0])["id"] >= 1
+
+
+async def test_rules_and_limits_are_made_and_removed_by_commands(run) -> None:
+    await run("ban", "gh/cli/*", "--reason", "Why not")
+    assert "github.com/cli/*\tWhy not" in await run("rules")
+    await run("remove-rule", "github.com/cli/*")
+    await run("remove-rule", "github.com/cli/*", status=5)
+    await run("limit", "--group", "cli", "--environments", "3", "--share", "2")
+    said = await run("limit", "--group", "cli", "--environments", "default")
+    assert said == "group cli: share 2\n"
+    assert "share 2" not in await run("limit", "--group", "cli", "--share", "default")
+    await run("limit", "--share", "2", status=2)
+
+
+async def test_drain_waits_until_nothing_runs(
+    service: JupyterHubBinder, run, root: Api, new_environment
+) -> None:
+    build = (await new_environment(options={"fake": {"gate": "drain"}}))["latest"]["id"]
+    await run("drain", "--wait", "--timeout", "0.1", status=1)
+    waiting = asyncio.create_task(run("drain", "--message", "Soon", "--wait", "--json"))
+    drain = service.parts.drain
+    await until(lambda: drain.state is not None and drain.state.message == "Soon")
+    assert not waiting.done()
+    await run("cancel", build)
+    for other in service.parts.builds.queue().running:
+        await root("POST", f"api/v1/builds/{other.id}/cancel", {})
+    assert json.loads(await waiting)["running"] == 0
+    assert "Builds resumed" in await run("resume")

@@ -1,0 +1,63 @@
+"""The description holds, and is of these handlers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from openapi_spec_validator import validate
+
+from jupyterhub_binder.web.api.openapi.document import describe
+from jupyterhub_binder.web.api.openapi.examples import EXAMPLES
+from jupyterhub_binder.web.api.routes import ID, ROUTES
+from jupyterhub_binder.web.api.service import OPENAPI
+from tests.kit.api_client import DESCRIPTION, check_schema
+
+METHODS = ("get", "head", "post", "put", "patch", "delete")
+
+
+def test_the_description_is_that_of_the_code() -> None:
+    made = json.dumps(describe(), indent=1, ensure_ascii=False) + "\n"
+    assert OPENAPI.read_text() == made, "make openapi"
+
+
+def test_the_service_imports_nothing_that_makes_the_description() -> None:
+    command = "import sys, jupyterhub_binder.web.application; print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
+
+
+def test_the_description_is_valid_openapi() -> None:
+    validate(DESCRIPTION)
+
+
+def test_every_route_is_described_and_nothing_else() -> None:
+    routed = set()
+    for pattern, handler in ROUTES:
+        path = "/" + pattern.replace(ID, "{}").replace(r"\.", ".")
+        for method in METHODS:
+            if any(
+                method in base.__dict__
+                for base in handler.__mro__
+                if "jupyterhub_binder" in base.__module__
+            ):
+                routed.add((method, path))
+    described = {
+        (method, re.sub(r"\{\w+\}", "{}", path))
+        for path, item in DESCRIPTION["paths"].items()
+        for method in item
+    }
+    assert routed == described
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_fits_its_schema(name: str) -> None:
+    check_schema(name, EXAMPLES[name])
+
+
+async def test_the_service_serves_the_description(ada) -> None:
+    answer = await ada("GET", "api/v1/openapi.json")
+    assert answer.json == DESCRIPTION
