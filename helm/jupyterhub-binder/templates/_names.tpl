@@ -17,6 +17,7 @@
 {{- define "binder.builder.fullname" -}}{{ include "binder.fullname" . }}-builder{{- end }}
 {{- define "binder.registry.fullname" -}}{{ include "binder.fullname" . }}-registry{{- end }}
 {{- define "binder.imageCleaner.fullname" -}}{{ include "binder.fullname" . }}-image-cleaner{{- end }}
+{{- define "binder.backup.fullname" -}}{{ include "binder.fullname" . }}-backup{{- end }}
 
 {{- /* What selects pods, of one component: (list $ "service"). Never changes in an upgrade. */}}
 {{- define "binder.selector" -}}
@@ -53,6 +54,15 @@ http://{{ include "binder.fullname" . }}
 
 {{- define "binder.prefix" -}}
 {{- printf "%s/services/%s/" (.Values.hub.baseUrl | trimSuffix "/") .Values.hub.serviceName -}}
+{{- end }}
+
+{{- /* Where the hub sends people back to. JupyterHub's own rule names the service's subdomain. */ -}}
+{{- define "binder.oauthCallback" -}}
+{{- with .Values.hub.publicHost -}}
+{{- $url := urlParse . -}}
+{{- printf "%s://%s--service.%s" $url.scheme $.Values.hub.serviceName $url.host -}}
+{{- end -}}
+{{- include "binder.prefix" . }}oauth_callback
 {{- end }}
 
 {{- define "binder.hub.namespace" -}}

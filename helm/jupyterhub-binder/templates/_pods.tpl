@@ -1,7 +1,14 @@
 {{- /* Parts that the pods have in common. */}}
 
 {{- define "binder.image" -}}
+{{- if regexMatch "://|@|:[^/]*$" .name -}}
+{{- fail (printf "An image's name is %q. Write it without https:// and without a tag, and put the tag into `tag` beside it." .name) -}}
+{{- end -}}
 {{ .name }}:{{ .tag }}
+{{- end }}
+
+{{- define "binder.service.image" -}}
+{{- include "binder.image" (dict "name" .Values.image.name "tag" (.Values.image.tag | default .Chart.AppVersion)) -}}
 {{- end }}
 
 {{- define "binder.imagePullSecrets" -}}
@@ -22,6 +29,24 @@ imagePullSecrets:
   {{- else }}
   value: {{ $value | quote }}
   {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Whether the database is a PostgreSQL server, not SQLite on the service's volume. */}}
+{{- define "binder.postgresql" -}}
+{{- $configured := dig "JupyterHubBinder" "database_url" "" .Values.config -}}
+{{- if or .Values.database.url .Values.database.existingSecret.name (hasPrefix "postgresql" $configured) -}}
+true
+{{- end -}}
+{{- end }}
+
+{{- define "binder.databaseEnv" -}}
+{{- if or .Values.database.url .Values.database.existingSecret.name }}
+- name: JUPYTERHUB_BINDER_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.database.existingSecret.name | default (include "binder.fullname" .) }}
+      key: {{ empty .Values.database.url | ternary .Values.database.existingSecret.key "database-url" }}
 {{- end }}
 {{- end }}
 
