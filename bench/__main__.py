@@ -15,9 +15,10 @@ NAMES = {
     "idle": "memory and start of the service",
     "environments": "environments of what is built already; a list of 10,000",
     "watchers": "20,000 lines to 50 and 200 watchers, and a slow one among them",
+    "people": "400 people at once; watched builds, open streams, cancelled builds",
     "launches": "a launch over the hub's bare spawn; launches taken in and counted",
     "venv": "a build of the venv backend over bare uv",
-    "repo2docker": "a build of the repo2docker backend over the bare command",
+    "repo2docker": "seconds of a repo2docker build over the bare command",
     "binderhub": "delay and memory of the BinderHub backend",
 }
 

@@ -16,7 +16,7 @@ import aiohttp
 
 from bench.figures import show
 from bench.service import HEADERS, ROOT, Service, running_service
-from tests.backends import replay
+from tests.kit import replay
 
 BUILDS, LINES = 10, 20_000
 PACED_LINES, PACED_SECONDS = 200, 0.02
@@ -61,7 +61,7 @@ class Watchers:
 
     async def messages(self, build_id: str) -> AsyncIterator[str]:
         """Yield the messages of a build, until its end."""
-        from jupyterhub_binder.sse import EventParser
+        from jupyterhub_binder.utils.sse import EventParser
 
         parser = EventParser()
         url = f"{self.url}api/v1/builds/{build_id}/events"

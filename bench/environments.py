@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.figures import show
 from bench.load import Client, Load, load, request
 from bench.service import PEOPLE, Service, running_service
-from tests.git_server import GitServer
+from tests.kit.git_server import GitServer
 
 CLIENTS, REQUESTS = 10, 4000
 LISTED = 10_000

@@ -22,11 +22,11 @@ import aiohttp
 from bench.figures import show
 from jupyterhub_binder.demo.person import Person
 from jupyterhub_binder.model import ContentMode, Environment, Launch, LaunchState, Spec
-from jupyterhub_binder.slugs import new_id
-from jupyterhub_binder.sse import EventParser
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.tables import launch_row, launches
-from tests.browser.live import LiveHub, start_hub, stop_hub
+from jupyterhub_binder.utils.names import new_id
+from jupyterhub_binder.utils.sse import EventParser
+from tests.kit.live import LiveHub, start_hub, stop_hub
 
 ROUNDS = 8
 QUARTER = 417_048
@@ -179,7 +179,7 @@ async def _client(hub: LiveHub) -> AsyncIterator[_Client]:
 async def _measure_records() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = await Store.open(f"sqlite:///{folder}/bench.sqlite")
-        await store.insert_environment(_environment(), directories=["bench"], most=1)
+        await store.insert_environment(_environment(), directories=["bench"], limit=1)
         await _measure_taking_in(store)
         await _measure_counting(store)
         await store.close()

@@ -57,14 +57,19 @@ class Client:
         self._writer.close()
 
     async def ask(self, request: bytes, *, expect: int = 200) -> bytes:
-        """Send a request; return the body of the answer."""
+        """Send a request; return the body of the answer.
+
+        `expect` 0 is every status that is not an error.
+        """
         self._writer.write(request)
         head = await self._reader.readuntil(_HEAD_END)
         status = int(head[9:12])
         lines = head.lower()
+        if status == 204:
+            return b""
         start = lines.index(b"content-length:") + 15
         body = await self._reader.readexactly(int(lines[start : lines.index(b"\r", start)]))
-        if status != expect:
+        if (status != expect) if expect else (status >= 400):
             raise RuntimeError(f"status {status} instead of {expect}: {body[:500]!r}")
         return body
 

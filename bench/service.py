@@ -11,7 +11,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from tests.web import fake_hub
+from tests.kit import fake_hub
 
 ROOT = Path(__file__).parent.parent
 PEOPLE = tuple(f"person{n}" for n in range(50))
@@ -64,10 +64,13 @@ class Service:
 
 @asynccontextmanager
 async def running_service(
-    config: Mapping[str, Mapping[str, Any]] | None = None, *, state_dir: Path | None = None
+    config: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    state_dir: Path | None = None,
+    people: Iterable[str] = PEOPLE,
 ) -> AsyncIterator[Service]:
-    """Run the service with the fake backend and a hub that knows everybody."""
-    fake_hub.PEOPLE.update(dict.fromkeys(PEOPLE, fake_hub.PEOPLE["ada"]))
+    """Run the service with the fake backend and a hub that knows ada, root and these people."""
+    fake_hub.PEOPLE.update(dict.fromkeys(people, fake_hub.PEOPLE["ada"]))
     async with fake_hub.running_hub() as hub, contextlib.AsyncExitStack() as stack:
         if state_dir is None:
             state_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -106,8 +109,12 @@ def _config(
             "port": 0,
             "log_level": 40,
         },
-        "HubOAuth": {"api_url": hub_api, "api_token": "x", "oauth_client_id": "service-binder"},
-        "HubClient": {"api_url": hub_api, "api_token": "x"},
+        "HubOAuth": {
+            "api_url": hub_api,
+            "api_token": fake_hub.OWN_TOKEN,
+            "oauth_client_id": "service-binder",
+        },
+        "HubClient": {"api_url": hub_api, "api_token": fake_hub.OWN_TOKEN},
         "Git": {"protocols": ["https", "http"], "private_hosts": ["127.0.0.1"]},
         "Environments": {"max_per_user": 10_000_000},
         "Builds": {"max_active_per_user": 100, "max_running": 20, "max_running_per_user": 20},

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.figures import show
-from jupyterhub_binder.backends.venv import VenvBackend
-from tests.backends.jobs import build_hosts, collect, job_of
+from jupyterhub_binder.backends.venv.backend import VenvBackend
+from tests.kit.jobs import build_hosts, collect, job_of
 
 REQUIREMENTS = ("numpy", "pandas", "matplotlib")
 ROUNDS = 4

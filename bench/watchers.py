@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 from bench.figures import show
 from bench.load import Client, request
 from bench.probe import probing
-from bench.service import HEADERS, Service, running_service
+from bench.service import Service, headers_of, running_service
 
 LINES = 20_000
 _ID = re.compile(rb"^id: (\d+)$", re.MULTILINE)
@@ -28,9 +28,14 @@ class Watcher:
     A strict one looks at each line's number, too: it stands for all whose sum is the same.
     """
 
-    def __init__(self, service: Service, build_id: str, *, strict: bool = False) -> None:
+    def __init__(
+        self, service: Service, path: str, *, person: str = "ada", strict: bool = False
+    ) -> None:
         self._service = service
-        self._path = f"{service.prefix}api/v1/builds/{build_id}/events"
+        self._path = f"{service.prefix}api/v1/{path}"
+        self._headers = headers_of(person)
+        self.last = ""
+        """The last event, once it has ended."""
         self._sum = hashlib.blake2b()
         self._strict = strict
         self._ended = False
@@ -43,7 +48,7 @@ class Watcher:
         )
         # Of HTTP 1.0 the answer comes as it is, in no chunks.
         head = [f"GET {self._path} HTTP/1.0", "Host: bench", "Accept: text/event-stream"]
-        head += [f"{name}: {value}" for name, value in HEADERS.items()]
+        head += [f"{name}: {value}" for name, value in self._headers.items()]
         self._writer.write(("\r\n".join(head) + "\r\n\r\n").encode())
         await self.reader.readuntil(b"\r\n\r\n")
 
@@ -60,7 +65,9 @@ class Watcher:
         return self.lines, self._sum.hexdigest()
 
     def _take(self, text: bytes) -> None:
-        self._ended = text.rfind(b"event: end\n") >= 0
+        if (end := text.rfind(b"event: end\n")) >= 0:
+            self._ended = True
+            self.last = text[end:].decode()
         text = _NOT_LINES.sub(b"", text)
         if self._strict:
             seen = [int(found) for found in _ID.findall(text)]
@@ -94,10 +101,14 @@ async def _begin_build(service: Service, repo: str) -> str:
         return json.loads(await client.ask(create, expect=201))["latest"]["id"]
 
 
+def _events(build_id: str) -> str:
+    return f"builds/{build_id}/events"
+
+
 async def _measure_many(service: Service, count: int) -> None:
     before, peak = service.rss(), 0
     build_id = await _begin_build(service, f"many{count}")
-    watchers = [Watcher(service, build_id, strict=n == 0) for n in range(count)]
+    watchers = [Watcher(service, _events(build_id), strict=n == 0) for n in range(count)]
     await asyncio.gather(*(watcher.connect() for watcher in watchers))
     async with probing(service) as times:
         cpu, began = service.cpu_seconds(), time.perf_counter()
@@ -148,7 +159,7 @@ async def _measure_slow(service: Service) -> None:
 
 async def _seconds_of(service: Service, repo: str, *, slow: bool) -> float:
     build_id = await _begin_build(service, repo)
-    watchers = [Watcher(service, build_id) for _ in range(50)]
+    watchers = [Watcher(service, _events(build_id)) for _ in range(50)]
     await asyncio.gather(*(watcher.connect() for watcher in watchers))
     followed = watchers[1:] if slow else watchers
     following: list[Awaitable[object]] = [watcher.follow() for watcher in followed]
