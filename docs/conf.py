@@ -20,6 +20,8 @@ nitpicky = True
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
+copybutton_line_continuation_character = "\\"
+copybutton_here_doc_delimiter = "END"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "jupyterhub-binder"

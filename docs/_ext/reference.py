@@ -23,7 +23,7 @@ from traitlets.config import Configurable
 
 import jupyterhub_binder
 from jupyterhub_binder.cli import main
-from jupyterhub_binder.web import openapi
+from jupyterhub_binder.web.api.service import description
 
 CHART = Path(__file__).parents[2] / "helm" / "jupyterhub-binder"
 
@@ -31,8 +31,8 @@ CHART = Path(__file__).parents[2] / "helm" / "jupyterhub-binder"
 SKIPPED = (
     "jupyterhub_binder.demo.jupyterhub_config",
     "jupyterhub_binder.store.migrations.",
-    "jupyterhub_binder.backends.r2d_buildpack",
-    "jupyterhub_binder.backends.r2d_engine",
+    "jupyterhub_binder.backends.repo2docker.inside.buildpack",
+    "jupyterhub_binder.backends.repo2docker.inside.engine",
 )
 
 
@@ -123,7 +123,7 @@ def _default(cls: type, name: str, trait: TraitType) -> str:
 
 
 def rest() -> str:
-    document = json.loads(json.dumps(openapi.describe("/services/binder/")))
+    document = json.loads(description("/services/binder/"))
     parts = []
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
