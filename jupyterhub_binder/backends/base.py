@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, ClassVar
 
 import aiohttp
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.errors import InvalidInput
-from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
+from jupyterhub_binder.model import Assessment, BackendOutput, Build, BuildJob, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,16 @@ class KeptImage:
     created: datetime
     in_use: bool = False
     """Whether a server uses it, as far as the backend knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """Whether other commits and repositories with the same recipe may use an image."""
+
+    self_contained: bool = False
+    """Whether the recipe's files decide the image alone: no other file of the repository does."""
+    open_versions: bool = True
+    """Whether a later build of the same recipe may bring other packages."""
 
 
 class HostState(StrEnum):
@@ -124,6 +135,13 @@ class BuildBackend(LoggingConfigurable):
         A problem fails the build with the same message.
         """
 
+    def reuse(self, recipe: Recipe, options: Mapping[str, Any]) -> Reuse:
+        """Return whether builds with the same recipe may share an image. Pure.
+
+        By default they may not: most images contain files of their repository.
+        """
+        return Reuse()
+
     @abstractmethod
     async def find_image(self, key: str) -> str | None:
         """Return the complete image of a content key, or None."""
@@ -135,6 +153,12 @@ class BuildBackend(LoggingConfigurable):
         Raises BuildFailed with the reason. If cancelled or closed, it ends its process groups and
         removes unfinished work before it returns. If the job has a checkpoint, an earlier run of
         the service began it: resume that work or remove it first.
+        """
+
+    async def keep_files(self, build: Build, checkout: Path) -> None:
+        """Keep a checkout for homes, for a build that uses the image of another one.
+
+        Servers look for the files under `Build.key`. Without them, git fetches them.
         """
 
     @abstractmethod

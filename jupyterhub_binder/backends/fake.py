@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from traitlets import Dict, Float, Unicode
 
-from jupyterhub_binder.backends.base import BuildBackend, KeptImage
+from jupyterhub_binder.backends.base import BuildBackend, KeptImage, Reuse
 from jupyterhub_binder.errors import BuildFailed, InvalidInput
 from jupyterhub_binder.model import (
     Assessment,
@@ -82,6 +82,10 @@ class Script:
     """The number of checkpoints, spread over the lines."""
     problem: str = ""
     """A problem that the assessment finds."""
+    self_contained: bool = False
+    """Whether other repositories with the same recipe may use the image."""
+    open_versions: bool = False
+    """Whether the recipe leaves versions open."""
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -204,6 +208,11 @@ class FakeBackend(BuildBackend):
             return Assessment(actions)
         problem = Message.verbatim(script.problem)
         return Assessment(actions, (Finding(Severity.PROBLEM, "fake_problem", problem),))
+
+    def reuse(self, recipe: Recipe, options: Mapping[str, Any]) -> Reuse:
+        """Return what the script says."""
+        script = replace(Script(), **Script.parse({**self.script, **_option(options)}))
+        return Reuse(script.self_contained, script.open_versions)
 
     def script_of(self, build: Build) -> Script:
         """Return a build's script. Raises InvalidInput."""

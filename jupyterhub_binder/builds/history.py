@@ -41,7 +41,7 @@ class BuildHistory:
         Raises the backend's errors.
         """
         build = await self._built.get(base_key)
-        if build is None or not await self._has_image(build.key):
+        if build is None or not await self._has_image(build.image_key):
             return None
         return build
 

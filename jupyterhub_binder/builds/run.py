@@ -10,11 +10,13 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds.log import BuildLog, EventBatch
+from jupyterhub_binder.builds.reuse import digest_of, find_reusable
 from jupyterhub_binder.errors import BinderError, BuildFailed
 from jupyterhub_binder.model import (
     BackendOutput,
@@ -52,6 +54,7 @@ class RunLimits:
     time_seconds: float
     silence_seconds: float
     log_characters: int
+    reuse_days: float = 0
 
 
 class BuildRun:
@@ -89,6 +92,8 @@ class BuildRun:
         self._task: asyncio.Task[Any] | None = None
         self._verdict: Reason | None = None
         self._heard = 0.0
+        self._packages_from: datetime | None = None
+        """Of an earlier build's image."""
 
     @property
     def lines(self) -> int:
@@ -200,6 +205,8 @@ class BuildRun:
         if self._backend.needs_checkout:
             recipe, checkout = await self._fetch(), self._checkout
             await self._tell_findings(recipe)
+            if (image := await self._reuse(recipe)) is not None:
+                return image
         return await self._follow(BuildJob(build, recipe, checkout))
 
     async def _tell_findings(self, recipe: Recipe) -> None:
@@ -219,6 +226,41 @@ class BuildRun:
         )
         await self._say(Phase.FETCHING, f"Fetched {commit.short} “{commit.subject}”")
         return await asyncio.to_thread(read_recipe, self._checkout)
+
+    async def _reuse(self, recipe: Recipe) -> Image | None:
+        """Return the image of an earlier build with the same recipe."""
+        digest, reuse = await asyncio.to_thread(digest_of, self._backend, self.build, recipe)
+        if digest is None:
+            return None
+        # Stored first, so that clean-up knows that somebody may want the image.
+        await self._note({"recipe_digest": digest})
+        if self.build.forced or not self._limits.reuse_days:
+            return None
+        found = await find_reusable(
+            self._store,
+            self._backend,
+            digest,
+            open_versions=reuse.open_versions,
+            max_days=self._limits.reuse_days,
+            now=utc_now(),
+        )
+        if (old := found.too_old) is not None and old.packages_from is not None:
+            await self._say(
+                Phase.FETCHING,
+                f"The recipe is the same as in build {old.id}, but it leaves versions open and "
+                f"that build is from {old.packages_from:%Y-%m-%d}. Versions are chosen again.",
+            )
+        if (earlier := found.build) is None or earlier.image is None:
+            return None
+        await self._say(
+            Phase.BUILDING,
+            f"The recipe is the same as in build {earlier.id}; its image is used. No build was "
+            "needed.",
+        )
+        await self._backend.keep_files(self.build, self._checkout)
+        await self._note({"reused_key": earlier.image_key})
+        self._packages_from = earlier.packages_from
+        return Image(earlier.image, earlier.size_bytes)
 
     async def _follow(self, job: BuildJob) -> Image:
         made = cast("AsyncGenerator[BackendOutput, None]", self._backend.build(job))
@@ -240,6 +282,10 @@ class BuildRun:
         if step != self.step:
             self.step = step
             self.feed.publish(self.build)
+
+    async def _note(self, changes: Mapping[str, Any]) -> None:
+        noted = await self._update(changes)
+        self.build = replace(noted, phase=self.build.phase)
 
     async def _update(self, changes: Mapping[str, Any]) -> Build:
         return await keep_trying(
@@ -326,9 +372,10 @@ class BuildRun:
                 self.build.id,
                 last,
                 state=state,
-                at=utc_now(),
+                at=(now := utc_now()),
                 image=image.name if image else None,
                 size_bytes=image.size_bytes if image else None,
+                packages_from=(self._packages_from or now) if image else None,
                 reason=reason,
             ),
             self._log,

@@ -138,6 +138,20 @@ class Builds(LoggingConfigurable):
         help="Maximum size of a build's log, in characters. Later lines are not saved. Default: 32 Mi.",
     ).tag(config=True)
 
+    reuse_days = Float(
+        7,
+        min=0,
+        help="""How long a recipe that leaves versions open uses an earlier image, in days.
+        Default: 7.
+
+        A commit, a branch or a repository whose configuration files are those of an earlier build
+        uses that build's image instead of building one. If the files leave versions open, the
+        image is used only until it is this old; then the versions are chosen again. 0: each
+        commit gets an image of its own. This needs a backend whose images contain nothing of their
+        repository, such as `venv`.
+        """,
+    ).tag(config=True)
+
     work_dir = Unicode(
         help="""Folder for the checkouts of running builds. Default: ``work`` in the state folder.
 
@@ -196,6 +210,7 @@ class Builds(LoggingConfigurable):
                 time_seconds=self.time_limit_seconds,
                 silence_seconds=self.silence_limit_seconds,
                 log_characters=self.max_log_characters,
+                reuse_days=self.reuse_days,
             ),
             checkout=Path(self.work_dir) / build.id,
             on_end=self._ended,

@@ -58,13 +58,14 @@ class LaunchSpecs(LoggingConfigurable):
             resolved_ref=resolved_ref,
             ref=environment.spec.ref,
             **self.addresses(environment, resolved_ref),
+            content_key=shown.build.key if shown and shown.build.reused_key else "",
             **self._content_source(environment, shown.build if shown else None),
         )
 
     async def _is_there(self, build: Build) -> bool:
         """If unknown, let the start find out."""
         try:
-            return await self._backend.find_image(build.key) is not None
+            return await self._backend.find_image(build.image_key) is not None
         except BinderError as error:
             self.log.warning("Can't tell whether %s exists: %s", build.image, error.message)
             return True

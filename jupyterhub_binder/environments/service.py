@@ -478,7 +478,7 @@ class Environments(LoggingConfigurable):
                 "“%(name)s” has no build %(number)s.", name=environment.name, number=number
             )
         build = request.build
-        there = build.state is BuildState.BUILT and await self._backend.find_image(build.key)
+        there = build.state is BuildState.BUILT and await self._backend.find_image(build.image_key)
         chosen = there and await self._store.choose_build(environment.id, number, at=utc_now())
         if not chosen:
             raise Conflict(

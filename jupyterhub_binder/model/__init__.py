@@ -146,6 +146,17 @@ class RecipeFile:
 
 
 @dataclass(frozen=True, slots=True)
+class RecipeInput:
+    """A file whose bytes decide the image."""
+
+    path: str
+    kind: str
+    """As in `RecipeFile`; empty for a file that another one includes."""
+    checksum: str
+    """SHA-256; empty if the file can't be read."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequirementLine:
     """A line of pip's format, without comments and with continuations joined."""
 
@@ -191,6 +202,8 @@ class Recipe:
     lfs: tuple[str, ...] = ()
     """Patterns of files that Git LFS keeps elsewhere."""
     findings: tuple[Finding, ...] = ()
+    inputs: tuple[RecipeInput, ...] = ()
+    """The used files and those that they include."""
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -304,11 +317,24 @@ class Build:
     """What the backend needs to resume or clean up."""
     attempts: int = 0
     """More than 1 after a restart of the service."""
+    forced: bool = False
+    """Whether it must make a new image, even of a known recipe."""
+    recipe_digest: str | None = None
+    """As `repositories.recipe.digest`; None before the fetch, and if no other build may use it."""
+    reused_key: str | None = None
+    """The `image_key` of the earlier build whose image it uses."""
+    packages_from: datetime | None = None
+    """When the image was made; None before."""
 
     @property
     def key(self) -> str:
-        """The image's key: `base_key`, plus any generation above 0."""
+        """The build's key: `base_key`, plus any generation above 0."""
         return f"{self.base_key}-{self.generation}" if self.generation else self.base_key
+
+    @property
+    def image_key(self) -> str:
+        """The key by which the backend finds the image: of the build that made it."""
+        return self.reused_key or self.key
 
     @property
     def resolved(self) -> Resolved:
@@ -485,6 +511,8 @@ class LaunchSpec:
     content_ref: str = ""
     content_elsewhere: bool = False
     """Whether files and image come from different repositories."""
+    content_key: str = ""
+    """The build whose files the backend keeps beside the image; empty if the image has them."""
     client_ip: str = ""
     """Of the launch request."""
 

@@ -175,8 +175,15 @@ def find_brought(arguments, home):
 
 
 def fetcher(arguments):
-    """Return the `fetch` for `bring`."""
-    return lambda folder: gitsync.clone(folder, ref=arguments.follow, **limits(arguments))
+    """Return the `fetch` for `bring`: of the built commit if the host serves it."""
+
+    def fetch(folder):
+        if arguments.mode == "copy" and arguments.ref:
+            with contextlib.suppress(gitsync.NotInStep):
+                return gitsync.clone(folder, ref=arguments.ref, **limits(arguments))
+        return gitsync.clone(folder, ref=arguments.follow, **limits(arguments))
+
+    return fetch
 
 
 def limits(arguments):

@@ -68,7 +68,8 @@ def content_arguments(
 
     If `limits` is None, Git is not used.
     """
-    fetched = limits is not None and (spec.content_elsewhere or spec.content == "sync")
+    may_fetch = spec.content_elsewhere or spec.content == "sync" or spec.content_key
+    fetched = limits is not None and may_fetch
     return [
         *(f"--from={source}" for source in sources if source and not spec.content_elsewhere),
         f"--to={spec.directory}",

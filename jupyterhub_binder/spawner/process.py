@@ -17,7 +17,8 @@ from jupyterhub_binder.spawner.form import PATH_OPTION
 from jupyterhub_binder.spawner.mixin import BinderSpawnerMixin
 from jupyterhub_binder.spawner.refusal import StartRefused
 
-_VENV = re.compile(r"venv:([A-Za-z0-9][A-Za-z0-9_.-]*)")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_VENV = re.compile(rf"venv:({_KEY.pattern})")
 
 
 class BinderProcessMixin(BinderSpawnerMixin):
@@ -85,8 +86,9 @@ class BinderProcessMixin(BinderSpawnerMixin):
 
     def _command(self, spec: LaunchSpec, folder: Path) -> list[str]:
         path = self.user_options.get(PATH_OPTION)
+        files = folder.with_name(spec.content_key) if _KEY.fullmatch(spec.content_key) else folder
         arguments = content_arguments(
-            spec, [str(folder / "repo")], path=path, limits=self.content_limits()
+            spec, [str(files / "repo")], path=path, limits=self.content_limits()
         )
         return wrap(
             self.cmd,

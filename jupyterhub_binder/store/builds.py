@@ -39,6 +39,9 @@ class NewBuildRequest:
     force: bool = False
 
 
+_MAX_REUSABLE = 5
+
+
 def find_or_insert(connection: sa.Connection, new: NewBuildRequest) -> Build:
     """Return the build to reuse, the active one, or a new one."""
     if new.reuse is not None:
@@ -47,7 +50,9 @@ def find_or_insert(connection: sa.Connection, new: NewBuildRequest) -> Build:
     values = {"base_key": new.build.base_key, "at": new.at}
     if (found := _first(connection, query, values)) is not None:
         return found
-    build = replace(new.build, id=new_id(), generation=_next_generation(connection, new))
+    build = replace(
+        new.build, id=new_id(), generation=_next_generation(connection, new), forced=new.force
+    )
     connection.execute(builds.insert(), build_row(build))
     return build
 
@@ -105,6 +110,21 @@ class BuildQueries:
         """Return the newest successful build, or None."""
         return await self._database.run(_fetch_newest_built, base_key)
 
+    async def list_reusable(self, digest: str, *, backend: str) -> tuple[Build, ...]:
+        """Return builds whose image was made from a recipe, the newest image first."""
+        query = (
+            builds.select()
+            .where(
+                builds.c.recipe_digest == digest,
+                builds.c.backend == backend,
+                builds.c.state == BuildState.BUILT,
+                builds.c.reused_key.is_(None),
+            )
+            .order_by(builds.c.packages_from.desc())
+            .limit(_MAX_REUSABLE)
+        )
+        return await self._database.run(_read_all, query)
+
     async def list_active_builds(self) -> tuple[Build, ...]:
         """Return the unfinished builds, oldest first."""
         query = builds.select().where(ACTIVE).order_by(builds.c.created, builds.c.id)
@@ -133,13 +153,15 @@ class BuildQueries:
         at: datetime,
         image: str | None = None,
         size_bytes: int | None = None,
+        packages_from: datetime | None = None,
         reason: Reason | None = None,
     ) -> tuple[Build, BuildEvent]:
         """End a build and its log; give its image to waiting environments.
 
         If `withdraw_requests` has cancelled it, it stays cancelled. Returns what was stored.
         """
-        changes = _end(state, at, reason, image=image, size_bytes=size_bytes)
+        made = {"image": image, "size_bytes": size_bytes, "packages_from": packages_from}
+        changes = _end(state, at, reason, **made)
         return await self._database.run(_finish, build_id, last, changes)
 
     async def withdraw_requests(
@@ -329,6 +351,7 @@ def _durations(
     kept = [
         builds.c.state == BuildState.BUILT,
         builds.c.started.is_not(None),
+        builds.c.reused_key.is_(None),
         builds.c.backend == backend,
     ]
     if repository is not None:

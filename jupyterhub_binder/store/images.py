@@ -157,6 +157,9 @@ def _in_parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _is_wanted(connection: sa.Connection, image: str) -> bool:
-    keys = sa.select(builds.c.base_key).where(builds.c.image == image)
-    query = sa.select(sa.func.count()).where(builds.c.base_key.in_(keys), ACTIVE)
+    made_by = builds.c.image == image
+    keys = sa.select(builds.c.base_key).where(made_by)
+    digests = sa.select(builds.c.recipe_digest).where(made_by, builds.c.recipe_digest.is_not(None))
+    wanted = sa.or_(builds.c.base_key.in_(keys), builds.c.recipe_digest.in_(digests))
+    query = sa.select(sa.func.count()).where(wanted, ACTIVE)
     return bool(connection.scalar(query))

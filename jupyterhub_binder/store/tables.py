@@ -107,10 +107,15 @@ builds = sa.Table(
     sa.Column("reason_seq", sa.Integer),
     sa.Column("checkpoint", sa.JSON, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("forced", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("recipe_digest", sa.String(40)),
+    sa.Column("reused_key", sa.String(64)),
+    sa.Column("packages_from", UTCTime),
     sa.Index("ix_builds_base_key", "base_key", "generation"),
     sa.Index("ix_builds_repository_key", "repository_key", "finished"),
     sa.Index("ix_builds_state", "state", "finished"),
     sa.Index("ix_builds_created", "created"),
+    sa.Index("ix_builds_recipe_digest", "recipe_digest", "packages_from"),
 )
 
 ACTIVE = builds.c.state.in_((BuildState.PENDING, BuildState.RUNNING))
@@ -314,7 +319,7 @@ def _template(text: str) -> dict[str, Any] | None:
 _SAME_IN_BUILD = (
     "id", "base_key", "generation", "resolved_ref", "label", "repo_url", "clone_url", "backend",
     "state", "phase", "created", "created_by", "started", "finished", "image", "size_bytes",
-    "lines", "attempts",
+    "lines", "attempts", "forced", "recipe_digest", "reused_key", "packages_from",
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from packaging.version import Version
 from platformdirs import user_state_path
 from traitlets import Bool, Dict, Enum, Int, List, Unicode, default, observe
 
-from jupyterhub_binder.backends.base import BuildBackend, KeptImage
+from jupyterhub_binder.backends.base import BuildBackend, KeptImage, Reuse
 from jupyterhub_binder.backends.venv import plan
 from jupyterhub_binder.backends.venv.build import VenvBuild
 from jupyterhub_binder.backends.venv.egress import Egress
@@ -31,7 +31,7 @@ from jupyterhub_binder.backends.venv.sandbox import MISSING, Sandbox
 from jupyterhub_binder.backends.venv.steps import Interpreter, VenvSettings
 from jupyterhub_binder.backends.venv.uv import PASSED, index_hosts, index_urls, uv_environment
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError
-from jupyterhub_binder.model import Assessment, BackendOutput, BuildJob, Recipe
+from jupyterhub_binder.model import Assessment, BackendOutput, Build, BuildJob, Recipe
 from jupyterhub_binder.model.text import Message
 
 _LAYOUT = 1
@@ -259,6 +259,10 @@ class VenvBackend(BuildBackend):
         """Return what is installed, what runs, and what is not supported."""
         return plan.assess(recipe, self._offer())
 
+    def reuse(self, recipe: Recipe, options: Mapping[str, Any]) -> Reuse:
+        """Return whether builds with the same recipe may share an environment."""
+        return plan.reuse(recipe, self._offer())
+
     def _offer(self) -> Offer:
         runs_code = self._sandbox is not None or self.allow_unsandboxed
         return Offer(
@@ -300,6 +304,13 @@ class VenvBackend(BuildBackend):
             ) from error
         finally:
             await outputs.aclose()
+
+    async def keep_files(self, build: Build, checkout: Path) -> None:
+        """Keep the files beside the environments; clean-up removes them like one."""
+        try:
+            await asyncio.to_thread(self._folders.keep_files, build.key, build.id, checkout)
+        except OSError as error:
+            self.log.warning("Can't keep the files of %s: %s", build.label, error)
 
     def _settings(self) -> VenvSettings:
         passed = self._uv_environment()

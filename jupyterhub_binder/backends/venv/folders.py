@@ -1,6 +1,7 @@
 """The folders of finished environments and of running builds. All methods block.
 
-``<root>/<key>/`` is a complete environment, since it is named last.
+``<root>/<key>/`` is a complete environment, since it is named last, or only the files of a build
+that uses another one's environment.
 ``<root>/.building/<key>-<build id>/`` is a build's workspace, ``<root>/.deleted/`` is being
 removed, ``<root>/.cache/`` is uv's cache. Content that a build left is hostile: this module follows
 none of its links and runs none of its programs.
@@ -142,6 +143,23 @@ class Folders:
         self.discard(workspace.final)
         workspace.environment.rename(workspace.final)
         workspace.final.chmod(0o555)
+
+    def keep_files(self, key: str, build_id: str, checkout: Path) -> None:
+        """Keep a checkout under a key that has no environment of its own, read-only."""
+        workspace = self.workspace(key, build_id)
+        made = workspace.environment
+        try:
+            workspace.begin(checkout)
+            made.mkdir()
+            workspace.place_checkout()
+            usage = measure(made)
+            (made / "binder").mkdir()
+            note = {"version": 1, "files_of": build_id, "size_bytes": usage.size_bytes}
+            _write_new(made / "binder" / "image.json", json.dumps(note) + "\n")
+            _settle(made)
+            self.finish(workspace)
+        finally:
+            self.discard(workspace.path)
 
     def discard(self, folder: Path) -> None:
         """Remove a folder; rename it first. Idempotent."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from jupyterhub_binder.backends.base import Reuse
 from jupyterhub_binder.backends.left_out import left_out
 from jupyterhub_binder.backends.pythons import serves_python
 from jupyterhub_binder.backends.venv.requirements import (
@@ -99,6 +100,20 @@ def make_plan(recipe: Recipe, offer: Offer) -> tuple[Plan, Assessment]:
     plan = Plan(python, planner.wanted, planner.post_build)
     findings = (*planner.findings, *left_out(recipe))
     return plan, Assessment(tuple(planner.actions), findings)
+
+
+def reuse(recipe: Recipe, offer: Offer) -> Reuse:
+    """Say whether other repositories with the same recipe may use the environment.
+
+    Code that runs during the build sees the whole checkout, so then they may not. The copy of the
+    files in an environment does not decide what is installed.
+    """
+    plan, _ = make_plan(recipe, offer)
+    runs_code = bool(plan.post_build or plan.requirements.sources)
+    return Reuse(
+        self_contained=not runs_code and all(each.checksum for each in recipe.inputs),
+        open_versions=bool(recipe.unpinned) or not recipe.packages,
+    )
 
 
 class _Planner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from jupyterhub_binder.model import Recipe, RecipeFile
+from jupyterhub_binder.model import Recipe, RecipeFile, RecipeInput
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.recipe.files import AT_ROOT_ONLY, FOLDERS, KINDS, Checkout
 from jupyterhub_binder.repositories.recipe.packages import (
@@ -63,6 +63,7 @@ def _read(checkout: Path) -> tuple[Checkout, Recipe]:
         submodules=folder.submodules,
         lfs=tuple(_LFS.findall(folder.first_text(".gitattributes"))[:_MAX_LFS]),
         findings=tuple(folder.findings),
+        inputs=_list_inputs(folder, used),
     )
 
 
@@ -82,6 +83,12 @@ def _list_files(folder: Checkout, pack: Pack) -> list[RecipeFile]:
         if folder.directory and kind not in AT_ROOT_ONLY and folder.is_file(kind):
             files.append(RecipeFile(kind, kind, used=False))
     return files
+
+
+def _list_inputs(folder: Checkout, used: dict[str, str]) -> tuple[RecipeInput, ...]:
+    kinds = {path: kind for kind, path in used.items()}
+    paths = sorted(kinds.keys() | folder.included)
+    return tuple(RecipeInput(path, kinds.get(path, ""), folder.checksum(path)) for path in paths)
 
 
 def _read_packages(folder: Checkout, runtime: Runtime, used: dict[str, str]) -> Wanted:

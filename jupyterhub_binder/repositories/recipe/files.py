@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -63,6 +64,8 @@ class Checkout:
     submodules: tuple[str, ...] = ()
     not_utf8: set[str] = field(default_factory=set)
     """Files in another encoding."""
+    included: set[str] = field(default_factory=set)
+    """Files that a requirements file includes."""
     _texts: dict[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -148,6 +151,17 @@ class Checkout:
                 return file.read(_FIRST_BYTES)
         except OSError:
             return b""
+
+    def checksum(self, path: str) -> str:
+        """Return the SHA-256 of a file's bytes, or "" if it can't be read."""
+        real = self._real(path)
+        if real is None:
+            return ""
+        try:
+            with real.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return ""
 
     def read(self, path: str) -> str | None:
         """Return decoded text, or None."""

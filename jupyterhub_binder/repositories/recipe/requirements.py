@@ -98,6 +98,7 @@ class _Reader:
         if (path, constraint) in self._seen:
             return
         self._seen.add((path, constraint))
+        self.checkout.included.add(path)
         if len(self._seen) > MAX_FILES:
             self._problem(
                 "too_many_files",

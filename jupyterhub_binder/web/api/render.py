@@ -119,6 +119,8 @@ class Renderer:
             "started": build.started,
             "finished": build.finished,
             "size_bytes": build.size_bytes,
+            "reused": build.reused_key is not None,
+            "packages_from": build.packages_from,
             "withdrawn": request.withdrawn if request else None,
             "reason": render_reason(build.reason),
             "queue_position": progress.queue_position if progress else None,

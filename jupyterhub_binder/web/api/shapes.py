@@ -394,6 +394,10 @@ class BuildSummaryJSON:
     started: datetime | None
     finished: datetime | None
     size_bytes: Count | None
+    reused: bool
+    """Whether it uses the image of an earlier build with the same configuration files"""
+    packages_from: datetime | None
+    """When the image was made, and so from when its packages are"""
     withdrawn: datetime | None
     """When the person cancelled"""
     reason: ReasonJSON | None

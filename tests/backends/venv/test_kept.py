@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 
+from jupyterhub_binder.backends.venv.folders import Folders
 from jupyterhub_binder.backends.venv.kept import find_used, list_kept
+from tests.kit.checkouts import write_files
 
 
 def make_environment(root, key: str):
@@ -44,3 +46,19 @@ def test_environment_whose_program_runs_is_in_use(tmp_path):
         }
         process.communicate(b"\n")
     assert find_used(tmp_path) == frozenset()
+
+
+def test_the_files_of_a_shared_environment_are_kept_counted_and_no_environment(tmp_path):
+    checkout = tmp_path / "checkout"
+    write_files(checkout, {"index.ipynb": "{}", "data/a.csv": "1"})
+    folders = Folders(tmp_path / "root")
+    folders.ensure()
+    folders.keep_files("key", "build", checkout)
+    assert (folders.root / "key/repo/data/a.csv").read_text() == "1"
+    assert folders.find("key") is None
+    (kept,) = list_kept(folders.root)
+    assert kept.name == "venv:key"
+    assert kept.size_bytes > 0
+    assert list(folders.building.iterdir()) == []
+    folders.discard(folders.environment("key"))
+    assert list_kept(folders.root) == ()

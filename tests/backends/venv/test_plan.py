@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub_binder.backends.venv.plan import Offer, assess, choose_python, make_plan
+from jupyterhub_binder.backends.venv.plan import Offer, assess, choose_python, make_plan, reuse
 from jupyterhub_binder.backends.venv.uv import (
     explain,
     index_urls,
@@ -72,6 +72,30 @@ def test_what_cannot_be_served_is_refused_by_name(kind):
     given = Recipe(files=(RecipeFile(kind, kind, used=True),))
     assert problems(given)[0].startswith(f"{kind}: ")
     assert not assess(given, OFFER).actions[0].supported
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"requirements__txt": "-e .", "setup__py": ""},
+        {"requirements__txt": "./tools"},
+        {"requirements__txt": "tools @ git+https://github.com/org/tools"},
+        {"setup__py": ""},
+        {"postBuild": "#!/bin/sh"},
+    ],
+    ids=["editable", "folder", "address", "package", "postBuild"],
+)
+def test_an_environment_that_a_repositorys_code_decides_is_not_shared(files):
+    assert not reuse(recipe(**files), OFFER).self_contained
+
+
+@pytest.mark.parametrize(
+    ("text", "open_versions"),
+    [("numpy==2.0.0", False), ("numpy", True), ("numpy>=2\npandas==2.2", True), ("", True)],
+)
+def test_an_environment_of_packages_alone_is_shared(text, open_versions):
+    found = reuse(recipe(requirements__txt=text), OFFER)
+    assert (found.self_contained, found.open_versions) == (True, open_versions)
 
 
 def test_unused_file_speaks_against_nothing():

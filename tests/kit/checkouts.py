@@ -1,0 +1,40 @@
+"""A fetcher whose repositories are dictionaries, for tests that start no process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from jupyterhub_binder.model import Commit, Resolved
+from jupyterhub_binder.repositories.git import Git
+from jupyterhub_binder.utils.time import utc_now
+from tests.kit.parts import NoFetcher
+
+Files = Mapping[str, str]
+
+
+class DictFetcher(NoFetcher):
+    """Checks out the files of ``org/repo@ref``; a ref is its own commit."""
+
+    def __init__(self, repositories: Mapping[str, Files]) -> None:
+        super().__init__(git=Git())
+        self.repositories = dict(repositories)
+        self.fetched: list[str] = []
+
+    async def checkout(
+        self, resolved: Resolved, into: Path, *, on_line: Callable[[str], None] = print
+    ) -> Commit:
+        """Write the files."""
+        name = f"{resolved.spec.repo}@{resolved.spec.ref}"
+        self.fetched.append(name)
+        write_files(into, self.repositories[name])
+        return Commit(resolved.resolved_ref, "A commit", utc_now())
+
+
+def write_files(folder: Path, files: Files) -> None:
+    """Write files by path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
