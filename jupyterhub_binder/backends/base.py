@@ -94,6 +94,9 @@ class BuildBackend(LoggingConfigurable):
     cancel_note: ClassVar[str] = ""
     """One sentence for a person who cancels a build, about what the remote host does then."""
 
+    goes_on_alone: ClassVar[bool] = False
+    """Whether a build continues while the service is away; if not, it begins again."""
+
     session: aiohttp.ClientSession | None = None
     """The service's HTTP session, set before `start`; a backend may use it, and never closes it."""
 

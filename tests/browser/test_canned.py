@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
+from jupyterhub_binder.model import BuildEvent, BuildState, Phase, Reason
+from tests.kit import canned
 from tests.kit.canned import PREFIX, all_states, serve
 
 pytestmark = pytest.mark.browser
@@ -109,6 +113,39 @@ async def test_running_server_leaves_a_choice(address: str, page: Page):
     await expect(page.get_by_role("link", name="Open the running server")).to_be_visible()
     await expect(page.get_by_role("button", name="Restart it")).to_be_visible()
     await expect(page.get_by_role("button", name="Start another server")).to_be_visible()
+
+
+async def test_choice_beside_a_running_server_notices_that_the_build_failed(page: Page):
+    server, port = serve(all_states())
+    kept = server.request_callback.settings["services"].environments.all  # type: ignore[attr-defined]
+    await page.goto(f"http://127.0.0.1:{port}{PREFIX}environments/e000000002")
+    await page.get_by_role("button", name="Launch when ready").click()
+    await expect(page.locator("#built")).to_contain_text("continues, whatever you choose")
+    latest = kept["e000000002"].latest
+    why = Reason("build_failed", "There is no package numpi.", 3)
+    failed = replace(latest.build, state=BuildState.FAILED, reason=why)
+    kept["e000000002"] = replace(kept["e000000002"], latest=replace(latest, build=failed))
+    await expect(page.locator("#built")).to_contain_text("There is no package numpi.")
+    await expect(page.locator("#built")).to_contain_text("is not built yet")
+    server.stop()
+
+
+async def test_build_that_began_again_says_how_long_it_waited_and_ran(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+):
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    said = ((0, "fetching"), (2, "building"), (20, "building"), (50, "waiting"), (82, "failed"))
+    lines = [
+        BuildEvent(seq, began + timedelta(seconds=at), Phase(phase), "x")
+        for seq, (at, phase) in enumerate(said, start=1)
+    ]
+    monkeypatch.setattr(canned, "log_lines", lambda _: lines)
+    server, port = serve(all_states())
+    await page.goto(f"http://127.0.0.1:{port}{PREFIX}builds/b000000005")
+    times = page.locator(".b-steptime")
+    await expect(times.nth(2)).to_have_text("0:18")
+    assert (await times.all_inner_texts())[:3] == ["0:35", "0:02", "0:18"]
+    server.stop()
 
 
 async def test_running_server_is_stopped_where_it_is_seen_without_scripts(browser: Any):
@@ -241,10 +278,29 @@ async def test_page_says_that_the_service_is_away_and_goes_on_by_itself(path: st
     await expect(said).to_have_text(away)
     await expect(page.locator("#binder")).to_have_attribute("data-offline", "")
     await page.get_by_role("button", name=re.compile("Launch when ready")).first.click()
-    await expect(said).to_have_text(away)
+    await expect(said).to_contain_text(re.compile("“Launch when ready.*” was not sent"))
     server, _ = serve(all_states(), port)
-    await expect(said).to_have_text("")
     await expect(page.locator("#binder")).not_to_have_attribute("data-offline", "")
+    await expect(said).to_have_text(re.compile("^The service is back. “Launch when ready"))
+    await said.get_by_role("button", name="Send it now").click()
+    await expect(page).to_have_url(re.compile("launch"))
+    server.stop()
+
+
+async def test_form_that_is_sent_while_the_service_is_away_keeps_what_was_entered(page: Page):
+    server, port = serve(all_states())
+    await page.goto(f"http://127.0.0.1:{port}{PREFIX}environments/e000000004/launch")
+    await page.locator("#path").fill("notebooks/second.ipynb")
+    server.stop()
+    await server.close_all_connections()
+    await page.get_by_role("button", name="Launch").click()
+    await expect(page.locator("#toasts")).to_contain_text("What you entered is kept")
+    assert await page.locator("#path").input_value() == "notebooks/second.ipynb"
+    sent = page.expect_request(lambda request: request.method == "POST")
+    server, _ = serve(all_states(), port)
+    async with sent as posted:
+        await page.get_by_role("button", name="Send it now").click()
+    assert "second.ipynb" in ((await posted.value).post_data or "")
     server.stop()
 
 

@@ -445,7 +445,18 @@ class Everything:
         default = ("", "/user/alice/", None)
         named = {"e000000009": ("gpu", "/user/alice/gpu/", "old")}
         return tuple(
-            Server(name, name, True, url, NOW, e.id, e.name, image)
+            Server(
+                name,
+                name,
+                True,
+                url,
+                NOW,
+                e.id,
+                e.name,
+                image,
+                build_number=1 if image == "old" else None,
+                outdated=image == "old",
+            )
             for e in running
             for name, url, image in [named.get(e.id, default)]
         )
@@ -481,6 +492,7 @@ class HubAuth:
 
 class Backend:
     name = "federation"
+    goes_on_alone = True
     description = "Container images, made by repo2docker on several BinderHubs."
 
     def statuses(self) -> tuple[HostStatus, ...]:

@@ -57,6 +57,7 @@ class RemoteBackend(BuildBackend):
     """Builds on the BinderHubs that a subclass configures."""
 
     needs_checkout: ClassVar[bool] = False
+    goes_on_alone: ClassVar[bool] = True
     cancel_note: ClassVar[str] = Message(
         "This hub no longer waits for BinderHub. On Kubernetes, BinderHub finishes an image "
         "once it has begun."

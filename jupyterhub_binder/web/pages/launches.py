@@ -9,6 +9,7 @@ from jupyterhub_binder.errors import Conflict, NotFound
 from jupyterhub_binder.model import Environment
 from jupyterhub_binder.utils.names import server_name as safe_server_name
 from jupyterhub_binder.utils.net import client_ip
+from jupyterhub_binder.web.api.parse import query_text
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.views import BuildView, LaunchView, server_link
@@ -23,7 +24,8 @@ class LaunchNewPage(PageHandler):
     async def get(self, environment_id: str) -> None:
         """Show the form."""
         environment = await self.services.environments.get(self.me, environment_id)
-        await show_launch_form(self, environment, path=environment.path)
+        beside = query_text(self, "beside", max_length=5) == "1"
+        await show_launch_form(self, environment, path=environment.path, beside=beside)
 
     async def post(self, environment_id: str) -> None:
         """Start the server."""
@@ -81,8 +83,12 @@ async def show_launch_form(
     *,
     path: str | None,
     conflict: Mapping[str, str | bool] | None = None,
+    beside: bool = False,
 ) -> None:
-    """Show the form, with choices if a server is running."""
+    """Show the form, with choices if a server is running.
+
+    `beside` says what became of the build as the page with the choices does.
+    """
     (item,) = await handler.fetch_views([environment])
     handler.render_page(
         "launch_new.html",
@@ -92,6 +98,7 @@ async def show_launch_form(
         server_name="",
         suggested_server=safe_server_name(environment.name),
         conflict=conflict,
+        beside=beside or conflict is not None,
     )
 
 

@@ -16,8 +16,12 @@ const id = build.dataset.id ?? "";
 const log = new LogView(/** @type {HTMLElement} */ (byId("lines")));
 const logState = /** @type {HTMLElement} */ (byId("logstate"));
 
-/** When each phase was first and last heard of. @type {Map<string, [number, number]>} */
+/** How long each phase took, in seconds. @type {Map<string, number>} */
 const phases = new Map();
+/** The line before. @type {{phase: string, at: number} | undefined} */
+let before;
+/** Whether the build was queued again, so that its other phases begin anew. */
+let again = false;
 
 // --- The stream --------------------------------------------------------------------------------
 
@@ -54,12 +58,19 @@ function connect() {
 function takeLine(event) {
   log.add(event);
   const at = Date.parse(event.time);
-  const span = phases.get(event.phase);
-  if (span) span[1] = at;
-  else {
-    phases.set(event.phase, [at, at]);
-    showPhaseTimes();
+  const moved = before?.phase !== event.phase;
+  if (event.phase === "waiting") {
+    again ||= before !== undefined && moved;
+  } else if (again && event.phase !== "failed") {
+    again = false;
+    for (const phase of [...phases.keys()]) if (phase !== "waiting") phases.delete(phase);
   }
+  // While the service was away nobody waited and nothing was built.
+  if (before && !(event.phase === "waiting" && moved)) {
+    phases.set(before.phase, (phases.get(before.phase) ?? 0) + (at - before.at) / 1000);
+  }
+  before = { phase: event.phase, at };
+  if (moved) showPhaseTimes();
 }
 
 /** @param {{state: string, phase: string, step: string, queue_position: number | null}} now */
@@ -108,16 +119,15 @@ const wake = poll(async () => {
   return !ended && ["pending", "running"].includes(build.dataset.state ?? "");
 }, 10);
 
-/** Say how long each finished phase took; the log's own times tell. */
+/** Say how long each phase took that is over; the log's own times tell. */
 function showPhaseTimes() {
-  const order = [...phases.keys()];
-  for (const step of document.querySelectorAll(".b-step.b-done")) {
-    const phase = step instanceof HTMLElement ? (step.dataset.phase ?? "") : "";
-    const span = phases.get(phase);
-    const next = phases.get(order[order.indexOf(phase) + 1] ?? "");
+  for (const step of document.querySelectorAll(".b-step:is(.b-done, .b-bad, .b-off)")) {
+    if (!(step instanceof HTMLElement)) continue;
+    const { phase = "", waited } = step.dataset;
+    const seconds = phases.get(phase);
     const text = step.querySelector(".b-steptime");
-    if (!span || !text || phase === "built") continue;
-    text.textContent = clock(((next ?? [span[1]])[0] - span[0]) / 1000);
+    if (!text || phase === "built" || seconds === undefined) continue;
+    text.textContent = clock(Number(waited ?? 0) + seconds);
   }
 }
 

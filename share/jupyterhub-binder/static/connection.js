@@ -38,7 +38,8 @@ export async function noticeTrouble() {
   for (const work of listeners) work();
 }
 
-async function answers() {
+/** Whether the service answers now. @returns {Promise<boolean>} */
+export async function answers() {
   try {
     return isOurs(await fetch(settings().api, { cache: "no-store" }));
   } catch {
@@ -50,12 +51,13 @@ async function answers() {
 function say() {
   root().setAttribute("data-offline", "");
   const builds = root().querySelector(".b-pill.b-busy:not([data-state=starting] *)");
-  return toast(
-    builds
-      ? _("The service does not answer; your build goes on. Trying again…")
-      : _("The service does not answer. Trying again…"),
-    { seconds: Infinity, wrong: true },
+  const away = _("The service does not answer. Trying again…");
+  const goesOn = _("The service does not answer; your build goes on. Trying again…");
+  const kept = _(
+    "The service does not answer. If it was restarted, your build begins again by itself. Trying again…",
   );
+  const words = root().hasAttribute("data-builds-go-on") ? goesOn : kept;
+  return toast(builds ? words : away, { seconds: Infinity, wrong: true });
 }
 
 document.addEventListener("binder-trouble", noticeTrouble);

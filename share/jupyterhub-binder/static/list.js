@@ -157,7 +157,9 @@ async function remove(item) {
     });
     await refresh();
   } catch (error) {
-    item.removeAttribute("aria-busy");
+    for (const each of [item, ...item.querySelectorAll("[aria-busy]")]) {
+      each.removeAttribute("aria-busy");
+    }
     complain(error);
   }
 }
@@ -165,7 +167,8 @@ async function remove(item) {
 document.addEventListener("submit", (event) => {
   const button = event.submitter;
   const item = button instanceof HTMLElement ? button.closest(".b-item") : null;
-  if (!button?.hasAttribute("data-delete") || !(item instanceof HTMLElement)) return;
+  if (event.defaultPrevented || !button?.hasAttribute("data-delete")) return;
+  if (!(item instanceof HTMLElement)) return;
   // Where a server runs the form is sent: the page that comes offers to stop it.
   event.preventDefault();
   remove(item);

@@ -5,9 +5,10 @@
  */
 import { remember, resume } from "./again.js";
 import { root, settings } from "./api.js";
-import "./connection.js";
+import { answers } from "./connection.js";
 import { byId, toast } from "./dom.js";
 import { startClock } from "./times.js";
+import { keep } from "./unsent.js";
 import { _ } from "./words.js";
 
 /** A box that is ticked takes no letters, and keeps the focus for a moment when its dialog closes. */
@@ -73,18 +74,38 @@ function closeMenus(except = null) {
   }
 }
 
-/** A form is sent once, and its button shows that it works. @param {SubmitEvent} event */
+/** The forms for which the service was found to answer. @type {WeakSet<HTMLFormElement>} */
+const goodToGo = new WeakSet();
+
+/** A form is sent once, its button shows that it works, and nothing is sent to nobody. @param {SubmitEvent} event */
 function guard(event) {
-  const button = event.submitter;
+  const { submitter: button, target: form } = event;
   if (event.defaultPrevented || !(button instanceof HTMLButtonElement)) return;
-  if (button.getAttribute("aria-busy") === "true" || root().hasAttribute("data-offline")) {
+  if (button.getAttribute("aria-busy") === "true") {
     event.preventDefault();
-    return;
+  } else if (form instanceof HTMLFormElement && form.method === "post") {
+    if (goodToGo.delete(form)) {
+      button.setAttribute("aria-busy", "true");
+      remember(form, button);
+    } else {
+      event.preventDefault();
+      sendSafely(form, button);
+    }
   }
-  if (event.target instanceof HTMLFormElement && event.target.method === "post") {
-    button.setAttribute("aria-busy", "true");
-    remember(event.target, button);
-  }
+}
+
+/**
+ * What stands before the service would answer in its place with a page that has nothing to go back to.
+ * @param {HTMLFormElement} form
+ * @param {HTMLButtonElement} button
+ */
+async function sendSafely(form, button) {
+  button.setAttribute("aria-busy", "true");
+  const sent = !root().hasAttribute("data-offline") && (await answers());
+  button.removeAttribute("aria-busy");
+  if (!sent) return keep(form, button);
+  goodToGo.add(form);
+  form.requestSubmit(button);
 }
 
 const keysBox = byId("keys-on");
@@ -97,6 +118,14 @@ if (keysBox instanceof HTMLInputElement) {
   });
 }
 
+/** Show the end of a path that is longer than its field, where nobody writes. */
+function showEnds() {
+  for (const field of document.querySelectorAll("input[data-end]")) {
+    if (field !== document.activeElement) field.scrollLeft = field.scrollWidth;
+  }
+}
+showEnds();
+document.addEventListener("focusout", () => setTimeout(showEnds));
 document.addEventListener("submit", guard);
 document.addEventListener("click", (event) => {
   const target = event.target instanceof Element ? event.target : null;
