@@ -17,7 +17,7 @@ VENV = .venv
 ARGS =
 # Which JupyterHub `make test` installs, if not the newest.
 HUB =
-HUB5 = jupyterhub>=5.5,<6
+HUB5 = jupyterhub>=5.5.1,<6
 # Workers of `make test`: several a core, as most tests wait for programs; 0 runs all in one process.
 WORKERS = auto
 BIN = $(VENV)/bin

@@ -109,14 +109,14 @@ def _check_python() -> Iterable[Diagnosis]:
 
 
 def _check_major(version: str, what: str) -> Diagnosis:
+    need = ".".join(map(str, SAFE_HUB_VERSION))
     major = int(re.match(r"\d+", version)[0]) if re.match(r"\d+", version) else 0  # pyright: ignore[reportOptionalSubscript]
     if major in HUB_VERSIONS:
         if tuple(map(int, re.findall(r"\d+", version)[:3])) < SAFE_HUB_VERSION:
-            need = ".".join(map(str, SAFE_HUB_VERSION))
             advice = f"Upgrade JupyterHub to {need} or later."
             return Diagnosis("note", what, f"{version} has known security holes", advice)
         return Diagnosis("ok", what, f"{version} is supported")
-    advice = "Install jupyterhub 6, or 5.3 or later."
+    advice = f"Install JupyterHub {need} or later."
     return Diagnosis("problem", what, f"{version} is not supported", advice)
 
 

@@ -24,7 +24,7 @@ SERVICE, HUB, SINGLEUSER = (
 BINDERHUB = ("BINDER_TEST_BINDERHUB_IMAGE", "BINDER_TEST_REPO2DOCKER_IMAGE")
 """BinderHub's image and that of its build pods: where both are named, it builds too."""
 
-JUPYTERHUB = os.environ.get("BINDER_TEST_JUPYTERHUB", ">=5.5,<6")
+JUPYTERHUB = os.environ.get("BINDER_TEST_JUPYTERHUB", ">=5.5.1,<6")
 """Which hub the tests run: Zero to JupyterHub's by default."""
 
 _PULLED_BASE = "docker.io/library/python:3.13-slim"
