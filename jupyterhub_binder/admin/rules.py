@@ -63,8 +63,8 @@ def clean_pattern(text: str, hosts: Hosts) -> str:
     too_much = len(pattern) > MAX_PATTERN_CHARACTERS or pattern.count("*") > _MAX_STARS
     if not pattern.strip("/") or too_much or " " in pattern.partition("/")[0]:
         raise InvalidInput(
-            "Give a repository, such as github.com/org/name, or github.com/org/* for all "
-            "repositories of org.",
+            "Give a repository, such as github.com/owner/name, or github.com/owner/* for all "
+            "repositories of owner.",
             detail={"field": "pattern"},
         )
     return pattern if "*" in pattern else without_owner(pattern, hosts)
@@ -136,8 +136,8 @@ class Rules(LoggingConfigurable):
         help="""
         Repositories that nobody may build or launch, each with a reason that is shown to people.
 
-        Write a repository as ``github.com/org/name`` or in any form that people can paste. ``*``
-        matches any text: ``{"github.com/org/*": "Too large for this hub"}``. Administrators can
+        Write a repository as ``github.com/owner/name`` or in any form that people can paste. ``*``
+        matches any text: ``{"github.com/owner/*": "Too large for this hub"}``. Administrators can
         add more while the service runs. Default: none.
         """,
     ).tag(config=True)

@@ -212,8 +212,8 @@ def ban(session: Session, pattern: str, reason: str, cancel: bool) -> None:
 
     \b
     Examples:
-      jupyterhub-binder admin ban https://github.com/org/name --reason "Too large for us"
-      jupyterhub-binder admin ban 'gh/org/*' --cancel
+      jupyterhub-binder admin ban https://github.com/owner/name --reason "Too large for us"
+      jupyterhub-binder admin ban 'gh/owner/*' --cancel
     """  # noqa: D301 - Click wants the character
     body = {"kind": "ban", "pattern": pattern, "reason": reason, "cancel": cancel}
     session.run(lambda client: _add_rule(session, client, body))

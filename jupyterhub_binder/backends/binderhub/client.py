@@ -112,7 +112,7 @@ class BinderHubClient:
     async def stream(self, spec: str) -> AsyncGenerator[ServerEvent, None]:
         """Yield a build's events until BinderHub ends them.
 
-        `spec` is escaped and has its provider: ``gh/org/name/<sha>``. Never requests a launch.
+        `spec` is escaped and has its provider: ``gh/owner/name/<sha>``. Never requests a launch.
         Raises ConnectionLost or Refused.
         """
         timeout = aiohttp.ClientTimeout(

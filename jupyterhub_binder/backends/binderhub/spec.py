@@ -10,7 +10,7 @@ from jupyterhub_binder.model import Spec
 
 
 def wire_spec(spec: Spec, resolved_ref: str) -> str:
-    """Return the escaped path below ``/build/``: ``gh/org/name/<sha>``.
+    """Return the escaped path below ``/build/``: ``gh/owner/name/<sha>``.
 
     It uses the resolved commit: a branch may move, and BinderHub can't resolve short SHAs or
     annotated tags. Raises BuildFailed for an unsupported provider.

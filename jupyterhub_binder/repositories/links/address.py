@@ -25,7 +25,7 @@ def to_url(text: str) -> str:
         return f"https://{text}"
     raise NotUnderstood(
         "That is not a link to a repository. Paste an address from your browser, such as "
-        "https://github.com/org/name, or write org/name for a repository on GitHub."
+        "https://github.com/owner/name, or write owner/name for a repository on GitHub."
     )
 
 

@@ -66,7 +66,7 @@ def _bared(text: str) -> str:
 
 
 def _nothing() -> NotUnderstood:
-    return NotUnderstood("Paste the link of a repository, such as https://github.com/org/name.")
+    return NotUnderstood("Paste the link of a repository, such as https://github.com/owner/name.")
 
 
 def _read_clone(text: str, known: Mapping[str, RepoProvider], wrappings: int) -> Link:
@@ -98,7 +98,7 @@ def at_ref(link: Link, ref: str, known: Mapping[str, RepoProvider]) -> Link:
 
 
 def _read_spec(text: str, known: Mapping[str, RepoProvider]) -> Link | None:
-    """Read ``<prefix>/<spec>``, or ``org/name`` on GitHub."""
+    """Read ``<prefix>/<spec>``, or ``owner/name`` on GitHub."""
     prefix, _, rest = text.partition("/")
     if prefix in known and ("/" in rest or not known[prefix].takes_ref):
         try:

@@ -29,7 +29,7 @@ class RepoProvider(LoggingConfigurable):
     allowed = List(
         Unicode(),
         help="""
-        Only these repositories of this kind may be built, such as `github.com/our-org/*`. Upper
+        Only these repositories of this kind may be built, such as `github.com/our-owner/*`. Upper
         case, `.git` and percent escapes make no difference; `*` matches any text; subfolders match
         too. The rule also applies if another provider fetches the same repository. Empty: all.
         """,

@@ -106,7 +106,7 @@ class RuleBody:
 
     kind: RuleKind = RuleKind.BAN
     pattern: Annotated[str, TextLine(MAX_PATTERN_CHARACTERS, min_length=1)]
-    """github.com/org/name, gh/org/*, or an address in any other form"""
+    """github.com/owner/name, gh/owner/*, or an address in any other form"""
     reason: Annotated[str, TextLine(MAX_REASON_CHARACTERS)] = ""
     """Shown to people whose repository is refused"""
     cancel: bool = False

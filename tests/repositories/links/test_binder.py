@@ -73,7 +73,7 @@ def test_a_binder_link_is_its_repository_and_the_file_it_opens(providers, text, 
         ("https://mybinder.org/v2/gh/org/name/main?urlpath=a%5Cb", "not on the"),
         ("https://mybinder.org/v2/gh/org/name/main?urlpath=git-pull", "does not say which"),
         ("https://mybinder.org/v2/gh/org/name/main?" + "a=b%26" * 3 + "a=b&" * 60, "too many"),
-        ("https://mybinder.org/v2/gh/org", "org"),
+        ("https://mybinder.org/v2/gh/org", "owner"),
         (
             "https://mybinder.org/v2/nope/x/y",
             "provider nope, which this hub does not have. It has gh, ",

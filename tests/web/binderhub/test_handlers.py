@@ -101,7 +101,7 @@ async def test_escaped_slash_of_a_ref_is_read(ask, git_repo: GitRepo) -> None:
     ("path", "words"),
     [
         ("foo/x/y/HEAD", "no provider 'foo'"),
-        ("gh/onlyone", "org/name"),
+        ("gh/onlyone", "owner/name"),
         ("git/nourl/HEAD", "percent-encoded"),
         ("git/file%3A%2F%2F%2Fetc/HEAD", ""),
     ],

@@ -66,7 +66,7 @@ EXAMPLES: dict[str, Any] = {
             {
                 "prefix": "gh",
                 "name": "GitHub",
-                "placeholder": "https://github.com/org/name",
+                "placeholder": "https://github.com/owner/name",
                 "default_ref": "HEAD",
             }
         ],
