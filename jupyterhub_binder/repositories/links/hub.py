@@ -25,6 +25,8 @@ _SERVER = re.compile(
     r"|proxy|vscode|desktop|shiny)(?:/.*)?)?"
 )
 """Git hosts, too, have users, groups and repositories called ``user`` or ``hub``."""
+_GIT_HOST = re.compile(r"(?:[^.]+\.)*?(?:git|gitlab|gitea|forgejo|codeberg)[^.]*\.", re.IGNORECASE)
+"""On a host with such a name, ``/user/x/tree/main`` is a page of the repository ``user/x``."""
 _REPOSITORY = re.compile(r".*(?:\.git/?|/-/.*)")
 
 
@@ -53,9 +55,16 @@ def parse_hub_link(url: str, understand: Callable[..., Link]) -> Link | None:
             code="page_of_this_service",
             detail={"page": found[1], "id": found[2]},
         )
-    if _HUB_PAGE.fullmatch(parts.path) or _SERVER.fullmatch(parts.path):
-        raise NotUnderstood(
-            "That link leads to a running server, not to a repository. Paste the address of the "
-            "repository that its files come from."
-        )
+    if _HUB_PAGE.fullmatch(parts.path):
+        raise _leads_to_server()
+    if _SERVER.fullmatch(parts.path) and not _GIT_HOST.match(parts.hostname or ""):
+        raise _leads_to_server()
     return None
+
+
+def _leads_to_server() -> NotUnderstood:
+    return NotUnderstood(
+        "That link leads to a running server, not to a repository. Paste the address of the "
+        "repository that its files come from. For a repository on a Git host, paste its address "
+        "without what follows its name."
+    )

@@ -201,25 +201,25 @@ class GitHubProvider(GitHostProvider):
 
     prefix = "gh"
     display_name = "GitHub"
-    placeholder = "https://github.com/org/name"
+    placeholder = "https://github.com/owner/name"
 
     hostname = Unicode(
         "github.com", help="The host, for example of a GitHub Enterprise server."
     ).tag(config=True)
 
     def parse_spec(self, text: str) -> Spec:
-        """Read ``org/name/ref``; default: HEAD."""
+        """Read ``owner/name/ref``; default: HEAD."""
         org, _, rest = text.partition("/")
         name, _, ref = rest.partition("/")
         return self._spec(unquote(org), unquote(name), unquote(ref))
 
     def format_spec(self, spec: Spec) -> str:
-        """Write ``org/name/ref``."""
+        """Write ``owner/name/ref``."""
         return f"{quote(spec.repo)}/{quote(spec.ref)}"
 
     def _spec(self, org: str, name: str, ref: str = "") -> Spec:
         name = _without_git(name)
-        _check_names([org, name], what="org/name")
+        _check_names([org, name], what="owner/name")
         return Spec(self.prefix, f"{org}/{name}", check_ref(ref))
 
     def parse_url(self, url: str) -> Link | None:
@@ -441,14 +441,20 @@ class GitProvider(GitHostProvider):
         if place.url.startswith("file:"):
             return Link(self._spec(place))
         root = place.url.removesuffix(urlsplit(place.url).path)
-        if "-" in place.segments[2:]:
-            names, page = _gitlab_page(place.segments)
-            return _gitlab_link(self._spec(take_apart(f"{root}/{_path(names)}.git")), page)
-        if len(place.segments) > 2:
+        if "-" not in place.segments[2:] and len(place.segments) > 2:
             spec = self._spec(take_apart(f"{root}/{_path(place.segments[:2])}"))
             if (link := _forge_page(spec, place)) is not None:
                 return link
-        return Link(self._spec(place))
+        names, page = _gitlab_page(place.segments)
+        old = "-" not in place.segments
+        if not page or (old and (len(page) < 2 or page[-1].endswith(".git"))):
+            return Link(self._spec(place))
+        if old and _names_git_folder(names):
+            raise NotUnderstood(
+                "That is a page about a repository's files, and its address does not say which "
+                "version. Paste the address that “git clone” takes, and give the branch beside it."
+            )
+        return _gitlab_link(self._spec(take_apart(f"{root}/{_path(names)}.git")), page)
 
     def locate(self, repo: str) -> Whereabouts:
         """Locate it."""
@@ -479,6 +485,11 @@ def _forge_page(spec: Spec, place: Place) -> Link | None:
         case ("get", *ref) if place.host == "bitbucket.org" and ref:
             return _at_archive(spec, ref)
     return None
+
+
+def _names_git_folder(names: Sequence[str]) -> bool:
+    """Recognise the pages of cgit and GitWeb, below the repository's own address."""
+    return any(name.endswith(".git") for name in names)
 
 
 def _path(names: Sequence[str]) -> str:

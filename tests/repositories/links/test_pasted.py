@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -19,6 +20,10 @@ from tests.repositories.links.test_understand import specs
 
 providers = Providers(git=Git())
 MAIN = Link(Spec("gh", "org/name", "main"))
+OLD_GITLAB = Link(Spec("git", "https://lab.example.org/group/sub/repo.git", "main"))
+OLD_GITLAB_OF_USER = Link(Spec("git", "https://gitlab.example.org/user/repo.git", "main"))
+OLD_GITLAB_BESIDE = Link(Spec("git", "https://hub.example.org/user/repo.git", "main"))
+"""Addresses without ``/-/``, on hosts that nobody configured."""
 RESOURCE = "8f7c2f0341ef4180b0dbe97f59130756"
 ZENODO = Link(Spec("zenodo", "10.5281/zenodo.3242074"))
 FIGSHARE = Link(Spec("figshare", "10.6084/m9.figshare.9782777.v2"))
@@ -181,6 +186,21 @@ CKAN = Link(Spec("ckan", "https://demo.ckan.org/dataset/sample-1"))
             MAIN,
         ),
         ("https://github.com/hub/spawn", Link(Spec("gh", "hub/spawn"))),
+        ("https://lab.example.org/group/sub/repo/tree/main", OLD_GITLAB),
+        ("https://gitlab.example.org/user/repo/tree/main", OLD_GITLAB_OF_USER),
+        (
+            "https://gitlab.example.org/user/repo/blob/main/a.ipynb",
+            replace(OLD_GITLAB_OF_USER, path="a.ipynb", tail="main/a.ipynb"),
+        ),
+        ("https://hub.example.org/user/repo/blob/main/", OLD_GITLAB_BESIDE),
+        (
+            "https://g.example.org/scm/project/tree",
+            Link(Spec("git", "https://g.example.org/scm/project/tree")),
+        ),
+        (
+            "https://g.example.org/a/b/tree/x.git",
+            Link(Spec("git", "https://g.example.org/a/b/tree/x.git")),
+        ),
     ],
 )
 def test_what_people_paste_is_understood(text: str, link: Link):
@@ -237,6 +257,16 @@ def test_a_link_may_bring_the_files_of_another_repository(query: str):
             "https://hub.example.org/services/binder/environments/k7m2p9qx4t",
             "page of this hub",
             "page_of_this_service",
+        ),
+        (
+            "https://hub.example.org/user/repo/tree/main",
+            "without what follows its name",
+            "not_understood",
+        ),
+        (
+            "https://git.example.org/linux.git/x/tree/Makefile?h=v6.1",
+            "does not say which version",
+            "not_understood",
         ),
         ("https://data.example.org/dataset.xhtml?persistentId=hdl:1/2", "a DOI", "not_understood"),
         (
