@@ -5,7 +5,6 @@ Each is renamed into it first, which takes no time, so that its old place is fre
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import stat
 import threading
@@ -29,21 +28,25 @@ class Trash:
 
     def take(self, path: Path) -> tuple[Path, ...]:
         """Rename into the trash; return the new path, if there was anything. Raises OSError."""
+        try:
+            is_folder = stat.S_ISDIR(path.lstat().st_mode)
+        except FileNotFoundError:
+            return ()
+        if is_folder:
+            # A folder without write permission cannot be moved by other than root.
+            path.chmod(0o700)
+        # Somebody may have emptied the service's folders by hand.
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         aside = self.folder / new_id()
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISDIR(path.lstat().st_mode):
-                # A folder without write permission cannot be moved by other than root.
-                path.chmod(0o700)
-            path.rename(aside)
-            return (aside,)
-        return ()
+        path.rename(aside)
+        return (aside,)
 
     def empty_later(self) -> None:
         """Remove all that is in it now, in a thread that the end of the process does not await.
 
         What cannot be removed stays for the next time.
         """
-        left = sorted(self.folder.iterdir())
+        left = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
         threading.Thread(target=_remove, args=left, name="trash", daemon=True).start()
 
 

@@ -33,6 +33,15 @@ def test_place_is_free_before_the_files_are_gone(tmp_path: Path) -> None:
     assert tree.exists()
 
 
+def test_trees_are_taken_when_somebody_removed_the_trash(tmp_path: Path) -> None:
+    trash, tree = Trash(tmp_path / "trash"), tmp_path / "tree"
+    tree.mkdir()
+    trash.empty_later()
+    assert trash.take(tree)
+    assert list(tmp_path.iterdir()) == [trash.folder]
+    assert trash.take(tree) == ()
+
+
 def test_folder_without_write_permission_and_no_folder_at_all_are_removed(tmp_path: Path) -> None:
     trash, tree = make_trash(tmp_path), tmp_path / "tree"
     tree.mkdir(mode=0o500)
