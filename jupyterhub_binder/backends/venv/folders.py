@@ -197,15 +197,18 @@ def end_processes(*workspaces: Path) -> int:
     """Kill the processes of workspaces; return their number.
 
     A variable in their environment identifies them, even after a change of process group or reuse
-    of an id.
+    of an id. A process may start another one before it is killed, so this looks again until there
+    is nothing new.
     """
-    count = 0
-    for process in list(_processes_of(set(map(str, workspaces)))) if workspaces else ():
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-            count += 1
-            _await_end(process)
-    return count
+    killed: set[psutil.Process] = set()
+    marks = set(map(str, workspaces))
+    while marks and (found := set(_processes_of(marks)) - killed):
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+                _await_end(process)
+        killed |= found
+    return len(killed)
 
 
 def _await_end(process: psutil.Process) -> None:

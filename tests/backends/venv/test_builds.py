@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jupyterhub_binder.backends.venv import folders
 from jupyterhub_binder.backends.venv.backend import VenvBackend
 from jupyterhub_binder.backends.venv.folders import MARKER, Folders, end_processes
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError
@@ -196,6 +197,30 @@ async def test_what_a_killed_service_left_is_removed(backend, tmp_path, way, san
         image_of(await collect(backend, job))
     assert processes_under(root_of(backend)) == []
     assert list((root_of(backend) / ".building").iterdir()) == []
+
+
+def test_process_that_is_started_while_others_end_is_ended_too(monkeypatch):
+    """A process may start another one between the look at all processes and its own end."""
+
+    class Process:
+        def __init__(self, child: Process | None = None) -> None:
+            self.child = child
+
+        def kill(self) -> None:
+            running.discard(self)
+            if self.child:
+                running.add(self.child)
+
+        def is_running(self) -> bool:
+            return self in running
+
+        def status(self) -> str:
+            return psutil.STATUS_RUNNING
+
+    running = {Process(Process())}
+    monkeypatch.setattr(folders, "_processes_of", lambda _: iter(set(running)))
+    assert end_processes(Path("workspace")) == 2
+    assert running == set()
 
 
 async def test_workspace_of_a_service_that_lives_is_left_alone(backend):
