@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub_binder.model import LaunchSpec
-from jupyterhub_binder.spawner.ended import EndedServer
+from jupyterhub_binder.spawner.ended import EndedServer, read_end
 from jupyterhub_binder.spawner.image import BinderImageMixin
 
 try:
@@ -25,6 +27,9 @@ else:
 _MARK = "BINDER_ENVIRONMENT"
 _ENDED = ("exited", "dead")
 _LINES = 20
+_MAX_END_BYTES = 16_384
+_MAX_READ_BYTES = 2**20
+"""More is not read to find the end of twenty lines."""
 
 
 class BinderDockerMixin(BinderImageMixin, _Base):
@@ -71,8 +76,14 @@ class BinderDockerMixin(BinderImageMixin, _Base):
         container = await self.get_object() if self.object_type == "container" else None
         if container is None or container["State"]["Status"] not in _ENDED:
             return None
-        said = await self.docker("logs", container["Id"], tail=_LINES)
+        said = await asyncio.wrap_future(self.executor.submit(self._read_end, container["Id"]))
         return EndedServer(container["State"]["FinishedAt"], said.decode("utf-8", "replace"))
+
+    def _read_end(self, container_id: str) -> bytes:
+        """Return the end of a container's log; its lines may be of any length. Blocks."""
+        parts = self.client.logs(container_id, tail=_LINES, stream=True, follow=False)
+        with closing(parts):
+            return read_end(parts, keep=_MAX_END_BYTES, give_up=_MAX_READ_BYTES)
 
     async def _remove_outdated(self) -> None:
         container = await self.get_object()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _MAX_SAID = 300
@@ -33,6 +35,21 @@ class EndedServer:
     which: str
     """Another one for every end."""
     said: str
+
+
+def read_end(parts: Iterable[bytes], *, keep: int, give_up: int) -> bytes:
+    """Return the last `keep` bytes of what comes in parts, of the first `give_up` bytes."""
+    end: deque[bytes] = deque()
+    read = held = 0
+    for part in parts:
+        end.append(part)
+        read += len(part)
+        held += len(part)
+        while held - len(end[0]) >= keep:
+            held -= len(end.popleft())
+        if read >= give_up:
+            break
+    return b"".join(end)[-keep:]
 
 
 def explain_end(said: str) -> str:
