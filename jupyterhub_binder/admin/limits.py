@@ -17,6 +17,7 @@ from jupyterhub_binder.model import User
 from jupyterhub_binder.model.admin import Action, Holder, LimitName, LimitOverride
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.store import Store
+from jupyterhub_binder.utils.signal import Signal
 from jupyterhub_binder.utils.time import utc_now
 from jupyterhub_binder.utils.validation import MAX_PERSON_CHARACTERS, one_line
 
@@ -82,6 +83,8 @@ class Limits(LoggingConfigurable):
         self._defaults: dict[LimitName, Callable[[], int]] = {LimitName.SHARE: lambda: 1}
         self._overrides: dict[tuple[Holder, str], LimitOverride] = {}
         self._groups: dict[str, tuple[str, ...]] = {}
+        self.changed: Signal[[]] = Signal()
+        """Sent after a change that may move builds in the queue."""
 
     async def start(self) -> None:
         """Read overrides and known groups."""
@@ -103,6 +106,8 @@ class Limits(LoggingConfigurable):
             return
         self._groups[user.name] = user.groups
         await self._store.put_groups(user.name, user.groups)
+        if self._overrides:
+            self.changed.send()
 
     # --- Asking -----------------------------------------------------------------------------
 
@@ -154,6 +159,7 @@ class Limits(LoggingConfigurable):
         override = LimitOverride(holder, name, clean_values(values), utc_now(), user.name)
         await self._store.put_limit_override(override)
         await self._read()
+        self.changed.send()
         await self._audit.record(
             user.name, Action.LIMIT_SET, name, holder=holder, limits=dict(override.values)
         )

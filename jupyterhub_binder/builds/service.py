@@ -180,6 +180,7 @@ class Builds(LoggingConfigurable):
         limits.register(LimitName.BUILDS, lambda: self.max_active_per_user)
         limits.register(LimitName.RUNNING, lambda: self.max_running_per_user)
         drain.ended.connect(self._dispatch)
+        limits.changed.connect(self._dispatch)
         self._store = store
         self._backend = backend
         self._fetcher = fetcher

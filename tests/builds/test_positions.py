@@ -10,8 +10,9 @@ import pytest
 
 from jupyterhub_binder.builds.positions import Positions
 from jupyterhub_binder.model import Build
+from jupyterhub_binder.model.admin import Holder, LimitName
 from jupyterhub_binder.store import Store
-from tests.kit.parts import build_named
+from tests.kit.parts import ADMIN, ALICE, BOB, build_named
 from tests.kit.waiting import until
 
 
@@ -70,3 +71,25 @@ async def test_watchers_of_waiting_builds_ask_the_store_for_little(
     assert all(build.state.finished for build in await asyncio.gather(*watching))
     assert asked["list_durations"] <= 4 * 40
     assert asked["count_people"] <= 4 * 40
+
+
+async def test_positions_follow_a_change_of_shares(make_service) -> None:
+    service = await make_service(max_running=1)
+    await service.create(repo="org/first", fake={"gate": "g"})
+    mine = [await service.create(repo=f"org/{number}") for number in range(3)]
+    for number in range(2):
+        await service.create(BOB, repo=f"org/theirs-{number}")
+    last = mine[-1].latest.build
+    seen: dict[str, int | None] = {}
+
+    async def watch() -> None:
+        async for item in service.builds.watch(last.id):
+            if isinstance(item, Build):
+                seen["last"] = (await service.builds.progress(item)).queue_position
+
+    watcher = asyncio.create_task(watch())
+    await until(lambda: seen == {"last": 5})
+    await service.admin.limits.set(ADMIN, Holder.PERSON, ALICE.name, {LimitName.SHARE: 9})
+    assert (await service.builds.progress(last)).queue_position == 4
+    await until(lambda: seen == {"last": 4})
+    watcher.cancel()
