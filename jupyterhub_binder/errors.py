@@ -99,6 +99,10 @@ class UpstreamUnavailable(BinderError):
     status = 503
 
 
+class RateLimited(UpstreamUnavailable):
+    """A remote host answers, but not now."""
+
+
 class HubError(UpstreamUnavailable):
     """The hub refused, or did not answer."""
 

@@ -26,6 +26,7 @@ from jupyterhub_binder.errors import (
     LimitReached,
     NotAllowed,
     NotFound,
+    RateLimited,
     UpstreamUnavailable,
 )
 from jupyterhub_binder.model import (
@@ -269,12 +270,18 @@ class Environments(LoggingConfigurable):
     async def _prepare(
         self, user: User, resolved: Resolved, options: Mapping[str, Any], *, force: bool = False
     ) -> NewBuildRequest:
-        """Prepare a request; another's build may be new to the user only if the host serves it."""
+        """Prepare a request; another's build may be new to the user only if the host serves it.
+
+        The host is asked for the repository, not for the commit: a host gives away any commit of a
+        public repository by its SHA, and asking for one takes a fetch.
+        """
         new = await self._builds.prepare(resolved, options, user=user, force=force)
         build = new.reuse or self._builds.find_active(new.build.base_key)
         if build and not await self._store.find_environment_of(build.id, user.name):
             try:
                 await self._providers.require_served(resolved)
+            except RateLimited:
+                raise  # the host is there, and others' requests must not open what it may refuse
             except UpstreamUnavailable:
                 if self._backend.needs_checkout:
                     raise  # otherwise the backend may be the only one that reaches the host

@@ -23,6 +23,7 @@ from jupyterhub_binder.errors import (
     BinderError,
     ConfigurationError,
     NotAllowed,
+    RateLimited,
     RepositoryNotFound,
     UpstreamUnavailable,
 )
@@ -342,8 +343,22 @@ class Git(LoggingConfigurable):
         output = output.replace(url.rstrip("/"), "")  # a URL may contain words of Git's errors
         for pattern, error in _COMPLAINTS:
             if pattern.search(output):
+                if parts.scheme == "file" and error is _not_found:
+                    return _not_there(where)
                 return error(where, host)
         return UpstreamUnavailable("Git could not read from %(host)s. Try again later.", host=where)
+
+
+def _not_found(where: str, host: str) -> BinderError:
+    return RepositoryNotFound(
+        "There is no repository at %(where)s, or it is private. Check the address.", where=where
+    )
+
+
+def _not_there(path: str) -> BinderError:
+    return RepositoryNotFound(
+        "There is no Git repository at %(path)s on the hub's machine. Check the path.", path=path
+    )
 
 
 _COMPLAINTS: tuple[tuple[re.Pattern[str], Callable[[str, str], BinderError]], ...] = (
@@ -357,7 +372,7 @@ _COMPLAINTS: tuple[tuple[re.Pattern[str], Callable[[str, str], BinderError]], ..
     ),
     (
         re.compile(r"returned error: 429"),
-        lambda where, host: UpstreamUnavailable(
+        lambda where, host: RateLimited(
             "%(host)s limits the number of requests from this hub. Try again in %(time)s.",
             host=host,
             time=Message("some minutes"),
@@ -369,10 +384,7 @@ _COMPLAINTS: tuple[tuple[re.Pattern[str], Callable[[str, str], BinderError]], ..
             r"|not appear to be a git repository|not valid: is this a git repository|does not exist",
             re.IGNORECASE,
         ),
-        lambda where, host: RepositoryNotFound(
-            "There is no repository at %(where)s, or it is private. Check the address.",
-            where=where,
-        ),
+        _not_found,
     ),
     (
         re.compile(r"transport '.*' not allowed"),

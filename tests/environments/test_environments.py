@@ -1,10 +1,19 @@
 import asyncio
+import contextlib
 from datetime import timedelta
 
 import pytest
 
-from jupyterhub_binder.errors import BinderError, Conflict, LimitReached, NotAllowed, NotFound
-from jupyterhub_binder.model import BuildState, ContentMode, Environment, Link, Spec, User
+from jupyterhub_binder.errors import (
+    BinderError,
+    Conflict,
+    LimitReached,
+    NotAllowed,
+    NotFound,
+    RateLimited,
+    UpstreamUnavailable,
+)
+from jupyterhub_binder.model import BuildState, ContentMode, Environment, Link, Resolved, Spec, User
 from jupyterhub_binder.utils.time import utc_now
 from tests.kit.parts import ADMIN, ALICE, BOB
 from tests.kit.waiting import until
@@ -38,6 +47,29 @@ async def test_a_build_is_seen_by_those_whose_environments_want_it(service):
         await service.environments.request_of(BOB, build_id)
     build, none, _ = await service.environments.request_of(ADMIN, build_id)
     assert (build.id, none) == (build_id, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "elsewhere", "given"),
+    [
+        (UpstreamUnavailable("It did not answer."), True, True),
+        (UpstreamUnavailable("It did not answer."), False, False),
+        (RateLimited("Too many requests."), True, False),
+    ],
+)
+async def test_another_s_image_is_given_without_the_host_s_word_only_if_we_cannot_reach_it(
+    service, monkeypatch, answer: BinderError, elsewhere: bool, given: bool
+):
+    made = await service.create()
+    await service.finished(made.latest.build.id)
+
+    async def ask(_: Resolved) -> None:
+        raise answer
+
+    monkeypatch.setattr(service.providers, "require_served", ask)
+    monkeypatch.setattr(type(service.backend), "needs_checkout", not elsewhere)
+    with contextlib.nullcontext() if given else pytest.raises(type(answer)):
+        await service.create(BOB)
 
 
 async def test_a_list_is_ones_own_searched_paged_and_ordered(service):

@@ -31,6 +31,7 @@ from jupyterhub_binder.errors import (
     BinderError,
     NotAllowed,
     NotUnderstood,
+    RateLimited,
     RepositoryNotFound,
     UpstreamUnavailable,
 )
@@ -68,7 +69,7 @@ class Answer:
     total_bytes: int | None = None
 
 
-class Busy(UpstreamUnavailable):
+class Busy(RateLimited):
     """A host got too many requests."""
 
     code = "upstream_busy"

@@ -408,6 +408,8 @@ async def test_file_urls_need_a_root_that_holds_them(repo: GitRepo, tmp_path: Pa
     root = repo.git_dir.parent
     git = Git(protocols=["file"], file_roots=[str(root)])
     assert (await git.ls_remote(repo.file_url))["HEAD"] == repo.head
+    with pytest.raises(RepositoryNotFound, match="on the hub's machine"):
+        await git.ls_remote(f"file://{root}/gone.git")
     (tmp_path / "link").symlink_to(root)
     other = Git(protocols=["file"], file_roots=[str(tmp_path)])
     for url in (
