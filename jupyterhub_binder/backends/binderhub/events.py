@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyterhub_binder.backends.repo2docker.log import explain
+from jupyterhub_binder.backends.repo2docker.steps import read_step
 from jupyterhub_binder.model import Line, Phase
+from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.lines import LineSplitter
 from jupyterhub_binder.utils.text import without_escapes
 
@@ -35,6 +37,7 @@ _DOCKER = frozenset(
     {"aux", "error", "errorDetail", "id", "progress", "progressDetail", "status", "stream"}
 )
 """The keys of Docker's JSON; other objects are a build's output."""
+_WAITS = Message("waiting for BinderHub to begin")
 _REMEMBERED = 60
 """How many last lines are searched for a failure's reason."""
 _CHUNK = 65_536
@@ -105,9 +108,10 @@ class EventReader:
 
     def _line(self, text: str) -> Line:
         # What is said before a build begins is no reason: BinderHub's greeting, its looking around.
-        if self.phase is not Phase.WAITING:
-            self._last.append(text)
-        return Line(self.phase, text)
+        if self.phase is Phase.WAITING:
+            return Line(self.phase, text, _WAITS)
+        self._last.append(text)
+        return Line(self.phase, text, read_step(text))
 
     def _reason(self, message: str) -> str:
         """Return a failure's reason, from the log if BinderHub gives none."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jupyterhub_binder.backends.repo2docker.builder import ENDED
+from jupyterhub_binder.backends.repo2docker.steps import read_step
 from jupyterhub_binder.model import Line, Phase
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.text import without_escapes
@@ -72,7 +73,8 @@ class LogReader:
             if _NOISE.match(kept):
                 continue
             self._tail.append(kept)
-            yield Line(phase, kept + ("\r" if part.endswith("\r") and text.endswith("\r") else ""))
+            end = "\r" if part.endswith("\r") and text.endswith("\r") else ""
+            yield Line(phase, kept + end, read_step(kept))
 
     def explain(self) -> str:
         """Return the likely reason of a failure in one or two sentences."""

@@ -45,7 +45,9 @@ def as_json(message, **more) -> str:
 
 def test_json_line_is_its_message_and_phase():
     line = as_json("Step 1/3 : FROM x\n", phase="building")
-    assert said(line) == [Line(Phase.BUILDING, "Step 1/3 : FROM x")]
+    assert said(line) == [
+        Line(Phase.BUILDING, "Step 1/3 : FROM x", "step 1 of 3, fetching the base image")
+    ]
 
 
 def test_lines_without_phase_or_json_are_kept():
