@@ -16,9 +16,11 @@ from jupyterhub_binder.cli.failure import FAILED, USAGE, CommandFailed
 from jupyterhub_binder.cli.find import find_environment
 from jupyterhub_binder.cli.session import Session, hub_command
 from jupyterhub_binder.client.client import ApiError, BinderClient, Json
+from jupyterhub_binder.model.words import STATUS_WORDS, server_words
 from jupyterhub_binder.utils.terminal import ago, plain, shorten
 
-_STYLES = {"ready": "green", "failed": "red", "queued": "yellow", "building": "yellow"}
+_STYLES = {"good": "green", "bad": "red", "busy": "yellow"}
+_KINDS = {"ready": "good", "failed": "bad", "queued": "busy", "building": "busy"}
 _MIN_WIDTH = 12
 """In cells."""
 _OPENS = "What to open: notebooks/index.ipynb, or /rstudio; empty for the repository's folder."
@@ -62,10 +64,9 @@ def _table(found: list[Json]) -> Table:
     for title in ("Name", "State", "Repository", "Ref", "Used", "Id"):
         table.add_column(title, overflow="ellipsis", no_wrap=title in ("State", "Used", "Id"))
     for item in found:
-        state = plain(item["state"])
         table.add_row(
             Text(plain(item["name"])),
-            Text(state, style=_STYLES.get(state, "")),
+            _state(item),
             _Middle(plain(item["label"])),
             Text(plain(item["ref"])),
             _use(item),
@@ -74,10 +75,34 @@ def _table(found: list[Json]) -> Table:
     return table
 
 
+def _state(item: Json) -> Text:
+    """Return what it is, and what its newest build does meanwhile: ``Ready, Building``."""
+    state, status = item["state"], item.get("status") or item["state"]
+    shown = [status, state] if status == "ready" and _KINDS.get(state) == "busy" else [status]
+    said = Text()
+    for number, each in enumerate(shown):
+        said.append(", " if number else "")
+        said.append(_word(each), style=_STYLES.get(_KINDS.get(each, ""), ""))
+    return said
+
+
+def _word(state: str) -> str:
+    known = {str(each): words for each, words in STATUS_WORDS.items()}
+    return known.get(state) or plain(state)
+
+
 def _use(item: Json) -> Text:
-    if item["servers"]:
-        return Text("running", style="green")
+    servers = [_server_words(each) for each in item["servers"]]
+    if servers:
+        return Text(", ".join(servers), style="green")
     return Text(ago(item.get("launched")) or "never")
+
+
+def _server_words(server: Json) -> str:
+    words = server_words(
+        server["name"], server.get("build_number"), outdated=bool(server.get("outdated"))
+    )
+    return plain(words)
 
 
 @dataclass(frozen=True)
@@ -136,7 +161,7 @@ async def _with_servers(client: BinderClient, found: list[Json]) -> list[Json]:
 def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, str]]:
     yield "name", found["name"]
     yield "id", found["id"]
-    yield "state", found["state"]
+    yield "state", str(_state(found))
     if reason := (found.get("latest") or {}).get("reason"):
         yield "reason", reason["message"]
     yield "repository", found["repo_url"]
@@ -149,8 +174,8 @@ def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, str]]:
     if used := ago(found.get("launched")):
         yield "used", used
     for server in found["servers"]:
-        state = client.page_url(server["url"]) if server["url"] else "starting"
-        yield "server", f"{server['name']} {state}".strip()
+        where = client.page_url(server["url"]) if server["url"] else ""
+        yield "server", f"{_server_words(server) if where else 'Starting'} {where}".strip()
     yield "page", client.page_url(str((found.get("links") or {}).get("page") or ""))
 
 
@@ -174,8 +199,7 @@ def _fact_table(facts: list[tuple[str, str]]) -> Table:
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
     for word, value in facts:
-        style = _STYLES.get(value, "") if word == "state" else ""
-        table.add_row(Text(word.capitalize()), Text(plain(value), style=style))
+        table.add_row(Text(word.capitalize()), Text(plain(value)))
     return table
 
 

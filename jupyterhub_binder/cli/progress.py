@@ -10,6 +10,8 @@ from rich.text import Text
 
 from jupyterhub_binder.client.client import Json
 from jupyterhub_binder.client.follow import Reporter
+from jupyterhub_binder.model import BuildState
+from jupyterhub_binder.model.words import BUILD_WORDS, PHASE_WORDS
 from jupyterhub_binder.utils.terminal import coloured, duration, plain
 
 
@@ -87,21 +89,11 @@ class _Spinner(Reporter):
         self._status.stop()
 
 
-_PHASES = {
-    "waiting": "Waiting",
-    "fetching": "Fetching the repository",
-    "building": "Building",
-    "pushing": "Storing the image",
-    "built": "Built",
-    "failed": "Failed",
-}
-
-
 def _phase(build: Json) -> str:
     if build.get("queue_position"):
         return f"Waiting, number {build['queue_position']} in the queue"
     if build["state"] == "cancelled":
-        return "Cancelled"
-    if step := build.get("step"):
-        return step[:1].upper() + step[1:]
-    return _PHASES.get(build["phase"]) or str(build["phase"])
+        return BUILD_WORDS[BuildState.CANCELLED]
+    known = {str(phase): words for phase, words in PHASE_WORDS.items()}
+    said: str = build.get("step") or known.get(build["phase"]) or str(build["phase"])
+    return said[:1].upper() + said[1:]

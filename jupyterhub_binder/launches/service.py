@@ -47,6 +47,10 @@ class Server:
     environment_name: str | None = None
     """None without an environment that the user may see."""
     image: str | None = None
+    build_number: int | None = None
+    """The environment's build that it runs in; None if unknown."""
+    outdated: bool = False
+    """Whether the next start would use another build."""
 
 
 class Launches(LoggingConfigurable):
@@ -254,20 +258,36 @@ class Launches(LoggingConfigurable):
         return tuple([await self._describe(user, server) for server in servers])
 
     async def _describe(self, user: User, server: HubServer) -> Server:
-        name = None
+        environment = None
         if server.environment_id:
             with contextlib.suppress(NotFound):
-                name = (await self._environments.recall(user, server.environment_id)).name
+                environment = await self._environments.recall(user, server.environment_id)
+        number, outdated = await self._find_build(environment, server.image)
         return Server(
             name=server.name,
             display_name=server.display_name,
             ready=server.ready,
             url=server.url,
             started=server.started,
-            environment_id=server.environment_id if name else None,
-            environment_name=name,
+            environment_id=environment.id if environment else None,
+            environment_name=environment.name if environment else None,
             image=server.image,
+            build_number=number,
+            outdated=outdated,
         )
+
+    async def _find_build(
+        self, environment: Environment | None, image: str | None
+    ) -> tuple[int | None, bool]:
+        """Return the number of an image's build, and whether the next start uses another one."""
+        current = environment.current if environment else None
+        if environment is None or current is None or image is None:
+            return None, False
+        if image == current.build.image:
+            return current.number, False
+        history = await self._store.list_requests(environment.id)
+        numbers = [each.number for each in history.items if each.build.image == image]
+        return max(numbers, default=None), True
 
     # --- Beginning ---------------------------------------------------------------------------------
 

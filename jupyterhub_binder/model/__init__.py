@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Spec:
     """A repository at a ref as typed; the ref may move.
 
-    `repo` is the provider's normalised name: ``org/name`` (gh, gl), ``user/id`` (gist), a clone URL
+    `repo` is the provider's normalised name: ``owner/name`` (gh, gl), ``user/id`` (gist), a clone URL
     (git), a DOI (zenodo, figshare, dataverse), a resource id (hydroshare), a dataset URL (ckan).
     """
 
@@ -86,7 +86,7 @@ class Resolved:
     resolved_ref: str
     ref_kind: RefKind
     label: str
-    """For people: ``github.com/org/name``."""
+    """For people: ``github.com/owner/name``."""
     repo_url: str
     clone_url: str
     """Without credentials."""
@@ -432,6 +432,14 @@ class Environment:
             return EnvironmentState.CANCELLED
         return _STATE_OF_BUILD[self.latest.build.state]
 
+    @property
+    def status(self) -> EnvironmentState:
+        """What it is: ready if a server can start from an earlier build, whatever the newest is."""
+        if self.current is not None:
+            return EnvironmentState.READY
+        state = self.state
+        return EnvironmentState.UNBUILT if state is EnvironmentState.CANCELLED else state
+
 
 _STATE_OF_BUILD = {
     BuildState.PENDING: EnvironmentState.QUEUED,
@@ -503,7 +511,7 @@ class LaunchSpec:
     ref_url: str = ""
     """The repository's web page at the built commit."""
     request: str = ""
-    """BinderHub's link: ``v2/gh/org/name/main``."""
+    """BinderHub's link: ``v2/gh/owner/name/main``."""
     persistent_request: str = ""
     """The same at the resolved_ref."""
     content_url: str = ""

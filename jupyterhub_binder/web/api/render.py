@@ -79,6 +79,7 @@ class Renderer:
             directory=e.directory,
             options=e.options,
             state=e.state,
+            status=e.status,
             created=e.created,
             updated=e.updated,
             launched=e.launched,
@@ -256,6 +257,8 @@ def _server(server: Server) -> ServerJSON:
         ready=server.ready,
         url=server.url,
         environment=environment,
+        build_number=server.build_number,
+        outdated=server.outdated,
         started=server.started,
     )
 

@@ -172,7 +172,7 @@ class SpecJSON:
     spec: str
     """BinderHub's text of repository and ref"""
     label: str
-    """The repository's name for people: github.com/org/name"""
+    """The repository's name for people: github.com/owner/name"""
     repo_url: str
     """The repository's web page"""
 
@@ -296,7 +296,7 @@ class LinkBody:
     """A repository's address in any form; or give provider and spec"""
     provider: Annotated[str, TextLine(20, min_length=1)] | None = None
     spec: Address | None = None
-    """BinderHub's text after the prefix: org/name/ref"""
+    """BinderHub's text after the prefix: owner/name/ref"""
     ref: Ref | None = None
     """Replaces the ref in url or spec"""
     path: Path | None = None
@@ -485,6 +485,9 @@ class EnvironmentJSON(SpecJSON):
     """The folder in the home directory for the repository's files"""
     options: Mapping[str, Any]
     state: EnvironmentState
+    """The state of the newest build"""
+    status: EnvironmentState
+    """What the environment is: ready if servers can start, even if a newer build runs or failed"""
     created: datetime
     updated: datetime
     launched: datetime | None
@@ -625,6 +628,10 @@ class ServerJSON:
     ready: bool
     url: str | None
     environment: NamedJSON | None
+    build_number: Number | None
+    """The environment's build that it runs in; null if unknown"""
+    outdated: bool
+    """Whether the next start would use another build"""
     started: datetime | None
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 from tornado.web import Finish
 
 from jupyterhub_binder.errors import ConfigurationError, HubError, NotAllowed
-from jupyterhub_binder.model import Build, BuildRequest, Environment
+from jupyterhub_binder.model import Build, Environment
 from jupyterhub_binder.utils.share import share_folder
 from jupyterhub_binder.web.api.parse import Fields
 from jupyterhub_binder.web.errors import NotSignedIn, Problem
@@ -35,7 +35,7 @@ from jupyterhub_binder.web.pages.templates import (
     make_templates,
     static_version,
 )
-from jupyterhub_binder.web.pages.views import EnvironmentView, ServerView, server_link, view_server
+from jupyterhub_binder.web.pages.views import EnvironmentView, ServerView, server_link
 
 if TYPE_CHECKING:
     import jinja2
@@ -201,6 +201,7 @@ class PageHandler(BaseHandler):
             "example_name": self.pages.example_name,
             "named_servers": self.services.named_servers,
             "drain": self.services.drain.state,
+            "builds_go_on": self.services.backend.goes_on_alone,
         }
 
     @property
@@ -267,19 +268,10 @@ class PageHandler(BaseHandler):
             EnvironmentView(
                 each,
                 await self.fetch_progress(each),
-                await self._view_servers(each, servers.get(each.id, ())),
+                tuple(map(ServerView, servers.get(each.id, ()))),
             )
             for each in environments
         ]
-
-    async def _view_servers(
-        self, environment: Environment, servers: Sequence[Server]
-    ) -> tuple[ServerView, ...]:
-        """Say in which build each server runs."""
-        history: Sequence[BuildRequest] = ()
-        if any(view_server(server, environment, ()).outdated for server in servers):
-            history = (await self.services.environments.history(self.me, environment.id)).items
-        return tuple(view_server(server, environment, history) for server in servers)
 
     async def fetch_progress(self, of: Environment | Build) -> BuildProgress | None:
         """Return an unfinished build's progress."""

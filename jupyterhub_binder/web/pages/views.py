@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,6 +17,14 @@ from jupyterhub_binder.model import (
     Launch,
     LaunchState,
     Phase,
+)
+from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.model.words import (
+    BUILD_WORDS,
+    LAUNCH_WORDS,
+    PHASE_WORDS,
+    STATUS_WORDS,
+    server_words,
 )
 from jupyterhub_binder.utils.time import utc_now
 from jupyterhub_binder.web.i18n.language import N_, number, say
@@ -38,38 +45,26 @@ class Pill:
     @property
     def label(self) -> str:
         """The translated word."""
-        return _(self.word)
+        return say(self.word)
 
 
-_PILLS = {
-    EnvironmentState.UNBUILT: Pill("idle", N_("Not built yet")),
-    EnvironmentState.QUEUED: Pill("busy", N_("Queued")),
-    EnvironmentState.BUILDING: Pill("busy", N_("Building")),
-    EnvironmentState.READY: Pill("good", N_("Ready")),
-    EnvironmentState.FAILED: Pill("bad", N_("Failed")),
-    EnvironmentState.CANCELLED: Pill("idle", N_("Not built yet")),
+_ENVIRONMENT_KINDS = {
+    EnvironmentState.QUEUED: "busy",
+    EnvironmentState.BUILDING: "busy",
+    EnvironmentState.READY: "good",
+    EnvironmentState.FAILED: "bad",
 }
-_BUILD_PILLS = {
-    BuildState.PENDING: _PILLS[EnvironmentState.QUEUED],
-    BuildState.RUNNING: _PILLS[EnvironmentState.BUILDING],
-    BuildState.BUILT: Pill("good", N_("Built")),
-    BuildState.FAILED: _PILLS[EnvironmentState.FAILED],
-    BuildState.CANCELLED: Pill("idle", N_("Cancelled")),
+_BUILD_KINDS = {
+    BuildState.PENDING: "busy",
+    BuildState.RUNNING: "busy",
+    BuildState.BUILT: "good",
+    BuildState.FAILED: "bad",
 }
-_LAUNCH_PILLS = {
-    LaunchState.PENDING: Pill("busy", N_("Waiting for the build")),
-    LaunchState.STARTING: Pill("busy", N_("Starting")),
-    LaunchState.READY: Pill("good", N_("Running")),
-    LaunchState.FAILED: Pill("bad", N_("Failed")),
-    LaunchState.CANCELLED: Pill("idle", N_("Cancelled")),
-}
-PHASE_WORDS = {
-    Phase.WAITING: N_("waiting in the queue"),
-    Phase.FETCHING: N_("fetching the repository"),
-    Phase.BUILDING: N_("building the environment"),
-    Phase.PUSHING: N_("saving the result"),
-    Phase.BUILT: N_("built"),
-    Phase.FAILED: N_("failed"),
+_LAUNCH_KINDS = {
+    LaunchState.PENDING: "busy",
+    LaunchState.STARTING: "busy",
+    LaunchState.READY: "good",
+    LaunchState.FAILED: "bad",
 }
 _STEPS = (
     (Phase.WAITING, N_("Queued")),
@@ -104,7 +99,7 @@ class BuildView:
     @property
     def pill(self) -> Pill:
         """The state."""
-        return _BUILD_PILLS[self.state]
+        return Pill(_BUILD_KINDS.get(self.state, "idle"), BUILD_WORDS[self.state])
 
     @property
     def title(self) -> str:
@@ -119,7 +114,7 @@ class BuildView:
             return queue_words(position)
         if self.progress and self.progress.step:
             return say(self.progress.step)
-        return _(PHASE_WORDS[self.build.phase])
+        return say(PHASE_WORDS[self.build.phase])
 
     @property
     def elapsed(self) -> float | None:
@@ -130,7 +125,7 @@ class BuildView:
 
     @property
     def waited(self) -> float | None:
-        """Seconds in the queue."""
+        """Seconds in the queue before the first start; the log tells of later ones."""
         if self.build.started is None:
             return None
         return (self.build.started - self.build.created).total_seconds()
@@ -157,6 +152,8 @@ class BuildView:
         phase = self.build.phase
         if self.state is BuildState.BUILT:
             reached = len(order)
+        elif self.state.finished and self.build.started is None:
+            reached = 0
         else:
             reached = order.index(phase) if phase in order else order.index(Phase.BUILDING)
         current = {BuildState.FAILED: "bad", BuildState.CANCELLED: "off"}.get(self.state, "now")
@@ -170,7 +167,7 @@ class BuildView:
 def queue_words(position: int | None) -> str:
     """Describe a queue position, from 1."""
     if position is None:
-        return _(PHASE_WORDS[Phase.WAITING])
+        return say(PHASE_WORDS[Phase.WAITING])
     if position <= 1:
         return _("next in the queue")
     return _("number %(position)s in the queue", position=position)
@@ -181,31 +178,26 @@ class ServerView:
     """A running server of an environment."""
 
     server: Server
-    outdated: bool = False
-    """Whether it runs in another build than the next one would."""
-    number: int | None = None
-    """The other build's number, if it is known."""
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it runs in another build than the next one would."""
+        return self.server.outdated
+
+    @property
+    def number(self) -> int | None:
+        """The other build's number, if it is known."""
+        return self.server.build_number if self.outdated else None
 
     @property
     def words(self) -> str:
-        """``Running in build 1 · gpu``: the build if it is another one, the server if it is named."""
-        said = _("Running")
-        if self.number:
-            said = _("Running in build %(number)s", number=self.number)
-        elif self.outdated:
-            said = _("Running in another build")
-        return f"{said} · {self.server.name}" if self.server.name else said
+        """As `model.words.server_words`."""
+        of = self.server
+        return say(server_words(of.name, of.build_number, outdated=of.outdated))
 
 
-def view_server(
-    server: Server, environment: Environment, history: Iterable[BuildRequest]
-) -> ServerView:
-    """Compare a server's build with the one that a launch would use now."""
-    current = environment.current
-    if server.image is None or current is None or server.image == current.build.image:
-        return ServerView(server)
-    numbers = [each.number for each in history if each.build.image == server.image]
-    return ServerView(server, outdated=True, number=max(numbers, default=None))
+def _pill_of(state: EnvironmentState) -> Pill:
+    return Pill(_ENVIRONMENT_KINDS.get(state, "idle"), STATUS_WORDS[state])
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,14 +230,12 @@ class EnvironmentView:
     @property
     def pill(self) -> Pill:
         """What the environment is, whatever became of its newest build."""
-        if self.usable:
-            return _PILLS[EnvironmentState.READY]
-        return _PILLS[self.state]
+        return _pill_of(self.environment.status)
 
     @property
     def build_pill(self) -> Pill | None:
         """The newest build of an environment that is usable meanwhile."""
-        return _PILLS[self.state] if self.usable and self.unfinished else None
+        return _pill_of(self.state) if self.usable and self.unfinished else None
 
     @property
     def kind(self) -> str:
@@ -309,7 +299,8 @@ class LaunchView:
     @property
     def pill(self) -> Pill:
         """The state."""
-        return _LAUNCH_PILLS[self.launch.state]
+        state = self.launch.state
+        return Pill(_LAUNCH_KINDS.get(state, "idle"), LAUNCH_WORDS[state])
 
     @property
     def words(self) -> str:
@@ -323,10 +314,10 @@ class LaunchView:
 
 
 _HOST_PILLS = {
-    HostState.UNKNOWN: Pill("idle", N_("Not checked yet")),
-    HostState.OK: Pill("good", N_("OK")),
-    HostState.FULL: Pill("busy", N_("Full")),
-    HostState.FAILED: Pill("bad", N_("Unavailable")),
+    HostState.UNKNOWN: Pill("idle", Message("Not checked yet")),
+    HostState.OK: Pill("good", Message("OK")),
+    HostState.FULL: Pill("busy", Message("Full")),
+    HostState.FAILED: Pill("bad", Message("Unavailable")),
 }
 
 

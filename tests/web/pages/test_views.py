@@ -15,11 +15,10 @@ from jupyterhub_binder.model.admin import Action, AuditEntry
 from jupyterhub_binder.web.pages.admin.audit import AuditView
 from jupyterhub_binder.web.pages.previews import _limit_words
 from jupyterhub_binder.web.pages.templates import make_templates
-from jupyterhub_binder.web.pages.views import BuildView, EnvironmentView, view_server
+from jupyterhub_binder.web.pages.views import BuildView, EnvironmentView, ServerView
 from tests.kit.canned import NOW, make_build, make_environment
 
 BUILT = replace(make_build(1, BuildState.BUILT, Phase.BUILT), image="first")
-REBUILT = replace(make_build(2, BuildState.BUILT, Phase.BUILT), image="second")
 
 
 def environment_of(state: BuildState, *, current: bool) -> Environment:
@@ -49,26 +48,27 @@ def test_environment_that_can_start_is_ready_whatever_its_newest_build_is(
 
 
 @pytest.mark.parametrize(
-    ("image", "name", "words", "outdated"),
+    ("number", "name", "outdated", "words"),
     [
-        ("second", "", "Running", False),
-        ("first", "", "Running in build 1", True),
-        ("first", "gpu", "Running in build 1 · gpu", True),
-        ("removed", "", "Running in another build", True),
-        (None, "gpu", "Running · gpu", False),
+        (2, "", False, "Running"),
+        (1, "", True, "Running in build 1"),
+        (1, "gpu", True, "Running in build 1 · gpu"),
+        (None, "", True, "Running in another build"),
+        (None, "gpu", False, "Running · gpu"),
     ],
 )
 def test_server_says_in_which_build_it_runs(
-    image: str | None, name: str, words: str, outdated: bool
+    number: int | None, name: str, outdated: bool, words: str
 ):
-    environment = make_environment(1, "x", REBUILT, BUILT)
-    assert environment.latest
-    assert environment.current
-    environment = replace(environment, current=environment.latest)
-    history = (environment.latest, replace(environment.latest, number=1, build=BUILT))
-    server = Server(name, name, True, "/user/ada/", None, environment.id, "x", image)
-    view = view_server(server, environment, history)
-    assert (view.words, view.outdated) == (words, outdated)
+    server = Server(
+        name, name, True, "/user/ada/", None, "x", "x", build_number=number, outdated=outdated
+    )
+    view = ServerView(server)
+    assert (view.words, view.outdated, view.number) == (
+        words,
+        outdated,
+        number if outdated else None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,21 @@ def test_running_build_says_what_it_does_and_when_it_takes_longer_than_usual(
     build = make_build(2, BuildState.RUNNING, Phase.BUILDING)
     view = BuildView(build, BuildProgress(None, 10.0, elapsed, 1, step))
     assert (view.words, view.late) == (words, late)
+
+
+@pytest.mark.parametrize(
+    ("state", "started", "steps"),
+    [
+        (BuildState.CANCELLED, True, "done done off later later"),
+        (BuildState.CANCELLED, False, "off later later later later"),
+        (BuildState.FAILED, False, "bad later later later later"),
+        (BuildState.BUILT, True, "done done done done done"),
+    ],
+)
+def test_steps_say_how_far_a_build_came(state: BuildState, started: bool, steps: str):
+    build = make_build(2, state, Phase.BUILT if state is BuildState.BUILT else Phase.FAILED)
+    view = BuildView(build if started else replace(build, started=None))
+    assert " ".join(step["status"] for step in view.steps) == steps
 
 
 @pytest.mark.parametrize(

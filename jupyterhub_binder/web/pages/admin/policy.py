@@ -7,13 +7,16 @@ from jupyterhub_binder.admin.rules import MAX_PATTERN_CHARACTERS, MAX_REASON_CHA
 from jupyterhub_binder.errors import InvalidInput, NotFound
 from jupyterhub_binder.model import Build
 from jupyterhub_binder.model.admin import Holder, LimitName, LimitOverride, Rule, RuleKind
+from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.validation import MAX_PERSON_CHARACTERS, MAX_SEARCH_CHARACTERS
 from jupyterhub_binder.web.api.parse import Fields, query_choice, query_text, whole_number
-from jupyterhub_binder.web.i18n.language import N_
 from jupyterhub_binder.web.pages.admin.base import AdminPage, address, part
 from jupyterhub_binder.web.pages.views import Pill
 
-_RULE_PILLS = {RuleKind.BAN: Pill("bad", N_("Banned")), RuleKind.ALLOW: Pill("good", N_("Allowed"))}
+_RULE_PILLS = {
+    RuleKind.BAN: Pill("bad", Message("Banned")),
+    RuleKind.ALLOW: Pill("good", Message("Allowed")),
+}
 _LIMIT_TITLES = {LimitName(column.name): column.title for column in columns.LIMITS}
 
 
