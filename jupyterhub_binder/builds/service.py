@@ -281,7 +281,14 @@ class Builds(LoggingConfigurable):
         reuse = None if force or active else await self._history.find(key)
         if reuse is None and not active:
             self._check_limit(user)
-        return NewBuildRequest(build, by=user.name, at=now, reuse=reuse, force=force)
+        return NewBuildRequest(
+            build,
+            by=user.name,
+            at=now,
+            reuse=reuse,
+            force=force,
+            default_branch=resolved.default_branch,
+        )
 
     async def is_built(self, resolved: Resolved, options: Mapping[str, Any]) -> bool:
         """Say whether the image exists."""

@@ -68,11 +68,17 @@ def _table(found: list[Json]) -> Table:
             Text(plain(item["name"])),
             _state(item),
             _Middle(plain(item["label"])),
-            Text(plain(item["ref"])),
+            Text(_ref(item)),
             _use(item),
             Text(plain(item["id"]), style="dim"),
         )
     return table
+
+
+def _ref(item: Json) -> str:
+    """Return the ref as typed; for the default branch, its name if that is known."""
+    branch = item.get("default_branch") if item["ref"] == "HEAD" else ""
+    return plain(branch or item["ref"])
 
 
 def _state(item: Json) -> Text:
@@ -165,7 +171,7 @@ def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, str]]:
     if reason := (found.get("latest") or {}).get("reason"):
         yield "reason", reason["message"]
     yield "repository", found["repo_url"]
-    yield "ref", found["ref"]
+    yield "ref", _ref(found)
     for word, build in (("starts from", found.get("current")), ("newest build", found["latest"])):
         if build:
             yield word, _build_words(build)

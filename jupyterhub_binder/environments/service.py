@@ -256,6 +256,7 @@ class Environments(LoggingConfigurable):
             options=chosen,
             created=now,
             updated=now,
+            default_branch=resolved.default_branch,
             **_content_of(source),
         )
         async with self._builds.asking[user.name]:

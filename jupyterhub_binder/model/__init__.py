@@ -91,6 +91,8 @@ class Resolved:
     clone_url: str
     """Without credentials."""
     default_name: str
+    default_branch: str = ""
+    """Its name, if the default branch was asked for and the host tells."""
 
     @property
     def follow(self) -> str:
@@ -422,6 +424,8 @@ class Environment:
     content_url: str = ""
     """As in `Link`."""
     content_ref: str = ""
+    default_branch: str = ""
+    """As in `Resolved`, when it was last asked for."""
 
     @property
     def state(self) -> EnvironmentState:
@@ -431,6 +435,11 @@ class Environment:
         if self.latest.withdrawn is not None:
             return EnvironmentState.CANCELLED
         return _STATE_OF_BUILD[self.latest.build.state]
+
+    @property
+    def ref_name(self) -> str:
+        """The ref as typed; for the default branch, its name if that is known."""
+        return self.default_branch or "HEAD" if self.spec.ref == "HEAD" else self.spec.ref
 
     @property
     def status(self) -> EnvironmentState:

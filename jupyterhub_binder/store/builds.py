@@ -37,6 +37,8 @@ class NewBuildRequest:
     reuse: Build | None = None
     """A finished build whose image exists, if none is active."""
     force: bool = False
+    default_branch: str = ""
+    """As in `Resolved`."""
 
 
 _MAX_REUSABLE = 5

@@ -260,6 +260,8 @@ def _request(
         "updated": new.at,
         "touched": new.at,
     }
+    if new.default_branch:
+        changes["default_branch"] = new.default_branch
     if build.state is BuildState.BUILT:
         changes["current_number"] = request.number
     _set(connection, environment_id, changes)

@@ -162,6 +162,7 @@ environments = sa.Table(
     sa.Column("latest_number", sa.Integer),
     sa.Column("content_url", sa.Text, nullable=False, server_default=""),
     sa.Column("content_ref", sa.Text, nullable=False, server_default=""),
+    sa.Column("default_branch", sa.Text, nullable=False, server_default=""),
     sa.Index("ix_environments_repository_key", "owner", "repository_key"),
     sa.Index("ix_environments_directory", "owner", "directory"),
     sa.Index("ix_environments_touched", "touched"),
@@ -374,6 +375,7 @@ def read_request(row: Row, request: str, build: str) -> BuildRequest | None:
 _SAME_IN_ENVIRONMENT = (
     "id", "owner", "name", "label", "repo_url", "path", "content", "directory", "options",
     "created", "updated", "launched", "deleted", "content_url", "content_ref",
+    "default_branch",
 )  # fmt: skip
 
 

@@ -235,7 +235,7 @@ def test_list_of_a_narrow_terminal_shows_what_runs_and_the_repositorys_end(
     shown = re.sub(r"\x1b\[[0-9;]*m", "", _on_terminal(command, env))
     [line] = [line for line in shown.splitlines() if "eeeeeeeee3" in line]
     assert len(line) <= 80
-    assert re.search(r"github\.com/\S*…\S*ction-to-data +main +running +eeeeeeeee3", line), shown
+    assert re.search(r"github\.com/\S*…\S*ction-to-data +main +Running +eeeeeeeee3", line), shown
 
 
 def test_list_has_all_however_many_pages_the_service_makes(run, service: Service) -> None:
@@ -251,10 +251,40 @@ def test_show_says_what_an_environment_is_and_what_runs_in_it(run, service: Serv
     facts = dict(line.split("\t") for line in run("show", "daylight").stdout.splitlines())
     assert facts["repository"] == "https://example.org/daylight"
     assert facts["files"] == "~/daylight, copied once"
-    assert facts["server"] == f"second {service.url}user/ada/second/"
+    assert facts["server"] == f"Running · second {service.url}user/ada/second/"
     assert facts["page"].endswith("/environments/eeeeeeeee3")
     shown = json.loads(run("show", "daylight", "--json").stdout)
     assert (shown["id"], shown["servers"][0]["name"]) == ("eeeeeeeee3", "second")
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "said"),
+    [
+        ("failed", "ready", "Ready"),
+        ("building", "ready", "Ready, Building"),
+        ("cancelled", "unbuilt", "Not built yet"),
+        ("queued", "queued", "Queued"),
+        ("new-state", "new-status", "new-status"),
+    ],
+)
+def test_state_is_said_as_the_pages_say_it(
+    run, service: Service, state: str, status: str, said: str
+) -> None:
+    service.add("eeeeeeeee3", "daylight", None, "unbuilt")
+    service.environments["eeeeeeeee3"] |= {"state": state, "status": status}
+    assert f"state\t{said}\n" in run("show", "daylight").stdout
+
+
+def test_server_says_in_which_build_it_runs_and_the_default_branch_has_its_name(
+    run, service: Service
+) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    service.environments["eeeeeeeee3"] |= {"ref": "HEAD", "default_branch": "trunk"}
+    service.add_server("eeeeeeeee3", "")
+    service.servers[0] |= {"build_number": 2, "outdated": True}
+    shown = run("show", "daylight").stdout
+    assert "server\tRunning in build 2 " in shown
+    assert "ref\ttrunk\n" in shown
 
 
 def test_show_says_why_a_build_failed(run, service: Service) -> None:

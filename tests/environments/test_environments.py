@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -70,6 +71,23 @@ async def test_another_s_image_is_given_without_the_host_s_word_only_if_we_canno
     monkeypatch.setattr(type(service.backend), "needs_checkout", not elsewhere)
     with contextlib.nullcontext() if given else pytest.raises(type(answer)):
         await service.create(BOB)
+
+
+async def test_default_branch_is_known_by_the_name_that_it_had_last(service, monkeypatch):
+    names = {"HEAD": "trunk"}
+    resolve = service.providers.resolve
+
+    async def ask(spec: Spec, *, fresh: bool = False) -> Resolved:
+        return replace(await resolve(spec), default_branch=names.get(spec.ref, ""))
+
+    monkeypatch.setattr(service.providers, "resolve", ask)
+    made = await service.create(ref="HEAD")
+    assert made.ref_name == "trunk"
+    names["HEAD"] = "main"
+    await service.environments.build(ALICE, made.id, force=True)
+    assert (await service.environments.get(ALICE, made.id)).ref_name == "main"
+    await service.environments.build(ALICE, made.id, ref="v1")
+    assert (await service.environments.get(ALICE, made.id)).ref_name == "v1"
 
 
 async def test_a_list_is_ones_own_searched_paged_and_ordered(service):

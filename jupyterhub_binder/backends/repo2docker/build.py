@@ -367,6 +367,11 @@ async def sweep(engine: Engine, root: Path, prefix: str) -> list[str]:
     """Remove leftovers of ended builds; return the workspaces' names. Raises UpstreamUnavailable.
 
     An engine may finish and name an image after its build ended.
+
+    What stays is the container of a step that Docker's first builder ran when the engine was
+    killed. It has a name that Docker made up and no label of ours: those come with the last step.
+    By its image's labels it can't be told from a server of another hub, which must not be removed.
+    `docker container prune` removes it; with buildx there is none.
     """
     images = await engine.list_images(f"reference={prefix}building")
     tags = [name.rpartition(":")[2] for image in images for name in image.names]

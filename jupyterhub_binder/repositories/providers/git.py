@@ -80,7 +80,8 @@ class GitHostProvider(RepoProvider):
         refs = await self._fetch_refs(where, [spec.ref for spec in specs])
         for spec in specs:
             if found := find_ref(refs, spec.ref):
-                return _resolved(spec, where, *found)
+                branch = _default_branch(refs) if spec.ref == "HEAD" else ""
+                return replace(_resolved(spec, where, *found), default_branch=branch)
         last = specs[-1]
         if SHORT_SHA.fullmatch(last.ref):
             sha = await self._fetch_commit(where, refs, last.ref)
@@ -89,12 +90,12 @@ class GitHostProvider(RepoProvider):
 
     async def _fetch_refs(self, where: Whereabouts, refs: Sequence[str]) -> dict[str, str]:
         if list(refs) == ["HEAD"]:
-            return await self.git.ls_remote(where.clone_url, pattern="HEAD")
+            return await self.git.ls_remote(where.clone_url, "--symref", pattern="HEAD")
         if len(refs) == 1 and describe_ref(refs[0]):
             # A repository has many more pull requests than branches.
             return await self.git.ls_remote(where.clone_url, pattern=refs[0])
         if any(ref == "HEAD" or ref.startswith("refs/") for ref in refs):
-            return await self.git.ls_remote(where.clone_url)
+            return await self.git.ls_remote(where.clone_url, "--symref")
         return await self.git.ls_remote(where.clone_url, "--heads", "--tags")
 
     async def _fetch_commit(self, where: Whereabouts, refs: Mapping[str, str], short: str) -> str:
@@ -126,6 +127,15 @@ def find_ref(refs: Mapping[str, str], ref: str) -> tuple[str, RefKind] | None:
             kind = RefKind.TAG if name.startswith("refs/tags/") else RefKind.BRANCH
             return refs.get(f"{name}^{{}}", refs[name]), kind
     return None
+
+
+def _default_branch(refs: Mapping[str, str]) -> str:
+    """Return the name of the default branch; "" if the host does not tell, or tells nonsense."""
+    name = refs.get("HEAD@", "")
+    try:
+        return check_git_ref(name) if name else ""
+    except NotUnderstood:
+        return ""
 
 
 def _resolved(spec: Spec, where: Whereabouts, sha: str, kind: RefKind) -> Resolved:

@@ -71,6 +71,7 @@ class Renderer:
             id=e.id,
             name=e.name,
             owner=e.owner,
+            default_branch=e.default_branch,
             **self._spec(e.spec, e.label, e.repo_url),
             path=e.path,
             content=e.content,
@@ -194,6 +195,7 @@ class Renderer:
             content_ref=preview.content_ref,
             resolved_ref=resolved.resolved_ref,
             ref_kind=resolved.ref_kind,
+            default_branch=resolved.default_branch,
             commit=CommitJSON(sha=commit.sha, subject=commit.subject, time=commit.time)
             if commit
             else None,

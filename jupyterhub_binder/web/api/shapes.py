@@ -360,6 +360,8 @@ class PreviewJSON(SpecJSON):
     """The branch, tag or commit of content_url"""
     resolved_ref: str
     ref_kind: RefKind
+    default_branch: str
+    """The name of the branch behind the ref HEAD; empty if unknown"""
     commit: CommitJSON | None
     name: str
     """A name for the environment"""
@@ -474,6 +476,8 @@ class EnvironmentJSON(SpecJSON):
     id: str
     name: str
     owner: str
+    default_branch: str
+    """The name of the branch behind the ref HEAD; empty if unknown"""
     path: str
     """What opens: relative to the repository's root, or below the server's address: /rstudio"""
     content: ContentMode

@@ -82,6 +82,7 @@ async def test_refs_resolve_to_their_commit(
     resolved = await providers.resolve(spec_of(repo, ref))
     assert (resolved.resolved_ref, resolved.ref_kind) == (repo.commits[at], kind)
     assert resolved.clone_url == repo.url
+    assert resolved.default_branch == ("main" if ref == "HEAD" else "")
     assert resolved.default_name == "name"
     assert resolved.label == repo.url.removeprefix("http://").removesuffix(".git")
 

@@ -110,11 +110,16 @@ def test_limit_of_builds_is_said_once_most_of_it_is_used(used: int, most: int | 
 
 
 @pytest.mark.parametrize(
-    ("ref", "said"), [("HEAD", "default branch"), ("main", "<code><bdi>main</bdi></code>")]
+    ("ref", "name", "said"),
+    [
+        ("HEAD", "", "default branch"),
+        ("HEAD", "trunk", '<code title="default branch"><bdi>trunk</bdi></code>'),
+        ("main", "trunk", "<code><bdi>main</bdi></code>"),
+    ],
 )
-def test_ref_that_nobody_typed_is_the_default_branch(ref: str, said: str):
+def test_ref_that_nobody_typed_is_the_default_branch(ref: str, name: str, said: str):
     part: Any = make_templates().get_template("binder/macros.html").module
-    assert str(part.branch(Spec("gh", "org/name", ref))).strip() == said
+    assert str(part.branch(Spec("gh", "org/name", ref), name)).strip() == said
 
 
 @pytest.mark.parametrize(

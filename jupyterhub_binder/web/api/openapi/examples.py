@@ -82,6 +82,7 @@ EXAMPLES: dict[str, Any] = {
         "content_ref": "",
         "resolved_ref": _SHA,
         "ref_kind": "branch",
+        "default_branch": "",
         "commit": {"sha": _SHA, "subject": "Add an index", "time": "2026-02-27T16:05:11.000Z"},
         "name": "requirements",
         "directory": "requirements",
@@ -121,6 +122,7 @@ EXAMPLES: dict[str, Any] = {
     "Environment": {
         **_NAMED,
         "owner": "ada",
+        "default_branch": "",
         **_SPEC,
         **_PLACE,
         "path": "index.ipynb",
@@ -130,6 +132,7 @@ EXAMPLES: dict[str, Any] = {
         "directory": "requirements",
         "options": {},
         "state": "building",
+        "status": "building",
         "created": "2026-03-01T09:30:00.000Z",
         "updated": "2026-03-01T09:30:00.000Z",
         "launched": None,
