@@ -31,6 +31,7 @@ from jupyterhub_binder.maintenance.images import Cleanup, fetch_images_in_use
 from jupyterhub_binder.maintenance.retention import Retention
 from jupyterhub_binder.repositories.fetcher import Fetcher
 from jupyterhub_binder.repositories.git import Git
+from jupyterhub_binder.repositories.mirror import Mirrors
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.repositories.records.download import Downloads
 from jupyterhub_binder.store import Store
@@ -48,6 +49,7 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Git,
     Downloads,
     Fetcher,
+    Mirrors,
     Registry,
     Rules,
     Retention,
@@ -105,7 +107,10 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
     providers = await started(
         Providers(parent=parent, git=git, buildable=lambda: backend.provider_prefixes)
     )
-    fetcher = Fetcher(parent=parent, git=git, archives=providers)
+    mirrors = Mirrors(parent=parent, git=git)
+    mirrors.root = mirrors.root or str(Path(options.state_dir) / "mirrors")
+    await started(mirrors)
+    fetcher = Fetcher(parent=parent, git=git, archives=providers, mirrors=mirrors)
     await started(backend)
     audit = Audit(parent=parent, store=store)
     stack.push_async_callback(audit.stop)

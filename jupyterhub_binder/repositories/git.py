@@ -236,6 +236,7 @@ class Git(LoggingConfigurable):
         timeout_seconds: float | None = None,
         max_file_bytes: int | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: str = "",
     ) -> str:
         """Return a command's output. Raises ProcessFailed, or as `ls_remote`."""
         seconds = timeout_seconds or self.answer_seconds
@@ -247,6 +248,7 @@ class Git(LoggingConfigurable):
                 timeout_seconds=seconds,
                 limits=self._limits(max_file_bytes),
                 max_bytes=64 * 2**20,
+                stdin=stdin,
             )
         except process.ProcessFailed as error:
             raise (self.explain(url, error.output) if url else error) from None
@@ -376,6 +378,7 @@ _COMPLAINTS: tuple[tuple[re.Pattern[str], Callable[[str, str], BinderError]], ..
             "%(host)s limits the number of requests from this hub. Try again in %(time)s.",
             host=host,
             time=Message("some minutes"),
+            detail={"rate_limited": True},
         ),
     ),
     (

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyterhub_binder.errors import FetchFailed
-from jupyterhub_binder.repositories.fetcher import drop_leading_links
+from jupyterhub_binder.repositories.fetch_work import drop_leading_links
 from jupyterhub_binder.repositories.records import unzip as unpack
 from tests.kit.archive_server import make_zip
 
