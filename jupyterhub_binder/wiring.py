@@ -20,6 +20,7 @@ from jupyterhub_binder.backends.installed import backend_class
 from jupyterhub_binder.backends.repo2docker.registry import Registry
 from jupyterhub_binder.builds.history import BuildHistory
 from jupyterhub_binder.builds.service import Builds
+from jupyterhub_binder.environments.inventories import Inventories
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.previews import Previews
 from jupyterhub_binder.environments.service import Environments
@@ -204,6 +205,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         previews=previews,
         environments=environments,
         launch_specs=launch_specs,
+        inventories=Inventories(store=store, environments=environments, backend=backend),
         launches=launches,
         rules=rules,
         limits=limits,

@@ -211,7 +211,7 @@ class Rules(LoggingConfigurable):
             refusal = self._book.judge(self.names(Spec("git", of.content_url)))
         return refusal
 
-    def require(self, user: User, of: Spec | Resolved | Environment) -> None:
+    def require(self, user: User, of: Spec | Resolved | Build | Environment) -> None:
         """Raise NotAllowed for a refused repository, with an audit entry."""
         refusal = self.judge(of)
         if refusal is None:

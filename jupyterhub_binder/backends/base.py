@@ -97,6 +97,9 @@ class BuildBackend(LoggingConfigurable):
     goes_on_alone: ClassVar[bool] = False
     """Whether a build continues while the service is away; if not, it begins again."""
 
+    inventory_note: ClassVar[str] = ""
+    """One sentence for people about why it does not know an image's packages, if it never does."""
+
     session: aiohttp.ClientSession | None = None
     """The service's HTTP session, set before `start`; a backend may use it, and never closes it."""
 
@@ -151,7 +154,7 @@ class BuildBackend(LoggingConfigurable):
 
     @abstractmethod
     def build(self, job: BuildJob) -> AsyncIterator[BackendOutput]:
-        """Make the image: yield lines and checkpoints, then an Image.
+        """Make the image: yield lines and checkpoints, perhaps an Inventory, then an Image.
 
         Raises BuildFailed with the reason. If cancelled or closed, it ends its process groups and
         removes unfinished work before it returns. If the job has a checkpoint, an earlier run of

@@ -30,12 +30,14 @@ from jupyterhub_binder.model import (
     Checkpoint,
     Finding,
     Image,
+    Inventory,
     Line,
     Phase,
     Recipe,
     RecipeAction,
     Severity,
 )
+from jupyterhub_binder.model.inventory import Package
 from jupyterhub_binder.model.text import Message
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -80,6 +82,8 @@ class Script:
     """The size to report."""
     checkpoints: int = 1
     """The number of checkpoints, spread over the lines."""
+    packages: str = "jupyterlab==4.3.1 numpy==2.1.3 pandas==2.2.3"
+    """The packages to report."""
     problem: str = ""
     """A problem that the assessment finds."""
     self_contained: bool = False
@@ -244,6 +248,7 @@ class FakeBackend(BuildBackend):
                 raise BuildFailed(Message.verbatim(script.problem), code="fake_problem")
             async for output in self._stages(script):
                 yield output
+            yield _inventory(script)
             image = Image(script.image or f"fake:{build.key}", script.size_bytes)
             await self._keep(build.key, image)
         finally:
@@ -316,6 +321,15 @@ def _has_word(subject: str, word: str) -> bool:
 
 def _fits(subject: str, pattern: str) -> bool:
     return fnmatchcase(subject, pattern)
+
+
+def _inventory(script: Script) -> Inventory:
+    lines = script.packages.split()
+    return Inventory(
+        tuple(Package(*line.split("==", 1)) for line in lines if "==" in line),
+        lock="".join(f"{line}\n" for line in lines),
+        tools={"python": "3.12.0"},
+    )
 
 
 def _building(script: Script) -> Iterator[BackendOutput]:

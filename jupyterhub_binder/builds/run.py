@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.builds import packages
 from jupyterhub_binder.builds.log import BuildLog, EventBatch
 from jupyterhub_binder.builds.reuse import digest_of, find_reusable
 from jupyterhub_binder.errors import BinderError, BuildFailed
@@ -26,6 +27,7 @@ from jupyterhub_binder.model import (
     BuildState,
     Checkpoint,
     Image,
+    Inventory,
     Line,
     Phase,
     Reason,
@@ -272,11 +274,17 @@ class BuildRun:
                         self._note_step(step or (self.step if phase is Phase.BUILDING else ""))
                     case Checkpoint(data):
                         await self._update({"checkpoint": dict(data)})
+                    case Inventory():
+                        await self._keep_inventory(output)
                     case Image():
                         return output
         raise BuildFailed(
             "The backend ended without an image and without a reason. Tell your administrator."
         )
+
+    async def _keep_inventory(self, inventory: Inventory) -> None:
+        clean = packages.clean(inventory)
+        await keep_trying(lambda: self._store.put_inventory(self.build.id, clean), self._log)
 
     def _note_step(self, step: str) -> None:
         if step != self.step:

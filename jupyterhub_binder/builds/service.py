@@ -375,6 +375,10 @@ class Builds(LoggingConfigurable):
             step=run.step if run else "",
         )
 
+    async def expected_seconds(self, repository: str) -> float | None:
+        """Return how long a build of a repository takes, from earlier ones."""
+        return await self._history.expected_seconds(repository)
+
     async def _expected_seconds(self, build: Build, run: BuildRun | None) -> float | None:
         """Return one estimate for as long as the build lives, whatever ends meanwhile."""
         if run is not None and run.expected_seconds is not None:

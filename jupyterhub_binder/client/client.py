@@ -172,9 +172,32 @@ class BinderClient:
         path = f"/environments/{quote(environment_id, safe='')}/builds"
         return await self._call("POST", path, json=body)
 
+    async def builds(self, environment_id: str) -> list[Json]:
+        """Return an environment's builds, newest first."""
+        return await self._all(f"/environments/{quote(environment_id, safe='')}/builds")
+
+    async def choose(self, environment_id: str, number: int, *, reason: str = "") -> Json:
+        """Make a build current."""
+        body = {"number": number, "reason": reason}
+        path = f"/environments/{quote(environment_id, safe='')}/current"
+        return await self._call("PUT", path, json=body)
+
+    async def changes(self, environment_id: str) -> list[Json]:
+        """Return the changes of the current build, newest first."""
+        return await self._all(f"/environments/{quote(environment_id, safe='')}/changes")
+
     async def build(self, build_id: str) -> Json:
         """Return a build."""
         return await self._call("GET", f"/builds/{quote(build_id, safe='')}")
+
+    async def packages(self, build_id: str) -> Json:
+        """Return what is in a build's image."""
+        return await self._call("GET", f"/builds/{quote(build_id, safe='')}/packages")
+
+    async def difference(self, build_id: str, *, number: int = 0) -> Json:
+        """Return what differs from build `number`, by default from the one before."""
+        path = f"/builds/{quote(build_id, safe='')}/difference"
+        return await self._call("GET", path, params=_sent({"number": number or ""}))
 
     async def cancel_build(self, build_id: str) -> Json:
         """Withdraw my request; the build ends if nobody else wants it."""

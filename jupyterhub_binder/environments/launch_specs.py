@@ -41,7 +41,7 @@ class LaunchSpecs(LoggingConfigurable):
         current, latest = environment.current, environment.latest
         shown = current or latest
         resolved_ref = shown.build.resolved_ref if shown else ""
-        image = current.build.image if current and await self._is_there(current.build) else None
+        image = current.build.image if current and await self.is_there(current.build) else None
         removed = (
             current is not None and image is None and environment.state is EnvironmentState.READY
         )
@@ -62,8 +62,8 @@ class LaunchSpecs(LoggingConfigurable):
             **self._content_source(environment, shown.build if shown else None),
         )
 
-    async def _is_there(self, build: Build) -> bool:
-        """If unknown, let the start find out."""
+    async def is_there(self, build: Build) -> bool:
+        """Say whether a build's image exists. If unknown, let the start find out."""
         try:
             return await self._backend.find_image(build.image_key) is not None
         except BinderError as error:
@@ -131,6 +131,6 @@ class LaunchSpecs(LoggingConfigurable):
         """Build the current commit again if clean-up removed its image."""
         environment = await self._environments.get(user, environment_id)
         current = environment.current
-        if current is None or await self._is_there(current.build):
+        if current is None or await self.is_there(current.build):
             return environment
         return await self._environments.build_again(user, environment, current.build)

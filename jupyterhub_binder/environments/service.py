@@ -17,7 +17,7 @@ from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.admin.audit import Audit
 from jupyterhub_binder.admin.limits import Limits
-from jupyterhub_binder.admin.rules import Rules
+from jupyterhub_binder.admin.rules import MAX_REASON_CHARACTERS, Rules
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.previews import DirectoryNames, Previews
@@ -44,6 +44,7 @@ from jupyterhub_binder.model import (
     repository_key,
 )
 from jupyterhub_binder.model.admin import Action, LimitName
+from jupyterhub_binder.model.history import Change, ChangeCause, cause_of
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import NewBuildRequest
@@ -455,11 +456,20 @@ class Environments(LoggingConfigurable):
         return built
 
     async def _request_build(
-        self, user: User, environment: Environment, resolved: Resolved, *, force: bool = False
+        self,
+        user: User,
+        environment: Environment,
+        resolved: Resolved,
+        *,
+        force: bool = False,
+        options: Mapping[str, Any] | None = None,
+        cause: ChangeCause = ChangeCause.ASKED,
+        reason: str = "",
     ) -> Environment:
-        options = environment.options
+        options = environment.options if options is None else options
         async with self._builds.asking[user.name]:
             new = await self._prepare(user, resolved, options, force=force)
+            new = replace(new, cause=cause, reason=reason)
             keeping = self._keep_request(environment.id, new)
             return await asyncio.shield(self._tasks.spawn(keeping, name="request for a build"))
 
@@ -477,24 +487,64 @@ class Environments(LoggingConfigurable):
         resolved = replace(earlier.resolved, spec=environment.spec)
         return await self._request_build(user, environment, resolved)
 
-    async def choose(self, user: User, environment_id: str, number: int) -> Environment:
-        """Make build `number` current. Raises Conflict if it has no image."""
+    async def choose(
+        self, user: User, environment_id: str, number: int, *, reason: str = ""
+    ) -> Environment:
+        """Make build `number` current; if its image is gone, build its commit again.
+
+        Raises NotAllowed, LimitReached, and Conflict if it has never succeeded.
+        """
+        environment = await self.get(user, environment_id)
+        build = (await self.get_request(user, environment_id, number)).build
+        self._rules.require(user, build)
+        chosen = None
+        if build.state is BuildState.BUILT:
+            why = one_line(reason)[:MAX_REASON_CHARACTERS]
+            if await self._backend.find_image(build.image_key):
+                chosen = await self._store.choose_build(
+                    environment.id, number, by=user.name, at=utc_now(), reason=why
+                )
+            else:
+                chosen = await self._build_chosen(user, environment, number, build, why)
+        if chosen is None:
+            raise Conflict(
+                "Build %(number)s did not succeed. Choose a build that did, or build again.",
+                number=number,
+                code="not_built",
+            )
+        self._note(user, Action.BUILD_CHOOSE, chosen)
+        return chosen
+
+    async def _build_chosen(
+        self, user: User, environment: Environment, number: int, build: Build, reason: str
+    ) -> Environment:
+        _require_can_build(user)
+        current = environment.current
+        return await self._request_build(
+            user,
+            environment,
+            replace(build.resolved, spec=environment.spec),
+            options=build.options,
+            cause=cause_of(current.number if current else None, number),
+            reason=reason,
+        )
+
+    async def get_request(self, user: User, environment_id: str, number: int) -> BuildRequest:
+        """Return build `number` of an environment. Raises NotFound."""
         environment = await self.get(user, environment_id)
         request = await self._store.fetch_request(environment.id, number)
         if request is None:
             raise NotFound(
                 "“%(name)s” has no build %(number)s.", name=environment.name, number=number
             )
-        build = request.build
-        there = build.state is BuildState.BUILT and await self._backend.find_image(build.image_key)
-        chosen = there and await self._store.choose_build(environment.id, number, at=utc_now())
-        if not chosen:
-            raise Conflict(
-                "Build %(number)s has no image. Choose a build that succeeded, or build again.",
-                number=number,
-                code="not_built",
-            )
-        return chosen
+        return request
+
+    async def changes(
+        self, user: User, environment_id: str, *, offset: int = 0, limit: int = 50
+    ) -> Page[Change]:
+        """Return the changes of the current build, newest first."""
+        environment = await self.get(user, environment_id)
+        return await self._store.list_changes(environment.id, offset=offset, limit=limit)
 
     # --- Purging --------------------------------------------------------------------------------
 

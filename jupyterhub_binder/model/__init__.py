@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from jupyterhub_binder.model.history import ChangeCause
+from jupyterhub_binder.model.inventory import Inventory
 from jupyterhub_binder.model.text import Message
 
 T = TypeVar("T")
@@ -394,6 +396,10 @@ class BuildRequest:
     requested_by: str
     withdrawn: datetime | None = None
     """The build continues while other users want it."""
+    cause: ChangeCause = ChangeCause.ASKED
+    """Why the build becomes current when it succeeds."""
+    reason: str = ""
+    """As in `Change`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -589,7 +595,7 @@ class Image:
     size_bytes: int | None = None
 
 
-BackendOutput = Line | Checkpoint | Image
+BackendOutput = Line | Checkpoint | Inventory | Image
 
 Order = Literal["recent", "name"]
 

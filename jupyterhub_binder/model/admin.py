@@ -83,6 +83,7 @@ class Action(StrEnum):
     ENVIRONMENT_SHARE = "environment.share"
     BUILD_FORCE = "build.force"
     BUILD_CANCEL = "build.cancel"
+    BUILD_CHOOSE = "build.choose"
     RULE_ADD = "rule.add"
     RULE_REMOVE = "rule.remove"
     RULE_HIT = "rule.hit"

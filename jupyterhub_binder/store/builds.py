@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from jupyterhub_binder.model import Build, BuildEvent, BuildState, Phase, Reason
+from jupyterhub_binder.model.history import ChangeCause
+from jupyterhub_binder.store.changes import add_change
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.tables import (
     ACTIVE,
@@ -39,6 +41,10 @@ class NewBuildRequest:
     force: bool = False
     default_branch: str = ""
     """As in `Resolved`."""
+    cause: ChangeCause = ChangeCause.ASKED
+    """Why the build becomes current."""
+    reason: str = ""
+    """As in `Change`."""
 
 
 _MAX_REUSABLE = 5
@@ -269,23 +275,36 @@ def _finish(
     _append(connection, build_id, [last])
     _set(connection, build_id, changes)
     if changes.get("state") is BuildState.BUILT:
-        _give_image(connection, build_id)
+        _give_image(connection, build_id, changes["finished"])
     return _require(connection, build_id), last
 
 
-def _give_image(connection: sa.Connection, build_id: str) -> None:
+def _give_image(connection: sa.Connection, build_id: str, at: datetime) -> None:
     """Make a build current where its request is newer."""
-    asked = sa.select(build_requests.c.environment_id, build_requests.c.number).where(
-        build_requests.c.build_id == build_id, build_requests.c.withdrawn.is_(None)
+    newer = sa.func.coalesce(environments.c.current_number, 0) < build_requests.c.number
+    asked = (
+        sa.select(*build_requests.c, environments.c.current_number)
+        .join(environments, environments.c.id == build_requests.c.environment_id)
+        .where(build_requests.c.build_id == build_id, build_requests.c.withdrawn.is_(None), newer)
+        .order_by(build_requests.c.number)
     )
-    for environment_id, number in connection.execute(asked).all():
+    # The newest request counts, if an environment has several.
+    found = {row.environment_id: row for row in connection.execute(asked)}
+    for row in found.values():
         connection.execute(
             environments.update()
-            .where(
-                environments.c.id == environment_id,
-                sa.func.coalesce(environments.c.current_number, 0) < number,
-            )
-            .values(current_number=number)
+            .where(environments.c.id == row.environment_id)
+            .values(current_number=row.number)
+        )
+        add_change(
+            connection,
+            row.environment_id,
+            row.current_number,
+            row.number,
+            by=row.requested_by,
+            cause=ChangeCause(row.cause),
+            reason=row.reason,
+            at=at,
         )
 
 

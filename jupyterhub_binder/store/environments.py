@@ -19,7 +19,9 @@ from jupyterhub_binder.model import (
     Spec,
     repository_key,
 )
+from jupyterhub_binder.model.history import ChangeCause, cause_of
 from jupyterhub_binder.store import builds as build_queries
+from jupyterhub_binder.store.changes import add_change
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.tables import (
     ACTIVE,
@@ -145,10 +147,10 @@ class EnvironmentQueries:
         return await self._database.run(_restore, environment_id, limit, at)
 
     async def choose_build(
-        self, environment_id: str, number: int, *, at: datetime
+        self, environment_id: str, number: int, *, by: str, at: datetime, reason: str = ""
     ) -> Environment | None:
         """Make a successful request current; None if missing or not built."""
-        return await self._database.run(_choose, environment_id, number, at)
+        return await self._database.run(_choose, environment_id, number, by, at, reason)
 
     async def request_build(
         self, environment_id: str, new: build_queries.NewBuildRequest
@@ -211,6 +213,8 @@ def _insert(
         environments.insert(), {**row, "latest_number": 1, "current_number": current}
     )
     request = _insert_request(connection, environment.id, 1, build, new)
+    if current:
+        _add_change(connection, environment.id, None, 1, new)
     return replace(environment, latest=request, current=request if current else None)
 
 
@@ -221,7 +225,9 @@ def _insert_request(
     build: Build,
     new: build_queries.NewBuildRequest,
 ) -> BuildRequest:
-    request = BuildRequest(environment_id, number, build, new.at, new.by)
+    request = BuildRequest(
+        environment_id, number, build, new.at, new.by, cause=new.cause, reason=new.reason
+    )
     connection.execute(
         build_requests.insert(),
         {
@@ -230,9 +236,30 @@ def _insert_request(
             "build_id": build.id,
             "requested": new.at,
             "requested_by": new.by,
+            "cause": new.cause,
+            "reason": new.reason,
         },
     )
     return request
+
+
+def _add_change(
+    connection: sa.Connection,
+    environment_id: str,
+    before: BuildRequest | None,
+    number: int,
+    new: build_queries.NewBuildRequest,
+) -> None:
+    add_change(
+        connection,
+        environment_id,
+        before.number if before else None,
+        number,
+        by=new.by,
+        cause=new.cause,
+        reason=new.reason,
+        at=new.at,
+    )
 
 
 _HIGHEST_NUMBER = sa.select(sa.func.max(build_requests.c.number)).where(
@@ -249,7 +276,7 @@ def _request(
     build = build_queries.find_or_insert(connection, new)
     for known in (environment.latest, environment.current):
         if known is not None and known.build.id == build.id and known.withdrawn is None:
-            request = known  # a repeated request
+            request = _repeat(connection, known, new)
             break
     else:
         number = (connection.scalar(_HIGHEST_NUMBER, {"id": environment_id}) or 0) + 1
@@ -264,10 +291,29 @@ def _request(
         changes["default_branch"] = new.default_branch
     if build.state is BuildState.BUILT:
         changes["current_number"] = request.number
+        _add_change(connection, environment_id, environment.current, request.number, new)
     _set(connection, environment_id, changes)
     changed = _fetch(connection, environment_id)
     assert changed is not None
     return changed, request
+
+
+def _repeat(
+    connection: sa.Connection, known: BuildRequest, new: build_queries.NewBuildRequest
+) -> BuildRequest:
+    """Note why a repeated request was made; what the service does by itself is no reason."""
+    if new.cause in (known.cause, ChangeCause.BY_ITSELF):
+        return known
+    why = {"requested_by": new.by, "cause": new.cause, "reason": new.reason}
+    connection.execute(
+        build_requests.update()
+        .where(
+            build_requests.c.environment_id == known.environment_id,
+            build_requests.c.number == known.number,
+        )
+        .values(**why)
+    )
+    return replace(known, **why)
 
 
 def _kept(owner: str | None, search: str, *, deleted: bool) -> list[sa.ColumnElement[bool]]:
@@ -353,11 +399,28 @@ def _restore(
 
 
 def _choose(
-    connection: sa.Connection, environment_id: str, number: int, at: datetime
+    connection: sa.Connection,
+    environment_id: str,
+    number: int,
+    by: str,
+    at: datetime,
+    reason: str,
 ) -> Environment | None:
     page = _history(connection, environment_id, 0, 1, number)
     if not page.items or page.items[0].build.state is not BuildState.BUILT:
         return None
+    found = _fetch(connection, environment_id)
+    before = found.current.number if found and found.current else None
+    add_change(
+        connection,
+        environment_id,
+        before,
+        number,
+        by=by,
+        cause=cause_of(before, number),
+        reason=reason,
+        at=at,
+    )
     return _update(connection, environment_id, {"current_number": number}, at)
 
 

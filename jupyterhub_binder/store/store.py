@@ -6,9 +6,11 @@ from typing import Self
 
 from jupyterhub_binder.store.admin import AdminQueries
 from jupyterhub_binder.store.builds import BuildQueries
+from jupyterhub_binder.store.changes import ChangeQueries
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.environments import EnvironmentQueries
 from jupyterhub_binder.store.images import ImageQueries
+from jupyterhub_binder.store.inventories import InventoryQueries
 from jupyterhub_binder.store.launches import LaunchQueries
 from jupyterhub_binder.store.retention import RetentionQueries
 from jupyterhub_binder.utils.signal import Signal
@@ -17,6 +19,8 @@ from jupyterhub_binder.utils.signal import Signal
 class Store(
     EnvironmentQueries,
     BuildQueries,
+    ChangeQueries,
+    InventoryQueries,
     LaunchQueries,
     ImageQueries,
     RetentionQueries,

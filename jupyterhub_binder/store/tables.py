@@ -36,6 +36,7 @@ from jupyterhub_binder.model.admin import (
     Rule,
     RuleKind,
 )
+from jupyterhub_binder.model.history import ChangeCause
 from jupyterhub_binder.model.text import MAX_JSON_CHARACTERS, Message
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -188,6 +189,8 @@ build_requests = sa.Table(
     sa.Column("requested", UTCTime, nullable=False),
     sa.Column("requested_by", sa.Text, nullable=False),
     sa.Column("withdrawn", UTCTime),
+    sa.Column("cause", type_of_state, nullable=False, server_default=ChangeCause.ASKED),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
     sa.PrimaryKeyConstraint("environment_id", "number"),
     sa.Index("ix_build_requests_build_id", "build_id"),
 )
@@ -369,6 +372,8 @@ def read_request(row: Row, request: str, build: str) -> BuildRequest | None:
         requested=row[request + "requested"],
         requested_by=row[request + "requested_by"],
         withdrawn=row[request + "withdrawn"],
+        cause=ChangeCause(row[request + "cause"]),
+        reason=row[request + "reason"],
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.admin.usage import PeopleUsage
     from jupyterhub_binder.backends.base import BuildBackend
     from jupyterhub_binder.builds.service import Builds
+    from jupyterhub_binder.environments.inventories import Inventories
     from jupyterhub_binder.environments.launch_specs import LaunchSpecs
     from jupyterhub_binder.environments.previews import Previews
     from jupyterhub_binder.environments.service import Environments
@@ -114,6 +115,7 @@ class Services:
     previews: Previews
     environments: Environments
     launch_specs: LaunchSpecs
+    inventories: Inventories
     launches: Launches
     rules: Rules
     limits: Limits

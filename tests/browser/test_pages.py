@@ -298,8 +298,12 @@ async def test_earlier_build_is_chosen_again(hub: LiveHub, open_page: OpenPage):
     await finish_build(page, again["latest"]["id"])
     await page.goto(f"{hub.binder}environments/{made['id']}")
     await expect(page.locator("#build-2")).to_contain_text("Next launch")
+    await page.get_by_role("link", name="Use this build").click()
+    await page.get_by_label("Reason").fill("The plots differ")
     await page.get_by_role("button", name="Use this build").click()
     await expect(page.locator("#build-1")).to_contain_text("Next launch")
+    await page.get_by_text("Changes of the build in use").click()
+    await expect(page.locator("#changes")).to_contain_text("The plots differ")
 
 
 async def test_launch_is_asked_for_before_anything_starts(hub: LiveHub, open_page: OpenPage):

@@ -19,6 +19,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 
 from jupyterhub_binder.backends.base import HostState, HostStatus
 from jupyterhub_binder.builds.service import BuildProgress, QueueState
+from jupyterhub_binder.environments.inventories import Comparison, Contents
 from jupyterhub_binder.errors import Conflict, NotFound, RepositoryNotFound
 from jupyterhub_binder.launches.service import Server
 from jupyterhub_binder.model import (
@@ -45,6 +46,8 @@ from jupyterhub_binder.model import (
     Severity,
     Spec,
 )
+from jupyterhub_binder.model.history import Change, ChangeCause
+from jupyterhub_binder.model.inventory import Difference, Inventory, Package, PackageChange
 from jupyterhub_binder.web.pages import make_page_settings, page_handlers
 from jupyterhub_binder.web.pages.admin import admin_handlers
 from jupyterhub_binder.web.pages.templates import hub_template_folders
@@ -309,6 +312,56 @@ class Everything:
         newest = [env.latest] if env.latest is env.current else [env.latest, env.current]
         items = [r for r in newest if r] + older
         return Page(tuple(items), len(items), 0, 50)
+
+    async def get_request(self, user: Any, environment_id: str, number: int) -> BuildRequest:
+        found = (await self.history(user, environment_id)).items
+        try:
+            return next(each for each in found if each.number == number)
+        except StopIteration:
+            raise NotFound("There is no such build.") from None
+
+    async def changes(self, user: Any, environment_id: str, **_: Any) -> Page[Change]:
+        told = (
+            (2, 1, ChangeCause.ROLLED_BACK, "numpy 2.1 breaks exercise 4 " + "of week two " * 12),
+            (1, 2, ChangeCause.BY_ITSELF, ""),
+            (None, 1, ChangeCause.ASKED, ""),
+        )
+        items = [
+            Change(environment_id, 3 - n, before, to, "alice", cause, why, NOW - timedelta(days=n))
+            for n, (before, to, cause, why) in enumerate(told)
+        ]
+        return Page(tuple(items), len(items), 0, 20)
+
+    async def fetch(self, user: Any, build_id: str) -> Contents:
+        build, environment, request = await self.request_of(user, build_id)
+        packages = tuple(Package(*line.split("==")) for line in INSTALLED)
+        known = build.state is BuildState.BUILT and build.id != "b000000014"
+        inventory = Inventory(packages, tools={"python": "3.12.3", "uv": "0.9.1"})
+        return Contents(build, environment, request, inventory if known else None)
+
+    async def list_choices(self, user: Any, contents: Contents) -> tuple[BuildRequest, ...]:
+        return (await self.history(user, contents.environment.id)).items  # type: ignore[union-attr]
+
+    async def compare_with(self, user: Any, contents: Contents, number: Any = None) -> Any:
+        items = (await self.history(user, contents.environment.id)).items  # type: ignore[union-attr]
+        return await self.compare(items[-1], items[0])
+
+    async def compare(self, before: BuildRequest, after: BuildRequest) -> Comparison:
+        changed = (
+            PackageChange("numpy", "pip", "1.26.4", "2.1.3"),
+            PackageChange("a-package-whose-name-" + "never-ends-" * 8, "pip", "1", "2.0.0.post1"),
+        )
+        added, removed = (Package("polars", "1.9.0"),), (Package("six", "1.16.0"),)
+        return Comparison(before, after, Difference(added, removed, changed))
+
+    def why_unknown(self, build: Build) -> str:
+        return "A BinderHub does not say which packages are in an image."
+
+    async def is_there(self, build: Build) -> bool:
+        return build.image != "old"
+
+    async def expected_seconds(self, repository: str) -> float:
+        return 124.0
 
     async def limits(self, user: Any) -> dict[str, Any]:
         return {"builds": SimpleNamespace(limit=2, used=2)}
@@ -596,6 +649,8 @@ def make_app(
         environments=everything,
         previews=everything,
         launches=everything,
+        launch_specs=everything,
+        inventories=everything,
         backend=Backend(),
         **admin,
         health=health,

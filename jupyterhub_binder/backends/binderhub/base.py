@@ -62,6 +62,9 @@ class RemoteBackend(BuildBackend):
         "This hub no longer waits for BinderHub. On Kubernetes, BinderHub finishes an image "
         "once it has begun."
     )
+    inventory_note: ClassVar[str] = Message(
+        "A BinderHub does not say which packages are in an image."
+    )
 
     token = Unicode(
         help="""

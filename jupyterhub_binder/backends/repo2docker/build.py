@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,15 @@ from jupyterhub_binder.backends.repo2docker.log import LogReader
 from jupyterhub_binder.backends.repo2docker.smoke_test import BEGINNING, Expected, try_image
 from jupyterhub_binder.backends.venv.folders import MARKER, end_processes
 from jupyterhub_binder.errors import BinderError, BuildFailed, UpstreamUnavailable
-from jupyterhub_binder.model import BackendOutput, Build, Checkpoint, Image, Line, Phase
+from jupyterhub_binder.model import (
+    BackendOutput,
+    Build,
+    Checkpoint,
+    Image,
+    Inventory,
+    Line,
+    Phase,
+)
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.retry import Backoff
 from jupyterhub_binder.utils.subprocess import ProcessFailed, stream
@@ -119,7 +128,7 @@ class ImageBuild:
             _UNDER_WAY.discard(self._workspace.name)
         yield Image(self.name, image.size_bytes)
 
-    async def _make(self, checkout: Path, *, anew: bool) -> AsyncGenerator[Line, None]:
+    async def _make(self, checkout: Path, *, anew: bool) -> AsyncGenerator[Line | Inventory, None]:
         if await self._engine.inspect(self.name) is not None:
             yield Line(Phase.BUILDING, "This machine's container engine has the image.")
         else:
@@ -175,15 +184,23 @@ class ImageBuild:
             )
         return image
 
-    async def _try(self, expected: Expected) -> AsyncGenerator[Line, None]:
+    async def _try(self, expected: Expected) -> AsyncGenerator[Line | Inventory, None]:
         yield Line(Phase.BUILDING, BEGINNING, Message("testing it"))
-        version = await try_image(
+        tried = await try_image(
             self._engine,
             self._unfinished,
             container=container_name("smoke", self._settings.prefix, self._workspace.name),
             expected=expected,
         )
-        yield Line(Phase.BUILDING, f"The image has jupyterhub-singleuser {version}")
+        yield Line(Phase.BUILDING, f"The image has jupyterhub-singleuser {tried.version}")
+        yield Inventory(
+            tried.packages,
+            tools={
+                "repo2docker": version("jupyter-repo2docker"),
+                "podman" if self._engine.podman else "docker": self._engine.version,
+            },
+            digest=(await self._inspect(self._unfinished)).id,
+        )
 
     async def _run_repo2docker(self, checkout: Path, *, anew: bool) -> AsyncGenerator[Line, None]:
         config = await self._prepare(anew=anew)

@@ -20,7 +20,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from jupyterhub_binder.backends.repo2docker.engine import Engine
+from jupyterhub_binder.backends.repo2docker.listing import LISTING, MAX_LISTED, read_package
 from jupyterhub_binder.errors import BuildFailed
+from jupyterhub_binder.model.inventory import Package
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.subprocess import ProcessFailed
 
@@ -43,8 +45,9 @@ export PYTHONPATH="$path${{PYTHONPATH:+:$PYTHONPATH}}"
 version="$(jupyterhub-singleuser --version)"
 rm -rf "$path" 2>/dev/null
 echo "{WORD} version $version"
+{LISTING}
 """
-"""Prints the user id, the home, whether it is writable, and the server's version."""
+"""Prints the user id, the home, whether it is writable, the server's version and the packages."""
 SPOKEN = re.compile(rf"^{WORD} (\w+) ?(.*)$")
 """A line of the script: a word and its value."""
 _NOT_TELLING = re.compile(
@@ -53,7 +56,7 @@ _NOT_TELLING = re.compile(
     rf"{WORD} |(Run|See) 'docker |time=|.*RuntimeWarning: line buffering|self\.stdout = io\.open"
 )
 _KEPT_LINES = 40
-_MAX_SAID = 2**18
+_MAX_SAID = 2**18 + MAX_LISTED
 """Maximum characters of output, to protect the service."""
 
 
@@ -69,8 +72,17 @@ class Expected:
     timeout_seconds: float
 
 
-async def try_image(engine: Engine, image: str, *, container: str, expected: Expected) -> str:
-    """Run an image once; return its jupyterhub-singleuser version.
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An image from which a server can start."""
+
+    version: str
+    """Of jupyterhub-singleuser."""
+    packages: tuple[Package, ...]
+
+
+async def try_image(engine: Engine, image: str, *, container: str, expected: Expected) -> Tried:
+    """Run an image once; return what was found in it.
 
     Raises BuildFailed. The caller removes the container, which may survive a cancel or timeout.
     """
@@ -89,6 +101,7 @@ async def try_image(engine: Engine, image: str, *, container: str, expected: Exp
     ]
     size = 0
     said, others = deque[str](maxlen=_KEPT_LINES), deque[str](maxlen=_KEPT_LINES)
+    packages: list[Package] = []
     try:
         async with asyncio.timeout(expected.timeout_seconds):
             async with aclosing(engine.stream(*words, grace_seconds=0)) as output:
@@ -97,7 +110,10 @@ async def try_image(engine: Engine, image: str, *, container: str, expected: Exp
                     size += len(text) + 1
                     if size > _MAX_SAID:
                         _fail(Message("its entrypoint or start script prints too much."))
-                    (said if SPOKEN.match(text) else others).append(text)
+                    if (package := read_package(text)) is not None:
+                        packages.append(package)
+                    else:
+                        (said if SPOKEN.match(text) else others).append(text)
     except TimeoutError as error:
         seconds = f"{expected.timeout_seconds:g}"
         raise BuildFailed(
@@ -111,7 +127,7 @@ async def try_image(engine: Engine, image: str, *, container: str, expected: Exp
         raise BuildFailed(
             "The image was built, but no server can start from it: %(why)s", why=tail, code=CODE
         ) from error
-    return check([*said, *others], expected)
+    return Tried(check([*said, *others], expected), tuple(packages))
 
 
 def _owner(engine: Engine, user_id: int) -> str:

@@ -13,11 +13,13 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jupyterhub_binder.backends.venv import inside
 from jupyterhub_binder.backends.venv.folders import PREFIX, Folders, Usage, name_final_place
+from jupyterhub_binder.backends.venv.inventory import list_packages, portable_lock
 from jupyterhub_binder.backends.venv.plan import Plan, make_plan
 from jupyterhub_binder.backends.venv.steps import Interpreter, Say, Steps, VenvSettings, in_thread
 from jupyterhub_binder.backends.venv.uv import (
@@ -28,7 +30,7 @@ from jupyterhub_binder.backends.venv.uv import (
     without_secrets,
 )
 from jupyterhub_binder.errors import BuildFailed
-from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image
+from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image, Inventory
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.subprocess import ProcessFailed
 from jupyterhub_binder.utils.units import format_bytes
@@ -80,6 +82,7 @@ class VenvBuild:
         await self._compile(interpreter)
         note = self._note(plan, interpreter, lock)
         usage = await self._try_and_settle(interpreter, note, lock)
+        await self._steps.say(await in_thread(self._inventory, plan, interpreter, lock))
         await in_thread(self._folders.finish, self._workspace)
         await self._steps.tell(
             f"Built in {time.monotonic() - begun:.0f} s: {note['packages']} packages, "
@@ -302,6 +305,14 @@ class VenvBuild:
                 status=_status(error),
                 code="smoke_test_failed",
             ) from error
+
+    def _inventory(self, plan: Plan, interpreter: Interpreter, lock: str) -> Inventory:
+        indexes = plan.requirements.indexes
+        return Inventory(
+            packages=list_packages(self._workspace.environment),
+            lock=portable_lock(lock, indexes, self._steps.seen / "repo"),
+            tools={"python": interpreter.version, "uv": version("uv")},
+        )
 
     async def _settle(self, note: dict[str, Any], lock: str) -> Usage:
         usage = await self._steps.check_size()

@@ -120,10 +120,16 @@ class EnvironmentBuildsHandler(Handler):
 class CurrentBuildHandler(Handler):
     """The build that a server starts from."""
 
-    @operation("choose_build", errors=(409,), needs_body=True)
+    @operation("choose_build", errors=(409, 429), needs_body=True)
     async def put(self, environment_id: str, *, body: CurrentBody) -> EnvironmentJSON:
-        """Choose the build of an environment that servers start from."""
-        environment = await self.services.environments.choose(self.me, environment_id, body.number)
+        """Choose the build of an environment that servers start from.
+
+        If its image was removed, the same commit is built again: the environment's newest build is
+        then unfinished, and servers start from the earlier one until it has succeeded.
+        """
+        environment = await self.services.environments.choose(
+            self.me, environment_id, body.number, reason=body.reason
+        )
         return await self.render_environment(environment)
 
 

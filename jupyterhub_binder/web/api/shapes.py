@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar, dataclass_transform
 
+from jupyterhub_binder.admin.rules import MAX_REASON_CHARACTERS
 from jupyterhub_binder.backends.base import HostState
 from jupyterhub_binder.environments.service import Limit
 from jupyterhub_binder.model import (
@@ -567,6 +568,8 @@ class CurrentBody:
     """The build that servers start from."""
 
     number: Number
+    reason: Annotated[str, TextLine(MAX_REASON_CHARACTERS)] = ""
+    """Why, in your words; kept with the change"""
 
 
 @shape

@@ -18,6 +18,7 @@ from jupyterhub_binder.web.pages.environments import (
     EnvironmentPage,
     EnvironmentsPage,
 )
+from jupyterhub_binder.web.pages.history import PackagesPage, UsePage
 from jupyterhub_binder.web.pages.launches import LaunchCancel, LaunchNewPage, LaunchPage
 from jupyterhub_binder.web.pages.links import BadgeHandler, LinkPage, OldLink
 from jupyterhub_binder.web.pages.new import NewPage
@@ -74,9 +75,11 @@ def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
         (r"new", NewPage, {}),
         (rf"environments/{ID}", EnvironmentPage, {}),
         (rf"environments/{ID}/launch", LaunchNewPage, {}),
+        (rf"environments/{ID}/use/([0-9]{{1,9}})", UsePage, {}),
         (rf"environments/{ID}/({_ACTIONS})", EnvironmentAction, {}),
         (rf"builds/{ID}", BuildPage, {}),
         (rf"builds/{ID}/cancel", BuildCancel, {}),
+        (rf"builds/{ID}/packages", PackagesPage, {}),
         (rf"launch/{ID}", LaunchPage, {}),
         (rf"launch/{ID}/cancel", LaunchCancel, {}),
         (r"v2/.+", LinkPage, {}),

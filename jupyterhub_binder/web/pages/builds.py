@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from jupyterhub_binder.model import Build, BuildState
 from jupyterhub_binder.web.pages.base import PageHandler
+from jupyterhub_binder.web.pages.history import ComparisonView
 from jupyterhub_binder.web.pages.views import BuildView
 
 TAIL_LINES = 300
@@ -28,7 +32,21 @@ class BuildPage(PageHandler):
             events=events,
             first_line=after + 1,
             refresh=None if view.finished else 10,
+            **await self._contents(build),
         )
+
+    async def _contents(self, build: Build) -> dict[str, Any]:
+        """Return how many packages are in the image, and what differs from the build before."""
+        if build.state is not BuildState.BUILT:
+            return {}
+        inventories = self.services.inventories
+        contents = await inventories.fetch(self.me, build.id)
+        found = await inventories.compare_with(self.me, contents)
+        return {
+            "packages": len(contents.inventory.packages) if contents.inventory else None,
+            "other": found.before if found else None,
+            "comparison": ComparisonView(found.difference) if found else None,
+        }
 
 
 class BuildCancel(PageHandler):

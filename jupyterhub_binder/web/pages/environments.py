@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
+from jupyterhub_binder.admin.rules import MAX_REASON_CHARACTERS
 from jupyterhub_binder.errors import InvalidInput, NotFound
 from jupyterhub_binder.model import ContentMode, Environment, Link, Page
 from jupyterhub_binder.repositories.links.binder import format_binder_link
@@ -13,11 +14,12 @@ from jupyterhub_binder.utils.validation import (
     MAX_NAME_CHARACTERS,
     MAX_REF_CHARACTERS,
 )
-from jupyterhub_binder.web.api.parse import query_choice, query_text, read_query
+from jupyterhub_binder.web.api.parse import query_choice, query_text, read_query, whole_number
 from jupyterhub_binder.web.api.shapes import ListQuery
 from jupyterhub_binder.web.i18n.language import N_
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
+from jupyterhub_binder.web.pages.history import CHANGES_SIZE, ChangeView
 from jupyterhub_binder.web.pages.views import BuildView
 
 PAGE_SIZE = 50
@@ -100,6 +102,8 @@ class EnvironmentPage(PageHandler):
         environments = self.services.environments
         environment = await environments.get(self.me, environment_id)
         history = await environments.history(self.me, environment_id, limit=HISTORY_SIZE)
+        changes = await environments.changes(self.me, environment_id, limit=CHANGES_SIZE)
+        shows_people = self.me.admin or self.me.name == environment.owner
         (item,) = await self.fetch_views([environment])
         self.render_page(
             "environment.html",
@@ -108,6 +112,8 @@ class EnvironmentPage(PageHandler):
             item=item,
             said=_say(query_choice(self, "said", tuple(_SAID)), environment.name),
             history=history,
+            changes=changes,
+            change_views=[ChangeView(each, shows_people) for each in changes.items],
             refusal=self.services.rules.judge(environment),
             builds=[
                 BuildView(request.build, None, environment, request) for request in history.items
@@ -171,11 +177,14 @@ class EnvironmentAction(PageHandler):
         return f"{page}?said=newest" if page == self.back else page
 
     async def _choose(self, environment_id: str) -> str:
-        number = self.form.text("number", max_length=10, required=True) or ""
-        if not (number.isascii() and number.isdecimal()):
-            raise InvalidInput("'number' must be a whole number.")
-        await self.services.environments.choose(self.me, environment_id, int(number))
-        return f"{self._page(environment_id)}?said=chosen"
+        number = whole_number(self.form.text("number", max_length=10) or "", "number")
+        reason = self.form.text("reason", max_length=MAX_REASON_CHARACTERS) or ""
+        environment = await self.services.environments.choose(
+            self.me, environment_id, number, reason=reason
+        )
+        chosen = environment.current and environment.current.number == number
+        page = self.back if chosen else page_of_newest_build(self.prefix, environment)
+        return f"{page}?said=chosen" if page == self.back else page
 
     async def _stop(self, environment_id: str) -> str:
         ended = await self.services.launches.stop_servers(self.me, self.token, environment_id)

@@ -18,7 +18,7 @@ from jupyterhub_binder.backends.venv import folders
 from jupyterhub_binder.backends.venv.backend import VenvBackend
 from jupyterhub_binder.backends.venv.folders import MARKER, Folders, end_processes
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError
-from jupyterhub_binder.model import Checkpoint, Line
+from jupyterhub_binder.model import Checkpoint, Inventory, Line
 from tests.kit.backends import processes_under
 from tests.kit.jobs import again, build_hosts, collect, image_of, job_of, lines, make_checkout
 from tests.kit.waiting import until
@@ -58,6 +58,15 @@ async def test_environment_has_package_lock_note_and_repository(backend, tmp_pat
     assert note["size_bytes"] > 10_000
     assert (made / "repo/notes/a.md").read_text() == "hello"
     assert list(made.glob("lib/python*/site-packages/cowsay/__pycache__/main.*.pyc"))
+
+
+async def test_installed_packages_are_told_with_a_lock_that_names_no_path(backend, tmp_path):
+    files = {"requirements.txt": "cowsay\n", "postBuild": "#!/bin/sh\ntrue\n"}
+    outputs = await collect(backend, job_of(tmp_path / "co", files))
+    (inventory,) = (each for each in outputs if isinstance(each, Inventory))
+    assert [each.name for each in inventory.packages] == ["cowsay"]
+    assert inventory.lock == f"cowsay=={inventory.packages[0].version}\n"
+    assert set(inventory.tools) == {"python", "uv"}
 
 
 async def test_what_is_asked_for_and_what_the_hub_adds_are_resolved_together(backend, tmp_path):

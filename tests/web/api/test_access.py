@@ -44,6 +44,7 @@ TABLE = [
     Row("GET", f"{ENVIRONMENT}/builds", 200, 404, 200, 404),
     Row("POST", f"{ENVIRONMENT}/builds", 201, 404, 201, 403, {}),
     Row("PUT", f"{ENVIRONMENT}/current", 200, 404, 200, 404, {"number": 1}),
+    Row("GET", f"{ENVIRONMENT}/changes", 200, 404, 200, 404),
     Row("GET", f"{ENVIRONMENT}/launch-spec", 200, 404, 200, 404),
     Row("POST", f"{ENVIRONMENT}/launch-spec", 200, 404, 200, 404, {}),
     Row(
@@ -59,6 +60,9 @@ TABLE = [
     Row("GET", BUILD, 200, 404, 200, 404),
     Row("GET", f"{BUILD}/events", 200, 404, 200, 404),
     Row("GET", f"{BUILD}/log", 200, 404, 200, 404),
+    Row("GET", f"{BUILD}/packages", 200, 404, 200, 404),
+    Row("GET", f"{BUILD}/packages.csv", 200, 404, 200, 404),
+    Row("GET", f"{BUILD}/difference", 200, 404, 200, 404),
     Row("POST", f"{BUILD}/cancel", 200, 404, 200, 404),
     Row("GET", LAUNCH, 200, 404, 200, 404),
     Row("GET", f"{LAUNCH}/events", 200, 404, 200, 404),

@@ -153,7 +153,7 @@ def _without_code(source: str) -> str:
     return re.sub(r"<(code|kbd)\b[^>]*>.*?</\1>", "", source, flags=re.DOTALL)
 
 
-NAMES = {"BinderHub", "Markdown", "JupyterHub"}
+NAMES = {"CSV", "JSON", "BinderHub", "Markdown", "JupyterHub"}
 EXAMPLES = re.compile(r"https://|HEAD|github\.com/|width=|launch binder|JupyterHub")
 ATTRIBUTES = re.compile(r'\b(?:aria-label|placeholder|title|alt|content|data-label)="([^"]+)"')
 

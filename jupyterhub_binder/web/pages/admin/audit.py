@@ -18,6 +18,7 @@ WORDS = {
     Action.ENVIRONMENT_SHARE: N_("shared an environment"),
     Action.BUILD_FORCE: N_("rebuilt an environment"),
     Action.BUILD_CANCEL: N_("cancelled a build"),
+    Action.BUILD_CHOOSE: N_("chose a build"),
     Action.RULE_ADD: N_("added a rule"),
     Action.RULE_REMOVE: N_("removed a rule"),
     Action.RULE_HIT: N_("was refused"),
@@ -52,7 +53,8 @@ class AuditView:
         """The page of what it was done to, below the service's prefix; empty without one."""
         if self.entry.action is Action.BUILD_CANCEL:
             return f"builds/{self.entry.target}"
-        if self.entry.action.startswith("environment.") or self.entry.action is Action.BUILD_FORCE:
+        of_environment = self.entry.action in (Action.BUILD_FORCE, Action.BUILD_CHOOSE)
+        if self.entry.action.startswith("environment.") or of_environment:
             return f"environments/{self.entry.target}"
         return ""
 

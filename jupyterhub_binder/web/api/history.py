@@ -1,0 +1,70 @@
+"""Routes of an environment's past: which build was current, and what is in its builds."""
+
+from __future__ import annotations
+
+from jupyterhub_binder.web.api.common import Handler
+from jupyterhub_binder.web.api.operation import operation
+from jupyterhub_binder.web.api.render import render_page
+from jupyterhub_binder.web.api.render_history import (
+    packages_csv,
+    render_change,
+    render_difference,
+    render_packages,
+)
+from jupyterhub_binder.web.api.shapes import PageJSON, PageQuery
+from jupyterhub_binder.web.api.shapes_history import (
+    ChangeJSON,
+    DifferenceJSON,
+    DifferenceQuery,
+    PackagesJSON,
+)
+
+
+class ChangesHandler(Handler):
+    """The changes of the current build."""
+
+    @operation("list_changes")
+    async def get(self, environment_id: str, *, query: PageQuery) -> PageJSON[ChangeJSON]:
+        """List the changes of the build that servers start from, newest first."""
+        environment = await self.services.environments.get(self.me, environment_id)
+        page = await self.services.environments.changes(
+            self.me, environment_id, offset=query.offset, limit=query.limit
+        )
+        return render_page(page, lambda change: render_change(change, environment, self.me))
+
+
+class PackagesHandler(Handler):
+    """What is in a build's image."""
+
+    @operation("list_packages")
+    async def get(self, build_id: str) -> PackagesJSON:
+        """List the packages in a build's image, with their versions."""
+        return render_packages(await self.services.inventories.fetch(self.me, build_id))
+
+
+class PackagesCSVHandler(Handler):
+    """What is in a build's image, for a spreadsheet."""
+
+    @operation("download_packages", media="text/csv")
+    async def get(self, build_id: str) -> None:
+        """Get the packages in a build's image as CSV for a spreadsheet."""
+        inventory = (await self.services.inventories.fetch(self.me, build_id)).inventory
+        self.set_header("Content-Type", "text/csv; charset=UTF-8")
+        self.set_header("Content-Disposition", f'attachment; filename="packages-{build_id}.csv"')
+        self.set_header("Cache-Control", "no-store")
+        self.finish(packages_csv(inventory.packages if inventory else ()))
+
+
+class DifferenceHandler(Handler):
+    """What differs between two builds."""
+
+    @operation("compare_packages")
+    async def get(self, build_id: str, *, query: DifferenceQuery) -> DifferenceJSON:
+        """Get what differs between the packages of a build and of another one.
+
+        By default, the other one is the successful build before it in your environment.
+        """
+        inventories = self.services.inventories
+        contents = await inventories.fetch(self.me, build_id)
+        found = await inventories.compare_with(self.me, contents, query.number or None)
+        return render_difference(contents, found)
