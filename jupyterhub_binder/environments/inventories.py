@@ -28,7 +28,7 @@ class Contents:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PackageComparison:
     """Two builds of one environment."""
 
     before: BuildRequest
@@ -68,7 +68,7 @@ class Inventories:
 
     async def compare_with(
         self, user: User, contents: Contents, number: int | None = None
-    ) -> Comparison | None:
+    ) -> PackageComparison | None:
         """Compare with build `number`; by default with the one before, or None if there is none.
 
         Raises NotFound and InvalidInput.
@@ -85,9 +85,9 @@ class Inventories:
             raise InvalidInput("Build %(number)s did not succeed.", number=number)
         return await self.compare(other, contents.request)
 
-    async def compare(self, before: BuildRequest, after: BuildRequest) -> Comparison:
+    async def compare(self, before: BuildRequest, after: BuildRequest) -> PackageComparison:
         """Compare two builds that the person may see."""
         old = await self._store.fetch_inventory(before.build.id)
         new = await self._store.fetch_inventory(after.build.id)
         difference = compare(old.packages, new.packages) if old and new else None
-        return Comparison(before, after, difference)
+        return PackageComparison(before, after, difference)

@@ -19,7 +19,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 
 from jupyterhub_binder.backends.base import HostState, HostStatus
 from jupyterhub_binder.builds.service import BuildProgress, QueueState
-from jupyterhub_binder.environments.inventories import Comparison, Contents
+from jupyterhub_binder.environments.inventories import Contents, PackageComparison
 from jupyterhub_binder.errors import Conflict, NotFound, RepositoryNotFound
 from jupyterhub_binder.launches.service import Server
 from jupyterhub_binder.model import (
@@ -346,13 +346,13 @@ class Everything:
         items = (await self.history(user, contents.environment.id)).items  # type: ignore[union-attr]
         return await self.compare(items[-1], items[0])
 
-    async def compare(self, before: BuildRequest, after: BuildRequest) -> Comparison:
+    async def compare(self, before: BuildRequest, after: BuildRequest) -> PackageComparison:
         changed = (
             PackageChange("numpy", "pip", "1.26.4", "2.1.3"),
             PackageChange("a-package-whose-name-" + "never-ends-" * 8, "pip", "1", "2.0.0.post1"),
         )
         added, removed = (Package("polars", "1.9.0"),), (Package("six", "1.16.0"),)
-        return Comparison(before, after, Difference(added, removed, changed))
+        return PackageComparison(before, after, Difference(added, removed, changed))
 
     def why_unknown(self, build: Build) -> str:
         return "A BinderHub does not say which packages are in an image."

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-from jupyterhub_binder.environments.inventories import Comparison, Contents
+from jupyterhub_binder.environments.inventories import Contents, PackageComparison
 from jupyterhub_binder.model import Environment, User
 from jupyterhub_binder.model.history import Change
 from jupyterhub_binder.model.inventory import Package
@@ -58,7 +58,7 @@ def packages_csv(packages: Iterable[Package]) -> str:
     return file.getvalue()
 
 
-def render_difference(contents: Contents, found: Comparison | None) -> DifferenceJSON:
+def render_difference(contents: Contents, found: PackageComparison | None) -> DifferenceJSON:
     """Render what differs between two builds."""
     difference = found.difference if found else None
     return DifferenceJSON(
