@@ -22,6 +22,7 @@ from traitlets import HasTraits, TraitType
 from traitlets.config import Configurable
 
 import jupyterhub_binder
+from jupyterhub_binder.builds.explain.rules import FailureRule, own_rules
 from jupyterhub_binder.cli import main
 from jupyterhub_binder.web.api.service import description
 
@@ -49,6 +50,7 @@ def write_all(app: Any) -> None:
         "rest": rest(),
         "cli": commands(),
         "chart": chart(),
+        "failures": failures(),
     }
     for name, text in pages.items():
         path = folder / f"{name}.md"
@@ -243,6 +245,22 @@ def commands() -> str:
 
 def main_name() -> str:
     return "jupyterhub-binder"
+
+
+# --- Failures -------------------------------------------------------------------------------------
+
+
+def failures() -> str:
+    rows = ["| Rule | Whose business | What people read | Ways out |", "|---|---|---|---|"]
+    rows += [_failure(rule) for rule in own_rules()]
+    return "\n".join(rows) + "\n"
+
+
+def _failure(rule: FailureRule) -> str:
+    says = re.sub(r"%\((\w+)\)s", r"*\1*", rule.says).replace("%%", "%").replace("|", "\\|")
+    codes = ", ".join(f"`{code}`" for code in (*rule.codes, *rule.fallback))
+    said = says or f"the service's own sentence, for {codes}"
+    return f"| `{rule.id}` | {rule.owner} | {said} | {', '.join(rule.ways)} |"
 
 
 # --- The chart's values ---------------------------------------------------------------------------

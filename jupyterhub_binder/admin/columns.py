@@ -78,6 +78,14 @@ RULES = (
     Column("created_by", Message("Person")),
     Column("created", Message("Created"), Unit.TIME),
 )
+FAILURES = (
+    Column("times", Message("Builds"), Unit.COUNT),
+    Column("kind", Message("Kind")),
+    Column("message", Message("Reason")),
+    Column("line", Message("Line")),
+    Column("last", Message("Last"), Unit.TIME),
+    Column("build_id", Message("Newest build")),
+)
 HOSTS = (
     Column("name", Message("Name")),
     Column("state", Message("State")),

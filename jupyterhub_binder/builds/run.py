@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds import packages
+from jupyterhub_binder.builds.explain.service import Explain
 from jupyterhub_binder.builds.log import BuildLog, EventBatch
 from jupyterhub_binder.builds.reuse import digest_of, find_reusable
 from jupyterhub_binder.errors import BinderError, BuildFailed
@@ -71,6 +72,7 @@ class BuildRun:
         fetcher: Fetcher,
         limits: RunLimits,
         checkout: Path,
+        explain: Explain,
         on_end: Callable[[Build], None],
         log: logging.Logger | logging.LoggerAdapter[Any],
     ) -> None:
@@ -88,6 +90,8 @@ class BuildRun:
         self._fetcher = fetcher
         self._limits = limits
         self._checkout = checkout
+        self._explain = explain
+        self._recipe = Recipe()
         self._on_end = on_end
         self._log = log
         self._build_log: BuildLog | None = None
@@ -117,7 +121,7 @@ class BuildRun:
             elif not self.ending:
                 raise
         except BinderError as error:
-            await self._end(BuildState.FAILED, _reason(error))
+            await self._end(BuildState.FAILED, reason_of(error))
         except Exception:  # noqa: BLE001 - a backend may fail its build, never the service
             self._log.exception("Build %s failed because of a bug", self.build.id)
             await self._end(BuildState.FAILED, _BUG)
@@ -206,6 +210,7 @@ class BuildRun:
         recipe, checkout = Recipe(), None
         if self._backend.needs_checkout:
             recipe, checkout = await self._fetch(), self._checkout
+            self._recipe = recipe
             await self._tell_findings(recipe)
             if (image := await self._reuse(recipe)) is not None:
                 return image
@@ -367,6 +372,8 @@ class BuildRun:
     async def _keep_end(
         self, state: BuildState, reason: Reason | None, image: Image | None
     ) -> None:
+        if reason is not None and state is BuildState.FAILED:
+            reason = await self._explained(reason)
         if reason is not None:
             message = Message.verbatim(reason.message).map(storable)
             if (plain := storable(str(message))) != message:  # the template itself is at fault
@@ -389,6 +396,13 @@ class BuildRun:
             self._log,
         )
         self.feed.publish(EventBatch((last,)))
+
+    async def _explained(self, reason: Reason) -> Reason:
+        """Look for the cause in the log."""
+        if self._build_log is not None:
+            await self._build_log.close()
+        build = replace(self.build, lines=self.lines)
+        return await self._explain(build, reason, self._recipe, self._checkout)
 
     async def _last_event(self, state: BuildState, reason: Reason | None) -> BuildEvent:
         phase = Phase.BUILT if state is BuildState.BUILT else Phase.FAILED
@@ -428,9 +442,11 @@ def _lines_of(item: EventBatch | Build) -> int:
     return len(item.events) if isinstance(item, EventBatch) else 1
 
 
-def _reason(error: BinderError) -> Reason:
-    seq = error.detail.get("seq")
-    return Reason(error.error_code, error.message, seq if isinstance(seq, int) else None)
+def reason_of(error: BinderError) -> Reason:
+    """Return why a build failed, as its backend says it."""
+    seq, hint = error.detail.get("seq"), error.detail.get("hint", "")
+    seq = seq if isinstance(seq, int) else None
+    return Reason(error.error_code, error.message, seq, hint=hint if isinstance(hint, str) else "")
 
 
 def _duration(seconds: float) -> Message:

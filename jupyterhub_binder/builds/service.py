@@ -21,6 +21,7 @@ from jupyterhub_binder.admin.limits import Limits
 from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds import queue as buildqueue
+from jupyterhub_binder.builds.explain.service import LogExplainer
 from jupyterhub_binder.builds.history import BuildHistory
 from jupyterhub_binder.builds.log import EventBatch
 from jupyterhub_binder.builds.log_pages import LogPages
@@ -152,6 +153,14 @@ class Builds(LoggingConfigurable):
         """,
     ).tag(config=True)
 
+    failure_rules = Unicode(
+        help="""A TOML file with rules of your own for explaining failed builds. Default: none.
+
+        They come before the built-in ones. A mistake in the file stops the service at its start,
+        with the rule's id. `jupyterhub-binder explain` tries rules on a log.
+        """,
+    ).tag(config=True)
+
     work_dir = Unicode(
         help="""Folder for the checkouts of running builds. Default: ``work`` in the state folder.
 
@@ -185,6 +194,7 @@ class Builds(LoggingConfigurable):
         self._backend = backend
         self._fetcher = fetcher
         self._history = history
+        self.explainer = LogExplainer(store, self.log)
         self._pages = LogPages(
             lambda build_id, after, limit: store.fetch_events(build_id, after=after, limit=limit)
         )
@@ -214,6 +224,7 @@ class Builds(LoggingConfigurable):
                 reuse_days=self.reuse_days,
             ),
             checkout=Path(self.work_dir) / build.id,
+            explain=self.explainer.explain,
             on_end=self._ended,
             log=self.log,
         )
@@ -221,7 +232,8 @@ class Builds(LoggingConfigurable):
     # --- Life of the service -------------------------------------------------------------
 
     async def start(self) -> None:
-        """Resume unfinished builds."""
+        """Resume unfinished builds. Raises ConfigurationError for a wrong rule."""
+        await self.explainer.start(self.failure_rules)
         for error in await asyncio.to_thread(_set_aside, Path(self.work_dir)):
             self.log.warning("Can't remove from Builds.work_dir: %s", error)
         for build in await self._store.list_active_builds():

@@ -18,6 +18,7 @@ from jupyterhub_binder.cli import environments as envcli
 from jupyterhub_binder.cli import history as histcli
 from jupyterhub_binder.cli.admin import admin
 from jupyterhub_binder.cli.database import db
+from jupyterhub_binder.cli.explain import explain, failed_build
 from jupyterhub_binder.cli.failure import CANCELLED, FAILED, USAGE, CommandFailed
 from jupyterhub_binder.cli.find import find_build, find_environment
 from jupyterhub_binder.cli.progress import LogPrinter, reporter_for
@@ -181,6 +182,7 @@ def doctor(
 
 
 main.add_command(db)
+main.add_command(explain)
 
 
 # --- A hub ---------------------------------------------------------------------------------
@@ -376,10 +378,7 @@ def _raise_for_build(build: Json) -> None:
         return
     if build["state"] == "cancelled":
         raise CommandFailed("The build was cancelled.", CANCELLED, code="cancelled")
-    reason = build.get("reason") or {}
-    raise CommandFailed(
-        reason.get("message") or "The build failed.", code=reason.get("code", "failed")
-    )
+    raise failed_build(build.get("reason"))
 
 
 def _reporter(session: Session) -> Reporter:
@@ -397,9 +396,7 @@ async def _launch(
     url = client.page_url(started["url"]) if started.get("url") else ""
     session.result(started, url or started["id"])
     if started["state"] == "failed":
-        raise CommandFailed(
-            (started.get("reason") or {}).get("message") or "The server did not start."
-        )
+        raise failed_build(started.get("reason"), "The server did not start.")
     if started["state"] == "cancelled":
         raise CommandFailed("The launch was cancelled.", CANCELLED, code="cancelled")
 

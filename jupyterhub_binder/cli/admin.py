@@ -130,6 +130,24 @@ def restore(session: Session, environment: str) -> None:
 
 
 @admin.command()
+@click.option("--known", is_flag=True, help="Those that a rule explains, by rule.")
+@hub_command
+def failures(session: Session, known: bool) -> None:
+    """List failed builds by kind, the most frequent first.
+
+    A kind is the fingerprint of a failure that no rule explains. To write rules of your own, see
+    `jupyterhub-binder explain --help`.
+    """
+
+    async def work(client: BinderClient) -> None:
+        items = await client.admin_all("failures", known="1" if known else "")
+        rows = [{**(item["reason"] or {}), **item} for item in items]
+        _show(session, items, rows, columns.FAILURES, "No such failures.")
+
+    session.run(work)
+
+
+@admin.command()
 @hub_command
 def backends(session: Session) -> None:
     """Show whether builds work, and the state of each BinderHub."""

@@ -12,6 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from jupyterhub_binder.cli.explain import explanation_lines
 from jupyterhub_binder.cli.failure import FAILED, USAGE, CommandFailed
 from jupyterhub_binder.cli.find import find_environment
 from jupyterhub_binder.cli.session import Session, hub_command
@@ -170,6 +171,7 @@ def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, str]]:
     yield "state", str(_state(found))
     if reason := (found.get("latest") or {}).get("reason"):
         yield "reason", reason["message"]
+        yield from (("", line) for line in explanation_lines(reason))
     yield "repository", found["repo_url"]
     yield "ref", _ref(found)
     for word, build in (("starts from", found.get("current")), ("newest build", found["latest"])):

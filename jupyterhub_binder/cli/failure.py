@@ -9,7 +9,16 @@ FAILED, USAGE, UNREACHABLE, NOT_ALLOWED, NOT_FOUND, CANCELLED, INTERRUPTED = 1, 
 class CommandFailed(Exception):
     """Ends a command with this exit status."""
 
-    def __init__(self, message: str, exit_code: int = FAILED, *, code: str = "failed") -> None:
+    def __init__(
+        self,
+        message: str,
+        exit_code: int = FAILED,
+        *,
+        code: str = "failed",
+        more: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.code = code
+        self.more = more
+        """Further lines for people."""

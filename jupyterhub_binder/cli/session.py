@@ -72,6 +72,8 @@ class Session:
             click.echo(json.dumps({"error": {"code": code, "message": str(error)}}), err=True)
         else:
             self.err.print(Text.assemble(("Error: ", "bold red"), plain(error)))
+            for line in error.more if isinstance(error, CommandFailed) else ():
+                self.err.print(Text(f"  {plain(line)}"))
             if code in _HINTS:
                 self.err.print(_HINTS[code])
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from jupyterhub_binder.model.failures import Explanation
 from jupyterhub_binder.model.history import ChangeCause
 from jupyterhub_binder.model.inventory import Inventory
 from jupyterhub_binder.model.text import Message
@@ -289,6 +290,10 @@ class Reason:
     message: Message
     seq: int | None = None
     """The log line that shows it."""
+    explanation: Explanation | None = None
+    """Of a failed build."""
+    hint: str = ""
+    """A sentence of the backend that follows any explanation; not stored."""
 
 
 @dataclass(frozen=True, slots=True)

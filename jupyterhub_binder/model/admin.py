@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from jupyterhub_binder.model import Build
+
 SERVICE = ""
 """The service itself as an actor. No user has this name."""
 
@@ -124,3 +126,16 @@ class PersonUse:
     """Now, regardless of the period."""
     image_bytes: int = 0
     """Needed now; each image counts once."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureKind:
+    """Failed builds of one kind."""
+
+    key: str
+    """A fingerprint, or a rule's id."""
+    known: bool
+    """Whether a rule explains it."""
+    times: int
+    first: datetime | None
+    newest: Build

@@ -17,13 +17,13 @@ from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.tables import (
     ACTIVE,
     build_events,
+    build_reason_row,
     build_requests,
     build_row,
     builds,
     environments,
     read_build,
     read_event,
-    reason_row,
 )
 from jupyterhub_binder.utils.names import new_id
 
@@ -256,8 +256,7 @@ def _end(state: BuildState, at: datetime, reason: Reason | None, **more: Any) ->
         "state": state,
         "phase": Phase.BUILT if state is BuildState.BUILT else Phase.FAILED,
         "finished": at,
-        **reason_row(reason),
-        "reason_seq": reason.seq if reason else None,
+        **build_reason_row(reason),
         "checkpoint": {},
         **more,
     }

@@ -9,6 +9,7 @@ from jupyterhub_binder.store.builds import BuildQueries
 from jupyterhub_binder.store.changes import ChangeQueries
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.environments import EnvironmentQueries
+from jupyterhub_binder.store.failures import FailureQueries
 from jupyterhub_binder.store.images import ImageQueries
 from jupyterhub_binder.store.inventories import InventoryQueries
 from jupyterhub_binder.store.launches import LaunchQueries
@@ -23,6 +24,7 @@ class Store(
     InventoryQueries,
     LaunchQueries,
     ImageQueries,
+    FailureQueries,
     RetentionQueries,
     AdminQueries,
 ):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,6 +39,7 @@ from jupyterhub_binder.model.admin import (
 )
 from jupyterhub_binder.model.history import ChangeCause
 from jupyterhub_binder.model.text import MAX_JSON_CHARACTERS, Message
+from jupyterhub_binder.store.explanations import explanation_row, read_explanation
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -106,6 +108,9 @@ builds = sa.Table(
     sa.Column("reason_message", sa.Text),
     sa.Column("reason_template", _TEMPLATE),
     sa.Column("reason_seq", sa.Integer),
+    sa.Column("reason_rule", sa.String(48)),
+    sa.Column("reason_fingerprint", sa.String(16)),
+    sa.Column("reason_explanation", sa.JSON(none_as_null=True)),
     sa.Column("checkpoint", sa.JSON, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("forced", sa.Boolean, nullable=False, server_default=sa.false()),
@@ -117,6 +122,8 @@ builds = sa.Table(
     sa.Index("ix_builds_state", "state", "finished"),
     sa.Index("ix_builds_created", "created"),
     sa.Index("ix_builds_recipe_digest", "recipe_digest", "packages_from"),
+    sa.Index("ix_builds_rule", "reason_rule", "finished"),
+    sa.Index("ix_builds_fingerprint", "reason_fingerprint", "finished"),
 )
 
 ACTIVE = builds.c.state.in_((BuildState.PENDING, BuildState.RUNNING))
@@ -298,8 +305,7 @@ def build_row(build: Build) -> dict[str, Any]:
         "repository_key": repository_key(build.spec),
         "options": dict(build.options),
         "checkpoint": dict(build.checkpoint),
-        **reason_row(build.reason),
-        "reason_seq": build.reason.seq if build.reason else None,
+        **build_reason_row(build.reason),
     }
 
 
@@ -309,6 +315,15 @@ def reason_row(reason: Reason | None) -> dict[str, Any]:
         "reason_code": reason.code if reason else None,
         "reason_message": str(reason.message) if reason else None,
         "reason_template": _template(reason.message) if reason else None,
+    }
+
+
+def build_reason_row(reason: Reason | None) -> dict[str, Any]:
+    """Return the columns of a build's reason: as `reason_row`, with its explanation."""
+    return {
+        **reason_row(reason),
+        "reason_seq": reason.seq if reason else None,
+        **explanation_row(reason.explanation if reason else None),
     }
 
 
@@ -336,7 +351,7 @@ def read_build(row: Row, prefix: str = "") -> Build:
         phase=Phase(row[prefix + "phase"]),
         options=row[prefix + "options"],
         checkpoint=row[prefix + "checkpoint"],
-        reason=_read_reason(row, prefix, row[prefix + "reason_seq"]),
+        reason=_read_build_reason(row, prefix),
     )
 
 
@@ -353,7 +368,15 @@ def _read_reason(row: Row, prefix: str = "", seq: int | None = None) -> Reason |
     if code is None:
         return None
     message = Message.from_json(row[prefix + "reason_template"])
-    return Reason(code, message or Message.verbatim(row[prefix + "reason_message"] or ""), seq)
+    message = message or Message.verbatim(row[prefix + "reason_message"] or "")
+    return Reason(code, message, seq)
+
+
+def _read_build_reason(row: Row, prefix: str) -> Reason | None:
+    reason = _read_reason(row, prefix, row[prefix + "reason_seq"])
+    if reason is None:
+        return None
+    return replace(reason, explanation=read_explanation(row, prefix))
 
 
 def read_event(row: Sequence[Any]) -> BuildEvent:

@@ -16,7 +16,17 @@ from tests.kit.canned_admin import ROOT, admin_pages
 
 pytestmark = pytest.mark.browser
 
-TABS = ("", "/environments", "/use", "/backends", "/rules", "/limits", "/drain", "/audit")
+TABS = (
+    "",
+    "/environments",
+    "/use",
+    "/failures",
+    "/backends",
+    "/rules",
+    "/limits",
+    "/drain",
+    "/audit",
+)
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 

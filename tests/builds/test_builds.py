@@ -108,7 +108,7 @@ async def test_a_failure_has_a_reason_and_the_line_that_decided(service):
     build = await service.finished(environment.latest.build.id)
     assert (build.state, build.reason.message) == (BuildState.FAILED, "no numpy")
     lines = await service.lines(build.id)
-    assert lines[build.reason.seq - 1].message == "no numpy"
+    assert lines[build.reason.seq - 1].message == "ERROR: no numpy"
 
 
 async def test_a_failed_update_leaves_the_earlier_build_current(service):

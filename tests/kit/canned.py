@@ -46,8 +46,10 @@ from jupyterhub_binder.model import (
     Severity,
     Spec,
 )
+from jupyterhub_binder.model.failures import Explanation, Owner, Way, WayKind
 from jupyterhub_binder.model.history import Change, ChangeCause
 from jupyterhub_binder.model.inventory import Difference, Inventory, Package, PackageChange
+from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.web.pages import make_page_settings, page_handlers
 from jupyterhub_binder.web.pages.admin import admin_handlers
 from jupyterhub_binder.web.pages.templates import hub_template_folders
@@ -115,6 +117,31 @@ def make_environment(
     return replace(environment, **changes)
 
 
+EXPLAINED = Explanation(
+    rule="package-version-not-found",
+    owner=Owner.REPOSITORY,
+    line="Because there is no version of numpy==1.19.5 for Python 3.12 and you require numpy==1.19.5, "
+    "we can conclude that your requirements are unsatisfiable.",
+    ways=(
+        Way(
+            WayKind.OPEN,
+            Message("Open %(path)s, line %(number)s", path="binder/environment.yml", number=7),
+            "https://gitlab.com/folding/workshop/-/blob/7be9a44/binder/environment.yml#L7",
+        ),
+        Way(WayKind.NEWEST, Message("Build the newest commit")),
+        Way(WayKind.ADVICE, Message("Say python=3.9 in environment.yml.")),
+    ),
+)
+UNEXPLAINED = Explanation(
+    line=HOSTILE + "=" * 200,
+    ways=(
+        Way(WayKind.AGAIN, Message("Build again")),
+        Way(WayKind.ADMIN, Message("Copy for your administrator")),
+    ),
+    fingerprint="5d1c8a90e2f7",
+)
+
+
 def all_states() -> tuple[Environment, ...]:
     built = make_build(1, BuildState.BUILT, Phase.BUILT)
     running = make_build(
@@ -147,6 +174,7 @@ def all_states() -> tuple[Environment, ...]:
             "numpy 1.19 has no build for Python 3.12. Pin python=3.9 in environment.yml, "
             "or raise numpy.",
             124,
+            EXPLAINED,
         ),
     )
     earlier = replace(
@@ -166,7 +194,7 @@ def all_states() -> tuple[Environment, ...]:
         Phase.FAILED,
         label=f"github.com/{'very-long-organisation' * 6}/{'name' * 20}",
         spec=Spec("gh", "x/y", "feature/" + "long-" * 30),
-        reason=Reason("build_failed", HOSTILE + " " + "word" * 60, 3),
+        reason=Reason("build_failed", HOSTILE + " " + "word" * 60, 3, UNEXPLAINED),
     )
     return (
         make_environment(1, "Climate indices, spring course", built),

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub_binder.admin.usage import UseOrder, find, in_order
-from jupyterhub_binder.model import Environment, User
+from jupyterhub_binder.model import Environment, Page, User
 from jupyterhub_binder.model.admin import (
     Action,
+    FailureKind,
     Holder,
     LimitName,
     LimitOverride,
@@ -44,6 +45,25 @@ class MadeUpUsage:
             PersonUse(name, 500 - n % 400, 61.5 * n, n * 3, n % 90, n * 412_000_000)
             for n, name in enumerate(names[: self._rows], 1)
         )
+
+
+class MadeUpFailures:
+    """Stands for the builds that failed."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    async def list_failure_kinds(
+        self, *, known: bool, offset: int = 0, limit: int = 50
+    ) -> Page[FailureKind]:
+        failed = [e.latest.build for e in all_states() if e.latest and e.latest.build.reason]
+        kinds = tuple(
+            FailureKind(
+                f"rule-{n}" if known else f"{n:012x}", known, 4000 - n, NOW, failed[n % len(failed)]
+            )
+            for n in range(self._rows)
+        )
+        return Page(kinds[offset : offset + limit], len(kinds), offset, limit)
 
 
 async def fill(admin: AdminParts, store: Store, rows: int) -> None:
@@ -98,7 +118,8 @@ async def admin_pages(folder: Path, rows: int) -> AsyncIterator[tuple[str, Admin
     await fill(admin, store, rows)
     await admin.start()
     shown = environments(rows) if rows != 3 else all_states()
-    server, port = serve(shown, admin={**vars(admin), "usage": MadeUpUsage(rows)})
+    made_up = {"usage": MadeUpUsage(rows), "store": MadeUpFailures(rows)}
+    server, port = serve(shown, admin={**vars(admin), **made_up})
     try:
         yield f"http://127.0.0.1:{port}{PREFIX}", admin
     finally:

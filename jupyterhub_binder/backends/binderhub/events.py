@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jupyterhub_binder.backends.repo2docker.log import explain
 from jupyterhub_binder.backends.repo2docker.steps import read_step
 from jupyterhub_binder.model import Line, Phase
 from jupyterhub_binder.model.text import Message
@@ -38,8 +36,6 @@ _DOCKER = frozenset(
 )
 """The keys of Docker's JSON; other objects are a build's output."""
 _WAITS = Message("waiting for BinderHub to begin")
-_REMEMBERED = 60
-"""How many last lines are searched for a failure's reason."""
 _CHUNK = 65_536
 _MAX_REASON = 2_000
 
@@ -72,7 +68,6 @@ class EventReader:
     def __init__(self) -> None:
         self.phase = Phase.WAITING
         self._splitter = LineSplitter()
-        self._last: deque[str] = deque(maxlen=_REMEMBERED)
 
     def read(self, data: str) -> Iterator[Said]:
         """Yield the meaning of one event."""
@@ -107,17 +102,15 @@ class EventReader:
             yield self._line(text)
 
     def _line(self, text: str) -> Line:
-        # What is said before a build begins is no reason: BinderHub's greeting, its looking around.
         if self.phase is Phase.WAITING:
             return Line(self.phase, text, _WAITS)
-        self._last.append(text)
         return Line(self.phase, text, read_step(text))
 
     def _reason(self, message: str) -> str:
-        """Return a failure's reason, from the log if BinderHub gives none."""
+        """Return BinderHub's reason; empty if the log has it."""
         text = _plain(message)
-        if not text or _COMMAND_FAILED.match(text):
-            text = _plain(explain(self._last)) or text
+        if _COMMAND_FAILED.match(text):
+            return ""
         return text.removeprefix("Error during build: ")[:_MAX_REASON]
 
 

@@ -170,10 +170,7 @@ def _verdict(failure: BuildFailure) -> Exception:
     if text.startswith(_LOST_SIGHT):
         return ConnectionLost(Message("BinderHub lost sight of the build"))
     if not text:
-        return BuildFailed(
-            "BinderHub reported that the build failed but gave no reason. See the last "
-            "lines of the log."
-        )
+        return BuildFailed("BinderHub could not build the image.")
     return BuildFailed(Message.verbatim(text))
 
 

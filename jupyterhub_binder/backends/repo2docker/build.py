@@ -222,10 +222,7 @@ class ImageBuild:
                     for line in reader.read(text):
                         yield line
         except ProcessFailed as error:
-            why = reader.explain()
-            if error.returncode < 0:
-                why = Message("%(why)s. The machine may have run out of memory", why=error.message)
-            raise BuildFailed("repo2docker could not build the image: %(why)s", why=why) from error
+            raise _build_failure(error, reader.own_words) from error
 
     async def _prepare(self, *, anew: bool) -> Path:
         """Create the workspace; return the path of repo2docker's configuration."""
@@ -294,6 +291,19 @@ class ImageBuild:
                 why=last or error.message,
                 code="push_failed",
             ) from error
+
+
+def _build_failure(error: ProcessFailed, own_words: str) -> BuildFailed:
+    """Return the failure of repo2docker; the log has the cause, unless it was killed."""
+    if error.returncode < 0:
+        return BuildFailed(
+            "repo2docker was killed: %(why)s. The machine may have run out of memory.",
+            why=error.message,
+            code="killed",
+        )
+    if own_words:
+        return BuildFailed("repo2docker could not build the image: %(why)s", why=own_words)
+    return BuildFailed("repo2docker could not build the image.")
 
 
 # --- Names --------------------------------------------------------------------------------------

@@ -24,7 +24,6 @@ from jupyterhub_binder.backends.venv.plan import Plan, make_plan
 from jupyterhub_binder.backends.venv.steps import Interpreter, Say, Steps, VenvSettings, in_thread
 from jupyterhub_binder.backends.venv.uv import (
     Uv,
-    explain,
     lacks_network,
     lacks_wheels,
     without_secrets,
@@ -117,12 +116,11 @@ class VenvBuild:
             return
         if not wanted.sources and await self._install_wheels(plan):
             return
-        refused = explain(self._steps.output)
         await self._steps.tell(
             "Some packages have no wheel. Building them in the sandbox",
             Message("building packages"),
         )
-        await self._install_sources(plan, interpreter, refused="" if wanted.sources else refused)
+        await self._install_sources(plan, interpreter)
 
     async def _install_wheels(self, plan: Plan) -> bool:
         """Install wheels; return False if some packages have none."""
@@ -143,13 +141,11 @@ class VenvBuild:
                 )
             )
         except ProcessFailed as error:
-            raise BuildFailed(
-                "uv could not install the packages: %(why)s", why=explain(self._steps.output)
-            ) from error
+            raise self._unresolvable() from error
         return True
 
-    async def _install_sources(self, plan: Plan, interpreter: Interpreter, *, refused: str) -> None:
-        """Build packages without a wheel; `refused` says which of them have none."""
+    async def _install_sources(self, plan: Plan, interpreter: Interpreter) -> None:
+        """Build packages without a wheel."""
         uv = Uv(self._settings.uv, self._steps.seen)
         # A cache of its own: what a build writes there, nobody else ever reads.
         cache = {"UV_CACHE_DIR": str(self._steps.temporary / "uv-cache"), "UV_NO_CONFIG": "1"}
@@ -166,9 +162,7 @@ class VenvBuild:
             )
             await self._steps.untrusted(install, interpreter, env=env, network=True, resolving=True)
         except ProcessFailed as error:
-            # The sandbox reaches fewer hosts: the packages without a wheel are the true cause.
-            first = refused if lacks_network(self._steps.output) else ""
-            raise self._unresolvable(first) from error
+            raise self._unresolvable(sandboxed=True) from error
 
     def _resolve(self, uv: Uv, plan: Plan, *, build: bool) -> list[str]:
         work = self._workspace.work
@@ -180,31 +174,28 @@ class VenvBuild:
             build=build,
         )
 
-    def _unresolvable(self, first: str = "") -> BuildFailed:
-        why = first or explain(self._steps.output)
-        failed = Message("The packages can't be installed: %(why)s", why=why)
-        more = ""
-        if first:
-            more = Message(
+    def _unresolvable(self, *, sandboxed: bool = False) -> BuildFailed:
+        """Return the failure; the log has its cause, and the hint what only this backend knows."""
+        hint, output = "", self._steps.output
+        if sandboxed and lacks_network(output):
+            hint = Message(
                 "Choose versions that have a wheel (a ready-made package) for this Python. They "
                 "could not be built from source either, because the network failed."
             )
-        elif "not found in the package registry" in why:
-            more = Message("Check the spelling of its name.")
-        elif lacks_wheels(self._steps.output):
-            more = Message.joined(
+        elif lacks_wheels(output):
+            hint = Message.joined(
                 Message(
                     "This hub installs only wheels (ready-made packages). Choose versions that "
                     "have a wheel for its Python."
                 ),
                 self._settings.offer.why_not,
             )
-        elif any(name in why for name in map(_bare, self._settings.base_packages)):
-            more = Message(
+        elif any(_bare(name) in " ".join(output) for name in self._settings.base_packages):
+            hint = Message(
                 "Every environment also needs these packages for its server: %(packages)s",
                 packages=", ".join(self._settings.base_packages),
             )
-        return BuildFailed(Message.joined(failed, more))
+        return BuildFailed("The packages can't be installed.", detail={"hint": hint})
 
     async def _read_lock(self) -> str:
         """Read the lock before anything can change it."""

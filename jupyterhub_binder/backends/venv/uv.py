@@ -13,7 +13,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from jupyterhub_binder.backends.venv.requirements import Requirements
-from jupyterhub_binder.model.text import Message
 
 PASSED = (
     "SSL_CERT_FILE",
@@ -152,26 +151,3 @@ def lacks_network(output: Sequence[str]) -> bool:
     """Whether uv failed because it could not reach a host."""
     text = " ".join(output)
     return "error sending request" in text or "Failed to fetch" in text
-
-
-_DRAWING = re.compile(r"^\s*([\u00d7\u2570\u251c\u2502\u2500\u25b6>]+\s*)+|^\s*(error|cause):\s*")
-_EMPTY_WORDS = re.compile(
-    r"^No solution found when resolving dependencies:?$"
-    r"|,?( and)? we can conclude that (your requirements are|the requirements are) unsatisfiable"
-)
-_SAID_TWICE = re.compile(r"(?<!\S)(\S+)((?: [^,]*?)?) and you require \1(?=[,.]?(?:\s|$))")
-
-
-def explain(output: Sequence[str], *, max_length: int = 700) -> str:
-    """Return uv's error as one paragraph, without drawing and final conclusion."""
-    begins = (i for i, line in enumerate(output) if re.match(r"\s*(\u00d7|error:)", line))
-    words = []
-    for line in output[next(begins, 0) :]:
-        plain = _EMPTY_WORDS.sub("", _DRAWING.sub("", line).strip())
-        # The advice of a program is for who typed its command.
-        if plain and not plain.startswith("hint:"):
-            words.append(plain)
-    text = _SAID_TWICE.sub(r"\1\2", " ".join(words).removeprefix("Because "))
-    if len(text) > max_length:
-        text = text[:max_length].rsplit(" ", 1)[0] + " …"
-    return text or Message("uv gave no reason.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyterhub_binder.errors import NotFound
-from jupyterhub_binder.model import Launch
+from jupyterhub_binder.model import Build, Launch
 from jupyterhub_binder.utils.net import client_ip
 from jupyterhub_binder.utils.wire import to_json
 from jupyterhub_binder.web.api.common import Handler
@@ -18,7 +18,17 @@ class _LaunchBase(Handler):
 
     async def render_launch(self, launch: Launch) -> LaunchJSON:
         """Render a launch."""
-        return (await self.renderer()).launch(launch, await self.environment_name(launch))
+        name, build = await self.environment_name(launch), await self.failed_build(launch)
+        return (await self.renderer()).launch(launch, name, build)
+
+    async def failed_build(self, launch: Launch) -> Build | None:
+        """Return the build that kept a launch from starting, if there is one."""
+        if launch.build_id is None or launch.reason is None:
+            return None
+        try:
+            return await self.services.builds.fetch_build(launch.build_id)
+        except NotFound:
+            return None
 
     async def environment_name(self, launch: Launch) -> str:
         """Return the name of a launch's environment; empty if it was deleted."""
@@ -73,7 +83,8 @@ class LaunchEventsHandler(EventsHandler, _LaunchBase):
 
         async def encode(launch: Launch) -> bytes:
             name = "end" if launch.state.finished else "launch"
-            return encode_named(name, to_json(renderer.launch(launch, environment_name)))
+            build = await self.failed_build(launch)
+            return encode_named(name, to_json(renderer.launch(launch, environment_name, build)))
 
         await self.send_events(self.services.launches.watch(self.me, launch_id), encode)
 

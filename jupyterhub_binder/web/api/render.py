@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict, TypeVar
 
 from jupyterhub_binder.backends.base import HostStatus
@@ -20,7 +20,9 @@ from jupyterhub_binder.model import (
     Spec,
     User,
 )
+from jupyterhub_binder.model.failures import Explanation
 from jupyterhub_binder.web.api.shapes import (
+    ActionJSON,
     BuildJSON,
     BuildLinksJSON,
     BuildSummaryJSON,
@@ -161,8 +163,10 @@ class Renderer:
             ),
         )
 
-    def launch(self, launch: Launch, environment_name: str) -> LaunchJSON:
-        """Render a launch."""
+    def launch(
+        self, launch: Launch, environment_name: str, build: Build | None = None
+    ) -> LaunchJSON:
+        """Render a launch; a failed build explains why it did not start."""
         this = f"{self.base_url}api/v1/launches/{launch.id}"
         return LaunchJSON(
             id=launch.id,
@@ -176,7 +180,7 @@ class Renderer:
             url=launch.url,
             created=launch.created,
             finished=launch.finished,
-            reason=render_reason(launch.reason),
+            reason=render_reason(reason_of_launch(launch, build)),
             links=LaunchLinksJSON(
                 self=this,
                 events=f"{this}/events",
@@ -219,11 +223,32 @@ def render_page(page: Page[T], render: Callable[[T], S]) -> PageJSON[S]:
     return PageJSON(items=items, total=page.total, offset=page.offset, limit=page.limit)
 
 
+def reason_of_launch(launch: Launch, build: Build | None) -> Reason | None:
+    """Return why a launch failed, with the explanation of the build that it waited for."""
+    reason = launch.reason
+    told = build.reason if build is not None else None
+    if reason is None or told is None or reason.code != "build_failed":
+        return reason
+    return replace(reason, message=told.message, seq=told.seq, explanation=told.explanation)
+
+
 def render_reason(reason: Reason | None) -> ReasonJSON | None:
     """Render the reason of a failure."""
     if reason is None:
         return None
-    return ReasonJSON(code=reason.code, message=reason.message, seq=reason.seq)
+    told = reason.explanation or Explanation()
+    return ReasonJSON(
+        code=reason.code,
+        message=reason.message,
+        seq=reason.seq,
+        rule=told.rule or None,
+        owner=told.owner,
+        line=told.line or None,
+        actions=tuple(
+            ActionJSON(kind=way.kind, label=way.label, url=way.url or None) for way in told.ways
+        ),
+        fingerprint=told.fingerprint or None,
+    )
 
 
 def render_host(host: HostStatus) -> HostJSON:

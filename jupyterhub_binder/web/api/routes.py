@@ -9,6 +9,7 @@ from typing import Any
 
 from jupyterhub_binder.web.api import (
     admin,
+    admin_failures,
     admin_policy,
     builds,
     environments,
@@ -50,6 +51,7 @@ ROUTES: tuple[Route, ...] = (
     (r"api/v1/admin/queue", admin.QueueHandler),
     (r"api/v1/admin/backends", admin.BackendsHandler),
     (r"api/v1/admin/environments", admin.AllEnvironmentsHandler),
+    (r"api/v1/admin/failures", admin_failures.FailuresHandler),
     (r"api/v1/admin/use", admin.UsageHandler),
     (r"api/v1/admin/use\.csv", admin.UsageCSVHandler),
     (r"api/v1/admin/drain", admin.DrainHandler),

@@ -24,6 +24,7 @@ from jupyterhub_binder.model import (
     RefKind,
     Severity,
 )
+from jupyterhub_binder.model.failures import Owner, WayKind
 from jupyterhub_binder.utils.validation import (
     MAX_ADDRESS_CHARACTERS,
     MAX_NAME_CHARACTERS,
@@ -151,6 +152,17 @@ class ErrorJSON:
 
 
 @shape
+class ActionJSON:
+    """A way out of a failure."""
+
+    kind: WayKind
+    """`again` and `newest` are builds to request; `open` is a page; `admin` is for an administrator; `advice` is a sentence"""
+    label: str
+    url: str | None
+    """The page to open"""
+
+
+@shape
 class ReasonJSON:
     """Why something did not succeed."""
 
@@ -158,6 +170,16 @@ class ReasonJSON:
     message: str
     seq: Number | None
     """The log line that decided it"""
+    rule: str | None
+    """The rule that explains it, of a failed build"""
+    owner: Owner | None
+    """Who can remove the cause"""
+    line: str | None
+    """The decisive line"""
+    actions: tuple[ActionJSON, ...]
+    """Ways out, best first"""
+    fingerprint: str | None
+    """The same for failures of one kind that no rule explains"""
 
 
 @shape

@@ -23,6 +23,7 @@ from jupyterhub_binder.web.api.shapes import (
     PageJSON,
     PageQuery,
     Person,
+    ReasonJSON,
     Search,
     TextLine,
     shape,
@@ -80,6 +81,37 @@ class UseQuery:
 @shape
 class UsePageQuery(UseQuery, PageQuery):
     """A part of everyone's usage."""
+
+
+# --- Failures -------------------------------------------------------------------------------------
+
+
+@shape
+class FailureKindJSON:
+    """Failed builds of one kind."""
+
+    kind: str
+    """A fingerprint, or a rule's id"""
+    known: bool
+    """Whether a rule explains it"""
+    times: Count
+    first: datetime | None
+    last: datetime | None
+    build_id: str
+    """The newest of these builds"""
+    label: str
+    """Its repository"""
+    backend: str
+    reason: ReasonJSON | None
+    """Why the newest one failed"""
+
+
+@shape
+class FailuresQuery(PageQuery):
+    """Which kinds of failures."""
+
+    known: Literal["", "1"] = ""
+    """`1` for those that a rule explains"""
 
 
 # --- Rules ----------------------------------------------------------------------------------------

@@ -294,6 +294,10 @@ class PageHandler(BaseHandler):
                 running.setdefault(server.environment_id, []).append(server)
         return running
 
+    def address_of_build(self, build: Build) -> str:
+        """Return a build's page with its host, for people to send."""
+        return f"{self.request.protocol}://{self.request.host}{self.prefix}builds/{build.id}"
+
     def server_link(self, url: str | None) -> str | None:
         """Return a server's URL if it is on this hub, else None."""
         return server_link(url, self.services.hub_host)

@@ -6,6 +6,7 @@ from typing import Any
 
 from jupyterhub_binder.model import Build, BuildState
 from jupyterhub_binder.web.pages.base import PageHandler
+from jupyterhub_binder.web.pages.failures import note_for_admin
 from jupyterhub_binder.web.pages.history import ComparisonView
 from jupyterhub_binder.web.pages.views import BuildView
 
@@ -28,6 +29,7 @@ class BuildPage(PageHandler):
             page_title=f"{view.pill.label} · {environment.name if environment else build.label}",
             page_state=view.pill.kind,
             view=view,
+            note=note_for_admin(build, self.address_of_build(build)),
             item=item,
             events=events,
             first_line=after + 1,

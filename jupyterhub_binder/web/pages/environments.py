@@ -19,6 +19,7 @@ from jupyterhub_binder.web.api.shapes import ListQuery
 from jupyterhub_binder.web.i18n.language import N_
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
+from jupyterhub_binder.web.pages.failures import note_for_admin
 from jupyterhub_binder.web.pages.history import CHANGES_SIZE, ChangeView
 from jupyterhub_binder.web.pages.views import BuildView
 
@@ -111,6 +112,7 @@ class EnvironmentPage(PageHandler):
             page_state=item.kind,
             item=item,
             said=_say(query_choice(self, "said", tuple(_SAID)), environment.name),
+            note=self._note(environment),
             history=history,
             changes=changes,
             change_views=[ChangeView(each, shows_people) for each in changes.items],
@@ -120,6 +122,13 @@ class EnvironmentPage(PageHandler):
             ],
             **self._sharing(environment),
         )
+
+    def _note(self, environment: Environment) -> str:
+        """Return what an administrator needs to know of the newest build."""
+        latest = environment.latest
+        if latest is None:
+            return ""
+        return note_for_admin(latest.build, self.address_of_build(latest.build))
 
     def _sharing(self, environment: Environment) -> dict[str, str]:
         """Return a link and badge, if the provider is enabled."""

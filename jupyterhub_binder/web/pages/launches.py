@@ -12,6 +12,7 @@ from jupyterhub_binder.utils.net import client_ip
 from jupyterhub_binder.web.api.parse import query_text
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
+from jupyterhub_binder.web.pages.failures import note_for_admin
 from jupyterhub_binder.web.pages.views import BuildView, LaunchView, server_link
 
 _FRESH_SECONDS = 30
@@ -128,16 +129,21 @@ class LaunchPage(PageHandler):
         url = self.server_link(launch.url)
         ended = launch.finished
         fresh = ended is None or (datetime.now(UTC) - ended).total_seconds() < _FRESH_SECONDS
-        view = LaunchView(launch, environment, await self._build(launch.build_id))
+        build = await self._build(launch.build_id)
+        view = LaunchView(launch, environment, build)
         self.render_page(
             "launch.html",
             page_title=f"{view.pill.label} · {environment.name if environment else _('Your server')}",
             page_state=view.pill.kind,
             view=view,
+            note=self._note(build),
             url=url,
             fresh=fresh,
             refresh=f"3; url={url}" if url and fresh else None if launch.state.finished else 3,
         )
+
+    def _note(self, build: BuildView | None) -> str:
+        return note_for_admin(build.build, self.address_of_build(build.build)) if build else ""
 
     async def _environment(self, environment_id: str) -> Environment | None:
         try:

@@ -28,6 +28,7 @@ from jupyterhub_binder.utils.share import share_folder
 from jupyterhub_binder.utils.text import INVISIBLE, without_escapes
 from jupyterhub_binder.web.i18n.language import day, number, say, spoken, translate_plural
 from jupyterhub_binder.web.i18n.language import gettext as _
+from jupyterhub_binder.web.pages.failures import owner_label, owner_words
 
 _MINUTE = 60
 _MAX_LENGTH = {
@@ -260,5 +261,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "unit": in_unit,
     "said": say,
+    "owner_words": owner_words,
+    "owner_label": owner_label,
     "one_line": inputs.one_line,
 }

@@ -18,6 +18,7 @@ from jupyterhub_binder.backends.binderhub.spec import wire_spec
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError
 from jupyterhub_binder.model import Image, Phase, Recipe, RecipeFile, Spec
 from tests.kit import replay
+from tests.kit.failing_logs import explain_outputs
 from tests.kit.jobs import again, checkpoints, collect, collect_into, image_of, lines, make_job
 from tests.kit.replay import (
     DROP,
@@ -130,7 +131,8 @@ async def test_recorded_failure_has_its_reason_and_ends_though_the_stream_does_n
     outputs = []
     with pytest.raises(BuildFailed) as caught:
         await collect_into(outputs, backend, make_job())
-    assert FAILING[name] in caught.value.message
+    reason = explain_outputs(outputs, caught.value)
+    assert FAILING[name] in f"{reason.message} {reason.explanation.line}"
     shown = "\n".join([*lines(outputs), caught.value.message])
     assert "Traceback" not in shown
     assert "\n" not in caught.value.message
@@ -334,7 +336,7 @@ async def test_failure_without_words_waits_for_those_that_come_after(server, bac
 
 async def test_failure_without_any_words_is_said_to_be_one(server, backend):
     server.tell("/build/", stream(event(phase="failed"), replay.END))
-    with pytest.raises(BuildFailed, match="gave no reason"):
+    with pytest.raises(BuildFailed, match="BinderHub could not build the image"):
         await collect(backend, make_job())
 
 

@@ -20,7 +20,16 @@ from jupyterhub_binder.backends.venv.backend import VenvBackend
 from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.repositories.recipe import read_recipe
 from jupyterhub_binder.utils import trees
-from tests.kit.jobs import build_hosts, collect, image_of, job_of, lines, make_checkout
+from tests.kit.failing_logs import explain_outputs
+from tests.kit.jobs import (
+    build_hosts,
+    collect,
+    collect_into,
+    image_of,
+    job_of,
+    lines,
+    make_checkout,
+)
 from tests.kit.waiting import until
 
 pytestmark = pytest.mark.sandbox
@@ -285,10 +294,14 @@ async def test_missing_wheels_are_the_reason_though_the_sandbox_reaches_no_index
     monkeypatch.setattr("jupyterhub_binder.backends.venv.backend.index_hosts", lambda _: [])
     backend = make_backend(tmp_path, build_hosts=[])
     await backend.start()
-    with pytest.raises(BuildFailed, match=r"docopt==0\.6\.2 has no usable wheels") as failed:
-        await build(backend, tmp_path / "co", requirements__txt="docopt==0.6.2\n")
-    assert "the network failed" in failed.value.message
-    assert "http" not in failed.value.message
+    outputs, job = [], job_of(tmp_path / "co", {"requirements.txt": "docopt==0.6.2\n"})
+    with pytest.raises(BuildFailed) as failed:
+        await collect_into(outputs, backend, job)
+    reason = explain_outputs(outputs, failed.value)
+    assert reason.explanation.rule == "package-without-wheel"
+    assert "docopt==0.6.2" in reason.message
+    assert "the network failed" in reason.message
+    assert "http" not in reason.message
 
 
 async def test_a_tree_that_cannot_be_measured_ends_the_build(backend, tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ import pytest
 
 from jupyterhub_binder.backends.venv.plan import Offer, assess, choose_python, make_plan, reuse
 from jupyterhub_binder.backends.venv.uv import (
-    explain,
     index_urls,
     redact,
     uv_environment,
@@ -141,55 +140,6 @@ def test_post_build_that_downloads_is_warned_of():
 
 def test_refused_requirement_is_quoted():
     assert "“-e ../x”" in problems(recipe(requirements__txt="-e ../x"))[0]
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        [
-            "error: No solution found when resolving dependencies",
-            "  cause: Because x==1 has no usable wheels and you require x==1, we can conclude that"
-            " your requirements are unsatisfiable.",
-            "",
-            "hint: Wheels are required for `x`",
-        ],
-        [
-            "  \u00d7 No solution found when resolving dependencies:",
-            "  ╰─▶ Because x==1 has no usable wheels and you require x==1,",
-            "      we can conclude that your requirements are unsatisfiable.",
-        ],
-    ],
-)
-def test_complaint_of_uv_becomes_a_sentence(lines):
-    assert explain(lines).startswith("x==1 has no usable wheels")
-    assert explain(lines).count("x==1") == 1
-    assert "\u00d7" not in explain(lines)
-    assert "hint" not in explain(lines)
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("x was not found and you require x", "x was not found"),
-        ("there is no version of x==9 and you require x==9", "there is no version of x==9"),
-        ("x==1 depends on y and you require x==1.5", "x==1 depends on y and you require x==1.5"),
-        (
-            "x==1 depends on y, z==2 and you require x==1",
-            "x==1 depends on y, z==2 and you require x==1",
-        ),
-    ],
-)
-def test_complaint_of_uv_names_a_package_once(line, said):
-    assert (
-        explain(
-            [f"error: Because {line}, we can conclude that your requirements are unsatisfiable."]
-        )
-        == f"{said}."
-    )
-
-
-def test_endless_complaint_is_cut():
-    assert len(explain(["error: " + "word " * 5000])) < 1000
 
 
 def test_uv_is_given_the_index_that_pip_knows_and_nothing_else(tmp_path):

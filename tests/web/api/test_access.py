@@ -73,6 +73,7 @@ TABLE = [
     Row("GET", f"{ADMINS}/environments", 403, 403, 200, 403),
     Row("GET", f"{ADMINS}/use", 403, 403, 200, 403),
     Row("GET", f"{ADMINS}/use.csv", 403, 403, 200, 403),
+    Row("GET", f"{ADMINS}/failures", 403, 403, 200, 403),
     Row("GET", f"{ADMINS}/rules", 403, 403, 200, 403),
     Row("POST", f"{ADMINS}/rules", 403, 403, 200, 403, {"pattern": "git.example.org/x"}),
     Row("POST", f"{ADMINS}/rules/{{rule_id}}/cancel", 403, 403, 200, 403),

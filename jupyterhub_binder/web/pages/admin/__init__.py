@@ -9,6 +9,7 @@ from jupyterhub_binder.web.pages import ID
 from jupyterhub_binder.web.pages.admin.audit import AuditPage
 from jupyterhub_binder.web.pages.admin.builds import BackendsPage, BuildCancelAction, QueuePage
 from jupyterhub_binder.web.pages.admin.drain import DrainPage, ResumeAction
+from jupyterhub_binder.web.pages.admin.failures import FailuresPage
 from jupyterhub_binder.web.pages.admin.policy import LimitsPage, RuleAction, RulesPage
 from jupyterhub_binder.web.pages.admin.users import (
     AllEnvironmentsPage,
@@ -27,6 +28,7 @@ def admin_handlers(base_url: str) -> list[URLSpec]:
         (r"admin/environments", AllEnvironmentsPage),
         (rf"admin/environments/{ID}/(delete|restore)", EnvironmentAdminAction),
         (r"admin/use", UsagePage),
+        (r"admin/failures", FailuresPage),
         (r"admin/backends", BackendsPage),
         (r"admin/rules", RulesPage),
         (rf"admin/rules/{ID}/(remove|cancel)", RuleAction),

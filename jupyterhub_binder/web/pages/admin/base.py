@@ -21,6 +21,7 @@ TABS = (
     ("builds", "admin", N_("Builds")),
     ("environments", "admin/environments", N_("Environments")),
     ("use", "admin/use", N_("Usage")),
+    ("failures", "admin/failures", N_("Failures")),
     ("backends", "admin/backends", N_("Backends")),
     ("rules", "admin/rules", N_("Rules")),
     ("limits", "admin/limits", N_("Limits")),
