@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +25,7 @@ from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.inventories import Inventories
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.previews import Previews
+from jupyterhub_binder.environments.receipts import Receipts
 from jupyterhub_binder.environments.service import Environments
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.hub import HubClient
@@ -38,6 +41,7 @@ from jupyterhub_binder.repositories.records.download import Downloads
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.http import open_session
 from jupyterhub_binder.utils.redact import redactor
+from jupyterhub_binder.utils.signing import SigningKey
 from jupyterhub_binder.web.services import Services, Streams, Traffic
 
 CONFIGURABLES: tuple[type[Any], ...] = (
@@ -60,6 +64,7 @@ CONFIGURABLES: tuple[type[Any], ...] = (
 )
 """Classes with options, besides backends and providers."""
 
+_RECEIPT_KEY = "receipt.key"
 _ACCESS_SCOPE = "access:services!service=binder"
 
 
@@ -196,6 +201,13 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             min_free_bytes=options.min_free_bytes,
         )
     )
+    inventories = Inventories(store=store, environments=environments, backend=backend)
+    key = await asyncio.to_thread(SigningKey.ensure, Path(options.state_dir) / _RECEIPT_KEY)
+    receipts = Receipts(
+        inventories=inventories,
+        key=key,
+        hub_url=os.environ.get("JUPYTERHUB_PUBLIC_HUB_URL", "") or hub_auth.hub_host,
+    )
     return Services(
         hub_auth=hub_auth,
         hub=hub,
@@ -205,7 +217,8 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         previews=previews,
         environments=environments,
         launch_specs=launch_specs,
-        inventories=Inventories(store=store, environments=environments, backend=backend),
+        inventories=inventories,
+        receipts=receipts,
         launches=launches,
         rules=rules,
         limits=limits,

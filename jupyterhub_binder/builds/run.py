@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+from jupyterhub_binder._version import __version__
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds import packages
 from jupyterhub_binder.builds.explain.service import Explain
@@ -288,7 +289,8 @@ class BuildRun:
         )
 
     async def _keep_inventory(self, inventory: Inventory) -> None:
-        clean = packages.clean(inventory)
+        tools = {**inventory.tools, "jupyterhub-binder": __version__}
+        clean = packages.clean(replace(inventory, tools=tools))
         await keep_trying(lambda: self._store.put_inventory(self.build.id, clean), self._log)
 
     def _note_step(self, step: str) -> None:

@@ -16,6 +16,7 @@ import click
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.cli import environments as envcli
 from jupyterhub_binder.cli import history as histcli
+from jupyterhub_binder.cli import receipts as receiptcli
 from jupyterhub_binder.cli.admin import admin
 from jupyterhub_binder.cli.database import db
 from jupyterhub_binder.cli.explain import explain, failed_build
@@ -231,7 +232,7 @@ def build(session: Session, link: str, wait: bool, **options: Any) -> None:
     session.run(lambda client: _build(session, client, link, wait, **options))
 
 
-for command in (*envcli.COMMANDS, *histcli.COMMANDS):
+for command in (*envcli.COMMANDS, *histcli.COMMANDS, *receiptcli.COMMANDS):
     main.add_command(command)
 
 

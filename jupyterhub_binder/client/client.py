@@ -199,6 +199,14 @@ class BinderClient:
         path = f"/builds/{quote(build_id, safe='')}/difference"
         return await self._call("GET", path, params=_sent({"number": number or ""}))
 
+    async def receipt(self, build_id: str) -> Json:
+        """Return what a build was made of, signed."""
+        return await self._call("GET", f"/builds/{quote(build_id, safe='')}/receipt")
+
+    async def receipt_key(self) -> Json:
+        """Return the key that the service signs receipts with; needs no token."""
+        return await self._call("GET", "/receipt-key")
+
     async def cancel_build(self, build_id: str) -> Json:
         """Withdraw my request; the build ends if nobody else wants it."""
         return await self._call("POST", f"/builds/{quote(build_id, safe='')}/cancel")

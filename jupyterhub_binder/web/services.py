@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.environments.inventories import Inventories
     from jupyterhub_binder.environments.launch_specs import LaunchSpecs
     from jupyterhub_binder.environments.previews import Previews
+    from jupyterhub_binder.environments.receipts import Receipts
     from jupyterhub_binder.environments.service import Environments
     from jupyterhub_binder.hub import HubClient
     from jupyterhub_binder.launches.service import Launches
@@ -116,6 +117,7 @@ class Services:
     environments: Environments
     launch_specs: LaunchSpecs
     inventories: Inventories
+    receipts: Receipts
     launches: Launches
     rules: Rules
     limits: Limits

@@ -9,15 +9,20 @@ from jupyterhub_binder.web.api.render_history import (
     packages_csv,
     render_change,
     render_difference,
+    render_key,
     render_packages,
+    render_receipt,
 )
-from jupyterhub_binder.web.api.shapes import PageJSON, PageQuery
+from jupyterhub_binder.web.api.shapes import DownloadQuery, PageJSON, PageQuery
 from jupyterhub_binder.web.api.shapes_history import (
     ChangeJSON,
     DifferenceJSON,
     DifferenceQuery,
     PackagesJSON,
+    ReceiptKeyJSON,
+    SignedReceiptJSON,
 )
+from jupyterhub_binder.web.handlers import APIHandler
 
 
 class ChangesHandler(Handler):
@@ -68,3 +73,33 @@ class DifferenceHandler(Handler):
         contents = await inventories.fetch(self.me, build_id)
         found = await inventories.compare_with(self.me, contents, query.number or None)
         return render_difference(contents, found)
+
+
+class ReceiptHandler(Handler):
+    """What a build was made of."""
+
+    @operation("get_receipt", errors=(409,))
+    async def get(self, build_id: str, *, query: DownloadQuery) -> SignedReceiptJSON:
+        """Get a build's receipt: what it was made of, enough to make exactly it again.
+
+        It is signed over `receipt` as canonical JSON: keys sorted, no blanks, UTF-8.
+        """
+        signed = await self.services.receipts.fetch(self.me, build_id)
+        if query.download is not None:
+            name = f"environment-{build_id}.json"
+            self.set_header("Content-Disposition", f'attachment; filename="{name}"')
+        return render_receipt(signed)
+
+
+class ReceiptKeyHandler(APIHandler):
+    """The key that receipts are signed with; anybody may check a receipt."""
+
+    signed_in_only = False
+
+    async def prepare(self) -> None:
+        """Skip authentication: the key is public."""
+
+    @operation("get_receipt_key", public=True)
+    async def get(self) -> ReceiptKeyJSON:
+        """Get the public key that this service signs receipts with."""
+        return render_key(self.services.receipts.public_key)

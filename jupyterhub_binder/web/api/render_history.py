@@ -10,12 +10,16 @@ from jupyterhub_binder.environments.inventories import Contents, PackageComparis
 from jupyterhub_binder.model import Environment, User
 from jupyterhub_binder.model.history import Change
 from jupyterhub_binder.model.inventory import Package
+from jupyterhub_binder.model.receipt import SignedReceipt
+from jupyterhub_binder.utils.signing import ALGORITHM, PublicKey
 from jupyterhub_binder.web.api.shapes_history import (
     ChangeJSON,
     DifferenceJSON,
     PackageChangeJSON,
     PackageJSON,
     PackagesJSON,
+    ReceiptKeyJSON,
+    SignedReceiptJSON,
 )
 
 
@@ -74,3 +78,17 @@ def render_difference(contents: Contents, found: PackageComparison | None) -> Di
             for each in (difference.changed if difference else ())
         ),
     )
+
+
+def render_receipt(signed: SignedReceipt) -> SignedReceiptJSON:
+    """Render a receipt; `environments.receipts.read_file` reads it."""
+    return SignedReceiptJSON(
+        receipt=signed.receipt,
+        key=render_key(PublicKey.from_text(signed.public_key)),
+        signature=signed.signature,
+    )
+
+
+def render_key(key: PublicKey) -> ReceiptKeyJSON:
+    """Render a public key."""
+    return ReceiptKeyJSON(algorithm=ALGORITHM, id=key.id, public_key=key.text)

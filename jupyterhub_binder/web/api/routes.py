@@ -44,6 +44,8 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/builds/{ID}/packages", history.PackagesHandler),
     (rf"api/v1/builds/{ID}/packages\.csv", history.PackagesCSVHandler),
     (rf"api/v1/builds/{ID}/difference", history.DifferenceHandler),
+    (rf"api/v1/builds/{ID}/receipt", history.ReceiptHandler),
+    (r"api/v1/receipt-key", history.ReceiptKeyHandler),
     (rf"api/v1/launches/{ID}", launches.LaunchHandler),
     (rf"api/v1/launches/{ID}/events", launches.LaunchEventsHandler),
     (rf"api/v1/launches/{ID}/cancel", launches.CancelLaunchHandler),

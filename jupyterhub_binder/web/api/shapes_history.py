@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from datetime import datetime
+from typing import Any
 
 from jupyterhub_binder.model.history import ChangeCause
 from jupyterhub_binder.utils.wire import OMIT_NONE
@@ -84,3 +85,26 @@ class DifferenceJSON:
     added: tuple[PackageJSON, ...]
     removed: tuple[PackageJSON, ...]
     changed: tuple[PackageChangeJSON, ...]
+
+
+@shape
+class ReceiptKeyJSON:
+    """A key that signs receipts."""
+
+    algorithm: str
+    id: str
+    """The beginning of the SHA-256 of the key"""
+    public_key: str
+    """In Base64"""
+
+
+@shape
+class SignedReceiptJSON:
+    """What a build was made of, signed."""
+
+    receipt: Mapping[str, Any]
+    """Repository and commit, recipe digest, lock or image digest, packages, tools and time"""
+    key: ReceiptKeyJSON
+    """What the service signed it with; compare it with the hub's own, `GET /receipt-key`"""
+    signature: str
+    """Of `receipt` as canonical JSON, in Base64"""

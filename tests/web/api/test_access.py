@@ -63,6 +63,7 @@ TABLE = [
     Row("GET", f"{BUILD}/packages", 200, 404, 200, 404),
     Row("GET", f"{BUILD}/packages.csv", 200, 404, 200, 404),
     Row("GET", f"{BUILD}/difference", 200, 404, 200, 404),
+    Row("GET", f"{BUILD}/receipt", 200, 404, 200, 404),
     Row("POST", f"{BUILD}/cancel", 200, 404, 200, 404),
     Row("GET", LAUNCH, 200, 404, 200, 404),
     Row("GET", f"{LAUNCH}/events", 200, 404, 200, 404),
@@ -89,7 +90,12 @@ TABLE = [
     Row("DELETE", ENVIRONMENT, 200, 404, 200, 404),
     Row("POST", f"{ENVIRONMENT}/restore", 200, 404, 200, 404),
 ]
-OPEN = [("get", "/api/v1/openapi.json"), ("get", "/health"), ("get", "/versions")]
+OPEN = [
+    ("get", "/api/v1/openapi.json"),
+    ("get", "/api/v1/receipt-key"),
+    ("get", "/health"),
+    ("get", "/versions"),
+]
 IDS = [f"{row.method} {row.path}" for row in TABLE]
 
 
