@@ -18,6 +18,7 @@ from traitlets.utils.importstring import import_item
 
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.spawner import BinderImageMixin, BinderProcessMixin, binder_spawner
+from jupyterhub_binder.spawner.running import binder_running
 from jupyterhub_binder.utils.share import share_folder
 
 CONFIG_VARIABLE = "JUPYTERHUB_BINDER_CONFIG"
@@ -132,6 +133,7 @@ def configure(
         service |= {"url": url, "api_token": api_token}
     _put(hub, "services", service, _named(service_name))
     _add_templates(hub)
+    _add_template_variables(hub)
     spawner = _set_spawner(c, spawner_class, service_name, root)
     if url is None:
         _check_match(spawner, backend)
@@ -292,6 +294,16 @@ def _add_templates(hub: Any) -> None:
         paths.prepend([folder])
     elif folder not in before:
         before.append(folder)
+
+
+def _add_template_variables(hub: Any) -> None:
+    """Let the home page say which environments run."""
+    ours = {"binder_running": binder_running}
+    known = hub.template_vars
+    if isinstance(known, LazyConfigValue):
+        known.update(ours)
+    else:
+        hub.template_vars = {**known, **ours}
 
 
 # --- Spawner -----------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ class LaunchSpecs(LoggingConfigurable):
             repo_url=environment.repo_url,
             resolved_ref=resolved_ref,
             ref=environment.spec.ref,
+            build_number=current.number if current and image else None,
             **self.addresses(environment, resolved_ref),
             content_key=shown.build.key if shown and shown.build.reused_key else "",
             **self._content_source(environment, shown.build if shown else None),

@@ -543,6 +543,8 @@ class LaunchSpec:
     """The build whose files the backend keeps beside the image; empty if the image has them."""
     client_ip: str = ""
     """Of the launch request."""
+    build_number: int | None = None
+    """The environment's build that `image` is of; None without an image."""
 
 
 # --- People -----------------------------------------------------------------------------------

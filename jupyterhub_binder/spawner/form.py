@@ -14,33 +14,60 @@ OPTION = "environment"
 PATH_OPTION = "path"
 """The path to open."""
 
+REPOSITORY_OPTION = "environment_repository"
+"""A repository to build and start, from the spawn page's form."""
+
 IMAGE_OPTION = "environment_image"
+NAME_OPTION = "environment_name"
+BUILD_OPTION = "environment_build"
+RECORDED = (IMAGE_OPTION, NAME_OPTION, BUILD_OPTION)
 """Recorded by the spawner. Users' values are ignored."""
 
 BUILDING = {"queued", "building"}
 """A start waits in these states."""
 
-_WITHOUT_IMAGE = {**dict.fromkeys(BUILDING, "being built"), "unbuilt": "will be built first"}
+_WITHOUT_IMAGE = {
+    **dict.fromkeys(BUILDING, "being built"),
+    "unbuilt": "will be built first",
+    "failed": "✕ could not be built",
+    "cancelled": "not built: cancelled",
+}
+_MAX_ADDRESS_CHARACTERS = 2000
 
 
-def split(data: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Split our field from the others."""
+def split(data: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """Split the chosen environment and the pasted repository from the other fields."""
     rest = dict(data)
-    value = rest.pop(OPTION, "")
+    chosen, pasted = (_first(rest.pop(name, "")) for name in (OPTION, REPOSITORY_OPTION))
+    return chosen, pasted, rest
+
+
+def _first(value: Any) -> str:
     if isinstance(value, list | tuple):
         value = value[0] if value else ""
-    return str(value).strip(), rest
+    return str(value).strip()
 
 
-async def merge(options: Any, chosen: str) -> dict[str, Any]:
-    """Add our options to the administrator's."""
-    return {**(await maybe_future(options) or {}), OPTION: chosen}
+async def merge(options: Any, chosen: str, pasted: str = "") -> dict[str, Any]:
+    """Add our options to the administrator's; what was pasted wins."""
+    theirs = await maybe_future(options) or {}
+    if pasted:
+        return {**theirs, OPTION: "", REPOSITORY_OPTION: pasted}
+    return {**theirs, OPTION: chosen}
 
 
 def form(
-    items: list[dict[str, Any]], last: str, page: str, *, total: int = 0, note: str = ""
+    items: list[dict[str, Any]],
+    last: str,
+    page: str,
+    *,
+    total: int = 0,
+    note: str = "",
+    paste: bool = False,
 ) -> str:
     """Return our form fields. All names are untrusted."""
+    if paste and not (items or last or note):
+        return _PASTE
     rows = [_row("", "None (default software of this hub)", selected=not last)]
     for item in items:
         identity, state = str(item.get("id", "")), str(item.get("state", ""))
@@ -60,7 +87,20 @@ def form(
         f'<select class="form-select form-control" id="binder-environment" name="{OPTION}">'
         f"{''.join(rows)}</select>{extra}"
         f'<div class="form-text">{_way_to_all(len(items), total, html.escape(page))}</div></div>'
+        + (_PASTE if paste else "")
     )
+
+
+_PASTE = (
+    '<div class="mb-3 form-group">'
+    '<label class="form-label" for="binder-repository">Build from a repository</label>'
+    f'<input class="form-control" id="binder-repository" name="{REPOSITORY_OPTION}" type="text" '
+    f'inputmode="url" maxlength="{_MAX_ADDRESS_CHARACTERS}" autocomplete="off" spellcheck="false" '
+    'placeholder="https://github.com/owner/name" aria-describedby="binder-repository-hint">'
+    '<div class="form-text" id="binder-repository-hint">Paste its address, or leave this empty. '
+    "The server starts when the build is done, and the environment is kept for you. Its code runs "
+    "with access to your home folder: build only what you trust.</div></div>"
+)
 
 
 def _way_to_all(shown: int, total: int, page: str) -> str:

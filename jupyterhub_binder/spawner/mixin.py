@@ -21,16 +21,21 @@ from traitlets.config import Configurable
 from jupyterhub_binder.model import LaunchSpec
 from jupyterhub_binder.spawner.command import CONTENT_VARIABLE, content_script
 from jupyterhub_binder.spawner.form import (
+    BUILD_OPTION,
     BUILDING,
     IMAGE_OPTION,
+    NAME_OPTION,
     OPTION,
     PATH_OPTION,
+    RECORDED,
+    REPOSITORY_OPTION,
     form,
     merge,
     split,
 )
 from jupyterhub_binder.spawner.refusal import StartRefused
-from jupyterhub_binder.spawner.service import Service, ServiceUnreachable
+from jupyterhub_binder.spawner.running import RunningEnvironment, describe
+from jupyterhub_binder.spawner.service import Service, ServiceUnreachable, may_build
 from jupyterhub_binder.spawner.startlog import StartLog
 from jupyterhub_binder.utils.names import is_id
 from jupyterhub_binder.utils.net import client_ip
@@ -179,21 +184,21 @@ class BinderSpawnerMixin(_SpawnerBase):
         return await self._environments_form(has_form=bool(theirs)) + theirs
 
     def run_options_from_form(self, form_data: dict[str, Any]) -> Any:
-        """Read only our field."""
-        chosen, rest = split(form_data)
-        return merge(super().run_options_from_form(rest), chosen)
+        """Read only our fields."""
+        chosen, pasted, rest = split(form_data)
+        return merge(super().run_options_from_form(rest), chosen, pasted)
 
     def options_from_query(self, query_data: dict[str, Any]) -> Any:
-        """Read only our option."""
-        chosen, rest = split(query_data)
+        """Read only our option. An address of a page begins no build."""
+        chosen, _, rest = split(query_data)
         return merge(super().options_from_query(rest), chosen)
 
     async def _run_apply_user_options(self, user_options: dict[str, Any]) -> None:
         """Hide our options and replaced ones from hooks."""
-        hidden = {OPTION, PATH_OPTION, IMAGE_OPTION}
+        hidden = {OPTION, PATH_OPTION, REPOSITORY_OPTION, *RECORDED}
         with self._uncounted():
             chosen = self._chosen_environment()
-        if chosen:
+        if chosen or self._pasted_repository():
             owned = self.binder_owned_options
             hidden |= owned
             self.user_options = {k: v for k, v in user_options.items() if k not in owned}
@@ -208,8 +213,14 @@ class BinderSpawnerMixin(_SpawnerBase):
             raise StartRefused("This is not a valid environment id.", reason="environment")
         return chosen
 
+    def _pasted_repository(self) -> str:
+        options = self.user_options if isinstance(self.user_options, dict) else {}
+        pasted = options.get(REPOSITORY_OPTION)
+        return pasted.strip() if isinstance(pasted, str) else ""
+
     async def _environments_form(self, *, has_form: bool) -> str:
         last = self._last_environment()
+        paste = may_build(self.user)
         try:
             page = await self._service().ask(f"environments?limit={_OFFERED}&order=recent")
         except (ServiceUnreachable, StartRefused) as error:
@@ -217,11 +228,11 @@ class BinderSpawnerMixin(_SpawnerBase):
                 return ""
             return form([], last, self._page_url(), note=_why_no_list(error))
         items = [item for item in page.get("items", ()) if isinstance(item, dict)]
-        if not items and not last:
-            return ""
+        if not items and not last and not (has_form and paste):
+            return ""  # a hub without another form starts at once
         total = page.get("total")
         known = total if isinstance(total, int) else len(items)
-        return form(items, last, self._page_url(), total=known)
+        return form(items, last, self._page_url(), total=known, paste=paste)
 
     def _last_environment(self) -> str:
         options = self.orm_spawner.user_options if self.orm_spawner else None
@@ -239,9 +250,11 @@ class BinderSpawnerMixin(_SpawnerBase):
         self._binder_asked_from = client_ip(self.handler.request) if self.handler else ""
         try:
             with self._uncounted():
+                if pasted := self._pasted_repository():
+                    await self._keep_pasted(pasted)
                 if chosen := self._chosen_environment():
                     self.binder_spec = await self._ready_spec(chosen)
-                    self._note_image(self.binder_spec)
+                    self._note_start(self.binder_spec)
             await maybe_future(super().run_pre_spawn_hook())
         except asyncio.CancelledError:
             # Without this, the page would say that the server is ready.
@@ -252,9 +265,27 @@ class BinderSpawnerMixin(_SpawnerBase):
             self._start_log().close()
             raise
 
-    def _note_image(self, spec: LaunchSpec) -> None:
-        """Record the image for the service."""
-        options = {**self.user_options, IMAGE_OPTION: spec.image}
+    async def _keep_pasted(self, url: str) -> None:
+        """Keep a pasted repository as an environment, and start that one from now on."""
+        self._start_log().say(f"Looking for {url}", progress=1)
+        try:
+            body = {"url": url, "reuse": True}
+            kept = await self._service().ask("environments", "POST", body)
+        except ServiceUnreachable as error:
+            raise _no_service(error) from error
+        others = {k: v for k, v in self.user_options.items() if k != REPOSITORY_OPTION}
+        self._note_options({**others, OPTION: str(kept.get("id", ""))})
+
+    def _note_start(self, spec: LaunchSpec) -> None:
+        """Record what starts, for the service and the home page."""
+        noted = {
+            IMAGE_OPTION: spec.image,
+            NAME_OPTION: spec.environment_name,
+            BUILD_OPTION: spec.build_number,
+        }
+        self._note_options({**self.user_options, **noted})
+
+    def _note_options(self, options: dict[str, Any]) -> None:
         self.user_options = self.orm_spawner.user_options = options
 
     async def start(self) -> Any:
@@ -300,6 +331,9 @@ class BinderSpawnerMixin(_SpawnerBase):
             "BINDER_REQUEST": spec.request,
             "BINDER_PERSISTENT_REQUEST": spec.persistent_request,
             "BINDER_LAUNCH_HOST": self.binder_launch_host,
+            "JUPYTERHUB_BINDER_ENVIRONMENT_URL": urljoin(
+                f"{self.binder_launch_host.rstrip('/')}/", f"environments/{spec.environment_id}"
+            ),
             "BINDER_CLIENT_IP": spec.client_ip or self._binder_asked_from,
         }
         known = {name: value for name, value in said.items() if value}
@@ -356,11 +390,7 @@ class BinderSpawnerMixin(_SpawnerBase):
                 reason="build",
             ) from None
         except ServiceUnreachable as error:
-            raise StartRefused(
-                "The environments service does not answer. Try again in a moment, or start a "
-                f"server without an environment.{error.hint}",
-                reason="service",
-            ) from error
+            raise _no_service(error) from error
         if spec.image is None:
             raise self.environment_refusal(
                 _why_no_image(spec), reason="build", page=f"environments/{spec.environment_id}"
@@ -397,6 +427,20 @@ class BinderSpawnerMixin(_SpawnerBase):
             async for event in events:
                 self._start_log().show(event)
 
+    # --- The hub's home page -------------------------------------------------------------------------
+
+    async def describe_environment(self) -> RunningEnvironment | None:
+        """Return what the home page says of a running server; None without an environment."""
+        options = self.user_options if isinstance(self.user_options, dict) else {}
+        chosen = options.get(OPTION)
+        if not (isinstance(chosen, str) and is_id(chosen)):
+            return None
+        try:
+            found = await self._service().ask(f"environments/{chosen}")
+        except (ServiceUnreachable, StartRefused):
+            found = {}
+        return describe(self.name, options, found, page=f"{self._page_url()}environments/{chosen}")
+
     # --- The service ---------------------------------------------------------------------------------
 
     def _service(self) -> Service:
@@ -425,6 +469,14 @@ class BinderSpawnerMixin(_SpawnerBase):
             reason=reason,
             html_message=f'{html.escape(message)}: <a href="{link}">your environments</a>',
         )
+
+
+def _no_service(error: ServiceUnreachable) -> StartRefused:
+    return StartRefused(
+        "The environments service does not answer. Try again in a moment, or start a "
+        f"server without an environment.{error.hint}",
+        reason="service",
+    )
 
 
 def _why_no_list(error: ServiceUnreachable | StartRefused) -> str:

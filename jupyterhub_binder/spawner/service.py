@@ -31,6 +31,11 @@ class ServiceUnreachable(Exception):
         self.hint = hint
 
 
+def may_build(user: Any) -> bool:
+    """Whether a hub's user may build environments."""
+    return BUILD_SCOPE in get_scopes_for(user.orm_user)
+
+
 class Service:
     """The service, for one person."""
 
@@ -49,10 +54,12 @@ class Service:
         self._timeout_seconds = timeout_seconds
         self._log = log
 
-    async def ask(self, path: str, method: str = "GET") -> dict[str, Any]:
+    async def ask(
+        self, path: str, method: str = "GET", body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Return JSON. Raises StartRefused or ServiceUnreachable."""
         limits = aiohttp.ClientTimeout(total=self._timeout_seconds)
-        async with self._request(path, limits, method) as response:
+        async with self._request(path, limits, method, body) as response:
             answer = await response.json(content_type=None)
         if not isinstance(answer, dict):
             raise ServiceUnreachable("The answer is not a JSON object")
@@ -79,7 +86,11 @@ class Service:
 
     @asynccontextmanager
     async def _request(
-        self, path: str, limits: aiohttp.ClientTimeout, method: str = "GET"
+        self,
+        path: str,
+        limits: aiohttp.ClientTimeout,
+        method: str = "GET",
+        body: dict[str, Any] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if not self._url:
             raise ServiceUnreachable("There is no such service")
@@ -87,10 +98,10 @@ class Service:
         try:
             # One session per request: a hub never tells spawners when to close a shared one.
             async with open_session(timeout=limits) as session:
-                with self._token(may_build=method != "GET") as token:
+                with self._token(building=method != "GET") as token:
                     headers = {"Authorization": f"Bearer {token}"}
                     response = await session.request(
-                        method, url, headers=headers, allow_redirects=False
+                        method, url, headers=headers, json=body, allow_redirects=False
                     )
                 async with response:
                     await _raise_for_status(response, path)
@@ -103,9 +114,9 @@ class Service:
             raise ServiceUnreachable(str(error)) from error
 
     @contextmanager
-    def _token(self, *, may_build: bool) -> Iterator[str]:
+    def _token(self, *, building: bool) -> Iterator[str]:
         scopes = [f"access:services!service={self._name}"]
-        if may_build and BUILD_SCOPE in get_scopes_for(self._user.orm_user):
+        if building and may_build(self._user):
             scopes.append(BUILD_SCOPE)
         try:
             token = self._user.new_api_token(
@@ -126,7 +137,7 @@ class Service:
 
 async def _raise_for_status(response: aiohttp.ClientResponse, path: str) -> None:
     """Raise the service's error."""
-    if response.status == 200:
+    if response.status in (200, 201):
         return
     if response.status >= 500 or response.status < 400:
         raise ServiceUnreachable(f"The service returned status {response.status}")
@@ -145,6 +156,8 @@ async def _read_404(
         error = await _read_error(response)
     except ValueError:
         error = None
+    if error is not None and error.get("code") != "not_found":
+        return StartRefused(str(error.get("message") or "Not found."), reason="environment")
     if error is None:
         return ServiceUnreachable(
             "The address does not belong to the service (status 404); check binder_service_url",

@@ -85,6 +85,10 @@ class FakeService:
     server: HTTPServer | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     refuse: tuple[int, dict[str, Any] | str] | None = None
+    posted: list[dict[str, Any]] = field(default_factory=list)
+    """What the hub asked to build."""
+    images: dict[str, str] = field(default_factory=dict)
+    """What a repository becomes."""
 
     def add(self, name: str, *, image: str | None = None, **fields: Any) -> str:
         """Add an environment; return its id."""
@@ -126,6 +130,7 @@ class FakeService:
         routes = [
             (r".*/api/v1/environments/([^/]+)/launch-spec", _Spec, {"fake": self}),
             (r".*/api/v1/environments", _List, {"fake": self}),
+            (r".*/api/v1/environments/([^/]+)", _One, {"fake": self}),
             (r".*/api/v1/builds/([^/]+)/events", _Events, {"fake": self}),
             (r".*", _Health),
         ]
@@ -181,18 +186,33 @@ class _Spec(_Handler):
         self.finish(spec)
 
 
+def _shown(spec: dict[str, Any]) -> dict[str, Any]:
+    number = spec.get("current", spec.get("build_number") or 1)
+    return {
+        "id": spec["environment_id"],
+        "name": spec["environment_name"],
+        "label": spec["repo_url"],
+        "state": spec["state"],
+        "current": {"number": number} if spec["image"] else None,
+    }
+
+
+class _One(_Handler):
+    def get(self, identity: str) -> None:
+        self.finish(_shown(self.fake.environments[identity]))
+
+
 class _List(_Handler):
+    def post(self) -> None:
+        body = json.loads(self.request.body)
+        self.fake.posted.append(body)
+        name = body["url"].rpartition("/")[2]
+        identity = self.fake.add(name, image=self.fake.images[body["url"]])
+        self.set_status(201)
+        self.finish(_shown(self.fake.environments[identity]))
+
     def get(self) -> None:
-        items = [
-            {
-                "id": spec["environment_id"],
-                "name": spec["environment_name"],
-                "label": spec["repo_url"],
-                "state": spec["state"],
-                "current": {"number": 1} if spec["image"] else None,
-            }
-            for spec in self.fake.environments.values()
-        ]
+        items = [_shown(spec) for spec in self.fake.environments.values()]
         limit = int(self.get_query_argument("limit"))
         self.finish({"items": items[:limit], "total": len(items), "offset": 0, "limit": limit})
 
@@ -260,6 +280,8 @@ def fresh(service: FakeService) -> FakeService:
     service.begun.clear()
     service.builds_at_start.clear()
     service.refuse = None
+    service.posted.clear()
+    service.images.clear()
     return service
 
 

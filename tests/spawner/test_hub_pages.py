@@ -94,3 +94,65 @@ async def test_a_refusal_is_shown_on_the_spawn_page_with_the_choice_again(
     status, _, _ = await browser.post("spawn", {"environment": ""})
     assert status == 302
     await until(lambda: person.spawner.ready)
+
+
+async def test_home_page_says_which_environment_each_server_runs(
+    fresh: FakeService, browser: Browser, person: Person, root: Path
+) -> None:
+    environment = fresh.add("<b>one", image=make_environment(root, new_id()), build_number=2)
+    assert "binder-running" not in await browser.get("home")
+    status, _ = await person.spawn({"environment": environment, "environment_name": "a lie"})
+    assert status in (201, 202)
+    await until(lambda: person.spawner.ready)
+    page = f"/services/binder/environments/{environment}"
+    text = await browser.get("home")
+    assert f'<a href="{page}"><bdi>&lt;b&gt;one</bdi></a>, build 2' in text
+    assert "is newer" not in text
+    fresh.environments[environment]["current"] = 3
+    assert f'href="{page}">Build 3 is newer' in await browser.get("home")
+    fresh.environments[environment] |= {"current": 2, "state": "failed"}
+    assert "A newer build failed" in await browser.get("home")
+    fresh.refuse = (503, "away")
+    text = await browser.get("home")
+    assert "<bdi>&lt;b&gt;one</bdi></a>, build 2" in text
+    env = await person.server("env")
+    assert env["JUPYTERHUB_BINDER_ENVIRONMENT_URL"].endswith(page)
+
+
+async def test_repository_that_is_pasted_on_the_spawn_page_is_built_kept_and_started(
+    fresh: FakeService, browser: Browser, person: Person, root: Path
+) -> None:
+    fresh.add("another", image="venv:gone")
+    url = "https://example.org/pasted"
+    fresh.images[url] = make_environment(root, new_id())
+    assert 'name="environment_repository"' in await browser.get("spawn")
+    fields = {"environment": "", "environment_repository": f" {url} "}
+    status, _, _ = await browser.post("spawn", fields)
+    assert status == 302
+    await until(lambda: person.spawner.ready)
+    assert fresh.posted == [{"url": url, "reuse": True}]
+    kept = person.spawner.user_options
+    assert kept["environment"] in fresh.environments
+    assert "environment_repository" not in kept
+
+
+async def test_address_of_the_spawn_page_builds_nothing(
+    fresh: FakeService, browser: Browser, person: Person
+) -> None:
+    fresh.add("another", image="venv:gone")
+    async with browser.session.get(
+        browser.base.join(URL("spawn")).with_query(environment_repository="https://example.org/x"),
+        allow_redirects=False,
+    ):
+        assert fresh.posted == []
+
+
+async def test_repository_that_cannot_be_read_is_said_on_the_spawn_page(
+    fresh: FakeService, person: Person
+) -> None:
+    said = "There is no repository at example.org/x, or it is private."
+    error = {"code": "repository_not_found", "message": said, "detail": {}}
+    fresh.refuse = (404, {"error": error})
+    status, answer = await person.spawn({"environment_repository": "https://example.org/x"})
+    assert status >= 400
+    assert said in answer["message"]

@@ -33,3 +33,11 @@ def test_an_environment_whose_newest_build_failed_is_offered_and_says_so() -> No
     shown = form([item], "", "/services/binder/")
     assert "x (y), last build failed</option>" in shown
     assert "disabled" not in shown
+
+
+def test_a_failed_environment_looks_failed_and_who_may_not_build_cannot_paste() -> None:
+    item = {"id": "a", "name": "x", "label": "y", "state": "failed", "current": None}
+    shown = form([item], "", "/services/binder/")
+    assert '<option value="a" disabled>x (y), ✕ could not be built</option>' in shown
+    assert "environment_repository" not in shown
+    assert "environment_repository" in form([item], "", "/services/binder/", paste=True)

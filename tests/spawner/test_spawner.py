@@ -489,7 +489,10 @@ async def test_who_has_no_environments_gets_the_admins_own_form_or_none(
 ) -> None:
     assert await person.spawner.get_options_form() == ""
     person.spawner.options_form = "<input name='theirs'>"
-    assert await person.spawner.get_options_form() == "<input name='theirs'>"
+    shown = await person.spawner.get_options_form()
+    assert shown.endswith("<input name='theirs'>")
+    assert "<select" not in shown
+    assert 'name="environment_repository"' in shown
 
 
 async def test_our_choice_and_the_admins_form_are_merged_both_ways(

@@ -45,9 +45,13 @@ class EnvironmentsHandler(Handler):
     async def post(self, *, body: CreateBody) -> EnvironmentJSON:
         """Create an environment, and build it."""
         link = read_link(body, self.services.providers)
+        link = with_content(link, body.content_url, body.content_ref)
+        if body.reuse:
+            environment = await self.services.environments.ensure(self.me, link)
+            return await self.render_environment(environment)
         environment = await self.services.environments.create(
             self.me,
-            link=with_content(link, body.content_url, body.content_ref),
+            link=link,
             name=body.name,
             content=body.content,
             options=body.options,

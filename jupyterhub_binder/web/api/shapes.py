@@ -565,6 +565,8 @@ class CreateBody(LinkBody, _ContentBody):
     """The backend's options; see its documentation"""
     build: bool = True
     """Whether to build at once"""
+    reuse: bool = False
+    """Update your environment of the same repository, ref and files instead, if you have one"""
 
 
 @shape

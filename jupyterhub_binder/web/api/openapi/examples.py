@@ -240,6 +240,7 @@ EXAMPLES: dict[str, Any] = {
         "content_elsewhere": False,
         "content_key": "",
         "client_ip": "203.0.113.7",
+        "build_number": 1,
     },
     "LaunchBody": {"server_name": "requirements"},
     "Launch": {
