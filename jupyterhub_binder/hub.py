@@ -177,6 +177,16 @@ class HubClient(LoggingConfigurable):
         if model.get("kind") != "service":
             raise NotAllowed("The service's token does not belong to a service of the hub.")
 
+    async def knows_user(self, name: str) -> bool:
+        """Say whether the hub has a user of exactly this name. Raises NotAllowed."""
+        if name in (".", ".."):  # it would change the path
+            return False
+        try:
+            model = await self._call("GET", f"/users/{_quoted(name)}", self.api_token)
+        except NotFound:
+            return False
+        return model.get("name") == name
+
     # --- Servers ---------------------------------------------------------------------------------
 
     async def fetch_servers(self, token: str, user: str) -> tuple[HubServer, ...]:

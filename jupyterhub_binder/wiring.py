@@ -22,11 +22,14 @@ from jupyterhub_binder.backends.installed import backend_class
 from jupyterhub_binder.backends.repo2docker.registry import Registry
 from jupyterhub_binder.builds.history import BuildHistory
 from jupyterhub_binder.builds.service import Builds
+from jupyterhub_binder.environments.copies import Copies
 from jupyterhub_binder.environments.inventories import Inventories
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.previews import Previews
 from jupyterhub_binder.environments.receipts import Receipts
 from jupyterhub_binder.environments.service import Environments
+from jupyterhub_binder.environments.sharing import Sharing
+from jupyterhub_binder.environments.transfers import Transfers
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.launches.service import Launches
@@ -49,6 +52,7 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Cleanup,
     Previews,
     Environments,
+    Transfers,
     Launches,
     Providers,
     Git,
@@ -164,6 +168,15 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             audit=audit,
         )
     )
+    sharing = Sharing(parent=parent, store=store, environments=environments, hub=hub, audit=audit)
+    transfers = Transfers(
+        parent=parent,
+        store=store,
+        environments=environments,
+        sharing=sharing,
+        builds=builds,
+        audit=audit,
+    )
     launch_specs = LaunchSpecs(
         parent=parent,
         environments=environments,
@@ -216,6 +229,9 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         builds=builds,
         previews=previews,
         environments=environments,
+        sharing=sharing,
+        copies=Copies(environments=environments, rules=rules),
+        transfers=transfers,
         launch_specs=launch_specs,
         inventories=inventories,
         receipts=receipts,

@@ -443,10 +443,13 @@ class Builds(LoggingConfigurable):
 
     # --- Ending a build from outside ------------------------------------------------------
 
-    async def cancel(self, build_id: str, *, user: User) -> Build:
+    async def cancel(
+        self, build_id: str, *, user: User, environment_id: str | None = None
+    ) -> Build:
         """Withdraw a user's requests; the build ends if nobody else wants it.
 
-        An admin ends it for everybody. No effect on an ended build.
+        With an environment, withdraw only its request. An admin ends the build for everybody. No
+        effect on an ended build.
         """
         build = await self.fetch_build(build_id)
         if build.state.finished:
@@ -458,7 +461,7 @@ class Builds(LoggingConfigurable):
             message = by_admin if left else Message("Cancelled.")
             return self._cancelled(build_id, message) if user.admin or not left else None
 
-        ended, left = await self._withdraw(build_id, user.name, end)
+        ended, left = await self._withdraw(build_id, user.name, end, environment_id)
         if ended:
             self.log.info("Build %s was cancelled by %s", build_id, user.name)
             self._audit.note(
@@ -478,11 +481,15 @@ class Builds(LoggingConfigurable):
         return Reason("cancelled", Message.joined(message, note))
 
     async def _withdraw(
-        self, build_id: str, owner: str | None, end: Callable[[int], Reason | None]
+        self,
+        build_id: str,
+        owner: str | None,
+        end: Callable[[int], Reason | None],
+        environment_id: str | None = None,
     ) -> tuple[bool, int]:
         """Return whether the build ended, and how many users want it."""
         build, left = await self._store.withdraw_requests(
-            build_id, owner=owner, at=utc_now(), end=end
+            build_id, owner=owner, environment_id=environment_id, at=utc_now(), end=end
         )
         self.forget_people()
         run = self._find_run(build_id)

@@ -17,6 +17,7 @@ from jupyterhub_binder._version import __version__
 from jupyterhub_binder.cli import environments as envcli
 from jupyterhub_binder.cli import history as histcli
 from jupyterhub_binder.cli import receipts as receiptcli
+from jupyterhub_binder.cli import sharing
 from jupyterhub_binder.cli.admin import admin
 from jupyterhub_binder.cli.database import db
 from jupyterhub_binder.cli.explain import explain, failed_build
@@ -232,7 +233,8 @@ def build(session: Session, link: str, wait: bool, **options: Any) -> None:
     session.run(lambda client: _build(session, client, link, wait, **options))
 
 
-for command in (*envcli.COMMANDS, *histcli.COMMANDS, *receiptcli.COMMANDS):
+COMMANDS = (*envcli.COMMANDS, *sharing.COMMANDS, *histcli.COMMANDS, *receiptcli.COMMANDS)
+for command in COMMANDS:
     main.add_command(command)
 
 

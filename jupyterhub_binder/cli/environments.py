@@ -16,6 +16,7 @@ from jupyterhub_binder.cli.explain import explanation_lines
 from jupyterhub_binder.cli.failure import FAILED, USAGE, CommandFailed
 from jupyterhub_binder.cli.find import find_environment
 from jupyterhub_binder.cli.session import Session, hub_command
+from jupyterhub_binder.cli.sharing import use_by_others
 from jupyterhub_binder.client.client import ApiError, BinderClient, Json
 from jupyterhub_binder.model.words import STATUS_WORDS, server_words
 from jupyterhub_binder.utils.terminal import ago, plain, shorten
@@ -35,7 +36,7 @@ _OPENS = "What to open: notebooks/index.ipynb, or /rstudio; empty for the reposi
 @click.option("--deleted", is_flag=True, help="List deleted environments that can be restored.")
 @hub_command
 def list_(session: Session, search: str, everyone: bool, deleted: bool) -> None:
-    """List my environments, most recently used first, and show which are running.
+    """List my environments, most recently used first, then those that are shared with me.
 
     SEARCH filters the list. In a pipe, the output is tab-separated: id, name, state, repository,
     ref, and "running" if a server of mine is running. With --json, `servers` lists these servers.
@@ -62,11 +63,21 @@ def list_(session: Session, search: str, everyone: bool, deleted: bool) -> None:
 
 def _table(found: list[Json]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("Name", "State", "Repository", "Ref", "Used", "Id"):
+    shared = any(item.get("right", "own") != "own" for item in found)
+    for title in (
+        "Name",
+        *(["From"] if shared else []),
+        "State",
+        "Repository",
+        "Ref",
+        "Used",
+        "Id",
+    ):
         table.add_column(title, overflow="ellipsis", no_wrap=title in ("State", "Used", "Id"))
     for item in found:
         table.add_row(
             Text(plain(item["name"])),
+            *([_from(item)] if shared else []),
             _state(item),
             _Middle(plain(item["label"])),
             Text(_ref(item)),
@@ -96,6 +107,10 @@ def _state(item: Json) -> Text:
 def _word(state: str) -> str:
     known = {str(each): words for each, words in STATUS_WORDS.items()}
     return known.get(state) or plain(state)
+
+
+def _from(item: Json) -> Text:
+    return Text("" if item.get("right", "own") == "own" else plain(item["owner"]))
 
 
 def _use(item: Json) -> Text:
@@ -168,6 +183,8 @@ async def _with_servers(client: BinderClient, found: list[Json]) -> list[Json]:
 def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, str]]:
     yield "name", found["name"]
     yield "id", found["id"]
+    if found.get("right", "own") != "own":
+        yield "owner", found["owner"]
     yield "state", str(_state(found))
     if reason := (found.get("latest") or {}).get("reason"):
         yield "reason", reason["message"]
@@ -293,13 +310,21 @@ def delete(session: Session, environment: str, yes: bool) -> None:
         | xargs -n 1 jupyterhub-binder delete --yes
     """  # noqa: D301 - Click wants the character
     found: Json = session.run(lambda client: find_environment(client, environment))
-    question = f"Delete “{plain(found['name'])}” ({plain(found['label'])})?"
-    if not yes and not click.confirm(question, err=True):
-        session.say("Nothing was deleted.")
-        raise SystemExit(FAILED)
+    if not yes:
+        _ask_to_delete(session, found)
     deleted: Json = session.run(lambda client: client.delete(found["id"]))
     session.result(deleted, f"Deleted: {found['name']}.")
     session.say(f"To undo: jupyterhub-binder restore {found['id']}")
+
+
+def _ask_to_delete(session: Session, found: Json) -> None:
+    used: str = session.run(lambda client: use_by_others(client, found["id"]))
+    if used:
+        session.say(f"{used} They can't start it any more then.")
+    question = f"Delete “{plain(found['name'])}” ({plain(found['label'])})?"
+    if not click.confirm(question, err=True):
+        session.say("Nothing was deleted.")
+        raise SystemExit(FAILED)
 
 
 @click.command(short_help="Restore a deleted environment.")

@@ -21,6 +21,9 @@ async def find_environment(client: BinderClient, name: str, *, deleted: bool = F
     if not found:
         which = "deleted environment" if deleted else "environment"
         raise CommandFailed(f"You have no {which} {name!r}.", NOT_FOUND, code="not_found")
+    own = [each for each in found if each.get("right", "own") == "own"]
+    if len(own) == 1:
+        return own[0]
     if len(found) > 1:
         ids = ", ".join(item["id"] for item in found)
         raise CommandFailed(f"Several environments are called {name!r}; use an id: {ids}.", USAGE)

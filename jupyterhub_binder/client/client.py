@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -160,6 +160,41 @@ class BinderClient:
     async def restore(self, environment_id: str) -> Json:
         """Undo a delete."""
         path = f"/environments/{quote(environment_id, safe='')}/restore"
+        return await self._call("POST", path, json={})
+
+    # --- Sharing -----------------------------------------------------------------------------
+
+    async def shares(self, environment_id: str) -> Json:
+        """Return who may use an environment, and who does."""
+        return await self._call("GET", f"/environments/{quote(environment_id, safe='')}/shares")
+
+    async def put_shares(self, environment_id: str, shares: Sequence[Mapping[str, str]]) -> Json:
+        """Replace who may use an environment."""
+        path = f"/environments/{quote(environment_id, safe='')}/shares"
+        return await self._call("PUT", path, json={"shares": list(shares)})
+
+    async def copy(self, environment_id: str, fields: Mapping[str, str]) -> Json:
+        """Make my own environment of one."""
+        path = f"/environments/{quote(environment_id, safe='')}/copy"
+        return await self._call("POST", path, json=fields)
+
+    async def offers(self) -> list[Json]:
+        """Return what is offered to me."""
+        return (await self._call("GET", "/transfers"))["items"]
+
+    async def offer(self, environment_id: str, to: str) -> Json:
+        """Offer an environment to a person."""
+        path = f"/environments/{quote(environment_id, safe='')}/transfer"
+        return await self._call("POST", path, json={"to": to})
+
+    async def withdraw_offer(self, environment_id: str) -> Json:
+        """Withdraw or decline an offer."""
+        path = f"/environments/{quote(environment_id, safe='')}/transfer"
+        return await self._call("DELETE", path)
+
+    async def accept_offer(self, environment_id: str) -> Json:
+        """Accept an offer."""
+        path = f"/environments/{quote(environment_id, safe='')}/transfer/accept"
         return await self._call("POST", path, json={})
 
     # --- Builds ------------------------------------------------------------------------------

@@ -114,8 +114,9 @@ class LaunchSpecs(LoggingConfigurable):
         environment = await self._environments.get(user, environment_id)
         spec = await self.launch_spec(user, environment_id)
         if spec.image is not None:
-            await self._environments.mark_launched(environment_id)
+            await self._environments.mark_launched(environment_id, user.name)
             return spec
+        await self._environments.keep_directory(environment_id, user.name)
         missing = environment.current is not None or environment.latest is None
         if not missing or spec.state in (EnvironmentState.QUEUED, EnvironmentState.BUILDING):
             return spec
@@ -125,7 +126,7 @@ class LaunchSpecs(LoggingConfigurable):
     async def begin_build(self, user: User, environment_id: str) -> Environment:
         """Build the removed image's commit again, else the current ref."""
         environment = await self._environments.get(user, environment_id)
-        begin = self.bring_back if environment.current else self._environments.build
+        begin = self.bring_back if environment.current else self._environments.build_for_launch
         return await begin(user, environment_id)
 
     async def bring_back(self, user: User, environment_id: str) -> Environment:

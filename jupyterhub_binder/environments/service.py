@@ -1,7 +1,7 @@
 """Environments: what users keep, and what they may do with it.
 
-Owns permissions, names, folders, quotas, undo and the current build. For users without permission,
-an environment does not exist.
+Owns names, folders, quotas, undo and the current build; `rights` decides who may do what. For users
+without any right, an environment does not exist.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ from jupyterhub_binder.admin.rules import MAX_REASON_CHARACTERS, Rules
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.previews import DirectoryNames, Previews
+from jupyterhub_binder.environments.rights import (
+    Rights,
+    no_such_environment,
+    repository_permits,
+    require,
+)
 from jupyterhub_binder.errors import (
     Conflict,
     LimitReached,
@@ -45,6 +51,7 @@ from jupyterhub_binder.model import (
 )
 from jupyterhub_binder.model.admin import Action, LimitName
 from jupyterhub_binder.model.history import Change, ChangeCause, cause_of
+from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import NewBuildRequest
@@ -111,6 +118,7 @@ class Environments(LoggingConfigurable):
         self._rules = rules
         self._limits = limits
         self._audit = audit
+        self._rights = Rights(store)
         limits.register(LimitName.ENVIRONMENTS, lambda: self.max_per_user)
         self._tasks = TaskSet(self.log)
         self._ensuring: SingleFlight[tuple[str, Spec, str, str], Environment] = SingleFlight()
@@ -136,10 +144,13 @@ class Environments(LoggingConfigurable):
         offset: int = 0,
         limit: int = 50,
     ) -> Page[Environment]:
-        """Return the user's environments, or for an admin, another's or all (``*``).
+        """Return the user's environments, then those shared with them.
 
-        `deleted` returns those that can be restored.
+        With an `owner`, only that person's; those of others, and of all (``*``), are for admins.
+        `deleted` returns the owner's that can be restored.
         """
+        if not owner and not deleted:
+            return await self._list_visible(user, one_line(search), order, offset, limit)
         owner = owner or user.name
         if owner != user.name and not user.admin:
             raise NotAllowed("Only administrators may list other people's environments.")
@@ -153,28 +164,39 @@ class Environments(LoggingConfigurable):
             limit=limit,
         )
 
-    async def get(self, user: User, environment_id: str) -> Environment:
-        """Return an environment. Raises NotFound, also for another user's."""
-        environment = await self.recall(user, environment_id)
+    async def _list_visible(
+        self, user: User, search: str, order: Order, offset: int, limit: int
+    ) -> Page[Environment]:
+        page = await self._store.list_visible(
+            user.name, user.groups, search=search, order=order, offset=offset, limit=limit
+        )
+        seen = tuple(
+            each for each in page.items if each.owner == user.name or repository_permits(user, each)
+        )
+        return replace(page, items=seen)
+
+    async def get(self, user: User, environment_id: str, need: Right = Right.LAUNCH) -> Environment:
+        """Return an environment. Raises NotFound without any right, NotAllowed with a lesser one."""
+        environment = await self.recall(user, environment_id, need)
         if environment.deleted is not None:
-            raise _no_such_environment()
+            raise no_such_environment()
         return environment
 
     async def get_deleted(self, user: User, environment_id: str) -> Environment:
         """Return a restorable environment."""
         environment = await self.recall(user, environment_id)
         if environment.deleted is None:
-            raise _no_such_environment()
+            raise no_such_environment()
         return environment
 
-    async def recall(self, user: User, environment_id: str) -> Environment:
-        """Return an environment, even a deleted one."""
+    async def recall(
+        self, user: User, environment_id: str, need: Right = Right.LAUNCH
+    ) -> Environment:
+        """Return an environment, to its owner and admins even a deleted one."""
         found = (
             await self._store.fetch_environment(environment_id) if is_id(environment_id) else None
         )
-        if found is None or not _may_see(user, found):
-            raise _no_such_environment()
-        return found
+        return await self._rights.view(user, found, need)
 
     async def find(
         self, user: User, spec: Spec, *, content_url: str = "", content_ref: str = ""
@@ -196,19 +218,31 @@ class Environments(LoggingConfigurable):
     ) -> tuple[Build, Environment | None, BuildRequest | None]:
         """Return a build and the user's environment that wants it, or raise NotFound.
 
-        An admin sees every build, perhaps without environment.
+        One that is shared with the user counts. An admin sees every build, perhaps without
+        environment.
         """
         no_such_build = NotFound("There is no such build, or you may not see it.")
         if not is_id(build_id):
             raise no_such_build
         request = await self._store.find_environment_of(build_id, user.name)
+        if request is not None:
+            environment = await self._store.fetch_environment(request.environment_id)
+            return await self._builds.fetch_build(build_id), environment, request
+        environment, request = await self._shared_request(user, build_id)
         if request is None and not user.admin:
             raise no_such_build
-        build = await self._builds.fetch_build(build_id)
+        return await self._builds.fetch_build(build_id), environment, request
+
+    async def _shared_request(
+        self, user: User, build_id: str
+    ) -> tuple[Environment | None, BuildRequest | None]:
+        request = await self._store.find_shared_request(build_id, user.name, user.groups)
         if request is None:
-            return build, None, None
-        environment = await self._store.fetch_environment(request.environment_id)
-        return build, environment, request
+            return None, None
+        try:
+            return await self.get(user, request.environment_id), request
+        except NotFound:
+            return None, None
 
     async def limits(self, user: User) -> Mapping[str, Limit]:
         """Return the user's quotas."""
@@ -238,7 +272,7 @@ class Environments(LoggingConfigurable):
         By default, the environment's own files are copied once, those of another repository are
         kept in sync. Raises NotAllowed, LimitReached, InvalidInput and providers' errors.
         """
-        _require_can_build(user)
+        require_can_build(user)
         await self._limits.see(user)
         chosen = self._backend.clean_options(options or {})
         link, resolved = await self._previews.resolve(user, link)
@@ -260,12 +294,19 @@ class Environments(LoggingConfigurable):
             default_branch=resolved.default_branch,
             **_content_of(source),
         )
+        names = DirectoryNames(source or resolved)
+        return await self.keep(user, environment, resolved if build else None, names)
+
+    async def keep(
+        self, user: User, environment: Environment, build: Resolved | None, names: Iterable[str]
+    ) -> Environment:
+        """Keep a new environment, and request a build if one is given. Raises LimitReached."""
         async with self._builds.asking[user.name]:
-            new = await self._prepare(user, resolved, chosen) if build else None
-            keeping = self._insert(environment, new, DirectoryNames(source or resolved))
+            new = await self._prepare(user, build, environment.options) if build else None
+            keeping = self._insert(environment, new, names)
             kept = await asyncio.shield(self._tasks.spawn(keeping, name="new environment"))
             if kept is None:
-                raise await self._limit_reached(user.name)
+                raise await self.limit_reached(user.name)
         self._note(user, Action.ENVIRONMENT_CREATE, kept)
         return kept
 
@@ -279,7 +320,7 @@ class Environments(LoggingConfigurable):
         """
         new = await self._builds.prepare(resolved, options, user=user, force=force)
         build = new.reuse or self._builds.find_active(new.build.base_key)
-        if build and not await self._store.find_environment_of(build.id, user.name):
+        if build and not await self._sees(user, build.id):
             try:
                 await self._providers.require_served(resolved)
             except RateLimited:
@@ -288,6 +329,11 @@ class Environments(LoggingConfigurable):
                 if self._backend.needs_checkout:
                     raise  # otherwise the backend may be the only one that reaches the host
         return new
+
+    async def _sees(self, user: User, build_id: str) -> bool:
+        if await self._store.find_environment_of(build_id, user.name):
+            return True
+        return (await self._shared_request(user, build_id))[1] is not None
 
     def _note(self, user: User, action: Action, environment: Environment) -> None:
         owner = environment.owner if environment.owner != user.name else ""
@@ -306,13 +352,14 @@ class Environments(LoggingConfigurable):
     ) -> Environment | None:
         """Store and queue, even if the caller is cancelled."""
         kept = await self._store.insert_environment(
-            environment, new, directories=directories, limit=self._limit_of(environment.owner)
+            environment, new, directories=directories, limit=self.limit_of(environment.owner)
         )
         if kept is not None and kept.latest is not None:
             self._builds.accept(kept.latest.build)
         return kept
 
-    def _limit_of(self, person: str) -> int:
+    def limit_of(self, person: str) -> int:
+        """Return how many environments a person may have."""
         return self._limits.value(LimitName.ENVIRONMENTS, person)
 
     async def ensure(self, user: User, link: Link) -> Environment:
@@ -320,7 +367,7 @@ class Environments(LoggingConfigurable):
 
         Raises as `create`.
         """
-        _require_can_build(user)
+        require_can_build(user)
         link, resolved = await self._previews.resolve(user, link)
         place = (user.name, resolved.spec, link.content_url, link.content_ref)
         return await self._ensuring.do(place, lambda: self._find_or_create(user, link, resolved))
@@ -351,7 +398,7 @@ class Environments(LoggingConfigurable):
 
         An empty `content_url` restores the environment's own files.
         """
-        environment = await self.get(user, environment_id)
+        environment = await self.get(user, environment_id, Right.MANAGE)
         changes: dict[str, Any] = {}
         if name is not None:
             changes["name"] = clean_name(name)
@@ -361,7 +408,12 @@ class Environments(LoggingConfigurable):
             changes["content"] = content
         if content_url is not None or content_ref is not None:
             changes |= await self._change_content(user, environment, content_url, content_ref)
-        return await self._change(environment, changes) if changes else environment
+        if not changes:
+            return environment
+        changed = await self._rights.view(user, await self._change(environment, changes))
+        if "directory" in changes:
+            await self._store.forget_directories(environment.id)
+        return changed
 
     async def _change_content(
         self, user: User, environment: Environment, url: str | None, ref: str | None
@@ -391,7 +443,7 @@ class Environments(LoggingConfigurable):
 
         Images and the home's folder stay.
         """
-        environment = await self.recall(user, environment_id)
+        environment = await self.recall(user, environment_id, Right.OWN)
         if environment.deleted is not None:
             return environment
         deleted = await self._change(environment, {"deleted": utc_now()})
@@ -401,31 +453,36 @@ class Environments(LoggingConfigurable):
 
     async def restore(self, user: User, environment_id: str) -> Environment:
         """Undo a delete. Raises NotFound if too late, and LimitReached."""
-        environment = await self.recall(user, environment_id)
+        environment = await self.recall(user, environment_id, Right.OWN)
         if environment.deleted is None:
             return environment
-        limit = self._limit_of(environment.owner)
+        limit = self.limit_of(environment.owner)
         restored = await self._store.restore_environment(environment.id, limit=limit, at=utc_now())
         if restored is None:
-            raise _no_such_environment()
+            raise no_such_environment()
         self._builds.forget_people()
         if restored.deleted is not None:
-            raise await self._limit_reached(environment.owner)
+            raise await self.limit_reached(environment.owner)
         self._note(user, Action.ENVIRONMENT_RESTORE, restored)
         return restored
 
-    async def mark_launched(self, environment_id: str) -> None:
-        """Note a start."""
-        await self._store.update_environment(environment_id, {"launched": utc_now()}, at=utc_now())
+    async def keep_directory(self, environment_id: str, person: str) -> None:
+        """Keep the folder of a person other than the owner for the environment's files."""
+        await self._store.use_environment(environment_id, person, launched=None)
+
+    async def mark_launched(self, environment_id: str, person: str) -> None:
+        """Note a person's start."""
+        await self._store.use_environment(environment_id, person, launched=utc_now())
 
     async def _change(self, environment: Environment, changes: Mapping[str, Any]) -> Environment:
         changed = await self._store.update_environment(environment.id, changes, at=utc_now())
         if changed is None:
-            raise _no_such_environment()
+            raise no_such_environment()
         return changed
 
-    async def _limit_reached(self, owner: str) -> LimitReached:
-        used, limit = await self._store.count_environments(owner), self._limit_of(owner)
+    async def limit_reached(self, owner: str) -> LimitReached:
+        """Return the error for an owner who has as many as they may."""
+        used, limit = await self._store.count_environments(owner), self.limit_of(owner)
         return LimitReached(
             "You have reached your limit of environments (%(used)s of %(most)s). Delete one "
             "that you no longer need.",
@@ -443,17 +500,28 @@ class Environments(LoggingConfigurable):
 
         `ref` changes the ref to follow. Raises NotAllowed, LimitReached and providers' errors.
         """
-        _require_can_build(user)
-        environment = await self.get(user, environment_id)
+        require_can_build(user)
+        environment = await self.get(user, environment_id, Right.MANAGE)
         link = Link(environment.spec)
         if ref is not None:
             link = self._providers.at_ref(link, ref)
-        self._rules.require(user, environment)
-        resolved = await self._previews.resolve_now(user, link.spec)
-        built = await self._request_build(user, environment, resolved, force=force)
+        built = await self._build_newest(user, environment, link.spec, force=force)
         if force:
             self._note(user, Action.BUILD_FORCE, built)
         return built
+
+    async def build_for_launch(self, user: User, environment_id: str) -> Environment:
+        """Request the build of the current ref that a launch waits for. Raises as `build`."""
+        require_can_build(user)
+        environment = await self.get(user, environment_id)
+        return await self._build_newest(user, environment, environment.spec)
+
+    async def _build_newest(
+        self, user: User, environment: Environment, spec: Spec, *, force: bool = False
+    ) -> Environment:
+        self._rules.require(user, environment)
+        resolved = await self._previews.resolve_now(user, spec)
+        return await self._request_build(user, environment, resolved, force=force)
 
     async def _request_build(
         self,
@@ -471,7 +539,8 @@ class Environments(LoggingConfigurable):
             new = await self._prepare(user, resolved, options, force=force)
             new = replace(new, cause=cause, reason=reason)
             keeping = self._keep_request(environment.id, new)
-            return await asyncio.shield(self._tasks.spawn(keeping, name="request for a build"))
+            kept = await asyncio.shield(self._tasks.spawn(keeping, name="request for a build"))
+        return await self._rights.view(user, kept)
 
     async def _keep_request(self, environment_id: str, new: NewBuildRequest) -> Environment:
         """Store and queue, even if the caller is cancelled."""
@@ -483,7 +552,7 @@ class Environments(LoggingConfigurable):
         self, user: User, environment: Environment, earlier: Build
     ) -> Environment:
         """Request an earlier commit. Raises NotAllowed and LimitReached."""
-        _require_can_build(user)
+        require_can_build(user)
         resolved = replace(earlier.resolved, spec=environment.spec)
         return await self._request_build(user, environment, resolved)
 
@@ -494,7 +563,7 @@ class Environments(LoggingConfigurable):
 
         Raises NotAllowed, LimitReached, and Conflict if it has never succeeded.
         """
-        environment = await self.get(user, environment_id)
+        environment = await self.get(user, environment_id, Right.MANAGE)
         build = (await self.get_request(user, environment_id, number)).build
         self._rules.require(user, build)
         chosen = None
@@ -513,12 +582,12 @@ class Environments(LoggingConfigurable):
                 code="not_built",
             )
         self._note(user, Action.BUILD_CHOOSE, chosen)
-        return chosen
+        return await self._rights.view(user, chosen)
 
     async def _build_chosen(
         self, user: User, environment: Environment, number: int, build: Build, reason: str
     ) -> Environment:
-        _require_can_build(user)
+        require_can_build(user)
         current = environment.current
         return await self._request_build(
             user,
@@ -546,6 +615,14 @@ class Environments(LoggingConfigurable):
         environment = await self.get(user, environment_id)
         return await self._store.list_changes(environment.id, offset=offset, limit=limit)
 
+    async def cancel_build(self, user: User, build_id: str) -> Build:
+        """Withdraw the request of the user's environment, or of one that they manage."""
+        build, environment, request = await self.request_of(user, build_id)
+        if environment is None or request is None or user.name == environment.owner or user.admin:
+            return await self._builds.cancel(build.id, user=user)
+        require(environment, environment.right, Right.MANAGE)
+        return await self._builds.cancel(build.id, user=user, environment_id=environment.id)
+
     # --- Purging --------------------------------------------------------------------------------
 
     async def _keep_purging(self) -> None:
@@ -560,11 +637,8 @@ class Environments(LoggingConfigurable):
             await self._builds.release(build_id)
 
 
-def _may_see(user: User, environment: Environment) -> bool:
-    return user.admin or environment.owner == user.name
-
-
-def _require_can_build(user: User) -> None:
+def require_can_build(user: User) -> None:
+    """Raise NotAllowed for a user without the scope."""
     if not user.can_build:
         raise NotAllowed(
             "You may not build environments on this hub. Ask an administrator for the scope "
@@ -577,7 +651,3 @@ def _content_of(source: Resolved | None) -> _Content:
         "content_url": source.clone_url if source else "",
         "content_ref": source.follow if source else "",
     }
-
-
-def _no_such_environment() -> NotFound:
-    return NotFound("There is no such environment, or you may not see it.")

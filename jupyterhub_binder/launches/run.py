@@ -212,7 +212,7 @@ class LaunchRun:
             raise Conflict(
                 "Another server of that name was started in the meantime.", code="superseded"
             )
-        await self._context.environments.mark_launched(self.launch.environment_id)
+        await self._context.environments.mark_launched(self.launch.environment_id, user)
         await self._finish(as_ready(self.launch, _url_of(server.url, self.launch.path)))
 
     async def _settle(self) -> None:

@@ -237,17 +237,23 @@ class Launches(LoggingConfigurable):
         return run.launch
 
     async def stop_servers(self, user: User, token: str, environment_id: str) -> tuple[Server, ...]:
-        """Stop the user's servers of an environment, even a deleted one.
+        """Stop the user's servers of an environment, even of one that they may no longer use.
 
         Returns the servers, which may still be stopping. Raises NotFound, and Conflict for a server
         that the hub itself is starting.
         """
-        environment = await self._environments.recall(user, environment_id)
-        for run in list(self._runs.values()):
-            if run.launch.user == user.name and run.launch.environment_id == environment.id:
-                await run.cancel(token)
+        runs = [
+            run
+            for run in self._runs.values()
+            if run.launch.user == user.name and run.launch.environment_id == environment_id
+        ]
+        for run in runs:
+            await run.cancel(token)
         servers = await self._hub.fetch_servers(token, user.name)
-        ended = [s for s in servers if s.environment_id == environment.id and s.pending != "stop"]
+        running = [server for server in servers if server.environment_id == environment_id]
+        if not runs and not running:
+            await self._environments.recall(user, environment_id)
+        ended = [server for server in running if server.pending != "stop"]
         for server in ended:
             await self._hub.begin_stop(token, user.name, server.name)
         return tuple([replace(await self._describe(user, s), ready=False) for s in ended])

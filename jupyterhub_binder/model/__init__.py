@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, TypeVar
 from jupyterhub_binder.model.failures import Explanation
 from jupyterhub_binder.model.history import ChangeCause
 from jupyterhub_binder.model.inventory import Inventory
+from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.model.text import Message
 
 T = TypeVar("T")
@@ -437,6 +438,8 @@ class Environment:
     content_ref: str = ""
     default_branch: str = ""
     """As in `Resolved`, when it was last asked for."""
+    right: Right = Right.OWN
+    """What the user who asked may do with it; `directory` and `launched` are theirs too."""
 
     @property
     def state(self) -> EnvironmentState:

@@ -83,6 +83,8 @@ class Action(StrEnum):
     ENVIRONMENT_DELETE = "environment.delete"
     ENVIRONMENT_RESTORE = "environment.restore"
     ENVIRONMENT_SHARE = "environment.share"
+    ENVIRONMENT_OFFER = "environment.offer"
+    ENVIRONMENT_TRANSFER = "environment.transfer"
     BUILD_FORCE = "build.force"
     BUILD_CANCEL = "build.cancel"
     BUILD_CHOOSE = "build.choose"

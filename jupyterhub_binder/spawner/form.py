@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jupyterhub.utils import maybe_future
@@ -69,17 +69,10 @@ def form(
     if paste and not (items or last or note):
         return _PASTE
     rows = [_row("", "None (default software of this hub)", selected=not last)]
-    for item in items:
-        identity, state = str(item.get("id", "")), str(item.get("state", ""))
-        startable = bool(item.get("current")) or state in BUILDING or state == "unbuilt"
-        text = f"{item.get('name', '')} ({item.get('label', '')})"
-        if not item.get("current"):
-            text += f", {_WITHOUT_IMAGE.get(state, 'not built')}"
-        elif state in ("failed", "cancelled"):
-            text += f", last build {state}"
-        rows.append(_row(identity, text, selected=identity == last, disabled=not startable))
+    rows += [_item_row(item, last) for item in items if not _is_shared(item)]
     if last and all(item.get("id") != last for item in items):
         rows.append(_row(last, "The environment you used last", selected=True))
+    rows += _shared_rows([item for item in items if _is_shared(item)], last)
     extra = f'<div class="form-text text-danger">{html.escape(note)}</div>' if note else ""
     return (
         '<div class="mb-3 form-group">'
@@ -101,6 +94,29 @@ _PASTE = (
     "The server starts when the build is done, and the environment is kept for you. Its code runs "
     "with access to your home folder: build only what you trust.</div></div>"
 )
+
+
+def _is_shared(item: Mapping[str, Any]) -> bool:
+    return item.get("right", "own") != "own"
+
+
+def _shared_rows(items: list[dict[str, Any]], last: str) -> Iterator[str]:
+    """Yield what others share, under their names."""
+    owners = dict.fromkeys(str(item.get("owner", "")) for item in items)
+    for owner in owners:
+        rows = "".join(_item_row(each, last) for each in items if each.get("owner", "") == owner)
+        yield f'<optgroup label="From {html.escape(owner)}">{rows}</optgroup>'
+
+
+def _item_row(item: Mapping[str, Any], last: str) -> str:
+    identity, state = str(item.get("id", "")), str(item.get("state", ""))
+    startable = bool(item.get("current")) or state in BUILDING or state == "unbuilt"
+    text = f"{item.get('name', '')} ({item.get('label', '')})"
+    if not item.get("current"):
+        text += f", {_WITHOUT_IMAGE.get(state, 'not built')}"
+    elif state in ("failed", "cancelled"):
+        text += f", last build {state}"
+    return _row(identity, text, selected=identity == last, disabled=not startable)
 
 
 def _way_to_all(shown: int, total: int, page: str) -> str:

@@ -165,7 +165,8 @@ async def _read_404(
         )
     if path.startswith("environments/"):
         return StartRefused(
-            "This environment no longer exists. Choose another one.", reason="environment"
+            "This environment no longer exists, or you may no longer use it. Choose another one.",
+            reason="environment",
         )
     message = error.get("message") or "It has nothing at this address."
     return StartRefused(

@@ -179,14 +179,15 @@ class BuildQueries:
         owner: str | None,
         at: datetime,
         end: Callable[[int], Reason | None],
+        environment_id: str | None = None,
     ) -> tuple[Build, int]:
         """Withdraw an owner's requests for a build; cancel it if `end` returns a reason.
 
-        `end` receives the number of users who still want the build. One transaction, so nobody can
+        With `environment_id`, withdraw that environment's alone, whoever owns it. `end` receives the number of users who still want the build. One transaction, so nobody can
         join a build that is ending. A build that continues counts for the next requester.
         `finish_build` writes the last log line. Returns the build and that number.
         """
-        return await self._database.run(_withdraw, build_id, owner, at, end)
+        return await self._database.run(_withdraw, build_id, owner, environment_id, at, end)
 
     async def count_people(self, build_id: str) -> int:
         """Count the users who want it."""
@@ -328,10 +329,15 @@ def _withdraw(
     connection: sa.Connection,
     build_id: str,
     owner: str | None,
+    environment_id: str | None,
     at: datetime,
     end: Callable[[int], Reason | None],
 ) -> tuple[Build, int]:
-    theirs = sa.select(environments.c.id).where(environments.c.owner == owner)
+    theirs = sa.select(environments.c.id).where(
+        environments.c.owner == owner
+        if environment_id is None
+        else environments.c.id == environment_id
+    )
     connection.execute(
         build_requests.update()
         .where(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,7 @@ from jupyterhub_binder.model.history import ChangeCause, cause_of
 from jupyterhub_binder.store import builds as build_queries
 from jupyterhub_binder.store.changes import add_change
 from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.sharing_tables import environment_people
 from jupyterhub_binder.store.tables import (
     ACTIVE,
     build_requests,
@@ -79,9 +80,16 @@ def _read(row: sa.RowMapping) -> Environment:
 _BY_ID = _SELECT.where(environments.c.id == sa.bindparam("id"))
 
 
-def _fetch(connection: sa.Connection, environment_id: str) -> Environment | None:
+def fetch(connection: sa.Connection, environment_id: str) -> Environment | None:
+    """Return an environment, even a deleted one."""
     row = connection.execute(_BY_ID, {"id": environment_id}).mappings().first()
     return None if row is None else _read(row)
+
+
+def fetch_some(connection: sa.Connection, ids: Sequence[str]) -> Iterator[Environment]:
+    """Yield environments, in any order."""
+    rows = connection.execute(_SELECT.where(environments.c.id.in_(ids)))
+    return (_read(row) for row in rows.mappings())
 
 
 class EnvironmentQueries:
@@ -105,7 +113,7 @@ class EnvironmentQueries:
 
     async def fetch_environment(self, environment_id: str) -> Environment | None:
         """Return an environment, even a deleted one."""
-        return await self._database.run(_fetch, environment_id)
+        return await self._database.run(fetch, environment_id)
 
     async def list_environments(
         self,
@@ -118,8 +126,8 @@ class EnvironmentQueries:
         limit: int = 50,
     ) -> Page[Environment]:
         """Return a page of environments; `owner` None means all."""
-        kept = _kept(owner, search, deleted=deleted)
-        return await self._database.run(_list, kept, order, offset, limit)
+        matching = kept(owner, search, deleted=deleted)
+        return await self._database.run(list_kept, matching, order, offset, limit)
 
     async def find_environment(
         self, owner: str, spec: Spec, *, content_url: str = "", content_ref: str = ""
@@ -132,13 +140,13 @@ class EnvironmentQueries:
 
     async def count_environments(self, owner: str) -> int:
         """Count an owner's environments, except deleted ones."""
-        return await self._database.run(_count, owner)
+        return await self._database.run(count, owner)
 
     async def update_environment(
         self, environment_id: str, changes: Mapping[str, Any], *, at: datetime
     ) -> Environment | None:
         """Set columns of an environment."""
-        return await self._database.run(_update, environment_id, changes, at)
+        return await self._database.run(update, environment_id, changes, at)
 
     async def restore_environment(
         self, environment_id: str, *, limit: int, at: datetime
@@ -160,14 +168,14 @@ class EnvironmentQueries:
 
     async def fetch_request(self, environment_id: str, number: int) -> BuildRequest | None:
         """Return one request."""
-        page = await self._database.run(_history, environment_id, 0, 1, number)
+        page = await self._database.run(list_requests, environment_id, 0, 1, number)
         return page.items[0] if page.items else None
 
     async def list_requests(
         self, environment_id: str, *, offset: int = 0, limit: int = 50
     ) -> Page[BuildRequest]:
         """Return requests, newest first."""
-        return await self._database.run(_history, environment_id, offset, limit)
+        return await self._database.run(list_requests, environment_id, offset, limit)
 
     async def find_environment_of(self, build_id: str, owner: str) -> BuildRequest | None:
         """Return the owner's newest request for a build."""
@@ -181,7 +189,7 @@ class EnvironmentQueries:
         It is the existing one, else the first candidate that no other repository uses, even in
         deleted environments.
         """
-        return await self._database.run(_find_directory, owner, repository, content_url, candidates)
+        return await self._database.run(find_directory, owner, repository, content_url, candidates)
 
     async def purge_environments(self, *, deleted_before: datetime) -> tuple[str, ...]:
         """Remove environments; return the builds they waited for."""
@@ -196,11 +204,13 @@ def _insert(
     limit: int,
 ) -> Environment | None:
     row = environment_row(environment)
-    kept, known = connection.execute(
+    used, known = connection.execute(
         _COUNT_AND_DIRECTORY[bool(environment.content_url)], _place(row)
     ).one()
-    if kept >= limit:
+    if used >= limit:
         return None
+    place = _place(row)
+    known = known or _known_of_others(connection, place)
     directory = known or _first_free(connection, environment.owner, directories)
     environment = replace(environment, directory=directory)
     row["directory"] = directory
@@ -270,7 +280,7 @@ _HIGHEST_NUMBER = sa.select(sa.func.max(build_requests.c.number)).where(
 def _request(
     connection: sa.Connection, environment_id: str, new: build_queries.NewBuildRequest
 ) -> tuple[Environment, BuildRequest]:
-    environment = _fetch(connection, environment_id)
+    environment = fetch(connection, environment_id)
     if environment is None:
         raise LookupError(environment_id)
     build = build_queries.find_or_insert(connection, new)
@@ -293,7 +303,7 @@ def _request(
         changes["current_number"] = request.number
         _add_change(connection, environment_id, environment.current, request.number, new)
     _set(connection, environment_id, changes)
-    changed = _fetch(connection, environment_id)
+    changed = fetch(connection, environment_id)
     assert changed is not None
     return changed, request
 
@@ -316,12 +326,13 @@ def _repeat(
     return replace(known, **why)
 
 
-def _kept(owner: str | None, search: str, *, deleted: bool) -> list[sa.ColumnElement[bool]]:
+def kept(owner: str | None, search: str, *, deleted: bool) -> list[sa.ColumnElement[bool]]:
+    """Match an owner's environments, or all, with the words of a search."""
     gone = environments.c.deleted
-    kept: list[sa.ColumnElement[bool]] = [gone.is_not(None) if deleted else gone.is_(None)]
+    found: list[sa.ColumnElement[bool]] = [gone.is_not(None) if deleted else gone.is_(None)]
     if owner is not None:
-        kept.append(environments.c.owner == owner)
-    return kept + [
+        found.append(environments.c.owner == owner)
+    return found + [
         sa.or_(
             environments.c.name.icontains(word, autoescape=True),
             environments.c.label.icontains(word, autoescape=True),
@@ -330,20 +341,21 @@ def _kept(owner: str | None, search: str, *, deleted: bool) -> list[sa.ColumnEle
     ]
 
 
-def _list(
+def list_kept(
     connection: sa.Connection,
-    kept: list[sa.ColumnElement[bool]],
+    matching: list[sa.ColumnElement[bool]],
     order: Order,
     offset: int,
     limit: int,
 ) -> Page[Environment]:
-    total = connection.scalar(sa.select(sa.func.count()).select_from(environments).where(*kept))
+    """Return a page of the environments that match."""
+    total = connection.scalar(sa.select(sa.func.count()).select_from(environments).where(*matching))
     by = (
         [sa.func.lower(environments.c.name), environments.c.id]
         if order == "name"
         else [environments.c.touched.desc(), environments.c.id]
     )
-    rows = connection.execute(_SELECT.where(*kept).order_by(*by).offset(offset).limit(limit))
+    rows = connection.execute(_SELECT.where(*matching).order_by(*by).offset(offset).limit(limit))
     return Page(tuple(_read(row) for row in rows.mappings()), total or 0, offset, limit)
 
 
@@ -367,7 +379,8 @@ _COUNT = sa.select(sa.func.count()).where(
 )
 
 
-def _count(connection: sa.Connection, owner: str) -> int:
+def count(connection: sa.Connection, owner: str) -> int:
+    """Count an owner's environments, except deleted ones."""
     return connection.scalar(_COUNT, {"owner": owner}) or 0
 
 
@@ -377,25 +390,26 @@ def _set(connection: sa.Connection, environment_id: str, changes: Mapping[str, A
     )
 
 
-def _update(
+def update(
     connection: sa.Connection, environment_id: str, changes: Mapping[str, Any], at: datetime
 ) -> Environment | None:
+    """Set columns; a launch is no update."""
     touched = {"touched": at}
     if not changes.keys() <= {"launched"}:
         touched["updated"] = at
     _set(connection, environment_id, {**changes, **touched})
-    return _fetch(connection, environment_id)
+    return fetch(connection, environment_id)
 
 
 def _restore(
     connection: sa.Connection, environment_id: str, limit: int, at: datetime
 ) -> Environment | None:
-    environment = _fetch(connection, environment_id)
+    environment = fetch(connection, environment_id)
     if environment is None or environment.deleted is None:
         return environment
-    if _count(connection, environment.owner) >= limit:
+    if count(connection, environment.owner) >= limit:
         return environment
-    return _update(connection, environment_id, {"deleted": None}, at)
+    return update(connection, environment_id, {"deleted": None}, at)
 
 
 def _choose(
@@ -406,10 +420,10 @@ def _choose(
     at: datetime,
     reason: str,
 ) -> Environment | None:
-    page = _history(connection, environment_id, 0, 1, number)
+    page = list_requests(connection, environment_id, 0, 1, number)
     if not page.items or page.items[0].build.state is not BuildState.BUILT:
         return None
-    found = _fetch(connection, environment_id)
+    found = fetch(connection, environment_id)
     before = found.current.number if found and found.current else None
     add_change(
         connection,
@@ -421,22 +435,27 @@ def _choose(
         reason=reason,
         at=at,
     )
-    return _update(connection, environment_id, {"current_number": number}, at)
+    return update(connection, environment_id, {"current_number": number}, at)
 
 
-def _history(
+def list_requests(
     connection: sa.Connection,
     environment_id: str,
     offset: int,
     limit: int,
     number: int | None = None,
 ) -> Page[BuildRequest]:
-    kept = [build_requests.c.environment_id == environment_id]
+    """Return an environment's requests, newest first, or the one of a number."""
+    matching = [build_requests.c.environment_id == environment_id]
     if number is not None:
-        kept.append(build_requests.c.number == number)
-    total = connection.scalar(sa.select(sa.func.count()).select_from(build_requests).where(*kept))
+        matching.append(build_requests.c.number == number)
+    counted = sa.select(sa.func.count()).select_from(build_requests).where(*matching)
+    total = connection.scalar(counted)
     query = (
-        _REQUESTS.where(*kept).order_by(build_requests.c.number.desc()).offset(offset).limit(limit)
+        _REQUESTS.where(*matching)
+        .order_by(build_requests.c.number.desc())
+        .offset(offset)
+        .limit(limit)
     )
     return Page(_read_requests(connection, query), total or 0, offset, limit)
 
@@ -472,6 +491,24 @@ _DIRECTORY_OF = _DIRECTORY.where(
 _DIRECTORY_OF_CONTENT = _DIRECTORY.where(environments.c.content_url == sa.bindparam("content_url"))
 _DIRECTORY_TAKEN = _DIRECTORY.where(environments.c.directory == sa.bindparam("directory"))
 
+_OTHERS_DIRECTORY = (
+    sa.select(environment_people.c.directory)
+    .where(
+        environment_people.c.person == sa.bindparam("owner"), environment_people.c.directory != ""
+    )
+    .limit(1)
+)
+_OF_OTHERS = _OTHERS_DIRECTORY.join_from(environment_people, environments)
+_DIRECTORY_OF_OTHERS = _OF_OTHERS.where(
+    environments.c.repository_key == sa.bindparam("repository"), environments.c.content_url == ""
+)
+_DIRECTORY_OF_OTHERS_CONTENT = _OF_OTHERS.where(
+    environments.c.content_url == sa.bindparam("content_url")
+)
+_DIRECTORY_TAKEN_BY_OTHERS = _OTHERS_DIRECTORY.where(
+    environment_people.c.directory == sa.bindparam("directory")
+)
+
 
 _COUNT_AND_DIRECTORY = {
     of_content: sa.select(_COUNT.scalar_subquery(), query.scalar_subquery())
@@ -484,24 +521,35 @@ def _place(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, "repository": row["repository_key"]}
 
 
-def _find_directory(
+def find_directory(
     connection: sa.Connection,
     owner: str,
     repository: str,
     content_url: str,
     candidates: Iterable[str],
 ) -> str:
+    """Return a person's folder for a repository's files, as `EnvironmentQueries.find_directory`."""
     query = _DIRECTORY_OF_CONTENT if content_url else _DIRECTORY_OF
     given = {"owner": owner, "repository": repository, "content_url": content_url}
-    known = connection.scalar(query, given)
+    known = connection.scalar(query, given) or _known_of_others(connection, given)
     return known or _first_free(connection, owner, candidates)
 
 
+def _known_of_others(connection: sa.Connection, place: Mapping[str, Any]) -> str | None:
+    """Return a person's folder of the same files, from what others share with them."""
+    query = _DIRECTORY_OF_OTHERS_CONTENT if place["content_url"] else _DIRECTORY_OF_OTHERS
+    return connection.scalar(query, place)
+
+
 def _first_free(connection: sa.Connection, owner: str, candidates: Iterable[str]) -> str:
-    return next(
-        name
-        for name in candidates
-        if connection.scalar(_DIRECTORY_TAKEN, {"owner": owner, "directory": name}) is None
+    return next(name for name in candidates if not _is_taken(connection, owner, name))
+
+
+def _is_taken(connection: sa.Connection, owner: str, directory: str) -> bool:
+    given = {"owner": owner, "directory": directory}
+    return any(
+        connection.scalar(query, given) is not None
+        for query in (_DIRECTORY_TAKEN, _DIRECTORY_TAKEN_BY_OTHERS)
     )
 
 

@@ -14,11 +14,15 @@ from jupyterhub_binder.store.images import ImageQueries
 from jupyterhub_binder.store.inventories import InventoryQueries
 from jupyterhub_binder.store.launches import LaunchQueries
 from jupyterhub_binder.store.retention import RetentionQueries
+from jupyterhub_binder.store.shares import ShareQueries
+from jupyterhub_binder.store.transfers import TransferQueries
 from jupyterhub_binder.utils.signal import Signal
 
 
 class Store(
     EnvironmentQueries,
+    ShareQueries,
+    TransferQueries,
     BuildQueries,
     ChangeQueries,
     InventoryQueries,

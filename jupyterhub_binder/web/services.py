@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from jupyterhub_binder.admin.usage import PeopleUsage
     from jupyterhub_binder.backends.base import BuildBackend
     from jupyterhub_binder.builds.service import Builds
+    from jupyterhub_binder.environments.copies import Copies
     from jupyterhub_binder.environments.inventories import Inventories
     from jupyterhub_binder.environments.launch_specs import LaunchSpecs
     from jupyterhub_binder.environments.previews import Previews
     from jupyterhub_binder.environments.receipts import Receipts
     from jupyterhub_binder.environments.service import Environments
+    from jupyterhub_binder.environments.sharing import Sharing
+    from jupyterhub_binder.environments.transfers import Transfers
     from jupyterhub_binder.hub import HubClient
     from jupyterhub_binder.launches.service import Launches
     from jupyterhub_binder.repositories.providers.registry import Providers
@@ -115,6 +118,9 @@ class Services:
     builds: Builds
     previews: Previews
     environments: Environments
+    sharing: Sharing
+    copies: Copies
+    transfers: Transfers
     launch_specs: LaunchSpecs
     inventories: Inventories
     receipts: Receipts

@@ -20,6 +20,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 from jupyterhub_binder.backends.base import HostState, HostStatus
 from jupyterhub_binder.builds.service import BuildProgress, QueueState
 from jupyterhub_binder.environments.inventories import Contents, PackageComparison
+from jupyterhub_binder.environments.sharing import Shares
 from jupyterhub_binder.errors import Conflict, NotFound, RepositoryNotFound
 from jupyterhub_binder.launches.service import Server
 from jupyterhub_binder.model import (
@@ -49,6 +50,14 @@ from jupyterhub_binder.model import (
 from jupyterhub_binder.model.failures import Explanation, Owner, Way, WayKind
 from jupyterhub_binder.model.history import Change, ChangeCause
 from jupyterhub_binder.model.inventory import Difference, Inventory, Package, PackageChange
+from jupyterhub_binder.model.sharing import (
+    OthersUse,
+    Right,
+    Share,
+    Subject,
+    SubjectKind,
+    Transfer,
+)
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.web.pages import make_page_settings, page_handlers
 from jupyterhub_binder.web.pages.admin import admin_handlers
@@ -286,6 +295,53 @@ def _ended_texts() -> list[str]:
     )
 
 
+def right_of(environment: Environment) -> Right:
+    """Grace's may be managed, others' launched."""
+    rights = {"alice": Right.OWN, "grace": Right.MANAGE}
+    return rights.get(environment.owner, Right.LAUNCH)
+
+
+class Shared:
+    """Stands for shares and offers."""
+
+    async def fetch(self, user: Any, environment_id: str) -> Any:
+        if environment_id != "e000000001":
+            return Shares((), OthersUse())
+        given = (("everyone", ""), ("group", "astronomy"), ("user", "grace"), ("user", HOSTILE))
+        shares = [
+            Share(
+                Subject(SubjectKind(kind), name),
+                Right.MANAGE if name == "grace" else Right.LAUNCH,
+                NOW,
+                "alice",
+            )
+            for kind, name in given
+        ]
+        return Shares(tuple(shares), OthersUse(23, NOW - timedelta(days=2)))
+
+    async def fetch_use(self, environments: Any) -> dict[str, OthersUse]:
+        return {"e000000001": OthersUse(23, NOW - timedelta(days=2))}
+
+
+class Offers:
+    """Stands for offers: one for those who look, if an environment is grace's."""
+
+    def __init__(self, environments: tuple[Environment, ...]) -> None:
+        self._of = [each for each in environments if each.owner == "grace"]
+
+    async def fetch(self, user: Any, environment_id: str) -> Any:
+        raise NotFound("It is not offered to anybody.")
+
+    async def list(self, user: Any) -> Any:
+        until = NOW + timedelta(days=6)
+        return [
+            SimpleNamespace(
+                environment=each, transfer=Transfer(each.id, "alice", "grace", NOW, until)
+            )
+            for each in self._of
+        ]
+
+
 class Everything:
     """Stands for the environments, builds and launches of the service."""
 
@@ -302,13 +358,16 @@ class Everything:
     ) -> Any:
         found = [e for e in self.all.values() if search.lower() in e.name.lower()]
         found = [e for e in found if owner in ("*", e.owner)]
+        found = [replace(each, right=right_of(each)) for each in found]
+        found.sort(key=lambda each: each.right != Right.OWN)
         return Page(tuple(found[offset : offset + limit]), len(found), offset, limit)
 
     async def get(self, user: Any, environment_id: str, **_: Any) -> Any:
         if environment_id.startswith("x"):
             return self._launch(environment_id)
         try:
-            return self.all[environment_id]
+            environment = self.all[environment_id]
+            return replace(environment, right=right_of(environment))
         except KeyError:
             raise NotFound("There is no such environment.") from None
 
@@ -675,6 +734,8 @@ def make_app(
         providers=Providers(),
         builds=everything,
         environments=everything,
+        sharing=Shared(),
+        transfers=Offers(environments),
         previews=everything,
         launches=everything,
         launch_specs=everything,

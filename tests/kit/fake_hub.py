@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, HTTPError, RequestHandler
 
 ACCESS = "access:services!service=binder"
 BUILD = "custom:binder:build"
@@ -25,6 +25,8 @@ PEOPLE: dict[str, dict[str, Any]] = {
     "bob": {"scopes": [ACCESS, BUILD]},
     "eve": {"scopes": [ACCESS]},
     "root": {"scopes": [ACCESS, BUILD, ADMIN]},
+    # Who is in a group.
+    "grace": {"scopes": [ACCESS, BUILD], "groups": ["astronomy"]},
     "stranger": {"scopes": ["read:users:name!user=stranger"]},
     # Names that a hub may let somebody take.
     "*": {"scopes": [ACCESS, BUILD]},
@@ -109,6 +111,11 @@ class Token(Base):
 
 class OneUser(Base):
     def get(self, name: str) -> None:
+        if self.request.headers.get("Authorization") == f"Bearer {self.hub.service_token}":
+            if name not in PEOPLE:
+                raise HTTPError(404)
+            self.finish({"kind": "user", "name": name})
+            return
         if self.person() != name:
             self.send_error(403)
             return

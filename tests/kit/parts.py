@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pytest
+from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.admin.audit import Audit
 from jupyterhub_binder.admin.drain import Draining
@@ -16,10 +17,14 @@ from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.backends.fake import FakeBackend
 from jupyterhub_binder.builds.history import BuildHistory
 from jupyterhub_binder.builds.service import Builds
+from jupyterhub_binder.environments.copies import Copies
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.previews import Previews
 from jupyterhub_binder.environments.service import Environments
+from jupyterhub_binder.environments.sharing import Sharing
+from jupyterhub_binder.environments.transfers import Transfers
 from jupyterhub_binder.errors import UpstreamUnavailable
+from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.model import (
     Build,
     BuildEvent,
@@ -59,6 +64,19 @@ class KnownProviders(Providers):
     async def resolve_link(self, link: Link, *, fresh: bool = False) -> tuple[Link, Resolved]:
         """Answer at once."""
         return link, await self.resolve(link.spec)
+
+
+class KnownPeople(HubClient):
+    """A hub that knows some names."""
+
+    names: ClassVar[frozenset[str]] = frozenset({"alice", "bob", "carol", "root"})
+
+    def __init__(self) -> None:
+        LoggingConfigurable.__init__(self)
+
+    async def knows_user(self, name: str) -> bool:
+        """Answer at once."""
+        return name in self.names
 
 
 class NoFetcher(Fetcher):
@@ -112,6 +130,9 @@ class Service:
     launch_specs: LaunchSpecs
     admin: AdminParts
     providers: KnownProviders
+    sharing: Sharing
+    copies: Copies
+    transfers: Transfers
 
     async def create(
         self, user: User = ALICE, repo: str = "org/repo", ref: str = "main", **kwargs: Any
@@ -187,8 +208,24 @@ async def open_service(
     launch_specs = LaunchSpecs(
         environments=environments, rules=admin.rules, providers=providers, backend=backend
     )
+    sharing = Sharing(store=store, environments=environments, hub=KnownPeople(), audit=admin.audit)
+    transfers = Transfers(
+        store=store, environments=environments, sharing=sharing, builds=builds, audit=admin.audit
+    )
     await builds.start()
-    return Service(store, backend, builds, previews, environments, launch_specs, admin, providers)
+    return Service(
+        store,
+        backend,
+        builds,
+        previews,
+        environments,
+        launch_specs,
+        admin,
+        providers,
+        sharing,
+        Copies(environments=environments, rules=admin.rules),
+        transfers,
+    )
 
 
 MakeService = Callable[..., Awaitable[Service]]

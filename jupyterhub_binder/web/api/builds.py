@@ -124,6 +124,5 @@ class CancelBuildHandler(_BuildBase):
     @operation("cancel_build", errors=(409,))
     async def post(self, build_id: str) -> BuildJSON:
         """Cancel your request for a build. The build ends if nobody else is waiting for it."""
-        await self.find(build_id)
-        await self.services.builds.cancel(build_id, user=self.me)
+        await self.services.environments.cancel_build(self.me, build_id)
         return await self.render_build(*await self.find(build_id))

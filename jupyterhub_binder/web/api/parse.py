@@ -61,8 +61,12 @@ def read_body(request: HTTPServerRequest, kind: type[T]) -> T:
 
     Raises TooLarge, UnsupportedMediaType, or InvalidInput that names the field.
     """
+    return _read_shape(_json_object(request), kind)
+
+
+def _read_shape(value: Mapping[str, Any], kind: type[T]) -> T:
     members = _members(kind)
-    fields = Fields(_json_object(request))
+    fields = Fields(value)
     for key in fields.values:
         if key not in members:
             known = ", ".join(sorted(members)) or Message("none")
@@ -190,12 +194,23 @@ class Fields:
         value = self.word(name, tuple(kind))
         return None if value is None else kind(value)
 
-    def word(self, name: str, words: tuple[str, ...]) -> str | None:
+    def word(self, name: str, words: tuple[str, ...], *, required: bool = False) -> str | None:
         """Return one of the known words, or None."""
         value = self.values.get(name)
-        if value is not None and (not isinstance(value, str) or value not in words):
+        if (required or value is not None) and (not isinstance(value, str) or value not in words):
             raise _wrong(
                 Message("'%(name)s' must be one of %(known)s.", name=name, known=", ".join(words))
+            )
+        return value
+
+    def objects(self, name: str, *, max_items: int) -> list[Mapping[str, Any]]:
+        """Return a required list of JSON objects."""
+        value = self.values.get(name)
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            raise _wrong(Message("'%(name)s' must be a list of objects.", name=name))
+        if len(value) > max_items:
+            raise _wrong(
+                Message("'%(name)s' may have at most %(most)s items.", name=name, most=max_items)
             )
         return value
 
@@ -274,7 +289,7 @@ class _Member:
             bounds = self.constraint or Between()
             return fields.integer(self.name, minimum=bounds.minimum, maximum=bounds.maximum)
         if get_origin(self.kind) is Literal:
-            return fields.word(self.name, get_args(self.kind))
+            return fields.word(self.name, get_args(self.kind), required=not self._optional)
         if isinstance(self.kind, type) and issubclass(self.kind, StrEnum):
             return fields.choice(self.name, self.kind)
         if self.kind is str:
@@ -286,6 +301,10 @@ class _Member:
                 required=self.default is MISSING,
             )
             return line.clean(text or "")
+        if get_origin(self.kind) is tuple:
+            kind = get_args(self.kind)[0]
+            items = fields.objects(self.name, max_items=self.constraint.maximum)
+            return tuple(_read_shape(item, kind) for item in items)
         return fields.mapping(self.name)
 
 

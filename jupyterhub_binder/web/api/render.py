@@ -21,6 +21,7 @@ from jupyterhub_binder.model import (
     User,
 )
 from jupyterhub_binder.model.failures import Explanation
+from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.web.api.shapes import (
     ActionJSON,
     BuildJSON,
@@ -74,6 +75,7 @@ class Renderer:
             name=e.name,
             owner=e.owner,
             default_branch=e.default_branch,
+            right=e.right,
             **self._spec(e.spec, e.label, e.repo_url),
             path=e.path,
             content=e.content,
@@ -145,6 +147,9 @@ class Renderer:
         progress = self.progress_by_id.get(build.id)
         this = f"{self.base_url}api/v1/builds/{build.id}"
         requested_by = build.created_by if user.admin else None
+        if request and environment:
+            manages = environment.right.covers(Right.MANAGE)
+            requested_by = request.requested_by if manages else None
         return BuildJSON(
             **self._summary(build, request),
             **self._spec(build.spec, build.label, build.repo_url),
@@ -153,7 +158,7 @@ class Renderer:
             lines=build.lines,
             people=progress.people if progress else None,
             environment=_named(environment),
-            requested_by=request.requested_by if request else requested_by,
+            requested_by=requested_by,
             links=BuildLinksJSON(
                 self=this,
                 events=f"{this}/events",

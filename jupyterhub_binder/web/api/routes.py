@@ -16,6 +16,7 @@ from jupyterhub_binder.web.api import (
     history,
     launches,
     service,
+    sharing,
 )
 from jupyterhub_binder.web.handlers import UnknownRoute
 from jupyterhub_binder.web.metrics.endpoint import MetricsHandler
@@ -37,6 +38,11 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/environments/{ID}/launch-spec", environments.LaunchSpecHandler),
     (rf"api/v1/environments/{ID}/launches", launches.EnvironmentLaunchesHandler),
     (rf"api/v1/environments/{ID}/stop", launches.StopServersHandler),
+    (rf"api/v1/environments/{ID}/shares", sharing.SharesHandler),
+    (rf"api/v1/environments/{ID}/copy", sharing.CopyHandler),
+    (rf"api/v1/environments/{ID}/transfer", sharing.TransferHandler),
+    (rf"api/v1/environments/{ID}/transfer/accept", sharing.AcceptHandler),
+    (r"api/v1/transfers", sharing.OffersHandler),
     (rf"api/v1/builds/{ID}", builds.BuildHandler),
     (rf"api/v1/builds/{ID}/events", builds.BuildEventsHandler),
     (rf"api/v1/builds/{ID}/log", builds.BuildLogHandler),

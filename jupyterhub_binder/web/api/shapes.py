@@ -25,6 +25,7 @@ from jupyterhub_binder.model import (
     Severity,
 )
 from jupyterhub_binder.model.failures import Owner, WayKind
+from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.utils.validation import (
     MAX_ADDRESS_CHARACTERS,
     MAX_NAME_CHARACTERS,
@@ -77,6 +78,17 @@ class Between:
         """Return the JSON Schema."""
         most = {} if self.maximum == LARGEST_INTEGER else {"maximum": self.maximum}
         return {**handler(core), "minimum": self.minimum, **most}
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list of objects with a maximum length."""
+
+    maximum: int
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        """Return the JSON Schema."""
+        return {**handler(core), "maxItems": self.maximum}
 
 
 Count = Annotated[int, Between()]
@@ -459,7 +471,7 @@ class BuildJSON(BuildSummaryJSON, SpecJSON):
     environment: NamedJSON | None
     """Your environment that it is for"""
     requested_by: str | None = field(default=None, metadata=OMIT_NONE)
-    """Only for the owner and for admins"""
+    """Only for those who may manage the environment"""
     links: BuildLinksJSON
 
 
@@ -501,6 +513,8 @@ class EnvironmentJSON(SpecJSON):
     owner: str
     default_branch: str
     """The name of the branch behind the ref HEAD; empty if unknown"""
+    right: Right
+    """What you may do: launch it, also manage it, or own it"""
     path: str
     """What opens: relative to the repository's root, or below the server's address: /rstudio"""
     content: ContentMode
@@ -509,7 +523,7 @@ class EnvironmentJSON(SpecJSON):
     content_ref: str
     """The branch, tag or commit of content_url"""
     directory: str
-    """The folder in the home directory for the repository's files"""
+    """The folder in your home directory for the repository's files"""
     options: Mapping[str, Any]
     state: EnvironmentState
     """The state of the newest build"""
@@ -518,6 +532,7 @@ class EnvironmentJSON(SpecJSON):
     created: datetime
     updated: datetime
     launched: datetime | None
+    """When you last started a server in it"""
     deleted: datetime | None
     current: BuildSummaryJSON | None
     """The build that servers start from"""
@@ -541,7 +556,8 @@ class EnvironmentsQuery(ListQuery):
     """Which of a person's environments."""
 
     owner: Person = ""
-    """For admins: another person, or * for everyone; default: you"""
+    """You: only yours. For admins also another person, or * for everyone. Default: yours, then
+    those that are shared with you"""
     deleted: Literal["0", "1"] = "0"
     """1 lists deleted environments that can still be restored"""
 

@@ -22,6 +22,8 @@ from jupyterhub_binder.web.pages.history import PackagesPage, UsePage
 from jupyterhub_binder.web.pages.launches import LaunchCancel, LaunchNewPage, LaunchPage
 from jupyterhub_binder.web.pages.links import BadgeHandler, LinkPage, OldLink
 from jupyterhub_binder.web.pages.new import NewPage
+from jupyterhub_binder.web.pages.sharing import ACTIONS as SHARING_ACTIONS
+from jupyterhub_binder.web.pages.sharing import SharingAction
 from jupyterhub_binder.web.pages.sign_in import OAuthCallback
 from jupyterhub_binder.web.pages.templates import hub_static_folders, make_templates
 
@@ -77,6 +79,7 @@ def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
         (rf"environments/{ID}/launch", LaunchNewPage, {}),
         (rf"environments/{ID}/use/([0-9]{{1,9}})", UsePage, {}),
         (rf"environments/{ID}/({_ACTIONS})", EnvironmentAction, {}),
+        (rf"environments/{ID}/({SHARING_ACTIONS})", SharingAction, {}),
         (rf"builds/{ID}", BuildPage, {}),
         (rf"builds/{ID}/cancel", BuildCancel, {}),
         (rf"builds/{ID}/packages", PackagesPage, {}),

@@ -56,7 +56,6 @@ class BuildCancel(PageHandler):
 
     async def post(self, build_id: str) -> None:
         """Withdraw the person's request."""
-        await self.services.environments.request_of(self.me, build_id)
         self.back = f"{self.prefix}builds/{build_id}"
-        await self.services.builds.cancel(build_id, user=self.me)
+        await self.services.environments.cancel_build(self.me, build_id)
         self.redirect(f"{self.prefix}builds/{build_id}", status=303)

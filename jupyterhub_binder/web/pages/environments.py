@@ -21,6 +21,7 @@ from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.failures import note_for_admin
 from jupyterhub_binder.web.pages.history import CHANGES_SIZE, ChangeView
+from jupyterhub_binder.web.pages.sharing import sharing_values
 from jupyterhub_binder.web.pages.views import BuildView
 
 PAGE_SIZE = 50
@@ -34,6 +35,12 @@ _SAID = {
     "stopped": N_("Stopping the server of %(name)s. Saved files are kept."),
     "idle": N_("You have no server running in %(name)s."),
     "restored": N_("Restored %(name)s."),
+    "shared": N_("Saved who may use it."),
+    "copied": N_("This is your own copy. It stays as it is when the original changes."),
+    "offered": N_("Your offer is made. It is theirs once they accept it."),
+    "withdrawn": N_("The offer is withdrawn."),
+    "declined": N_("You declined the offer."),
+    "accepted": N_("%(name)s is yours now."),
 }
 """Messages about the last action."""
 
@@ -65,6 +72,8 @@ class EnvironmentsPage(PageHandler):
             name_url=self._url(search, "name", 0),
             recent_url=self._url(search, "recent", 0),
             said=await self._said(),
+            use=await self.services.sharing.fetch_use(page.items),
+            offers=await self.services.transfers.list(self.me),
             **await self._deleted(),
         )
 
@@ -72,6 +81,8 @@ class EnvironmentsPage(PageHandler):
         """Return the message; empty if the environment is gone."""
         said = query_choice(self, "said", tuple(_SAID))
         of = query_text(self, "of", max_length=40)
+        if said == "declined":
+            return _say(said, "")
         try:
             return _say(said, (await self.services.environments.recall(self.me, of)).name)
         except NotFound:
@@ -121,6 +132,7 @@ class EnvironmentPage(PageHandler):
                 BuildView(request.build, None, environment, request) for request in history.items
             ],
             **self._sharing(environment),
+            **await sharing_values(self, environment),
         )
 
     def _note(self, environment: Environment) -> str:

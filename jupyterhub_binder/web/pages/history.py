@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from jupyterhub_binder.model import Build, BuildRequest, BuildState, repository_key
 from jupyterhub_binder.model.history import Change, ChangeCause
 from jupyterhub_binder.model.inventory import Difference, Package
+from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.validation import MAX_SEARCH_CHARACTERS
 from jupyterhub_binder.web.api.parse import query_text, whole_number
@@ -57,7 +58,7 @@ class UsePage(PageHandler):
 
     async def get(self, environment_id: str, number: str) -> None:
         """Show the builds, what becomes of them, and the form."""
-        environment = await self.services.environments.get(self.me, environment_id)
+        environment = await self.services.environments.get(self.me, environment_id, Right.MANAGE)
         self.back = f"{self.prefix}environments/{environment_id}"
         wanted = await self.services.environments.get_request(
             self.me, environment_id, whole_number(number, "number")

@@ -251,6 +251,7 @@ def in_unit(value: Any, unit: Unit) -> str:
 
 _FILTERS: dict[str, Callable[..., Any]] = {
     "when": when,
+    "day": lambda then: day(then.date()),
     "clock": clock,
     "about": about,
     "size": size,

@@ -10,9 +10,9 @@ import { tick } from "./times.js";
 import { _ } from "./words.js";
 
 const id = byId("environment")?.dataset.id ?? "";
-const rename = /** @type {HTMLDetailsElement} */ (byId("rename"));
-const form = /** @type {HTMLFormElement} */ (byId("renameform"));
-const field = /** @type {HTMLInputElement} */ (form.elements.namedItem("name"));
+// Both are missing for those who may only launch it.
+const rename = /** @type {HTMLDetailsElement | null} */ (byId("rename"));
+const settings = /** @type {HTMLFormElement | null} */ (byId("settings"));
 
 function isUnfinished() {
   return byId("live")?.dataset.unfinished === "true";
@@ -37,43 +37,51 @@ const wake = poll(async () => {
   return isUnfinished();
 }, 2.5);
 
-rename.addEventListener("toggle", () => {
-  if (rename.open && document.activeElement !== field) field.select();
-});
-function keepName() {
-  rename.open = false;
-  field.value = field.defaultValue;
-  rename.querySelector("summary")?.focus();
+/** @param {HTMLDetailsElement} rename */
+function renameInPlace(rename) {
+  const form = /** @type {HTMLFormElement} */ (byId("renameform"));
+  const field = /** @type {HTMLInputElement} */ (form.elements.namedItem("name"));
+
+  function keepName() {
+    rename.open = false;
+    field.value = field.defaultValue;
+    rename.querySelector("summary")?.focus();
+  }
+
+  rename.addEventListener("toggle", () => {
+    if (rename.open && document.activeElement !== field) field.select();
+  });
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") keepName();
+  });
+  const cancel = /** @type {HTMLElement} */ (byId("rename-cancel"));
+  cancel.hidden = false;
+  cancel.addEventListener("click", keepName);
+  form.addEventListener("submit", (event) =>
+    send(event, _("Renamed"), async () => {
+      await call("PATCH", `environments/${id}`, { name: field.value });
+      field.defaultValue = field.value;
+      rename.open = false;
+      rename.querySelector("summary")?.focus();
+      await refresh();
+    }),
+  );
 }
 
-field.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") keepName();
-});
-const cancel = /** @type {HTMLElement} */ (byId("rename-cancel"));
-cancel.hidden = false;
-cancel.addEventListener("click", keepName);
-form.addEventListener("submit", (event) =>
-  send(event, _("Renamed"), async () => {
-    await call("PATCH", `environments/${id}`, { name: field.value });
-    field.defaultValue = field.value;
-    rename.open = false;
-    rename.querySelector("summary")?.focus();
-    await refresh();
-  }),
-);
-
-const settings = /** @type {HTMLFormElement} */ (byId("settings"));
-const path = /** @type {HTMLInputElement} */ (settings.elements.namedItem("path"));
-settings.addEventListener("submit", (event) =>
-  send(event, _("Saved"), async () => {
-    const form = new FormData(settings);
-    const wanted = Object.fromEntries(
-      ["path", "content", "content_url", "content_ref"].map((name) => [name, form.get(name)]),
-    );
-    path.value = (await call("PATCH", `environments/${id}`, wanted)).path;
-    await refreshSettings();
-  }),
-);
+/** @param {HTMLFormElement} settings */
+function saveInPlace(settings) {
+  const path = /** @type {HTMLInputElement} */ (settings.elements.namedItem("path"));
+  settings.addEventListener("submit", (event) =>
+    send(event, _("Saved"), async () => {
+      const form = new FormData(settings);
+      const wanted = Object.fromEntries(
+        ["path", "content", "content_url", "content_ref"].map((name) => [name, form.get(name)]),
+      );
+      path.value = (await call("PATCH", `environments/${id}`, wanted)).path;
+      await refreshSettings();
+    }),
+  );
+}
 
 /** Show what the saved settings mean, and which folder takes the files. */
 async function refreshSettings() {
@@ -106,8 +114,7 @@ async function send(event, done, work) {
 
 onKeys({
   r: () => {
-    rename.open = true;
-    field.select();
+    if (rename) rename.open = true;
   },
   l: () => {
     const button = document.querySelector("[data-launch]");
@@ -115,8 +122,19 @@ onKeys({
   },
 });
 
+if (rename) renameInPlace(rename);
+if (settings) saveInPlace(settings);
+
+/** Open what a link of the list leads to. */
+function openTarget() {
+  const target = document.getElementById(location.hash.slice(1));
+  if (target instanceof HTMLDetailsElement) target.open = true;
+}
+openTarget();
+window.addEventListener("hashchange", openTarget);
+
 // What was said once is not said again after a reload.
-if (byId("said")) history.replaceState(null, "", location.pathname);
+if (byId("said")) history.replaceState(null, "", location.pathname + location.hash);
 if (isUnfinished()) setTimeout(wake, 1500);
 onBack(wake);
 window.addEventListener("pageshow", (event) => {

@@ -123,6 +123,7 @@ EXAMPLES: dict[str, Any] = {
         **_NAMED,
         "owner": "ada",
         "default_branch": "",
+        "right": "own",
         **_SPEC,
         **_PLACE,
         "path": "index.ipynb",
@@ -145,6 +146,35 @@ EXAMPLES: dict[str, Any] = {
             "builds": f"{_ENVIRONMENT}/builds",
             "launches": f"{_ENVIRONMENT}/launches",
         },
+    },
+    "SharesBody": {
+        "shares": [
+            {"subject": "group:astronomy", "right": "launch"},
+            {"subject": "user:grace", "right": "manage"},
+        ]
+    },
+    "Shares": {
+        "shares": [
+            {
+                "subject": "group:astronomy",
+                "right": "launch",
+                "since": "2026-03-01T09:30:00.000Z",
+                "by": "ada",
+            }
+        ],
+        "people": 3,
+        "launched": "2026-03-02T10:15:00.000Z",
+    },
+    "CopyBody": {"name": "My requirements"},
+    "TransferBody": {"to": "grace"},
+    "Transfer": {
+        "environment": _NAMED,
+        "label": _PLACE["label"],
+        "owner": "ada",
+        "to": "grace",
+        "by": "ada",
+        "offered": "2026-03-01T09:30:00.000Z",
+        "expires": "2026-03-08T09:30:00.000Z",
     },
     "UpdateBody": {"name": "Course, week 1"},
     "BuildAgainBody": {"ref": "v2.0"},

@@ -1,0 +1,73 @@
+"""What a person may do with an environment: the one place that decides it.
+
+Owners and administrators may do everything; for others, shares decide. A group's members are those
+that the hub names when a right is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from jupyterhub_binder.errors import NotAllowed, NotFound
+from jupyterhub_binder.model import Environment, User
+from jupyterhub_binder.model.sharing import Right
+from jupyterhub_binder.store import Store
+
+
+class Rights:
+    """Decides, and shows an environment as one person sees it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def view(
+        self, user: User, environment: Environment | None, need: Right = Right.LAUNCH
+    ) -> Environment:
+        """Return an environment with the user's right, folder and last launch.
+
+        Raises NotFound if the user may not see it, and NotAllowed if the right is not enough.
+        """
+        if environment is None:
+            raise no_such_environment()
+        if environment.owner == user.name:
+            return environment
+        access = await self._store.fetch_access(environment, user.name, user.groups)
+        right = Right.OWN if user.admin else access.right
+        shared = environment.deleted is None and repository_permits(user, environment)
+        if right is None or not (user.admin or shared):
+            raise no_such_environment()
+        require(environment, right, need)
+        return replace(
+            environment, right=right, directory=access.directory, launched=access.launched
+        )
+
+
+def repository_permits(user: User, environment: Environment) -> bool:
+    """Say whether the host of the repository lets the user have what is in it."""
+    return True
+
+
+def require(environment: Environment, right: Right, need: Right) -> None:
+    """Raise NotAllowed if a right does not cover another."""
+    if right.covers(need):
+        return
+    if need is Right.OWN:
+        raise NotAllowed(
+            "Only the owner of “%(name)s”, %(owner)s, may do this.",
+            name=environment.name,
+            owner=environment.owner,
+        )
+    raise NotAllowed(
+        "You may launch “%(name)s”, but not change it. Ask its owner, %(owner)s, or make your own "
+        "copy of it.",
+        name=environment.name,
+        owner=environment.owner,
+    )
+
+
+def no_such_environment() -> NotFound:
+    """Return one error for what is missing and for what is another person's."""
+    return NotFound(
+        "There is no such environment, or you may not use it. If somebody sent you the link, ask "
+        "the owner for access."
+    )

@@ -1,0 +1,336 @@
+"""Queries for shares, and for how each person uses an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+import sqlalchemy as sa
+
+from jupyterhub_binder.model import BuildRequest, Environment, Order, Page, repository_key
+from jupyterhub_binder.model.sharing import OthersUse, Right, Share, Subject, SubjectKind
+from jupyterhub_binder.store import environments as queries
+from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.sharing_tables import environment_people, shares
+from jupyterhub_binder.store.tables import build_requests, environments
+
+_MAX_GROUPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a person other than the owner may do with an environment, and how they use it."""
+
+    right: Right | None
+    directory: str
+    """The folder in their home; the one that a launch would take, if there was none."""
+    launched: datetime | None
+
+
+class ShareQueries:
+    """Shares, and the people who use what is shared."""
+
+    _database: Database
+
+    async def fetch_access(
+        self, environment: Environment, person: str, groups: Sequence[str]
+    ) -> Access:
+        """Return what a person may do; the right comes from shares alone."""
+        return await self._database.run(_fetch_access, environment, person, groups)
+
+    async def list_shares(self, environment_id: str) -> tuple[Share, ...]:
+        """Return an environment's shares: everyone, groups, people."""
+        return await self._database.run(_list_shares, environment_id)
+
+    async def put_shares(
+        self, environment_id: str, wanted: Sequence[Share]
+    ) -> tuple[tuple[Share, ...], tuple[Share, ...]]:
+        """Replace all shares; return those before and after. An unchanged one stays as it was."""
+        return await self._database.run(_put_shares, environment_id, wanted)
+
+    async def list_visible(
+        self,
+        person: str,
+        groups: Sequence[str],
+        *,
+        search: str = "",
+        order: Order = "recent",
+        offset: int = 0,
+        limit: int = 50,
+    ) -> Page[Environment]:
+        """Return a person's environments, then those that are shared with them."""
+        return await self._database.run(_list_visible, person, groups, search, order, offset, limit)
+
+    async def find_shared_request(
+        self, build_id: str, person: str, groups: Sequence[str]
+    ) -> BuildRequest | None:
+        """Return the newest request for a build by an environment that is shared with a person."""
+        return await self._database.run(_find_shared_request, build_id, person, groups)
+
+    async def use_environment(
+        self, environment_id: str, person: str, *, launched: datetime | None
+    ) -> None:
+        """Keep a person's folder for an environment, and when they launched it."""
+        await self._database.run(_use, environment_id, person, launched)
+
+    async def forget_directories(self, environment_id: str) -> None:
+        """Give people other than the owner another folder with their next launch."""
+        await self._database.run(_forget_directories, environment_id)
+
+    async def list_others_use(self, ids: Collection[str]) -> Mapping[str, OthersUse]:
+        """Return how others use environments; those that nobody used are left out."""
+        return await self._database.run(_others_use, ids)
+
+
+def _is_of(person: str, groups: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Match the shares of a person."""
+    return sa.or_(
+        sa.and_(shares.c.kind == SubjectKind.USER, shares.c.subject == person),
+        sa.and_(
+            shares.c.kind == SubjectKind.GROUP, shares.c.subject.in_(tuple(groups)[:_MAX_GROUPS])
+        ),
+        sa.and_(shares.c.kind == SubjectKind.EVERYONE, shares.c.subject == ""),
+    )
+
+
+_HIGHEST_RIGHT = sa.func.max(sa.case((shares.c.right == Right.MANAGE, 1), else_=0))
+
+
+def _right(rank: int | None) -> Right | None:
+    return None if rank is None else (Right.LAUNCH, Right.MANAGE)[rank]
+
+
+def _fetch_access(
+    connection: sa.Connection, environment: Environment, person: str, groups: Sequence[str]
+) -> Access:
+    rank = connection.scalar(
+        sa.select(_HIGHEST_RIGHT).where(
+            shares.c.environment_id == environment.id, _is_of(person, groups)
+        )
+    )
+    used = _fetch_use(connection, environment.id, person)
+    directory = used.directory if used else ""
+    return Access(
+        right=_right(rank),
+        directory=directory or find_directory_of(connection, environment, person),
+        launched=used.launched if used else None,
+    )
+
+
+def _fetch_use(
+    connection: sa.Connection, environment_id: str, person: str
+) -> sa.Row[Any, Any] | None:
+    return connection.execute(
+        sa.select(environment_people.c.directory, environment_people.c.launched).where(
+            environment_people.c.environment_id == environment_id,
+            environment_people.c.person == person,
+        )
+    ).first()
+
+
+def find_directory_of(connection: sa.Connection, environment: Environment, person: str) -> str:
+    """Return the folder that a person would take for an environment of another."""
+    return queries.find_directory(
+        connection,
+        person,
+        repository_key(environment.spec),
+        environment.content_url,
+        _Numbered(environment.directory),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """Endless names: ``course``, ``course-2``."""
+
+    name: str
+
+    def __iter__(self) -> Iterator[str]:
+        yield self.name
+        yield from (f"{self.name}-{number}" for number in count(2))
+
+
+def _use(
+    connection: sa.Connection, environment_id: str, person: str, launched: datetime | None
+) -> None:
+    environment = queries.fetch(connection, environment_id)
+    if environment is None:
+        return
+    if environment.owner == person:
+        if launched is not None:
+            queries.update(connection, environment_id, {"launched": launched}, launched)
+        return
+    used = _fetch_use(connection, environment_id, person)
+    directory = used.directory if used else ""
+    row: dict[str, Any] = {
+        "directory": directory or find_directory_of(connection, environment, person)
+    }
+    if launched is not None:
+        row["launched"] = launched
+    if used is None:
+        place = {"environment_id": environment_id, "person": person}
+        connection.execute(environment_people.insert(), {**place, **row})
+        return
+    connection.execute(
+        environment_people.update()
+        .where(
+            environment_people.c.environment_id == environment_id,
+            environment_people.c.person == person,
+        )
+        .values(**row)
+    )
+
+
+def _forget_directories(connection: sa.Connection, environment_id: str) -> None:
+    connection.execute(
+        environment_people.update()
+        .where(environment_people.c.environment_id == environment_id)
+        .values(directory="")
+    )
+
+
+def _others_use(connection: sa.Connection, ids: Collection[str]) -> Mapping[str, OthersUse]:
+    people = environment_people.c
+    query = (
+        sa.select(people.environment_id, sa.func.count(), sa.func.max(people.launched))
+        .where(people.environment_id.in_(tuple(ids)), people.launched.is_not(None))
+        .group_by(people.environment_id)
+    )
+    return {row[0]: OthersUse(row[1], row[2]) for row in connection.execute(query)}
+
+
+# --- Shares ---------------------------------------------------------------------------------------
+
+_KINDS = (SubjectKind.EVERYONE, SubjectKind.GROUP, SubjectKind.USER)
+
+
+def _list_shares(connection: sa.Connection, environment_id: str) -> tuple[Share, ...]:
+    rows = connection.execute(shares.select().where(shares.c.environment_id == environment_id))
+    found = (_read(row) for row in rows.mappings())
+    return tuple(sorted(found, key=lambda s: (_KINDS.index(s.subject.kind), s.subject.name)))
+
+
+def _read(row: sa.RowMapping) -> Share:
+    subject = Subject(SubjectKind(row["kind"]), row["subject"])
+    return Share(subject, Right(row["right"]), row["since"], row["by"])
+
+
+def _put_shares(
+    connection: sa.Connection, environment_id: str, wanted: Sequence[Share]
+) -> tuple[tuple[Share, ...], tuple[Share, ...]]:
+    before = _list_shares(connection, environment_id)
+    known = {(share.subject, share.right): share for share in before}
+    connection.execute(shares.delete().where(shares.c.environment_id == environment_id))
+    kept = [known.get((share.subject, share.right), share) for share in wanted]
+    if kept:
+        connection.execute(shares.insert(), [_row(environment_id, share) for share in kept])
+    return before, _list_shares(connection, environment_id)
+
+
+def _row(environment_id: str, share: Share) -> dict[str, Any]:
+    return {
+        "environment_id": environment_id,
+        "kind": share.subject.kind,
+        "subject": share.subject.name,
+        "right": share.right,
+        "since": share.since,
+        "by": share.by,
+    }
+
+
+# --- What a person sees ---------------------------------------------------------------------------
+
+
+def _list_visible(
+    connection: sa.Connection,
+    person: str,
+    groups: Sequence[str],
+    search: str,
+    order: Order,
+    offset: int,
+    limit: int,
+) -> Page[Environment]:
+    own = queries.list_kept(
+        connection, queries.kept(person, search, deleted=False), order, offset, limit
+    )
+    matching = [
+        *queries.kept(None, search, deleted=False),
+        environments.c.owner != person,
+    ]
+    given = (
+        sa.select(shares.c.environment_id, _HIGHEST_RIGHT.label("rank"))
+        .where(_is_of(person, groups))
+        .group_by(shares.c.environment_id)
+        .subquery("given")
+    )
+    source = environments.join(given, given.c.environment_id == environments.c.id)
+    total = connection.scalar(sa.select(sa.func.count()).select_from(source).where(*matching)) or 0
+    room, skip = limit - len(own.items), max(0, offset - own.total)
+    shared: Iterable[Environment] = ()
+    if room and skip < total:
+        shared = _shared(connection, person, given, matching, order, skip, room)
+    return Page((*own.items, *shared), own.total + total, offset, limit)
+
+
+def _shared(
+    connection: sa.Connection,
+    person: str,
+    given: sa.Subquery,
+    matching: list[sa.ColumnElement[bool]],
+    order: Order,
+    offset: int,
+    limit: int,
+) -> Iterator[Environment]:
+    """Yield a part of what is shared, what the person used last first."""
+    used = environment_people
+    by: list[sa.ColumnElement[Any]] = (
+        [sa.func.lower(environments.c.name)]
+        if order == "name"
+        else [used.c.launched.desc().nulls_last(), environments.c.touched.desc()]
+    )
+    rows = connection.execute(
+        sa.select(environments.c.id, given.c.rank, used.c.directory, used.c.launched)
+        .select_from(
+            environments.join(given, given.c.environment_id == environments.c.id).outerjoin(
+                used, sa.and_(used.c.environment_id == environments.c.id, used.c.person == person)
+            )
+        )
+        .where(*matching)
+        .order_by(*by, environments.c.id)
+        .offset(offset)
+        .limit(limit)
+    ).all()
+    found = {each.id: each for each in queries.fetch_some(connection, [row.id for row in rows])}
+    for row in rows:
+        environment = found[row.id]
+        yield replace(
+            environment,
+            right=_right(row.rank) or Right.LAUNCH,
+            directory=row.directory or environment.directory,
+            launched=row.launched,
+        )
+
+
+def _find_shared_request(
+    connection: sa.Connection, build_id: str, person: str, groups: Sequence[str]
+) -> BuildRequest | None:
+    wanted = (
+        sa.select(build_requests.c.environment_id, build_requests.c.number)
+        .join_from(build_requests, environments)
+        .join(shares, shares.c.environment_id == environments.c.id)
+        .where(
+            build_requests.c.build_id == build_id,
+            environments.c.deleted.is_(None),
+            _is_of(person, groups),
+        )
+        .order_by(build_requests.c.requested.desc(), environments.c.id)
+        .limit(1)
+    )
+    found = connection.execute(wanted).first()
+    if found is None:
+        return None
+    page = queries.list_requests(connection, found.environment_id, 0, 1, found.number)
+    return page.items[0] if page.items else None
