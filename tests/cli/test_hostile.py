@@ -36,6 +36,7 @@ def service() -> Iterator[Service]:
         *("list", "logs eeeeeeeee3", "launch eeeeeeeee3", "cancel bbbbbbbbb3", "doctor"),
         *("build https://example.org/broken --wait", "logs nosuchthing", "list --json"),
         *("show eeeeeeeee3", "show eeeeeeeee3 --json", "edit eeeeeeeee3 --path x"),
+        *("share eeeeeeeee3", "share eeeeeeeee3 --with x", "copy eeeeeeeee3", "accept"),
         *("stop eeeeeeeee3", "delete eeeeeeeee3", "delete eeeeeeeee3 --yes", "restore nosuch"),
         *("admin rules", "admin audit", "admin use", "admin audit --json"),
         *("admin use --csv", "admin audit --lines"),

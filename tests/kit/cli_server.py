@@ -53,6 +53,9 @@ class Service:
         self.last_event_ids: list[str | None] = []
         self.launch_state = "ready"
         self.servers: list[dict[str, Any]] = []
+        self.shares: list[dict[str, str]] = []
+        self.people = 0
+        """How many others use each environment."""
         self.spoil = ""
         """What every word of every answer ends with."""
         self.url = ""
@@ -99,6 +102,13 @@ class Service:
                 web.delete(api + "/environments/{id}", self._delete),
                 web.post(api + "/environments/{id}/restore", self._restore),
                 web.post(api + "/environments/{id}/stop", self._stop),
+                web.get(api + "/environments/{id}/shares", self._get_shares),
+                web.put(api + "/environments/{id}/shares", self._put_shares),
+                web.post(api + "/environments/{id}/copy", self._environment),
+                web.post(api + "/environments/{id}/transfer", self._transfer),
+                web.delete(api + "/environments/{id}/transfer", self._transfer),
+                web.post(api + "/environments/{id}/transfer/accept", self._environment),
+                web.get(api + "/transfers", self._offers),
                 web.get(api + "/servers", self._servers),
                 web.post(api + "/environments/{id}/launches", self._launch),
                 web.get(api + "/builds/{id}", self._build),
@@ -211,6 +221,35 @@ class Service:
 
     async def _restore(self, request: web.Request) -> web.Response:
         return self._answer(request, gone=True, changes={"deleted": None})
+
+    async def _get_shares(self, request: web.Request) -> web.Response:
+        launched = "2026-01-01T00:00:00Z" if self.people else None
+        return web.json_response(
+            {"shares": self.shares, "people": self.people, "launched": launched}
+        )
+
+    async def _put_shares(self, request: web.Request) -> web.Response:
+        given = {"since": "2026-01-01T00:00:00Z", "by": "ada"}
+        self.shares = [{**each, **given} for each in (await request.json())["shares"]]
+        return await self._get_shares(request)
+
+    async def _transfer(self, request: web.Request) -> web.Response:
+        if request.method == "POST":
+            self.sent.append(await request.json())
+        return web.json_response(self._offer(request.match_info["id"]))
+
+    async def _offers(self, request: web.Request) -> web.Response:
+        return web.json_response({"items": [self._offer(id_) for id_ in self.environments]})
+
+    def _offer(self, environment_id: str) -> dict[str, Any]:
+        found = self.environments[environment_id]
+        return {
+            "environment": {"id": environment_id, "name": found["name"]},
+            "label": found["label"],
+            "owner": "grace",
+            "to": "ada",
+            "expires": "2026-01-08T00:00:00Z",
+        }
 
     async def _servers(self, request: web.Request) -> web.Response:
         return web.json_response({"items": self.servers})
