@@ -66,13 +66,13 @@ def explain(log: TextIO, rules: Path | None, code: str, as_json: bool) -> None:
 
 
 def explain_log(log: TextIO, rules: Path | None, code: str) -> Reason:
-    """Return the explained reason. Raises CommandFailed for wrong rules."""
+    """Return the explained reason. Raises ClickException for wrong rules."""
     try:
         explainer = Explainer(read_rules(str(rules) if rules else ""))
     except RuleError as error:
-        raise CommandFailed(f"{error}.") from error
+        raise click.ClickException(f"{error}.") from error
     except OSError as error:
-        raise CommandFailed(f"Can't read {rules}: {error.strerror}.") from error
+        raise click.ClickException(f"Can't read {rules}: {error.strerror}.") from error
     finder = explainer.finder()
     finder.read(enumerate((line.rstrip("\n") for line in log), 1))
     reason = Reason(code, Message("The build failed."))

@@ -11,6 +11,7 @@ from jupyterhub_binder.model import Image, Line, Recipe
 from tests.kit.backend_binderhub import BinderHubKit, FederationKit, LiveBinderHubKit
 from tests.kit.backend_repo2docker import PodmanKit, Repo2DockerKit
 from tests.kit.backends import KITS, Kit
+from tests.kit.failing_logs import explain_outputs
 from tests.kit.jobs import again, checkpoints, collect, collect_into, image_of, lines
 
 ALL_KITS: dict[str, type[Kit]] = {
@@ -75,10 +76,12 @@ async def test_no_line_holds_a_newline(kit):
         assert "\n" not in text
 
 
-async def test_failure_has_a_reason_and_leaves_nothing(kit):
+async def test_failure_can_be_explained_and_leaves_nothing(kit):
     job, said = kit.failing(), []
-    with pytest.raises(BuildFailed, match="nosuchthing"):
+    with pytest.raises(BuildFailed) as failed:
         await collect_into(said, kit.backend, job)
+    reason = explain_outputs(said, failed.value)
+    assert "nosuchthing" in f"{reason.message} {reason.explanation.line}"
     assert lines(said)
     assert await kit.backend.find_image(job.build.key) is None
     assert kit.leftovers() == []

@@ -23,7 +23,6 @@ from jupyterhub_binder.model import (
 from jupyterhub_binder.model.failures import Explanation
 from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.web.api.shapes import (
-    ActionJSON,
     BuildJSON,
     BuildLinksJSON,
     BuildSummaryJSON,
@@ -42,6 +41,7 @@ from jupyterhub_binder.web.api.shapes import (
     RecipeFileJSON,
     RecipeJSON,
     ServerJSON,
+    WayOutJSON,
 )
 
 T = TypeVar("T")
@@ -250,7 +250,7 @@ def render_reason(reason: Reason | None) -> ReasonJSON | None:
         owner=told.owner,
         line=told.line or None,
         actions=tuple(
-            ActionJSON(kind=way.kind, label=way.label, url=way.url or None) for way in told.ways
+            WayOutJSON(kind=way.kind, label=way.label, url=way.url or None) for way in told.ways
         ),
         fingerprint=told.fingerprint or None,
     )

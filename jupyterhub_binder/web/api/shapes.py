@@ -164,7 +164,7 @@ class ErrorJSON:
 
 
 @shape
-class ActionJSON:
+class WayOutJSON:
     """A way out of a failure."""
 
     kind: WayKind
@@ -188,7 +188,7 @@ class ReasonJSON:
     """Who can remove the cause"""
     line: str | None
     """The decisive line"""
-    actions: tuple[ActionJSON, ...]
+    actions: tuple[WayOutJSON, ...]
     """Ways out, best first"""
     fingerprint: str | None
     """The same for failures of one kind that no rule explains"""

@@ -12,7 +12,8 @@ from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.utils.names import new_id
 from tests.kit.buildx import find_config
 from tests.kit.engine import BASE_IMAGE
-from tests.kit.jobs import collect, image_of, job_of, lines
+from tests.kit.failing_logs import explain_outputs
+from tests.kit.jobs import collect, collect_into, image_of, job_of, lines
 from tests.kit.real_builds import SAYS_A_VERSION
 
 pytestmark = pytest.mark.docker
@@ -91,8 +92,12 @@ USER ${{NB_UID}}
 async def test_missing_package_is_the_reason(make_backend, tmp_path):
     backend = await make_backend()
     job = job_of(tmp_path / "checkout", {"requirements.txt": "nosuchthing-at-all-9f3a==1\n"})
-    with pytest.raises(BuildFailed, match="nosuchthing-at-all-9f3a"):
-        await collect(backend, job)
+    said = []
+    with pytest.raises(BuildFailed) as failed:
+        await collect_into(said, backend, job)
+    reason = explain_outputs(said, failed.value)
+    assert "nosuchthing-at-all-9f3a" in reason.message
+    assert reason.explanation.rule.startswith("package-not-")
 
 
 async def test_image_that_is_asked_for_anew_takes_over_no_step(

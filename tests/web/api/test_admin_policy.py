@@ -291,9 +291,12 @@ def run(service_url: str, monkeypatch: pytest.MonkeyPatch):
     return run_command
 
 
+COMMANDS = ("queue", "environments", "failures", "backends", "use", "rules", "limits", "audit")
+
+
 async def test_every_list_is_there_on_a_terminal(run, new_environment) -> None:
     await new_environment(build=False)
-    for command in ("queue", "environments", "backends", "use", "rules", "limits", "audit"):
+    for command in COMMANDS:
         await run(command)
         json.loads(await run(command, "--json"))
     assert "ada" in await run("environments", "--person", "ada")
