@@ -27,6 +27,7 @@ from jupyterhub_binder.environments.inventories import Inventories
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.previews import Previews
 from jupyterhub_binder.environments.receipts import Receipts
+from jupyterhub_binder.environments.reproductions import Reproductions
 from jupyterhub_binder.environments.service import Environments
 from jupyterhub_binder.environments.sharing import Sharing
 from jupyterhub_binder.environments.transfers import Transfers
@@ -235,6 +236,9 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         launch_specs=launch_specs,
         inventories=inventories,
         receipts=receipts,
+        reproductions=Reproductions(
+            store=store, environments=environments, receipts=receipts, backend=backend
+        ),
         launches=launches,
         rules=rules,
         limits=limits,

@@ -97,6 +97,9 @@ class BuildBackend(LoggingConfigurable):
     goes_on_alone: ClassVar[bool] = False
     """Whether a build continues while the service is away; if not, it begins again."""
 
+    takes_lock: ClassVar[bool] = False
+    """Whether it has the option `lock`: commit, python and requirements of a receipt."""
+
     inventory_note: ClassVar[str] = ""
     """One sentence for people about why it does not know an image's packages, if it never does."""
 
@@ -130,7 +133,7 @@ class BuildBackend(LoggingConfigurable):
             raise InvalidInput(
                 "Builds on this hub have no option '%(option)s'.",
                 option=min(map(str, options)),
-                detail={"options": []},
+                detail={"options": ["lock"] if self.takes_lock else []},
             )
         return {}
 

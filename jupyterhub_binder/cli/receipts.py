@@ -112,5 +112,39 @@ def _said(signed: SignedReceipt, valid: bool, used: PublicKey, expected: PublicK
     return f"Valid: signed with key {used.id}."
 
 
-COMMANDS: tuple[click.Command, ...] = (receipt, verify)
+@click.command(short_help="Build an environment again from its receipt.")
+@click.argument("file", type=click.File("rb"))
+@click.option("--name", default="", help="The environment's name; default: the repository's.")
+@click.option("--check", is_flag=True, help="Only say what the hub would make of it.")
+@hub_command
+def reproduce(session: Session, file: IO[bytes], name: str, check: bool) -> None:
+    """Create an environment from the receipt in FILE, and build it.
+
+    Where the hub can, it installs the receipt's versions of all packages; it says what may differ.
+    Prints the environment's id.
+
+    \b
+    Examples:
+      jupyterhub-binder reproduce environment.json --check
+      jupyterhub-binder reproduce environment.json --name "Paper, figure 3"
+    """  # noqa: D301 - Click wants the character
+
+    async def work(client: BinderClient) -> None:
+        given = _read(file)
+        if not isinstance(given, dict):
+            raise CommandFailed("The file is not a receipt.")
+        found = await client.check_receipt(given)
+        for note in found["notes"]:
+            session.say(note)
+        if check:
+            said = "The same packages in the same versions." if found["exact"] else "It can differ."
+            session.result(found, said)
+            return
+        made = await client.reproduce(given, name=name)
+        session.result(made, made["id"])
+
+    session.run(work)
+
+
+COMMANDS: tuple[click.Command, ...] = (receipt, verify, reproduce)
 """In the order of the help page."""

@@ -238,6 +238,15 @@ class BinderClient:
         """Return what a build was made of, signed."""
         return await self._call("GET", f"/builds/{quote(build_id, safe='')}/receipt")
 
+    async def reproduce(self, receipt: Json, *, name: str = "") -> Json:
+        """Create an environment from a receipt, and build it."""
+        body = {"receipt": receipt} | ({"name": name} if name else {})
+        return await self._call("POST", "/receipts", json=body)
+
+    async def check_receipt(self, receipt: Json) -> Json:
+        """Return what the hub would make of a receipt."""
+        return await self._call("POST", "/receipts/check", json={"receipt": receipt})
+
     async def receipt_key(self) -> Json:
         """Return the key that the service signs receipts with; needs no token."""
         return await self._call("GET", "/receipt-key")

@@ -52,7 +52,7 @@ def write_receipt(contents: Contents, *, hub_url: str) -> dict[str, Any]:
         "recipe_digest": build.recipe_digest,
         "content_key": build.base_key,
         "backend": build.backend,
-        "options": dict(build.options),
+        "options": {name: each for name, each in build.options.items() if name != "lock"},
         "image": {
             "kind": "venv" if build.backend == "venv" else "container",
             "digest": (inventory.digest if inventory else "") or None,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.environments.launch_specs import LaunchSpecs
     from jupyterhub_binder.environments.previews import Previews
     from jupyterhub_binder.environments.receipts import Receipts
+    from jupyterhub_binder.environments.reproductions import Reproductions
     from jupyterhub_binder.environments.service import Environments
     from jupyterhub_binder.environments.sharing import Sharing
     from jupyterhub_binder.environments.transfers import Transfers
@@ -124,6 +125,7 @@ class Services:
     launch_specs: LaunchSpecs
     inventories: Inventories
     receipts: Receipts
+    reproductions: Reproductions
     launches: Launches
     rules: Rules
     limits: Limits

@@ -20,6 +20,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 from jupyterhub_binder.backends.base import HostState, HostStatus
 from jupyterhub_binder.builds.service import BuildProgress, QueueState
 from jupyterhub_binder.environments.inventories import Contents, PackageComparison
+from jupyterhub_binder.environments.reproductions import Reproduction
 from jupyterhub_binder.environments.sharing import Shares
 from jupyterhub_binder.errors import Conflict, NotFound, RepositoryNotFound
 from jupyterhub_binder.launches.service import Server
@@ -50,6 +51,7 @@ from jupyterhub_binder.model import (
 from jupyterhub_binder.model.failures import Explanation, Owner, Way, WayKind
 from jupyterhub_binder.model.history import Change, ChangeCause
 from jupyterhub_binder.model.inventory import Difference, Inventory, Package, PackageChange
+from jupyterhub_binder.model.receipt import SignedReceipt
 from jupyterhub_binder.model.sharing import (
     OthersUse,
     Right,
@@ -441,6 +443,16 @@ class Everything:
         added, removed = (Package("polars", "1.9.0"),), (Package("six", "1.16.0"),)
         return PackageComparison(before, after, Difference(added, removed, changed))
 
+    async def plan(self, signed: Any) -> Reproduction:
+        exact = signed.receipt["backend"] == "venv"
+        notes = (
+            Message("The packages are installed in the versions of the receipt.")
+            if exact
+            else Message("It was built with repo2docker; this hub builds with venv."),
+        )
+        spec = Spec("gh", signed.receipt["repository"]["repo"], SHA)
+        return Reproduction(spec, {}, exact, "3d0941964aa3ebdc", exact, notes)
+
     def why_unknown(self, build: Build) -> str:
         return "A BinderHub does not say which packages are in an image."
 
@@ -607,6 +619,20 @@ class Everything:
         return ended
 
 
+class CannedReceipts:
+    """The receipts of two builds: one that this hub can make again, and one that it can't."""
+
+    async def fetch(self, user: Any, build_id: str) -> SignedReceipt:
+        receipt = {
+            "version": 1,
+            "backend": "venv" if build_id == "b000000001" else "repo2docker",
+            "hub": "https://hub.example.org",
+            "built": "2026-03-01T09:30:00.000Z",
+            "repository": {"repo": "uni-lab/climate-101" if build_id[-1] == "1" else HOSTILE * 3},
+        }
+        return SignedReceipt(receipt, "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=", "c2ln")
+
+
 class HubAuth:
     """Lets everybody in as alice."""
 
@@ -740,6 +766,8 @@ def make_app(
         launches=everything,
         launch_specs=everything,
         inventories=everything,
+        receipts=CannedReceipts(),
+        reproductions=everything,
         backend=Backend(),
         **admin,
         health=health,

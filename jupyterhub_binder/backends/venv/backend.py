@@ -25,6 +25,7 @@ from jupyterhub_binder.backends.venv.egress import Egress
 from jupyterhub_binder.backends.venv.folders import PREFIX, Folders
 from jupyterhub_binder.backends.venv.interpreters import OWN, closed_folder, find_pythons
 from jupyterhub_binder.backends.venv.kept import list_kept
+from jupyterhub_binder.backends.venv.lock import OPTION, clean_lock, lock_of
 from jupyterhub_binder.backends.venv.plan import Offer
 from jupyterhub_binder.backends.venv.requirements import Policy
 from jupyterhub_binder.backends.venv.sandbox import MISSING, Sandbox
@@ -42,6 +43,7 @@ class VenvBackend(BuildBackend):
     """Virtual environments, made with uv from wheels, read-only once finished."""
 
     name: ClassVar[str] = "venv"
+    takes_lock: ClassVar[bool] = True
     description: ClassVar[str] = Message(
         "Makes Python environments in a folder of this machine; other languages and system "
         "packages need a hub that builds container images."
@@ -255,13 +257,18 @@ class VenvBackend(BuildBackend):
         }
         return f"venv {json.dumps(decides, sort_keys=True)}"
 
+    def clean_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the option `lock`. Raises InvalidInput."""
+        super().clean_options({name: each for name, each in options.items() if name != OPTION})
+        return {OPTION: clean_lock(options[OPTION])} if OPTION in options else {}
+
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
         """Return what is installed, what runs, and what is not supported."""
-        return plan.assess(recipe, self._offer())
+        return plan.assess(recipe, self._offer(), lock_of(options))
 
     def reuse(self, recipe: Recipe, options: Mapping[str, Any]) -> Reuse:
         """Return whether builds with the same recipe may share an environment."""
-        return plan.reuse(recipe, self._offer())
+        return plan.reuse(recipe, self._offer(), lock_of(options))
 
     def _offer(self) -> Offer:
         runs_code = self._sandbox is not None or self.allow_unsandboxed
@@ -279,6 +286,7 @@ class VenvBackend(BuildBackend):
                 own_indexes=tuple(index_urls(self._uv_environment())),
                 url_hosts=tuple(self.allowed_url_hosts),
             ),
+            constraints=tuple(self.constraints),
         )
 
     def _uv_environment(self) -> dict[str, str]:

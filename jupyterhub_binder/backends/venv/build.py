@@ -20,6 +20,7 @@ from typing import Any
 from jupyterhub_binder.backends.venv import inside
 from jupyterhub_binder.backends.venv.folders import PREFIX, Folders, Usage, name_final_place
 from jupyterhub_binder.backends.venv.inventory import list_packages, portable_lock
+from jupyterhub_binder.backends.venv.lock import lock_of
 from jupyterhub_binder.backends.venv.plan import Plan, make_plan
 from jupyterhub_binder.backends.venv.steps import Interpreter, Say, Steps, VenvSettings, in_thread
 from jupyterhub_binder.backends.venv.uv import (
@@ -90,7 +91,15 @@ class VenvBuild:
         return Image(note["image"], usage.size_bytes)
 
     def _plan(self) -> Plan:
-        plan, assessment = make_plan(self._recipe, self._settings.offer)
+        lock = lock_of(self._build.options)
+        if lock is not None and lock.commit != self._build.resolved_ref:
+            raise BuildFailed(
+                "This environment was made from the receipt of another commit, %(commit)s. To use "
+                "a newer one, make a new environment from the repository.",
+                commit=lock.commit,
+                code="lock_of_another_commit",
+            )
+        plan, assessment = make_plan(self._recipe, self._settings.offer, lock)
         for problem in assessment.problems:
             raise BuildFailed(problem.message, code=problem.code)
         return plan
@@ -106,6 +115,9 @@ class VenvBuild:
         await in_thread(self._workspace.place_checkout)
 
     async def _install(self, plan: Plan, interpreter: Interpreter) -> None:
+        if plan.locked:
+            await self._install_locked(plan, interpreter)
+            return
         wanted = plan.requirements
         asked = [*self._settings.base_packages, *wanted.packages]
         asked += [_placed(text, self._steps.seen / "repo") for text in wanted.sources]
@@ -116,6 +128,32 @@ class VenvBuild:
             return
         if not wanted.sources and await self._install_wheels(plan):
             return
+        await self._steps.tell(
+            "Some packages have no wheel. Building them in the sandbox",
+            Message("building packages"),
+        )
+        await self._install_sources(plan, interpreter)
+
+    async def _install_locked(self, plan: Plan, interpreter: Interpreter) -> None:
+        """Install a receipt's packages; nothing is chosen anew."""
+        wanted, lock = plan.requirements, self._workspace.work / "lock.txt"
+        sources = [_placed(text, self._steps.seen / "repo") for text in wanted.sources]
+        lines = _lines([*wanted.packages, *sources])
+        await in_thread(self._workspace.write_requirements, lines, "")
+        await in_thread(lock.write_text, lines)
+        await self._steps.tell(
+            "Installing the packages of the receipt", Message("installing packages")
+        )
+        uv, mode = Uv(self._settings.uv, self._workspace.environment), self._settings.link_mode
+        try:
+            if not sources:
+                await self._steps.trusted(
+                    uv.install(wanted, lock=lock, link_mode=mode, build=False)
+                )
+                return
+        except ProcessFailed as error:
+            if not (lacks_wheels(self._steps.output) and self._settings.offer.runs_code):
+                raise self._unresolvable() from error
         await self._steps.tell(
             "Some packages have no wheel. Building them in the sandbox",
             Message("building packages"),
@@ -153,13 +191,14 @@ class VenvBuild:
         lock = self._workspace.work / "lock.txt"
         install = uv.install(plan.requirements, lock=lock, link_mode="copy", build=True)
         try:
-            await self._steps.untrusted(
-                self._resolve(uv, plan, build=True),
-                interpreter,
-                env=env,
-                network=True,
-                resolving=True,
-            )
+            if not plan.locked:
+                await self._steps.untrusted(
+                    self._resolve(uv, plan, build=True),
+                    interpreter,
+                    env=env,
+                    network=True,
+                    resolving=True,
+                )
             await self._steps.untrusted(install, interpreter, env=env, network=True, resolving=True)
         except ProcessFailed as error:
             raise self._unresolvable(sandboxed=True) from error

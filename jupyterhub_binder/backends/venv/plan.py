@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from jupyterhub_binder.backends.base import Reuse
 from jupyterhub_binder.backends.left_out import left_out
 from jupyterhub_binder.backends.pythons import serves_python
+from jupyterhub_binder.backends.venv.lock import Lock, choose_locked
 from jupyterhub_binder.backends.venv.requirements import (
     Policy,
     RefusedLine,
@@ -73,6 +74,8 @@ class Offer:
     network: bool = False
     """Whether postBuild has the network."""
     policy: Policy = field(default_factory=Policy)
+    constraints: Sequence[str] = ()
+    """The administrator's; uv applies them where it chooses versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,36 +86,40 @@ class Plan:
     requirements: Requirements
     post_build: str = ""
     """The path of the script to run at the end, or empty."""
+    locked: bool = False
+    """Whether the requirements are all packages in exact versions, the hub's own among them."""
 
 
-def assess(recipe: Recipe, offer: Offer) -> Assessment:
+def assess(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> Assessment:
     """Return the actions and findings."""
-    return make_plan(recipe, offer)[1]
+    return make_plan(recipe, offer, lock)[1]
 
 
-def make_plan(recipe: Recipe, offer: Offer) -> tuple[Plan, Assessment]:
+def make_plan(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> tuple[Plan, Assessment]:
     """Return plan and assessment; a plan with problems must not be built."""
     planner = _Planner(recipe, offer)
-    python = planner.choose_python(recipe.python)
+    python = planner.choose_python(lock.python if lock else recipe.python)
     for file in recipe.files:
         planner.take(file)
+    if lock is not None:
+        planner.take_lock(lock)
     planner.check_code()
-    plan = Plan(python, planner.wanted, planner.post_build)
+    plan = Plan(python, planner.wanted, planner.post_build, locked=lock is not None)
     findings = (*planner.findings, *left_out(recipe))
     return plan, Assessment(tuple(planner.actions), findings)
 
 
-def reuse(recipe: Recipe, offer: Offer) -> Reuse:
+def reuse(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> Reuse:
     """Say whether other repositories with the same recipe may use the environment.
 
     Code that runs during the build sees the whole checkout, so then they may not. The copy of the
     files in an environment does not decide what is installed.
     """
-    plan, _ = make_plan(recipe, offer)
+    plan, _ = make_plan(recipe, offer, lock)
     runs_code = bool(plan.post_build or plan.requirements.sources)
     return Reuse(
         self_contained=not runs_code and all(each.checksum for each in recipe.inputs),
-        open_versions=bool(recipe.unpinned) or not recipe.packages,
+        open_versions=lock is None and (bool(recipe.unpinned) or not recipe.packages),
     )
 
 
@@ -141,6 +148,12 @@ class _Planner:
             why = Message("Ignored: this hub does not support this file")
             self._act(file, why, supported=False)
             self._warn("unknown_file", Message.joined(f"{file.path}:", why), file.path)
+
+    def take_lock(self, lock: Lock) -> None:
+        """Take a receipt's packages in place of the repository's."""
+        self.wanted = choose_locked(lock, self.offer.policy, self.offer.constraints)
+        for refused in self.wanted.refused:
+            self._problem("requirement_refused", _cannot_install(refused))
 
     def choose_python(self, asked: str) -> str:
         chosen = choose_python(asked, self.offer)

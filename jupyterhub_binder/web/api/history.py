@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jupyterhub_binder.environments.receipts import read_file
 from jupyterhub_binder.web.api.common import Handler
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.render import render_page
@@ -13,12 +14,15 @@ from jupyterhub_binder.web.api.render_history import (
     render_packages,
     render_receipt,
 )
-from jupyterhub_binder.web.api.shapes import DownloadQuery, PageJSON, PageQuery
+from jupyterhub_binder.web.api.shapes import DownloadQuery, EnvironmentJSON, PageJSON, PageQuery
 from jupyterhub_binder.web.api.shapes_history import (
     ChangeJSON,
     DifferenceJSON,
     DifferenceQuery,
     PackagesJSON,
+    ReceiptBody,
+    ReceiptCheckBody,
+    ReceiptCheckJSON,
     ReceiptKeyJSON,
     SignedReceiptJSON,
 )
@@ -103,3 +107,29 @@ class ReceiptKeyHandler(APIHandler):
     async def get(self) -> ReceiptKeyJSON:
         """Get the public key that this service signs receipts with."""
         return render_key(self.services.receipts.public_key)
+
+
+class ReceiptsHandler(Handler):
+    """Environments from receipts."""
+
+    @operation("create_from_receipt", status=201, errors=(409, 422, 429), needs_body=True)
+    async def post(self, *, body: ReceiptBody) -> EnvironmentJSON:
+        """Create an environment from a receipt, and build it with the same versions if possible."""
+        signed = read_file(body.receipt)
+        environment = await self.services.reproductions.create(self.me, signed, name=body.name)
+        return await self.render_environment(environment)
+
+
+class ReceiptCheckHandler(Handler):
+    """What a receipt would make."""
+
+    @operation("check_receipt", needs_body=True)
+    async def post(self, *, body: ReceiptCheckBody) -> ReceiptCheckJSON:
+        """Check a receipt, and say what this hub would make of it. Nothing is built."""
+        planned = await self.services.reproductions.plan(read_file(body.receipt))
+        return ReceiptCheckJSON(
+            own=planned.own,
+            key_id=planned.key_id,
+            exact=planned.exact,
+            notes=tuple(map(str, planned.notes)),
+        )

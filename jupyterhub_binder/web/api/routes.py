@@ -52,6 +52,8 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/builds/{ID}/difference", history.DifferenceHandler),
     (rf"api/v1/builds/{ID}/receipt", history.ReceiptHandler),
     (r"api/v1/receipt-key", history.ReceiptKeyHandler),
+    (r"api/v1/receipts", history.ReceiptsHandler),
+    (r"api/v1/receipts/check", history.ReceiptCheckHandler),
     (rf"api/v1/launches/{ID}", launches.LaunchHandler),
     (rf"api/v1/launches/{ID}/events", launches.LaunchEventsHandler),
     (rf"api/v1/launches/{ID}/cancel", launches.CancelLaunchHandler),

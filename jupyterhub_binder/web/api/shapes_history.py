@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from jupyterhub_binder.model.history import ChangeCause
+from jupyterhub_binder.utils.validation import MAX_NAME_CHARACTERS
 from jupyterhub_binder.utils.wire import OMIT_NONE
-from jupyterhub_binder.web.api.shapes import Count, Number, shape
+from jupyterhub_binder.web.api.shapes import Count, Number, TextLine, shape
 
 
 @shape
@@ -108,3 +109,35 @@ class SignedReceiptJSON:
     """What the service signed it with; compare it with the hub's own, `GET /receipt-key`"""
     signature: str
     """Of `receipt` as canonical JSON, in Base64"""
+
+
+@shape
+class ReceiptBody:
+    """A receipt to make an environment from."""
+
+    receipt: Mapping[str, Any]
+    """The whole file: `receipt`, `key` and `signature`"""
+    name: Annotated[str, TextLine(MAX_NAME_CHARACTERS, min_length=1)] | None = None
+    """The environment's name; default: the repository's"""
+
+
+@shape
+class ReceiptCheckBody:
+    """A receipt to look at."""
+
+    receipt: Mapping[str, Any]
+    """The whole file: `receipt`, `key` and `signature`"""
+
+
+@shape
+class ReceiptCheckJSON:
+    """What this hub would make of a receipt that is valid."""
+
+    own: bool
+    """Whether this hub signed it"""
+    key_id: str
+    """The key that signed it"""
+    exact: bool
+    """Whether the environment has the same packages in the same versions"""
+    notes: tuple[str, ...]
+    """What is used, and what may differ"""

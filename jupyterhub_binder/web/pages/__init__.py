@@ -22,6 +22,7 @@ from jupyterhub_binder.web.pages.history import PackagesPage, UsePage
 from jupyterhub_binder.web.pages.launches import LaunchCancel, LaunchNewPage, LaunchPage
 from jupyterhub_binder.web.pages.links import BadgeHandler, LinkPage, OldLink
 from jupyterhub_binder.web.pages.new import NewPage
+from jupyterhub_binder.web.pages.receipts import ReceiptPage
 from jupyterhub_binder.web.pages.sharing import ACTIONS as SHARING_ACTIONS
 from jupyterhub_binder.web.pages.sharing import SharingAction
 from jupyterhub_binder.web.pages.sign_in import OAuthCallback
@@ -75,6 +76,7 @@ def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
     routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
         (r"", EnvironmentsPage, {}),
         (r"new", NewPage, {}),
+        (r"receipt", ReceiptPage, {}),
         (rf"environments/{ID}", EnvironmentPage, {}),
         (rf"environments/{ID}/launch", LaunchNewPage, {}),
         (rf"environments/{ID}/use/([0-9]{{1,9}})", UsePage, {}),

@@ -79,6 +79,23 @@ async def test_installed_packages_are_told_with_a_lock_that_names_no_path(backen
     assert set(inventory.tools) == {"python", "uv"}
 
 
+async def test_a_lock_installs_what_a_receipt_says_and_nothing_newer(backend, tmp_path):
+    first = job_of(tmp_path / "a", {"requirements.txt": "cowsay==6.0\n"})
+    (made,) = (each for each in await collect(backend, first) if isinstance(each, Inventory))
+    lock = {
+        "commit": first.build.resolved_ref,
+        "python": backend.default_python,
+        "requirements": made.lock,
+    }
+    options = backend.clean_options({"lock": lock})
+    again = job_of(tmp_path / "b", {"requirements.txt": "cowsay\n"}, options=options)
+    (same,) = (each for each in await collect(backend, again) if isinstance(each, Inventory))
+    assert (same.lock, same.packages) == (made.lock, made.packages)
+    moved = {"lock": {**options["lock"], "commit": "another"}}
+    with pytest.raises(BuildFailed, match="receipt of another commit"):
+        await collect(backend, job_of(tmp_path / "c", {}, options=moved))
+
+
 async def test_what_is_asked_for_and_what_the_hub_adds_are_resolved_together(backend, tmp_path):
     backend.base_packages = ["cowsay==6.1"]
     with pytest.raises(BuildFailed) as failed:

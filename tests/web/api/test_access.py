@@ -72,6 +72,7 @@ TABLE = [
     Row("GET", f"{BUILD}/packages.csv", 200, 404, 200, 404),
     Row("GET", f"{BUILD}/difference", 200, 404, 200, 404),
     Row("GET", f"{BUILD}/receipt", 200, 404, 200, 404),
+    Row("POST", "/api/v1/receipts/check", 200, 200, 200, 200, {"receipt": "RECEIPT"}),
     Row("POST", f"{BUILD}/cancel", 200, 404, 200, 404),
     Row("GET", LAUNCH, 200, 404, 200, 404),
     Row("GET", f"{LAUNCH}/events", 200, 404, 200, 404),
@@ -97,6 +98,8 @@ TABLE = [
     Row("GET", "/metrics", 403, 403, 200, 403),
     Row("DELETE", ENVIRONMENT, 200, 404, 200, 404),
     Row("POST", f"{ENVIRONMENT}/restore", 200, 404, 200, 404),
+    # Last: who makes an environment from a receipt may see its build from then on.
+    Row("POST", "/api/v1/receipts", 201, 201, 201, 403, {"receipt": "RECEIPT"}),
 ]
 OPEN = [
     ("get", "/api/v1/openapi.json"),
@@ -130,6 +133,9 @@ async def fill(
     body = row.body
     if isinstance(body, dict) and "url" in body:
         body = {**body, "url": git_repo.url}
+    if isinstance(body, dict) and "receipt" in body:
+        answer = await person("ada")("GET", f"api/v1/builds/{urls['build_id']}/receipt")
+        body = {"receipt": answer.json}
     return row.path.format(**urls).removeprefix("/"), body
 
 

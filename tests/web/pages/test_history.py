@@ -107,3 +107,48 @@ async def test_the_packages_of_a_build_are_found_compared_and_downloaded(
     assert csv.text.splitlines() == ["name,version,source", "numpy,1.26.4,pip", "six,1.16.0,pip"]
     difference = await bob("GET", f"api/v1/builds/{first['id']}/difference")
     assert (difference.json["from_number"], difference.json["known"]) == (None, False)
+
+
+async def test_a_receipt_is_read_confirmed_and_built_without_scripts(
+    person, git_repo, bobs_browser: aiohttp.ClientSession, service_url: str
+) -> None:
+    ada, bob = person("ada"), person("bob")
+    made = (await ada("POST", "api/v1/environments", {"url": git_repo.url})).json
+    await wait_for_build(ada, made["latest"]["id"])
+    receipt = (await ada("GET", f"api/v1/builds/{made['latest']['id']}/receipt")).text
+    url = f"{service_url}receipt"
+    async with bobs_browser.get(url, headers=NAVIGATE) as response:
+        token = re.search(r'name="_xsrf" value="([^"]+)"', await response.text())
+    assert token
+    form = aiohttp.FormData({"_xsrf": token[1]})
+    form.add_field("file", receipt.encode(), filename="environment.json")
+    async with bobs_browser.post(url, data=form, headers=NAVIGATE) as response:
+        text = await response.text()
+    assert (response.status, "This hub signed the receipt." in text) == (200, True)
+    form = {"_xsrf": token[1], "receipt": receipt, "then": "build", "name": "Figure 3"}
+    async with bobs_browser.post(url, data=form, headers=NAVIGATE) as response:
+        assert response.status == 200
+    (listed,) = (await bob("GET", "api/v1/environments?search=Figure")).json["items"]
+    assert listed["current"]["id"] == made["latest"]["id"]
+
+
+async def test_a_receipt_that_is_not_valid_says_so_on_the_page(
+    person, git_repo, bobs_browser: aiohttp.ClientSession, service_url: str
+) -> None:
+    ada = person("ada")
+    made = (await ada("POST", "api/v1/environments", {"url": git_repo.url})).json
+    await wait_for_build(ada, made["latest"]["id"])
+    receipt = (await ada("GET", f"api/v1/builds/{made['latest']['id']}/receipt")).text
+    url = f"{service_url}receipt"
+    async with bobs_browser.get(url, headers=NAVIGATE) as response:
+        token = re.search(r'name="_xsrf" value="([^"]+)"', await response.text())
+    assert token
+    forged = receipt.replace("numpy", "nunpy")
+    for given in (forged, "<script>", "[" * 10_000, ""):
+        form = {"_xsrf": token[1], "receipt": given}
+        async with bobs_browser.post(url, data=form, headers=NAVIGATE) as response:
+            text = await response.text()
+        assert (response.status, 'role="alert"' in text) == (400, True)
+        assert "<script>" not in text.partition("<textarea")[2].partition("</textarea")[0]
+    async with bobs_browser.get(f"{url}?build=zzzzzzzzzz", headers=NAVIGATE) as answer:
+        assert answer.status == 404

@@ -218,6 +218,12 @@ EXAMPLES: dict[str, Any] = {
         },
         "signature": "bWFkZSB1cA==",
     },
+    "ReceiptCheck": {
+        "own": True,
+        "key_id": "3d0941964aa3ebdc",
+        "exact": True,
+        "notes": ["The packages are installed in the versions of the receipt."],
+    },
     "Packages": {
         "build_id": "b3n8w5yd2h",
         "known": True,
