@@ -22,6 +22,7 @@ from jupyterhub_binder.backends.installed import backend_class
 from jupyterhub_binder.backends.repo2docker.registry import Registry
 from jupyterhub_binder.builds.history import BuildHistory
 from jupyterhub_binder.builds.service import Builds
+from jupyterhub_binder.environments.auto_updates import AutoUpdates
 from jupyterhub_binder.environments.copies import Copies
 from jupyterhub_binder.environments.inventories import Inventories
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
@@ -31,6 +32,8 @@ from jupyterhub_binder.environments.reproductions import Reproductions
 from jupyterhub_binder.environments.service import Environments
 from jupyterhub_binder.environments.sharing import Sharing
 from jupyterhub_binder.environments.transfers import Transfers
+from jupyterhub_binder.environments.upstream import Upstreams
+from jupyterhub_binder.environments.upstream_changes import UpstreamChanges
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.launches.service import Launches
@@ -54,6 +57,8 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Previews,
     Environments,
     Transfers,
+    Upstreams,
+    AutoUpdates,
     Launches,
     Providers,
     Git,
@@ -178,6 +183,31 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         builds=builds,
         audit=audit,
     )
+    upstreams = await started(
+        Upstreams(
+            parent=parent,
+            store=store,
+            providers=providers,
+            changes=UpstreamChanges(
+                parent=parent, store=store, backend=backend, builds=builds, fetcher=fetcher
+            ),
+            history=history,
+            rules=rules,
+        )
+    )
+    await started(
+        AutoUpdates(
+            parent=parent,
+            store=store,
+            environments=environments,
+            upstreams=upstreams,
+            builds=builds,
+            limits=limits,
+            drain=drain,
+            audit=audit,
+            hub=hub,
+        )
+    )
     launch_specs = LaunchSpecs(
         parent=parent,
         environments=environments,
@@ -233,6 +263,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         sharing=sharing,
         copies=Copies(environments=environments, rules=rules),
         transfers=transfers,
+        upstreams=upstreams,
         launch_specs=launch_specs,
         inventories=inventories,
         receipts=receipts,

@@ -85,11 +85,14 @@ class Limits(LoggingConfigurable):
         self._groups: dict[str, tuple[str, ...]] = {}
         self.changed: Signal[[]] = Signal()
         """Sent after a change that may move builds in the queue."""
+        self._barred: set[str] = set()
+        """Who could not build when they were last seen."""
 
     async def start(self) -> None:
         """Read overrides and known groups."""
         await self._read()
         self._groups = dict(await self._store.list_groups())
+        self._barred = set(await self._store.list_barred())
 
     async def _read(self) -> None:
         self._overrides = {
@@ -101,13 +104,19 @@ class Limits(LoggingConfigurable):
         self._defaults[name] = default
 
     async def see(self, user: User) -> None:
-        """Store a user's groups, for builds that begin after they have left."""
-        if self._groups.get(user.name, ()) == user.groups:
+        """Store a user's groups and right to build, for builds that begin after they have left."""
+        known = self._groups.get(user.name, ()), user.name not in self._barred
+        if known == (user.groups, user.can_build):
             return
         self._groups[user.name] = user.groups
-        await self._store.put_groups(user.name, user.groups)
+        (self._barred.discard if user.can_build else self._barred.add)(user.name)
+        await self._store.put_groups(user.name, user.groups, can_build=user.can_build)
         if self._overrides:
             self.changed.send()
+
+    def recall(self, person: str) -> User:
+        """Return a user who is not here, with the groups and the right of the last visit."""
+        return User(person, groups=self.groups_of(person), can_build=person not in self._barred)
 
     # --- Asking -----------------------------------------------------------------------------
 

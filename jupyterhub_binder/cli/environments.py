@@ -39,7 +39,8 @@ def list_(session: Session, search: str, everyone: bool, deleted: bool) -> None:
     """List my environments, most recently used first, then those that are shared with me.
 
     SEARCH filters the list. In a pipe, the output is tab-separated: id, name, state, repository,
-    ref, and "running" if a server of mine is running. With --json, `servers` lists these servers.
+    ref, "running" if a server of mine is running, and what the repository has newer. With --json,
+    `servers` lists these servers.
 
     \b
     Examples:
@@ -55,7 +56,9 @@ def list_(session: Session, search: str, everyone: bool, deleted: bool) -> None:
 
     found: list[Json] = session.run(work)
     columns = ("id", "name", "state", "repo_url", "ref")
-    rows = [(*(i[key] for key in columns), "running" if i["servers"] else "") for i in found]
+    rows = [
+        (*(i[key] for key in columns), "running" if i["servers"] else "", _newer(i)) for i in found
+    ]
     none_yet = "No environments yet. Create one: jupyterhub-binder build URL --wait"
     nothing = "No deleted environments." if deleted else none_yet
     session.rows(found, rows, lambda: _table(found), nothing)
@@ -70,6 +73,7 @@ def _table(found: list[Json]) -> Table:
         "State",
         "Repository",
         "Ref",
+        "Newer",
         "Used",
         "Id",
     ):
@@ -81,6 +85,7 @@ def _table(found: list[Json]) -> Table:
             _state(item),
             _Middle(plain(item["label"])),
             Text(_ref(item)),
+            Text(plain(_newer(item).partition(" · ")[0])),
             _use(item),
             Text(plain(item["id"]), style="dim"),
         )
@@ -111,6 +116,10 @@ def _word(state: str) -> str:
 
 def _from(item: Json) -> Text:
     return Text("" if item.get("right", "own") == "own" else plain(item["owner"]))
+
+
+def _newer(item: Json) -> str:
+    return (item.get("newer") or {}).get("summary", "")
 
 
 def _use(item: Json) -> Text:
@@ -196,6 +205,12 @@ def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, str]]:
             yield word, _build_words(build)
     yield "opens", found.get("path") or "the repository's folder"
     yield "files", _content_words(found)
+    updates = found.get("updates", "ask")
+    yield "updates", "by itself" if updates == "auto" else updates
+    if hold := found.get("hold"):
+        yield "paused", hold["message"]
+    if newer := found.get("newer"):
+        yield "newer", newer["summary"]
     if used := ago(found.get("launched")):
         yield "used", used
     for server in found["servers"]:
@@ -242,8 +257,14 @@ def _fact_table(facts: list[tuple[str, str]]) -> Table:
     help="Use the files of another Git repository; empty for the environment's own files.",
 )
 @click.option("--content-ref", help="Branch, tag or commit of the files.")
+@click.option(
+    "--updates",
+    type=click.Choice(["never", "ask", "auto"]),
+    help="When the repository has a newer commit: never say so, say so, or build it.",
+)
+@click.option("--resume", is_flag=True, default=None, help="End a pause of updates.")
 @hub_command
-def edit(session: Session, environment: str, **changes: str | None) -> None:
+def edit(session: Session, environment: str, **changes: str | bool | None) -> None:
     """Change the name of ENVIRONMENT (id or name), or what a server opens when it starts.
 
     To switch to another branch: jupyterhub-binder build NAME --again --ref BRANCH

@@ -46,6 +46,7 @@ from jupyterhub_binder.model import (
     Page,
     Resolved,
     Spec,
+    UpdateMode,
     User,
     repository_key,
 )
@@ -149,6 +150,7 @@ class Environments(LoggingConfigurable):
         With an `owner`, only that person's; those of others, and of all (``*``), are for admins.
         `deleted` returns the owner's that can be restored.
         """
+        await self._limits.see(user)
         if not owner and not deleted:
             return await self._list_visible(user, one_line(search), order, offset, limit)
         owner = owner or user.name
@@ -393,8 +395,12 @@ class Environments(LoggingConfigurable):
         content: ContentMode | None = None,
         content_url: str | None = None,
         content_ref: str | None = None,
+        updates: UpdateMode | None = None,
+        resume: bool = False,
     ) -> Environment:
         """Change fields that are not None. Raises InvalidInput and providers' errors.
+
+        `resume` ends a hold; a changed `updates` does so, too.
 
         An empty `content_url` restores the environment's own files.
         """
@@ -408,6 +414,12 @@ class Environments(LoggingConfigurable):
             changes["content"] = content
         if content_url is not None or content_ref is not None:
             changes |= await self._change_content(user, environment, content_url, content_ref)
+        if updates is not None and updates is not environment.updates:
+            if updates is UpdateMode.AUTO:
+                _require_can_update(user, environment)
+            changes |= {"updates": updates, "held": None}
+        if resume:
+            changes["held"] = None
         if not changes:
             return environment
         changed = await self._rights.view(user, await self._change(environment, changes))
@@ -494,7 +506,13 @@ class Environments(LoggingConfigurable):
     # --- Builds of an environment -------------------------------------------------------------
 
     async def build(
-        self, user: User, environment_id: str, *, ref: str | None = None, force: bool = False
+        self,
+        user: User,
+        environment_id: str,
+        *,
+        ref: str | None = None,
+        force: bool = False,
+        cause: ChangeCause = ChangeCause.ASKED,
     ) -> Environment:
         """Request a build of the current ref.
 
@@ -505,7 +523,7 @@ class Environments(LoggingConfigurable):
         link = Link(environment.spec)
         if ref is not None:
             link = self._providers.at_ref(link, ref)
-        built = await self._build_newest(user, environment, link.spec, force=force)
+        built = await self._build_newest(user, environment, link.spec, force=force, cause=cause)
         if force:
             self._note(user, Action.BUILD_FORCE, built)
         return built
@@ -517,11 +535,17 @@ class Environments(LoggingConfigurable):
         return await self._build_newest(user, environment, environment.spec)
 
     async def _build_newest(
-        self, user: User, environment: Environment, spec: Spec, *, force: bool = False
+        self,
+        user: User,
+        environment: Environment,
+        spec: Spec,
+        *,
+        force: bool = False,
+        cause: ChangeCause = ChangeCause.ASKED,
     ) -> Environment:
         self._rules.require(user, environment)
         resolved = await self._previews.resolve_now(user, spec)
-        return await self._request_build(user, environment, resolved, force=force)
+        return await self._request_build(user, environment, resolved, force=force, cause=cause)
 
     async def _request_build(
         self,
@@ -644,6 +668,13 @@ def require_can_build(user: User) -> None:
             "You may not build environments on this hub. Ask an administrator for the scope "
             "custom:binder:build."
         )
+
+
+def _require_can_update(user: User, environment: Environment) -> None:
+    """Raise unless builds may be made in the owner's name without being asked for."""
+    require_can_build(user)
+    if user.name != environment.owner and not user.admin:
+        raise NotAllowed("Only the owner can let an environment be updated by itself.")
 
 
 def _content_of(source: Resolved | None) -> _Content:

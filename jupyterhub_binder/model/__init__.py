@@ -391,6 +391,26 @@ class ContentMode(StrEnum):
     LEAVE = "leave"
 
 
+class UpdateMode(StrEnum):
+    """What happens when the repository has a newer commit."""
+
+    NEVER = "never"
+    """Nobody is asked or told."""
+    ASK = "ask"
+    """The page says so; the user decides."""
+    AUTO = "auto"
+    """It is built, and becomes current if the build succeeds."""
+
+
+class Hold(StrEnum):
+    """Why an environment is not updated by itself for now."""
+
+    ROLLBACK = "rollback"
+    """The user chose an earlier build."""
+    FAILURES = "failures"
+    """Two builds in a row failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
     """Build `number` of an environment."""
@@ -440,6 +460,9 @@ class Environment:
     """As in `Resolved`, when it was last asked for."""
     right: Right = Right.OWN
     """What the user who asked may do with it; `directory` and `launched` are theirs too."""
+    updates: UpdateMode = UpdateMode.ASK
+    held: Hold | None = None
+    """Until the user resumes the updates."""
 
     @property
     def state(self) -> EnvironmentState:

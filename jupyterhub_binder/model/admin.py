@@ -88,6 +88,7 @@ class Action(StrEnum):
     BUILD_FORCE = "build.force"
     BUILD_CANCEL = "build.cancel"
     BUILD_CHOOSE = "build.choose"
+    BUILD_AUTO = "build.auto"
     RULE_ADD = "rule.add"
     RULE_REMOVE = "rule.remove"
     RULE_HIT = "rule.hit"

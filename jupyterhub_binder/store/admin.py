@@ -62,9 +62,15 @@ class AdminQueries:
         """Return the groups of each user."""
         return await self._database.run(_list_groups)
 
-    async def put_groups(self, name: str, groups: tuple[str, ...]) -> None:
-        """Replace a user's groups."""
-        await self._database.run(_put_groups, name, groups)
+    async def list_barred(self) -> frozenset[str]:
+        """Return the users who could not build when they were last seen."""
+        return await self._database.run(_list_barred)
+
+    async def put_groups(
+        self, name: str, groups: tuple[str, ...], *, can_build: bool = True
+    ) -> None:
+        """Replace a user's groups, and whether they can build."""
+        await self._database.run(_put_groups, name, groups, can_build)
 
     async def fetch_drain(self) -> Drain | None:
         """Return the drain, or None."""
@@ -158,10 +164,17 @@ def _list_groups(connection: sa.Connection) -> dict[str, tuple[str, ...]]:
     return {row["name"]: tuple(row["groups"]) for row in rows}
 
 
-def _put_groups(connection: sa.Connection, name: str, groups: tuple[str, ...]) -> None:
+def _list_barred(connection: sa.Connection) -> frozenset[str]:
+    return frozenset(connection.scalars(sa.select(people.c.name).where(~people.c.can_build)))
+
+
+def _put_groups(
+    connection: sa.Connection, name: str, groups: tuple[str, ...], can_build: bool
+) -> None:
     connection.execute(people.delete().where(people.c.name == name))
-    if groups:
-        connection.execute(people.insert(), {"name": name, "groups": list(groups)})
+    if groups or not can_build:
+        row = {"name": name, "groups": list(groups), "can_build": can_build}
+        connection.execute(people.insert(), row)
 
 
 # --- Draining ------------------------------------------------------------------------------------

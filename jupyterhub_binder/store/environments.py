@@ -14,9 +14,11 @@ from jupyterhub_binder.model import (
     BuildRequest,
     BuildState,
     Environment,
+    Hold,
     Order,
     Page,
     Spec,
+    UpdateMode,
     repository_key,
 )
 from jupyterhub_binder.model.history import ChangeCause, cause_of
@@ -295,8 +297,12 @@ def _request(
         "latest_number": request.number,
         "ref": new.build.spec.ref,
         "updated": new.at,
-        "touched": new.at,
+        # What the service does by itself is no use.
+        **({} if new.cause is ChangeCause.BY_ITSELF else {"touched": new.at}),
     }
+    automatic = environment.updates is UpdateMode.AUTO
+    if automatic and new.cause is ChangeCause.ROLLED_BACK:
+        changes["held"] = Hold.ROLLBACK
     if new.default_branch:
         changes["default_branch"] = new.default_branch
     if build.state is BuildState.BUILT:
@@ -435,7 +441,12 @@ def _choose(
         reason=reason,
         at=at,
     )
-    return update(connection, environment_id, {"current_number": number}, at)
+    # An environment that is updated by itself stays at an earlier build until it is resumed.
+    is_earlier = sa.and_(
+        environments.c.updates == UpdateMode.AUTO, environments.c.latest_number > number
+    )
+    held = sa.case((is_earlier, Hold.ROLLBACK.value), else_=environments.c.held)
+    return update(connection, environment_id, {"current_number": number, "held": held}, at)
 
 
 def list_requests(

@@ -16,6 +16,7 @@ from jupyterhub_binder.store.launches import LaunchQueries
 from jupyterhub_binder.store.retention import RetentionQueries
 from jupyterhub_binder.store.shares import ShareQueries
 from jupyterhub_binder.store.transfers import TransferQueries
+from jupyterhub_binder.store.upstreams import UpstreamQueries
 from jupyterhub_binder.utils.signal import Signal
 
 
@@ -30,6 +31,7 @@ class Store(
     ImageQueries,
     FailureQueries,
     RetentionQueries,
+    UpstreamQueries,
     AdminQueries,
 ):
     """All stored data."""

@@ -20,11 +20,13 @@ from jupyterhub_binder.model import (
     BuildState,
     ContentMode,
     Environment,
+    Hold,
     Launch,
     LaunchState,
     Phase,
     Reason,
     Spec,
+    UpdateMode,
     repository_key,
 )
 from jupyterhub_binder.model.admin import (
@@ -171,6 +173,8 @@ environments = sa.Table(
     sa.Column("content_url", sa.Text, nullable=False, server_default=""),
     sa.Column("content_ref", sa.Text, nullable=False, server_default=""),
     sa.Column("default_branch", sa.Text, nullable=False, server_default=""),
+    sa.Column("updates", sa.String(16), nullable=False, server_default="ask"),
+    sa.Column("held", sa.String(16)),
     sa.Index("ix_environments_repository_key", "owner", "repository_key"),
     sa.Index("ix_environments_directory", "owner", "directory"),
     sa.Index("ix_environments_touched", "touched"),
@@ -255,12 +259,13 @@ limit_overrides = sa.Table(
     sa.PrimaryKeyConstraint("holder", "name"),
 )
 
-# The users' last known groups, for builds that wait after the users have left.
+# The users' last known groups and rights, for builds that begin after the users have left.
 people = sa.Table(
     "people",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("groups", sa.JSON, nullable=False),
+    sa.Column("can_build", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 
 switches = sa.Table(
@@ -404,6 +409,7 @@ _SAME_IN_ENVIRONMENT = (
     "id", "owner", "name", "label", "repo_url", "path", "content", "directory", "options",
     "created", "updated", "launched", "deleted", "content_url", "content_ref",
     "default_branch",
+    "updates", "held",
 )  # fmt: skip
 
 
@@ -422,11 +428,14 @@ def read_environment(
     row: Row, *, current: BuildRequest | None, latest: BuildRequest | None
 ) -> Environment:
     """Read an environment."""
-    same = {name: row[name] for name in _SAME_IN_ENVIRONMENT if name != "content"}
+    enums = ("content", "updates", "held")
+    same = {name: row[name] for name in _SAME_IN_ENVIRONMENT if name not in enums}
     return Environment(
         **same,
         spec=_read_spec(row),
         content=ContentMode(row["content"]),
+        updates=UpdateMode(row["updates"]),
+        held=Hold(row["held"]) if row["held"] else None,
         current=current,
         latest=latest,
     )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.environments.service import Environments
     from jupyterhub_binder.environments.sharing import Sharing
     from jupyterhub_binder.environments.transfers import Transfers
+    from jupyterhub_binder.environments.upstream import Upstreams
     from jupyterhub_binder.hub import HubClient
     from jupyterhub_binder.launches.service import Launches
     from jupyterhub_binder.repositories.providers.registry import Providers
@@ -122,6 +123,7 @@ class Services:
     sharing: Sharing
     copies: Copies
     transfers: Transfers
+    upstreams: Upstreams
     launch_specs: LaunchSpecs
     inventories: Inventories
     receipts: Receipts

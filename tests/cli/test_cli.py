@@ -204,7 +204,8 @@ def test_log_as_json_is_an_object_a_line(run, service: Service) -> None:
 def test_list_into_a_pipe_is_tab_separated_and_harmless(run, service: Service) -> None:
     service.add("eeeeeeeee3", "day\x1b[31m\tlight\u202e", None, "unbuilt")
     done = run("list")
-    fields = ["eeeeeeeee3", "daylight", "unbuilt", "https://example.org/daylight", "main", ""]
+    url = "https://example.org/daylight"
+    fields = ["eeeeeeeee3", "daylight", "unbuilt", url, "main", "", ""]
     assert [f.replace(" ", "") for f in done.stdout.rstrip("\n").split("\t")] == fields
 
 
@@ -218,9 +219,22 @@ def test_list_says_what_runs(run, service: Service) -> None:
     service.add("eeeeeeeee4", "nightfall", "bbbbbbbbb4", "built")
     service.add_server("eeeeeeeee3", "")
     lines = run("list").stdout.splitlines()
-    assert [line.split("\t")[-1] for line in lines] == ["running", ""]
+    assert [line.split("\t")[5] for line in lines] == ["running", ""]
     listed = json.loads(run("list", "--json").stdout)
     assert [len(each["servers"]) for each in listed] == [1, 0]
+
+
+def test_what_is_newer_is_listed_and_shown(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    summary = "3 commits newer · only files changed, no build needed"
+    hold = {"code": "rollback", "message": "Updates are paused because you chose build 1."}
+    more = {"newer": {"summary": summary}, "updates": "auto", "hold": hold}
+    service.environments["eeeeeeeee3"].update(more)
+    assert run("list").stdout.rstrip("\n").split("\t")[6] == summary
+    shown = run("show", "daylight").stdout.splitlines()
+    assert f"newer\t{summary}" in shown
+    assert "updates\tby itself" in shown
+    assert f"paused\t{hold['message']}" in shown
 
 
 def test_list_of_a_narrow_terminal_shows_what_runs_and_the_repositorys_end(

@@ -65,6 +65,7 @@ from jupyterhub_binder.web.pages import make_page_settings, page_handlers
 from jupyterhub_binder.web.pages.admin import admin_handlers
 from jupyterhub_binder.web.pages.templates import hub_template_folders
 from jupyterhub_binder.web.services import Traffic
+from tests.kit.canned_upstream import CannedUpstreams
 
 PREFIX = "/services/binder/"
 SHA = "4f2c91a7be0d5c1f83aa2f8d9915e6d1b7c05a3e"
@@ -762,6 +763,7 @@ def make_app(
         environments=everything,
         sharing=Shared(),
         transfers=Offers(environments),
+        upstreams=CannedUpstreams(),
         previews=everything,
         launches=everything,
         launch_specs=everything,

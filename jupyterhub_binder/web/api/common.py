@@ -16,13 +16,16 @@ from jupyterhub_binder.web.handlers import APIHandler
 class Handler(APIHandler):
     """A route that renders builds and environments."""
 
-    async def renderer(self, builds: Iterable[Build] = ()) -> Renderer:
-        """Return a renderer for these builds."""
+    async def renderer(
+        self, builds: Iterable[Build] = (), *, look_at: Iterable[Environment] = ()
+    ) -> Renderer:
+        """Return a renderer for these builds, and for environments whose upstream is shown."""
         unfinished = {build.id: build for build in builds if not build.state.finished}
         progress_by_id = {
             id_: await self.services.builds.progress(build) for id_, build in unfinished.items()
         }
-        return Renderer(self.services.base_url, self.format_spec, progress_by_id)
+        newer_by_id = await self.services.upstreams.look(look_at)
+        return Renderer(self.services.base_url, self.format_spec, progress_by_id, newer_by_id)
 
     def format_spec(self, spec: Spec) -> str:
         """Write a spec as BinderHub's text."""
@@ -30,7 +33,8 @@ class Handler(APIHandler):
 
     async def render_environment(self, environment: Environment) -> EnvironmentJSON:
         """Render one environment."""
-        return (await self.renderer(builds_of([environment]))).environment(environment)
+        renderer = await self.renderer(builds_of([environment]), look_at=[environment])
+        return renderer.environment(environment)
 
 
 def builds_of(environments: Iterable[Environment]) -> list[Build]:

@@ -38,7 +38,7 @@ class EnvironmentsHandler(Handler):
             offset=query.offset,
             limit=query.limit,
         )
-        renderer = await self.renderer(builds_of(page.items))
+        renderer = await self.renderer(builds_of(page.items), look_at=page.items)
         return render_page(page, renderer.environment)
 
     @operation("create_environment", status=201, errors=(409, 422, 429), needs_body=True)
@@ -80,6 +80,8 @@ class EnvironmentHandler(Handler):
             content=body.content,
             content_url=body.content_url,
             content_ref=body.content_ref,
+            updates=body.updates,
+            resume=body.resume,
         )
         return await self.render_environment(environment)
 

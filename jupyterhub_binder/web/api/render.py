@@ -22,6 +22,8 @@ from jupyterhub_binder.model import (
 )
 from jupyterhub_binder.model.failures import Explanation
 from jupyterhub_binder.model.sharing import Right
+from jupyterhub_binder.model.upstream import Newer
+from jupyterhub_binder.web.api.render_upstream import render_hold, render_newer
 from jupyterhub_binder.web.api.shapes import (
     BuildJSON,
     BuildLinksJSON,
@@ -65,6 +67,8 @@ class Renderer:
     format_spec: Callable[[Spec], str]
     progress_by_id: Mapping[str, BuildProgress] = field(default_factory=dict)
     """By build id; a finished build needs none."""
+    newer_by_id: Mapping[str, Newer] = field(default_factory=dict)
+    """By environment id."""
 
     def environment(self, environment: Environment) -> EnvironmentJSON:
         """Render an environment with its current and its newest build."""
@@ -91,11 +95,15 @@ class Renderer:
             deleted=e.deleted,
             current=self.request(e.current) if e.current else None,
             latest=self.request(e.latest) if e.latest else None,
+            newer=render_newer(self.newer_by_id.get(e.id)),
+            updates=e.updates,
+            hold=render_hold(e),
             links=EnvironmentLinksJSON(
                 self=this,
                 page=f"{self.base_url}environments/{e.id}",
                 builds=f"{this}/builds",
                 launches=f"{this}/launches",
+                upstream=f"{this}/upstream",
             ),
         )
 

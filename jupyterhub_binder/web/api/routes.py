@@ -17,6 +17,7 @@ from jupyterhub_binder.web.api import (
     launches,
     service,
     sharing,
+    upstream,
 )
 from jupyterhub_binder.web.handlers import UnknownRoute
 from jupyterhub_binder.web.metrics.endpoint import MetricsHandler
@@ -35,6 +36,7 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/environments/{ID}/builds", environments.EnvironmentBuildsHandler),
     (rf"api/v1/environments/{ID}/current", environments.CurrentBuildHandler),
     (rf"api/v1/environments/{ID}/changes", history.ChangesHandler),
+    (rf"api/v1/environments/{ID}/upstream", upstream.UpstreamHandler),
     (rf"api/v1/environments/{ID}/launch-spec", environments.LaunchSpecHandler),
     (rf"api/v1/environments/{ID}/launches", launches.EnvironmentLaunchesHandler),
     (rf"api/v1/environments/{ID}/stop", launches.StopServersHandler),

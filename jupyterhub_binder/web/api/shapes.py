@@ -19,10 +19,12 @@ from jupyterhub_binder.model import (
     BuildState,
     ContentMode,
     EnvironmentState,
+    Hold,
     LaunchState,
     Phase,
     RefKind,
     Severity,
+    UpdateMode,
 )
 from jupyterhub_binder.model.failures import Owner, WayKind
 from jupyterhub_binder.model.sharing import Right
@@ -502,6 +504,86 @@ class EnvironmentLinksJSON:
     page: str
     builds: str
     launches: str
+    upstream: str
+
+
+@shape
+class ChangedFileJSON:
+    """A configuration file that a newer commit changes."""
+
+    path: str
+    added: Count | None
+    """Lines; null if it is no text"""
+    removed: Count | None
+
+
+@shape
+class NewerJSON:
+    """What the repository has newer than the current build."""
+
+    resolved_ref: str
+    summary: str
+    """In words: 3 commits newer · requirements.txt: +2 -1 · rebuild about 40 s"""
+    checked: datetime
+    """When the host last said it"""
+    count: Count
+    """Newer commits; 0 if unknown"""
+    more: bool
+    """Whether there are more than `count`"""
+    rewritten: bool
+    """Whether the branch no longer contains the current build's commit"""
+    needs_build: bool | None
+    """Whether an update makes a new image; null while it is not known"""
+    expected_seconds: Seconds | None
+    """Of a build"""
+    file_count: Count
+    recipe: tuple[ChangedFileJSON, ...]
+
+
+@shape
+class UpdatesHoldJSON:
+    """A pause of updates, until the owner resumes them."""
+
+    code: Hold
+    message: str
+
+
+@shape
+class NewCommitJSON:
+    """A newer commit."""
+
+    sha: str
+    author: str
+    subject: str
+    time: datetime
+
+
+@shape
+class NewerDetailJSON(NewerJSON):
+    """What is newer, with commits and differences. All lists are limited."""
+
+    commits: tuple[NewCommitJSON, ...]
+    """The newest first"""
+    files: tuple[str, ...]
+    """Files that differ"""
+    diff: tuple[str, ...]
+    """The lines of a unified diff of the configuration files"""
+
+
+@shape
+class UpstreamJSON:
+    """What is known of what an environment follows."""
+
+    follows: bool
+    """False for a commit, and without a build"""
+    checked: datetime | None
+    """When the host last answered"""
+    due: datetime | None
+    """From when the host is asked again, when somebody looks or in the background"""
+    reason: ReasonJSON | None
+    """Why the host did not answer"""
+    newer: NewerDetailJSON | None
+    """Null if the current build has the newest commit"""
 
 
 @shape
@@ -538,6 +620,12 @@ class EnvironmentJSON(SpecJSON):
     """The build that servers start from"""
     latest: BuildSummaryJSON | None
     """The newest build, in any state"""
+    newer: NewerJSON | None
+    """What the repository has newer than the current build, as far as is known"""
+    updates: UpdateMode
+    """What happens when the repository has a newer commit: never, ask, or auto"""
+    hold: UpdatesHoldJSON | None
+    """Why it is not updated by itself for now"""
     links: EnvironmentLinksJSON
 
 
@@ -589,6 +677,10 @@ class CreateBody(LinkBody, _ContentBody):
 class UpdateBody(_ContentBody):
     """Changes to an environment."""
 
+    updates: UpdateMode | None = None
+    """What happens when the repository has a newer commit"""
+    resume: bool = False
+    """End a pause of updates"""
     path: Path | None = None
     """What opens: relative to the repository's root, or below the server's address: /rstudio"""
 

@@ -263,12 +263,15 @@ class PageHandler(BaseHandler):
 
     async def fetch_views(self, environments: Iterable[Environment]) -> list[EnvironmentView]:
         """Add running servers and unfinished builds."""
+        environments = tuple(environments)
         servers = await self.fetch_servers()
+        newer = await self.services.upstreams.look(environments)
         return [
             EnvironmentView(
                 each,
                 await self.fetch_progress(each),
                 tuple(map(ServerView, servers.get(each.id, ()))),
+                newer.get(each.id),
             )
             for each in environments
         ]

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from jupyterhub_binder.admin.rules import MAX_REASON_CHARACTERS
 from jupyterhub_binder.errors import InvalidInput, NotFound
-from jupyterhub_binder.model import ContentMode, Environment, Link, Page
+from jupyterhub_binder.model import ContentMode, Environment, Link, Page, UpdateMode
 from jupyterhub_binder.repositories.links.binder import format_binder_link
 from jupyterhub_binder.utils.validation import (
     MAX_ADDRESS_CHARACTERS,
@@ -41,6 +41,7 @@ _SAID = {
     "withdrawn": N_("The offer is withdrawn."),
     "declined": N_("You declined the offer."),
     "accepted": N_("%(name)s is yours now."),
+    "resumed": N_("Updates are resumed."),
 }
 """Messages about the last action."""
 
@@ -124,6 +125,8 @@ class EnvironmentPage(PageHandler):
             item=item,
             said=_say(query_choice(self, "said", tuple(_SAID)), environment.name),
             note=self._note(environment),
+            asking=self.services.upstreams.is_asking(environment),
+            upstream=await self.services.upstreams.fetch_state(environment),
             history=history,
             changes=changes,
             change_views=[ChangeView(each, shows_people) for each in changes.items],
@@ -184,8 +187,15 @@ class EnvironmentAction(PageHandler):
             content=self.form.choice("content", ContentMode),
             content_url=self.form.text("content_url", max_length=MAX_ADDRESS_CHARACTERS),
             content_ref=self.form.text("content_ref", max_length=MAX_REF_CHARACTERS),
+            updates=self.form.choice("updates", UpdateMode),
         )
         return f"{self._page(environment_id)}?said=saved"
+
+    async def _resume(self, environment_id: str) -> str:
+        environments = self.services.environments
+        environment = await environments.update(self.me, environment_id, resume=True)
+        self.services.upstreams.ask_later(environment.spec)
+        return f"{self._page(environment_id)}?said=resumed"
 
     async def _build(self, environment_id: str) -> str:
         environment = await self.services.environments.build(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from jupyterhub_binder.backends.base import HostState, HostStatus
+from jupyterhub_binder.environments.upstream_words import describe, describe_hold
 from jupyterhub_binder.model import (
     Build,
     BuildRequest,
@@ -19,6 +20,7 @@ from jupyterhub_binder.model import (
     Phase,
 )
 from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.model.upstream import Newer
 from jupyterhub_binder.model.words import (
     BUILD_WORDS,
     LAUNCH_WORDS,
@@ -211,6 +213,18 @@ class EnvironmentView:
     progress: BuildProgress | None = None
     servers: tuple[ServerView, ...] = ()
     """The person's running ones."""
+    newer: Newer | None = None
+    """What the repository has newer."""
+
+    @property
+    def newer_words(self) -> str:
+        """``3 commits newer · only files changed, no build needed``."""
+        return say(describe(self.newer)) if self.newer else ""
+
+    @property
+    def hold_words(self) -> str:
+        """Why it is not updated by itself for now."""
+        return say(describe_hold(self.environment)) if self.environment.held else ""
 
     @property
     def id(self) -> str:

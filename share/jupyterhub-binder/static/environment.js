@@ -75,7 +75,10 @@ function saveInPlace(settings) {
     send(event, _("Saved"), async () => {
       const form = new FormData(settings);
       const wanted = Object.fromEntries(
-        ["path", "content", "content_url", "content_ref"].map((name) => [name, form.get(name)]),
+        ["path", "content", "content_url", "content_ref", "updates"].map((name) => [
+          name,
+          form.get(name),
+        ]),
       );
       path.value = (await call("PATCH", `environments/${id}`, wanted)).path;
       await refreshSettings();

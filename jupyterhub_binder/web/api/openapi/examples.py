@@ -140,11 +140,43 @@ EXAMPLES: dict[str, Any] = {
         "deleted": None,
         "current": None,
         "latest": _SUMMARY,
+        "newer": None,
+        "updates": "ask",
+        "hold": None,
         "links": {
             "self": _ENVIRONMENT,
             "page": "/services/binder/environments/k7m2p9qx4t",
             "builds": f"{_ENVIRONMENT}/builds",
             "launches": f"{_ENVIRONMENT}/launches",
+            "upstream": f"{_ENVIRONMENT}/upstream",
+        },
+    },
+    "Upstream": {
+        "follows": True,
+        "checked": "2026-03-01T09:30:00.000Z",
+        "due": "2026-03-01T09:46:00.000Z",
+        "reason": None,
+        "newer": {
+            "resolved_ref": _SHA,
+            "summary": "1 commit newer · requirements.txt: +2 -1 · rebuild about 40 s",
+            "checked": "2026-03-01T09:30:00.000Z",
+            "count": 1,
+            "more": False,
+            "rewritten": False,
+            "needs_build": True,
+            "expected_seconds": 41.0,
+            "file_count": 1,
+            "recipe": [{"path": "requirements.txt", "added": 2, "removed": 1}],
+            "commits": [
+                {
+                    "sha": _SHA,
+                    "author": "Ada",
+                    "subject": "Newer packages",
+                    "time": "2026-02-27T16:05:11.000Z",
+                }
+            ],
+            "files": ["requirements.txt"],
+            "diff": ["+scipy==1.14.1"],
         },
     },
     "SharesBody": {

@@ -21,6 +21,7 @@ WORDS = {
     Action.BUILD_FORCE: N_("rebuilt an environment"),
     Action.BUILD_CANCEL: N_("cancelled a build"),
     Action.BUILD_CHOOSE: N_("chose a build"),
+    Action.BUILD_AUTO: N_("updated an environment"),
     Action.RULE_ADD: N_("added a rule"),
     Action.RULE_REMOVE: N_("removed a rule"),
     Action.RULE_HIT: N_("was refused"),

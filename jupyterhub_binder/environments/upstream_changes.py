@@ -1,0 +1,80 @@
+"""Finds out what a newer commit would change for a build: which commits, and whether to build."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from traitlets.config import LoggingConfigurable
+
+from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.builds.reuse import digest_of, find_reusable
+from jupyterhub_binder.builds.service import Builds
+from jupyterhub_binder.errors import BinderError
+from jupyterhub_binder.model import Build, Recipe, RefKind, Resolved
+from jupyterhub_binder.model.upstream import Comparison, UpstreamChange
+from jupyterhub_binder.repositories.fetcher import Fetcher
+from jupyterhub_binder.repositories.recipe import read_recipe
+from jupyterhub_binder.store import Store
+from jupyterhub_binder.utils.time import utc_now
+
+
+class UpstreamChanges(LoggingConfigurable):
+    """Compares a build with a newer commit."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        backend: BuildBackend,
+        builds: Builds,
+        fetcher: Fetcher,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._store = store
+        self._backend = backend
+        self._builds = builds
+        self._fetcher = fetcher
+
+    async def find(self, build: Build, resolved: Resolved) -> UpstreamChange:
+        """Find and store what a commit changes. Raises the errors of a fetch."""
+        before = replace(build.resolved, ref_kind=RefKind.COMMIT)
+        old, new = await self._read(before), await self._read(resolved)
+        paths = [each.path for each in (*old.inputs, *new.inputs)]
+        change = UpstreamChange(
+            build.base_key,
+            resolved.resolved_ref,
+            needs_build=await self._needs_build(build, new),
+            comparison=await self._compare(resolved, build.resolved_ref, paths),
+        )
+        await self._store.put_upstream_change(change, at=utc_now())
+        return change
+
+    async def _read(self, resolved: Resolved) -> Recipe:
+        async with self._fetcher.peek(resolved) as peek:
+            return await asyncio.to_thread(read_recipe, peek.path)
+
+    async def _compare(self, resolved: Resolved, since: str, paths: list[str]) -> Comparison:
+        """Compare commits; a record and a hub without mirrors have nothing to compare."""
+        try:
+            return await self._fetcher.compare(resolved, since, paths)
+        except BinderError as error:
+            self.log.info("Can't compare commits of %s: %s", resolved.label, error.message)
+            return Comparison()
+
+    async def _needs_build(self, build: Build, recipe: Recipe) -> bool:
+        """Say whether a build would make a new image."""
+        digest, reuse = await asyncio.to_thread(digest_of, self._backend, build, recipe)
+        days = self._builds.reuse_days
+        if digest is None or not days:
+            return True
+        found = await find_reusable(
+            self._store,
+            self._backend,
+            digest,
+            open_versions=reuse.open_versions,
+            max_days=days,
+            now=utc_now(),
+        )
+        return found.build is None
