@@ -1,7 +1,7 @@
 """Why a build failed: rules over the lines of its log, kept as data.
 
-`patterns.py` is the language of the rules, `rules.py` reads them, `explainer.py` applies them, and
-`fingerprint.py` groups the failures that no rule explains. Everything is pure, except that rules
+`patterns.py` is the language of the rules, `rules.py` reads them, `explainer.py` applies them,
+`ways.py` makes the ways out, and `fingerprint.py` groups the failures that no rule explains. Everything is pure, except that rules
 are read from files. `builds/run.py` asks once, when a build has failed.
 """
 

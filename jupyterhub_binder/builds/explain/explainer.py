@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from jupyterhub_binder.builds.explain.fingerprint import fingerprint, tells
+from jupyterhub_binder.builds.explain.index import RuleIndex
 from jupyterhub_binder.builds.explain.lines import LogLine, read_lines
 from jupyterhub_binder.builds.explain.rules import FailureRule, Weight, by_code, by_fallback
 from jupyterhub_binder.builds.explain.ways import FilesAtHost, make_ways
@@ -39,8 +40,8 @@ class Hit:
 class Finder:
     """Reads a log once, in parts, and keeps what the rules find."""
 
-    def __init__(self, rules: Sequence[FailureRule]) -> None:
-        self._rules = [rule for rule in rules if rule.match]
+    def __init__(self, index: RuleIndex) -> None:
+        self._index = index
         self._hits: dict[Weight, Hit] = {}
         self._telling: tuple[int, LogLine] | None = None
         self._last: LogLine | None = None
@@ -95,11 +96,10 @@ class Finder:
             self._telling = (telling, line)
 
     def _match(self, line: LogLine) -> None:
-        for rule in self._rules:
-            if rule.weight in self._hits or any(text in line.text for text in rule.unless):
+        for rule, pattern in self._index.candidates(line.text):
+            if rule.weight in self._hits or (values := pattern.match(line.text)) is None:
                 continue
-            values = next((v for p in rule.match if (v := p.match(line.text)) is not None), None)
-            if values is not None:
+            if not any(text in line.text for text in rule.unless):
                 self._hits[rule.weight] = Hit(rule, line, {**rule.values, **values})
                 break
 
@@ -109,10 +109,11 @@ class Explainer:
 
     def __init__(self, rules: Sequence[FailureRule]) -> None:
         self.rules = tuple(rules)
+        self._index = RuleIndex(self.rules)
 
     def finder(self) -> Finder:
         """Return a reader for one log."""
-        return Finder(self.rules)
+        return Finder(self._index)
 
     def needs_log(self, reason: Reason) -> bool:
         """Whether the lines can say more than the code does."""

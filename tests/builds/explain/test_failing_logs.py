@@ -7,6 +7,8 @@ from functools import cache
 import pytest
 
 from jupyterhub_binder.builds.explain import Explainer, Failure
+from jupyterhub_binder.builds.explain.index import RuleIndex
+from jupyterhub_binder.builds.explain.lines import read_lines
 from jupyterhub_binder.builds.explain.rules import Weight, own_rules
 from jupyterhub_binder.model import Reason
 from jupyterhub_binder.model.text import Message
@@ -53,6 +55,17 @@ def test_nine_in_ten_failures_are_explained() -> None:
     print(f"{len(told)} of {len(FAILED)} failing logs explained ({share:.0%})")
     assert len(FAILED) >= 60
     assert share >= LEAST_EXPLAINED, sorted({a.name for a in FAILED} - set(told))
+
+
+def test_no_pattern_is_passed_over_because_of_its_words() -> None:
+    rules = own_rules()
+    index = RuleIndex(rules)
+    every = [(rule, pattern) for rule in rules for pattern in rule.match]
+    for path in FOLDER.glob("*.log"):
+        for line in read_lines(enumerate(path.read_text().split("\n"), 1)):
+            matching = [p for _, p in every if p.match(line.text) is not None]
+            tried = [p for _, p in index.candidates(line.text) if p.match(line.text) is not None]
+            assert tried == matching, line
 
 
 def test_every_log_has_an_answer() -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from jupyterhub_binder.builds.explain import Finder
+from jupyterhub_binder.builds.explain import Explainer
 from jupyterhub_binder.builds.explain.fingerprint import fingerprint, normalise, tells
 from jupyterhub_binder.builds.explain.lines import read_lines
 from jupyterhub_binder.builds.explain.patterns import MAX_LINE, read_pattern
@@ -66,7 +66,7 @@ def test_pattern_that_cannot_be_used_says_why(pattern: str, why: str) -> None:
      "ld: cannot find -l", "package \u2018", "\x1b[31m", "\x1b[", "1.2.3.4 ", "/a", "╰─▶ ", "x://"],
 )  # fmt: skip
 def test_no_line_of_a_repository_takes_long(part: str) -> None:
-    finder = Finder(own_rules())
+    finder = Explainer(own_rules()).finder()
     line = part * (100_000 // len(part))
     begun = time.process_time()
     finder.read((number, line) for number in range(1, 201))
