@@ -10,7 +10,7 @@ from jupyterhub_binder.builds.explain.index import RuleIndex
 from jupyterhub_binder.builds.explain.lines import LogLine, read_lines
 from jupyterhub_binder.builds.explain.rules import FailureRule, Weight, by_code, by_fallback
 from jupyterhub_binder.builds.explain.ways import FilesAtHost, make_ways
-from jupyterhub_binder.model import Reason
+from jupyterhub_binder.model import Phase, Reason
 from jupyterhub_binder.model.failures import Explanation, Owner
 from jupyterhub_binder.model.text import Message
 
@@ -26,6 +26,12 @@ class Failure:
 
     reason: Reason
     place: FilesAtHost = field(default_factory=FilesAtHost)
+    phase: Phase = Phase.BUILDING
+
+    @property
+    def codes(self) -> tuple[str, str]:
+        """The code, as rules name it: alone, or with the phase as in ``fetching:not_found``."""
+        return self.reason.code, f"{self.phase}:{self.reason.code}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +121,9 @@ class Explainer:
         """Return a reader for one log."""
         return Finder(self._index)
 
-    def needs_log(self, reason: Reason) -> bool:
+    def needs_log(self, failure: Failure) -> bool:
         """Whether the lines can say more than the code does."""
-        return by_code(self.rules, reason.code) is None
+        return by_code(self.rules, failure.codes) is None
 
     def explain(self, failure: Failure, finder: Finder) -> Reason:
         """Return the reason with its explanation, and the backend's hint."""
@@ -128,11 +134,11 @@ class Explainer:
 
     def _explain(self, failure: Failure, finder: Finder) -> Reason:
         reason = failure.reason
-        if (rule := by_code(self.rules, reason.code)) is not None:
+        if (rule := by_code(self.rules, failure.codes)) is not None:
             return _told(failure, rule, finder, reason.seq)
         if (hit := finder.hit) is not None:
             return _found(failure, hit)
-        if (rule := by_fallback(self.rules, reason.code)) is not None:
+        if (rule := by_fallback(self.rules, failure.codes)) is not None:
             return _told(failure, rule, finder, reason.seq)
         line = finder.telling
         if line is None:
@@ -165,12 +171,18 @@ def _told(failure: Failure, rule: FailureRule, finder: Finder, seq: int | None) 
         rule=rule.id,
         owner=rule.owner,
         line=_quote(line) if line else "",
-        ways=make_ways(rule, rule.values, failure.place),
+        ways=make_ways(rule, {**_texts_in(reason.message), **rule.values}, failure.place),
     )
     message = Message.from_parts(rule.says, "", rule.values) if rule.says else reason.message
     return replace(
         reason, message=message, seq=seq or (line.seq if line else None), explanation=explanation
     )
+
+
+def _texts_in(message: str) -> Mapping[str, str]:
+    """Return the texts that the service's own sentence names, such as a path."""
+    values = message.values if isinstance(message, Message) else {}
+    return {name: value for name, value in values.items() if isinstance(value, str)}
 
 
 def _quote(line: LogLine) -> str:

@@ -217,11 +217,13 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 
 
-def by_code(rules: Sequence[FailureRule], code: str) -> FailureRule | None:
+def by_code(rules: Sequence[FailureRule], codes: Iterable[str]) -> FailureRule | None:
     """Return the rule that stands for a code, whatever the log says."""
-    return next((rule for rule in rules if code in rule.codes), None)
+    wanted = set(codes)
+    return next((rule for rule in rules if wanted.intersection(rule.codes)), None)
 
 
-def by_fallback(rules: Sequence[FailureRule], code: str) -> FailureRule | None:
+def by_fallback(rules: Sequence[FailureRule], codes: Iterable[str]) -> FailureRule | None:
     """Return the rule for a code that no line of the log explains."""
-    return next((rule for rule in rules if code in rule.fallback), None)
+    wanted = set(codes)
+    return next((rule for rule in rules if wanted.intersection(rule.fallback)), None)

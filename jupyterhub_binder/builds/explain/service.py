@@ -69,12 +69,12 @@ class LogExplainer:
     ) -> Reason:
         explainer = self._explainer or await asyncio.to_thread(self._read, "")
         finder = explainer.finder()
-        if explainer.needs_log(reason):
+        if explainer.needs_log(Failure(reason, phase=build.phase)):
             await self._search(build.id, finder)
             finder.read_sentence(build.lines + 1, reason.message)
         files = await asyncio.to_thread(_read_files, recipe, checkout)
         place = FilesAtHost(build.spec.provider, build.repo_url, build.resolved_ref, files)
-        return _redacted(explainer.explain(Failure(reason, place), finder))
+        return _redacted(explainer.explain(Failure(reason, place, build.phase), finder))
 
     async def _search(self, build_id: str, finder: Finder) -> None:
         after = 0

@@ -59,10 +59,14 @@ def _make(
 
 
 def _open(names: Sequence[str], values: Mapping[str, str], place: FilesAtHost) -> Way | None:
-    """Return a link to the first of the files that names a value, else to the first of them."""
+    """Return a link to the first of the files that names a value, else to the first of them.
+
+    The file that the sentence itself names comes before all others.
+    """
     own = [file for name in names for file in place.files if _base(file.path) == name]
     if not own:
         return None
+    own.sort(key=lambda file: file.path != values.get("path"))
     found = ((file, find_line(file.text, values)) for file in own)
     file, number = next(((file, n) for file, n in found if n), (own[0], 0))
     url = address_of_file(place, file.path, number)

@@ -16,6 +16,7 @@ from jupyterhub_binder.builds.explain.ways import (
     RecipeText,
     address_of_file,
     find_line,
+    make_ways,
 )
 
 
@@ -132,6 +133,22 @@ TEXT = "# comment\n\nnumpy\npandas == 0.25\n  - Scikit_Learn>=1\n"
 )
 def test_line_of_a_package_is_found_in_a_configuration_file(value: str, line: int) -> None:
     assert find_line(TEXT, {"package": value}) == line
+
+
+@pytest.mark.parametrize(
+    ("values", "opened"),
+    [
+        ({"package": "pandas==0.25"}, "requirements.txt#L4"),
+        ({"package": "other"}, "environment.yml"),
+        ({"path": "requirements.txt"}, "requirements.txt"),
+    ],
+)
+def test_file_that_names_the_cause_is_opened(values: dict[str, str], opened: str) -> None:
+    rule = next(rule for rule in own_rules() if rule.id == "recipe-problem")
+    files = (RecipeText("environment.yml", "name: x"), RecipeText("requirements.txt", TEXT))
+    place = FilesAtHost("gh", "https://github.com/a/b", "abc", files)
+    way = make_ways(rule, values, place)[0]
+    assert way.url == f"https://github.com/a/b/blob/abc/{opened}"
 
 
 @pytest.mark.parametrize(

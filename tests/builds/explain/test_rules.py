@@ -13,7 +13,7 @@ from jupyterhub_binder.builds.explain import (
     read_rules,
 )
 from jupyterhub_binder.builds.explain.rules import own_rules, parse_rules
-from jupyterhub_binder.model import Reason
+from jupyterhub_binder.model import Phase, Reason
 from jupyterhub_binder.model.failures import Owner, WayKind
 from jupyterhub_binder.model.text import Message
 
@@ -102,6 +102,16 @@ def test_the_services_own_codes_keep_their_sentence() -> None:
     assert (reason.explanation.rule, reason.explanation.owner) == ("time-limit", Owner.HUB)
     said = explained(["Preparing data", "false"], code="post_build_failed")
     assert (said.message, said.explanation.rule) == ("It failed.", "post-build-failed")
+
+
+@pytest.mark.parametrize(
+    ("phase", "owner"), [(Phase.FETCHING, Owner.NETWORK), (Phase.BUILDING, Owner.HUB)]
+)
+def test_a_code_can_mean_another_thing_in_another_phase(phase: Phase, owner: Owner) -> None:
+    explainer = Explainer(own_rules())
+    reason = Reason("upstream_unavailable", Message("It did not answer."))
+    told = explainer.explain(Failure(reason, phase=phase), explainer.finder()).explanation
+    assert told.owner is owner
 
 
 def test_a_failure_without_a_rule_has_its_line_and_a_fingerprint() -> None:
