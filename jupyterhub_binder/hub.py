@@ -187,6 +187,11 @@ class HubClient(LoggingConfigurable):
             return False
         return model.get("name") == name
 
+    async def may_read_users(self) -> bool:
+        """Say whether the service's own token shows the name of every user."""
+        model = await self._call("GET", "/user", self.api_token)
+        return "read:users:name" in (model.get("scopes") or ())
+
     # --- Servers ---------------------------------------------------------------------------------
 
     async def fetch_servers(self, token: str, user: str) -> tuple[HubServer, ...]:

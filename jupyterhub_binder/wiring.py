@@ -24,6 +24,7 @@ from jupyterhub_binder.builds.history import BuildHistory
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.auto_updates import AutoUpdates
 from jupyterhub_binder.environments.copies import Copies
+from jupyterhub_binder.environments.departures import Departures
 from jupyterhub_binder.environments.inventories import Inventories
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.previews import Previews
@@ -59,6 +60,7 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Transfers,
     Upstreams,
     AutoUpdates,
+    Departures,
     Launches,
     Providers,
     Git,
@@ -175,6 +177,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         )
     )
     sharing = Sharing(parent=parent, store=store, environments=environments, hub=hub, audit=audit)
+    await started(Departures(parent=parent, store=store, hub=hub, audit=audit))
     transfers = Transfers(
         parent=parent,
         store=store,

@@ -14,7 +14,7 @@ from jupyterhub_binder.model import BuildRequest, Environment, Order, Page, repo
 from jupyterhub_binder.model.sharing import OthersUse, Right, Share, Subject, SubjectKind
 from jupyterhub_binder.store import environments as queries
 from jupyterhub_binder.store.database import Database
-from jupyterhub_binder.store.sharing_tables import environment_people, shares
+from jupyterhub_binder.store.sharing_tables import environment_people, shares, transfers
 from jupyterhub_binder.store.tables import build_requests, environments
 
 _MAX_GROUPS = 1000
@@ -69,6 +69,14 @@ class ShareQueries:
     ) -> BuildRequest | None:
         """Return the newest request for a build by an environment that is shared with a person."""
         return await self._database.run(_find_shared_request, build_id, person, groups)
+
+    async def list_named_people(self, *, after: str, limit: int) -> tuple[str, ...]:
+        """Return people with shares or offers, in the order of their names."""
+        return await self._database.run(_named_people, after, limit)
+
+    async def end_person(self, person: str) -> tuple[str, ...]:
+        """End the shares of a person and the offers to them; return the environments."""
+        return await self._database.run(_end_person, person)
 
     async def use_environment(
         self, environment_id: str, person: str, *, launched: datetime | None
@@ -239,6 +247,26 @@ def _row(environment_id: str, share: Share) -> dict[str, Any]:
         "since": share.since,
         "by": share.by,
     }
+
+
+def _named_people(connection: sa.Connection, after: str, limit: int) -> tuple[str, ...]:
+    named = sa.union(
+        sa.select(shares.c.subject.label("name")).where(shares.c.kind == SubjectKind.USER),
+        sa.select(transfers.c.to.label("name")),
+    ).subquery()
+    query = sa.select(named.c.name).where(named.c.name > after).order_by(named.c.name).limit(limit)
+    return tuple(connection.scalars(query))
+
+
+def _end_person(connection: sa.Connection, person: str) -> tuple[str, ...]:
+    theirs = (shares.c.kind == SubjectKind.USER, shares.c.subject == person)
+    ended = [
+        *connection.scalars(sa.select(shares.c.environment_id).where(*theirs)),
+        *connection.scalars(sa.select(transfers.c.environment_id).where(transfers.c.to == person)),
+    ]
+    connection.execute(shares.delete().where(*theirs))
+    connection.execute(transfers.delete().where(transfers.c.to == person))
+    return tuple(dict.fromkeys(ended))
 
 
 # --- What a person sees ---------------------------------------------------------------------------

@@ -69,10 +69,16 @@ class KnownProviders(Providers):
 class KnownPeople(HubClient):
     """A hub that knows some names."""
 
-    names: ClassVar[frozenset[str]] = frozenset({"alice", "bob", "carol", "root"})
+    known: ClassVar[frozenset[str]] = frozenset({"alice", "bob", "carol", "root"})
 
-    def __init__(self) -> None:
+    def __init__(self, *, shows_all: bool = True) -> None:
         LoggingConfigurable.__init__(self)
+        self.names = set(self.known)
+        self._shows_all = shows_all
+
+    async def may_read_users(self) -> bool:
+        """Answer at once."""
+        return self._shows_all
 
     async def knows_user(self, name: str) -> bool:
         """Answer at once."""
