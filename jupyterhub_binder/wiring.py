@@ -239,6 +239,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             audit=audit,
         )
     )
+    key = await asyncio.to_thread(SigningKey.ensure, Path(options.state_dir) / _RECEIPT_KEY)
     health = await started(
         Health(
             store=store,
@@ -249,7 +250,6 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         )
     )
     inventories = Inventories(store=store, environments=environments, backend=backend)
-    key = await asyncio.to_thread(SigningKey.ensure, Path(options.state_dir) / _RECEIPT_KEY)
     receipts = Receipts(
         inventories=inventories,
         key=key,
