@@ -7,7 +7,7 @@ from dataclasses import replace
 from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.environments.previews import DirectoryNames
 from jupyterhub_binder.environments.service import Environments, require_can_build
-from jupyterhub_binder.model import Environment, User
+from jupyterhub_binder.model import Environment, UpdateMode, User
 from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.utils.names import new_id
 from jupyterhub_binder.utils.time import utc_now
@@ -44,7 +44,14 @@ class Copies:
             current=None,
             latest=None,
             right=Right.OWN,
+            updates=_without_auto(original.updates),
+            held=None,
         )
         build = replace(current.build.resolved, spec=original.spec) if current else None
         names = DirectoryNames(build) if build else (original.directory,)
         return await self._environments.keep(user, copy, build, names)
+
+
+def _without_auto(updates: UpdateMode) -> UpdateMode:
+    """Builds in somebody's name need their own word."""
+    return UpdateMode.ASK if updates is UpdateMode.AUTO else updates

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jupyterhub_binder.model import Environment
+from jupyterhub_binder.model import Environment, UpdateMode
 from jupyterhub_binder.model.sharing import Right, SubjectKind, Transfer
 from jupyterhub_binder.store import environments as queries
 from jupyterhub_binder.store.database import Database
@@ -88,6 +88,8 @@ def _accept(
         "directory": directory or find_directory_of(connection, environment, person),
         "launched": used["launched"] if used else None,
     }
+    if environment.updates is UpdateMode.AUTO:  # builds in somebody's name need their own word
+        changes |= {"updates": UpdateMode.ASK, "held": None}
     _end_share(connection, environment_id, person)
     _end_share(connection, environment_id, before)
     _keep_as_manager(connection, environment, at)

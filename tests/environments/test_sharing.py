@@ -6,7 +6,7 @@ import pytest
 
 from jupyterhub_binder.environments.sharing import MAX_SHARES, read_subject
 from jupyterhub_binder.errors import InvalidInput, NotAllowed, NotFound
-from jupyterhub_binder.model import User
+from jupyterhub_binder.model import UpdateMode, User
 from jupyterhub_binder.model.admin import Action
 from jupyterhub_binder.model.sharing import Right, Subject, SubjectKind
 from tests.kit.parts import ADMIN, ALICE, BOB
@@ -443,3 +443,11 @@ async def test_only_a_person_of_the_hub_can_receive(service):
     for name in ("nobody", "alice"):
         with pytest.raises(InvalidInput):
             await service.transfers.offer(ALICE, environment.id, name)
+
+
+async def test_nobody_builds_by_themselves_for_another_owner(service):
+    environment = await shared(service)
+    await service.environments.update(ALICE, environment.id, updates=UpdateMode.AUTO)
+    assert (await service.copies.copy(BOB, environment.id)).updates is UpdateMode.ASK
+    await service.transfers.offer(ALICE, environment.id, "bob")
+    assert (await service.transfers.accept(BOB, environment.id)).updates is UpdateMode.ASK

@@ -32,6 +32,7 @@ TABLE: dict[tuple[str, str], tuple[str, Any]] = {
     ("post", f"{ENVIRONMENT}/builds"): (MANAGE, {}),
     ("get", f"{ENVIRONMENT}/changes"): (LAUNCH, None),
     ("put", f"{ENVIRONMENT}/current"): (MANAGE, {"number": 1}),
+    ("get", f"{ENVIRONMENT}/upstream"): (LAUNCH, None),
     ("get", f"{ENVIRONMENT}/launch-spec"): (LAUNCH, None),
     ("post", f"{ENVIRONMENT}/launch-spec"): (LAUNCH, None),
     ("post", f"{ENVIRONMENT}/launches"): (LAUNCH, {"server_name": "one", "restart": True}),
