@@ -53,5 +53,5 @@ class Copies:
 
 
 def _without_auto(updates: UpdateMode) -> UpdateMode:
-    """Builds in somebody's name need their own word."""
+    """Return the mode without builds in the copier's name that they did not ask for."""
     return UpdateMode.ASK if updates is UpdateMode.AUTO else updates
