@@ -370,6 +370,21 @@ async def test_a_copy_needs_a_right_and_the_scope(service):
 # --- Transfers ------------------------------------------------------------------------------------
 
 
+async def test_who_manages_cannot_have_builds_made_in_the_owners_name(service):
+    environment = await shared(service, person("bob"), Right.MANAGE)
+    with pytest.raises(NotAllowed, match="Only the owner"):
+        await service.environments.update(BOB, environment.id, updates=UpdateMode.AUTO)
+    changed = await service.environments.update(BOB, environment.id, updates=UpdateMode.NEVER)
+    assert changed.updates is UpdateMode.NEVER
+
+
+async def test_a_new_owner_has_not_asked_for_updates_by_themselves(service):
+    environment = await service.create()
+    await service.environments.update(ALICE, environment.id, updates=UpdateMode.AUTO)
+    await service.transfers.offer(ALICE, environment.id, "bob")
+    assert (await service.transfers.accept(BOB, environment.id)).updates is UpdateMode.ASK
+
+
 async def test_an_accepted_offer_gives_it_away(service):
     environment = await shared(service, person("bob"))
     await service.launch_specs.prepare_start(BOB, environment.id)
