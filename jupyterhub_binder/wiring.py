@@ -27,6 +27,7 @@ from jupyterhub_binder.environments.copies import Copies
 from jupyterhub_binder.environments.departures import Departures
 from jupyterhub_binder.environments.inventories import Inventories
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
+from jupyterhub_binder.environments.preferences import Preferences
 from jupyterhub_binder.environments.previews import Previews
 from jupyterhub_binder.environments.receipts import Receipts
 from jupyterhub_binder.environments.reproductions import Reproductions
@@ -269,6 +270,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         upstreams=upstreams,
         launch_specs=launch_specs,
         inventories=inventories,
+        preferences=Preferences(store=store, environments=environments),
         receipts=receipts,
         reproductions=Reproductions(
             store=store, environments=environments, receipts=receipts, backend=backend

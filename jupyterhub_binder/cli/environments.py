@@ -257,6 +257,7 @@ def _fact_table(facts: list[tuple[str, str]]) -> Table:
     help="Use the files of another Git repository; empty for the environment's own files.",
 )
 @click.option("--content-ref", help="Branch, tag or commit of the files.")
+@click.option("--pin/--unpin", "pinned", default=None, help="Keep it at the top of my list.")
 @click.option(
     "--updates",
     type=click.Choice(["never", "ask", "auto"]),
@@ -264,7 +265,9 @@ def _fact_table(facts: list[tuple[str, str]]) -> Table:
 )
 @click.option("--resume", is_flag=True, default=None, help="End a pause of updates.")
 @hub_command
-def edit(session: Session, environment: str, **changes: str | bool | None) -> None:
+def edit(
+    session: Session, environment: str, pinned: bool | None, **changes: str | bool | None
+) -> None:
     """Change the name of ENVIRONMENT (id or name), or what a server opens when it starts.
 
     To switch to another branch: jupyterhub-binder build NAME --again --ref BRANCH
@@ -277,12 +280,14 @@ def edit(session: Session, environment: str, **changes: str | bool | None) -> No
     wanted = {key: value for key, value in changes.items() if value is not None}
 
     async def work(client: BinderClient) -> None:
-        if not wanted:
+        if not wanted and pinned is None:
             raise CommandFailed(
                 "Nothing to change. Give an option, for example --name.", USAGE, code="usage"
             )
         found = await find_environment(client, environment)
-        changed = await client.update(found["id"], wanted)
+        if pinned is not None:
+            await client.set_preference(found["id"], {"pinned": pinned})
+        changed = await client.update(found["id"], wanted) if wanted else found
         session.result(changed, f"Saved: {changed['name']}.")
 
     session.run(work)

@@ -217,6 +217,11 @@ class BinderClient:
         path = f"/environments/{quote(environment_id, safe='')}/current"
         return await self._call("PUT", path, json=body)
 
+    async def set_preference(self, environment_id: str, fields: Mapping[str, Any]) -> Json:
+        """Change what I prefer in an environment: `pinned`, `opens`."""
+        path = f"/environments/{quote(environment_id, safe='')}/preferences"
+        return await self._call("PUT", path, json=fields)
+
     async def changes(self, environment_id: str) -> list[Json]:
         """Return the changes of the current build, newest first."""
         return await self._all(f"/environments/{quote(environment_id, safe='')}/changes")

@@ -164,6 +164,7 @@ class Environments(LoggingConfigurable):
             deleted=deleted,
             offset=offset,
             limit=limit,
+            pinned_by=user.name,
         )
 
     async def _list_visible(

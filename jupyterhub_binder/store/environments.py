@@ -25,6 +25,7 @@ from jupyterhub_binder.model.history import ChangeCause, cause_of
 from jupyterhub_binder.store import builds as build_queries
 from jupyterhub_binder.store.changes import add_change
 from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.preferences import pinned_first
 from jupyterhub_binder.store.sharing_tables import environment_people
 from jupyterhub_binder.store.tables import (
     ACTIVE,
@@ -126,10 +127,14 @@ class EnvironmentQueries:
         deleted: bool = False,
         offset: int = 0,
         limit: int = 50,
+        pinned_by: str = "",
     ) -> Page[Environment]:
-        """Return a page of environments; `owner` None means all."""
+        """Return a page of environments; `owner` None means all.
+
+        Those that `pinned_by` has pinned come first.
+        """
         matching = kept(owner, search, deleted=deleted)
-        return await self._database.run(list_kept, matching, order, offset, limit)
+        return await self._database.run(list_kept, matching, order, offset, limit, pinned_by)
 
     async def find_environment(
         self, owner: str, spec: Spec, *, content_url: str = "", content_ref: str = ""
@@ -353,14 +358,17 @@ def list_kept(
     order: Order,
     offset: int,
     limit: int,
+    pinned_by: str,
 ) -> Page[Environment]:
     """Return a page of the environments that match."""
     total = connection.scalar(sa.select(sa.func.count()).select_from(environments).where(*matching))
-    by = (
+    by: list[sa.ColumnElement[Any]] = (
         [sa.func.lower(environments.c.name), environments.c.id]
         if order == "name"
         else [environments.c.touched.desc(), environments.c.id]
     )
+    if pinned_by:
+        by.insert(0, pinned_first(pinned_by))
     rows = connection.execute(_SELECT.where(*matching).order_by(*by).offset(offset).limit(limit))
     return Page(tuple(_read(row) for row in rows.mappings()), total or 0, offset, limit)
 

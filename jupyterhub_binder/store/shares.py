@@ -14,6 +14,7 @@ from jupyterhub_binder.model import BuildRequest, Environment, Order, Page, repo
 from jupyterhub_binder.model.sharing import OthersUse, Right, Share, Subject, SubjectKind
 from jupyterhub_binder.store import environments as queries
 from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.preferences import pinned_first
 from jupyterhub_binder.store.sharing_tables import environment_people, shares, transfers
 from jupyterhub_binder.store.tables import build_requests, environments
 
@@ -282,7 +283,7 @@ def _list_visible(
     limit: int,
 ) -> Page[Environment]:
     own = queries.list_kept(
-        connection, queries.kept(person, search, deleted=False), order, offset, limit
+        connection, queries.kept(person, search, deleted=False), order, offset, limit, person
     )
     matching = [
         *queries.kept(None, search, deleted=False),
@@ -312,7 +313,7 @@ def _shared(
     offset: int,
     limit: int,
 ) -> Iterator[Environment]:
-    """Yield a part of what is shared, what the person used last first."""
+    """Yield a part of what is shared: pinned ones, then what the person used last."""
     used = environment_people
     by: list[sa.ColumnElement[Any]] = (
         [sa.func.lower(environments.c.name)]
@@ -327,7 +328,7 @@ def _shared(
             )
         )
         .where(*matching)
-        .order_by(*by, environments.c.id)
+        .order_by(pinned_first(person), *by, environments.c.id)
         .offset(offset)
         .limit(limit)
     ).all()

@@ -13,6 +13,7 @@ from jupyterhub_binder.store.failures import FailureQueries
 from jupyterhub_binder.store.images import ImageQueries
 from jupyterhub_binder.store.inventories import InventoryQueries
 from jupyterhub_binder.store.launches import LaunchQueries
+from jupyterhub_binder.store.preferences import PreferenceQueries
 from jupyterhub_binder.store.retention import RetentionQueries
 from jupyterhub_binder.store.shares import ShareQueries
 from jupyterhub_binder.store.transfers import TransferQueries
@@ -28,6 +29,7 @@ class Store(
     ChangeQueries,
     InventoryQueries,
     LaunchQueries,
+    PreferenceQueries,
     ImageQueries,
     FailureQueries,
     RetentionQueries,

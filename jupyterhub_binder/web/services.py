@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.environments.copies import Copies
     from jupyterhub_binder.environments.inventories import Inventories
     from jupyterhub_binder.environments.launch_specs import LaunchSpecs
+    from jupyterhub_binder.environments.preferences import Preferences
     from jupyterhub_binder.environments.previews import Previews
     from jupyterhub_binder.environments.receipts import Receipts
     from jupyterhub_binder.environments.reproductions import Reproductions
@@ -126,6 +127,7 @@ class Services:
     upstreams: Upstreams
     launch_specs: LaunchSpecs
     inventories: Inventories
+    preferences: Preferences
     receipts: Receipts
     reproductions: Reproductions
     launches: Launches

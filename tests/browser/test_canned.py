@@ -108,7 +108,7 @@ async def test_log_follows_only_while_at_its_end(address: str, page: Page):
 
 async def test_running_server_leaves_a_choice(address: str, page: Page):
     await page.goto(f"{address}environments/e000000001")
-    await page.get_by_role("button", name="Launch").click()
+    await page.get_by_role("button", name="Launch", exact=True).click()
     await expect(page.locator(".b-verdict")).to_contain_text("in Survey methods")
     await expect(page.get_by_role("link", name="Open the running server")).to_be_visible()
     await expect(page.get_by_role("button", name="Restart it")).to_be_visible()
@@ -315,3 +315,17 @@ async def test_link_that_is_pasted_while_the_service_is_away_is_understood_later
     await expect(page.locator(".b-facts")).to_contain_text("github.com/uni-lab/quick")
     await expect(page.locator("#toasts")).to_have_text("")
     server.stop()
+
+
+async def test_application_is_chosen_by_a_button_and_pins_are_seen(address: str, page: Page):
+    await page.goto(f"{address}environments/e000000001")
+    group = page.get_by_role("group", name="Launch in")
+    await expect(group.get_by_role("button")).to_have_text(["JupyterLab", "Notebook", "RStudio"])
+    await expect(group.get_by_title("Opened last")).to_have_text("RStudio")
+    async with page.expect_request(lambda request: request.method == "POST") as posted:
+        await group.get_by_role("button", name="Notebook").click()
+    assert "opens=%2Ftree" in ((await posted.value).post_data or "")
+    await expect(page).to_have_url(re.compile("/launch$"))
+    await page.goto(address)
+    await expect(page.locator("#env-e000000001 .b-pin")).to_be_visible()
+    await expect(page.locator(".b-pin")).to_have_count(1)

@@ -315,6 +315,14 @@ def test_edit_sends_only_what_was_said(run, service: Service) -> None:
     assert run("edit", "eeeeeeeee3").exit_code == 2
 
 
+def test_edit_pins_without_changing_anything_else(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", None, "unbuilt")
+    assert run("edit", "daylight", "--pin").stdout == "Saved: daylight.\n"
+    assert service.preferences == {"eeeeeeeee3": {"pinned": True}}
+    assert run("edit", "daylight", "--unpin", "--name", "dusk").stdout == "Saved: dusk.\n"
+    assert service.preferences == {"eeeeeeeee3": {"pinned": False}}
+
+
 def test_content_options_reach_the_service(run, service: Service) -> None:
     service.add("eeeeeeeee3", "daylight", None, "unbuilt")
     content = ("--content", "sync", "--content-url", "org/course", "--content-ref", "v2")

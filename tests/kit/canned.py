@@ -19,6 +19,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 
 from jupyterhub_binder.backends.base import HostState, HostStatus
 from jupyterhub_binder.builds.service import BuildProgress, QueueState
+from jupyterhub_binder.environments.applications import find_applications
 from jupyterhub_binder.environments.inventories import Contents, PackageComparison
 from jupyterhub_binder.environments.reproductions import Reproduction
 from jupyterhub_binder.environments.sharing import Shares
@@ -51,6 +52,7 @@ from jupyterhub_binder.model import (
 from jupyterhub_binder.model.failures import Explanation, Owner, Way, WayKind
 from jupyterhub_binder.model.history import Change, ChangeCause
 from jupyterhub_binder.model.inventory import Difference, Inventory, Package, PackageChange
+from jupyterhub_binder.model.preferences import Preference
 from jupyterhub_binder.model.receipt import SignedReceipt
 from jupyterhub_binder.model.sharing import (
     OthersUse,
@@ -738,6 +740,27 @@ class Logo(RequestHandler):
         self.finish((folder / "jupyterhub-80.png").read_bytes())
 
 
+class CannedPreferences:
+    """One environment is pinned, and opened RStudio last."""
+
+    async def list(self, user: Any, ids: Any) -> dict[str, Preference]:
+        known = {"e000000001": Preference(True, "/rstudio")}
+        return {each: known[each] for each in ids if each in known}
+
+    async def applications(self, environment: Environment) -> tuple[Any, ...]:
+        if environment.current is None:
+            return ()
+        return find_applications(["jupyterlab", "notebook", "jupyter-rsession-proxy"])
+
+    async def find_opening(self, user: Any, environment_id: str) -> None:
+        return None
+
+    async def set(self, user: Any, environment_id: str, **_: Any) -> Preference:
+        return Preference()
+
+
+PREFERENCES = CannedPreferences()
+
 QUIET = {
     "drain": SimpleNamespace(state=None),
     "rules": SimpleNamespace(judge=lambda _: None),
@@ -770,6 +793,7 @@ def make_app(
         inventories=everything,
         receipts=CannedReceipts(),
         reproductions=everything,
+        preferences=PREFERENCES,
         backend=Backend(),
         **admin,
         health=health,

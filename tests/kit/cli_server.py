@@ -52,6 +52,7 @@ class Service:
         """The statuses that something in between answers next to who asks for events."""
         self.last_event_ids: list[str | None] = []
         self.launch_state = "ready"
+        self.preferences: dict[str, dict[str, Any]] = {}
         self.servers: list[dict[str, Any]] = []
         self.shares: list[dict[str, str]] = []
         self.people = 0
@@ -99,6 +100,7 @@ class Service:
                 web.post(api + "/environments/{id}/builds", self._rebuild),
                 web.get(api + "/environments/{id}", self._environment),
                 web.patch(api + "/environments/{id}", self._update),
+                web.put(api + "/environments/{id}/preferences", self._prefer),
                 web.delete(api + "/environments/{id}", self._delete),
                 web.post(api + "/environments/{id}/restore", self._restore),
                 web.post(api + "/environments/{id}/stop", self._stop),
@@ -212,6 +214,10 @@ class Service:
             return _error(404, "not_found", "No such thing.")
         found |= changes or {}
         return web.json_response(found)
+
+    async def _prefer(self, request: web.Request) -> web.Response:
+        self.preferences[request.match_info["id"]] = await request.json()
+        return web.json_response({"pinned": True, "opens": "", "applications": []})
 
     async def _update(self, request: web.Request) -> web.Response:
         return self._answer(request, changes=await request.json())

@@ -66,7 +66,7 @@ class UnknownPage(PageHandler):
     post = get
 
 
-_ACTIONS = "settings|build|choose|resume|stop|delete|restore"
+_ACTIONS = "settings|build|choose|resume|stop|delete|restore|pin"
 
 
 def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:

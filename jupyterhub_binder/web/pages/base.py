@@ -15,6 +15,7 @@ from tornado.web import Finish
 
 from jupyterhub_binder.errors import ConfigurationError, HubError, NotAllowed
 from jupyterhub_binder.model import Build, Environment
+from jupyterhub_binder.model.preferences import Preference
 from jupyterhub_binder.utils.share import share_folder
 from jupyterhub_binder.web.api.parse import Fields
 from jupyterhub_binder.web.errors import NotSignedIn, Problem
@@ -266,12 +267,14 @@ class PageHandler(BaseHandler):
         environments = tuple(environments)
         servers = await self.fetch_servers()
         newer = await self.services.upstreams.look(environments)
+        preferred = await self.services.preferences.list(self.me, [e.id for e in environments])
         return [
             EnvironmentView(
                 each,
                 await self.fetch_progress(each),
                 tuple(map(ServerView, servers.get(each.id, ()))),
                 newer.get(each.id),
+                preferred.get(each.id, Preference()),
             )
             for each in environments
         ]

@@ -42,6 +42,8 @@ _SAID = {
     "declined": N_("You declined the offer."),
     "accepted": N_("%(name)s is yours now."),
     "resumed": N_("Updates are resumed."),
+    "pinned": N_("%(name)s now stands at the top of your list."),
+    "unpinned": N_("%(name)s is no longer pinned."),
 }
 """Messages about the last action."""
 
@@ -131,6 +133,7 @@ class EnvironmentPage(PageHandler):
             changes=changes,
             change_views=[ChangeView(each, shows_people) for each in changes.items],
             refusal=self.services.rules.judge(environment),
+            applications=await self.services.preferences.applications(environment),
             builds=[
                 BuildView(request.build, None, environment, request) for request in history.items
             ],
@@ -225,6 +228,11 @@ class EnvironmentAction(PageHandler):
             return f"{self._page(environment_id)}?said={said}"
         undo = f"&deleted={environment_id}" if to == "deleted" else ""
         return f"{self.prefix}?said={said}&of={environment_id}{undo}"
+
+    async def _pin(self, environment_id: str) -> str:
+        pinned = self.form.text("pinned", max_length=5) == "1"
+        await self.services.preferences.set(self.me, environment_id, pinned=pinned)
+        return f"{self.prefix}?said={'pinned' if pinned else 'unpinned'}&of={environment_id}"
 
     async def _delete(self, environment_id: str) -> str:
         await self.services.environments.delete(self.me, environment_id)

@@ -35,9 +35,19 @@ class LaunchNewPage(PageHandler):
             self,
             environment_id,
             server_name=self.form.server_name(),
-            path=self.form.path("path"),
+            path=await self._opening(environment_id),
             restart=self.form.text("restart", max_length=5) == "1",
         )
+
+    async def _opening(self, environment_id: str) -> str | None:
+        """Return what to open: the form's path, the application that was chosen now or before."""
+        preferences = self.services.preferences
+        if (opens := self.form.path("opens")) is not None:
+            await preferences.set(self.me, environment_id, opens=opens)
+            return opens or None
+        if "path" in self.form:
+            return self.form.path("path")
+        return await preferences.find_opening(self.me, environment_id)
 
 
 async def start_launch(

@@ -19,6 +19,7 @@ from jupyterhub_binder.model import (
     LaunchState,
     Phase,
 )
+from jupyterhub_binder.model.preferences import Preference
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.model.upstream import Newer
 from jupyterhub_binder.model.words import (
@@ -215,6 +216,7 @@ class EnvironmentView:
     """The person's running ones."""
     newer: Newer | None = None
     """What the repository has newer."""
+    preference: Preference = field(default_factory=Preference)
 
     @property
     def newer_words(self) -> str:

@@ -44,6 +44,8 @@ TABLE = [
     Row("GET", f"{ENVIRONMENT}/builds", 200, 404, 200, 404),
     Row("POST", f"{ENVIRONMENT}/builds", 201, 404, 201, 403, {}),
     Row("PUT", f"{ENVIRONMENT}/current", 200, 404, 200, 404, {"number": 1}),
+    Row("GET", f"{ENVIRONMENT}/preferences", 200, 404, 200, 404),
+    Row("PUT", f"{ENVIRONMENT}/preferences", 200, 404, 200, 404, body={"pinned": True}),
     Row("GET", f"{ENVIRONMENT}/changes", 200, 404, 200, 404),
     Row("GET", f"{ENVIRONMENT}/upstream", 200, 404, 200, 404),
     Row("GET", f"{ENVIRONMENT}/launch-spec", 200, 404, 200, 404),
