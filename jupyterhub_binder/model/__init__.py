@@ -571,6 +571,8 @@ class LaunchSpec:
     """Of the launch request."""
     build_number: int | None = None
     """The environment's build that `image` is of; None without an image."""
+    receipt: str = ""
+    """The signed receipt of that build, as the text of a file; only when a start is prepared."""
 
 
 # --- People -----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ text, so images need not contain it.
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import datetime
 import errno
@@ -22,6 +23,7 @@ import os
 import sys
 import tempfile
 import time
+import zlib
 from urllib.parse import quote
 
 from jupyterhub_binder.singleuser import gitsync
@@ -29,6 +31,9 @@ from jupyterhub_binder.utils import trees
 
 STATE = os.path.join(".local", "share", "jupyterhub-binder")
 """Records folders and their origins."""
+
+RECEIPT = "JUPYTERHUB_BINDER_RECEIPT"
+"""The packed receipt, then the path of its file."""
 
 MAX_NAMES = 99
 """For `name-2`, `name-3`, …."""
@@ -102,6 +107,8 @@ def parse(argv):
 def prepare(arguments, env):
     """Bring the files. Never raises."""
     home = home_of(env)
+    with contextlib.suppress(OSError, ValueError, zlib.error):
+        write_receipt(arguments, home, env)
     if arguments.address:
         set_address(env, arguments, quote(arguments.path))
     if arguments.mode != "leave" and arguments.to:
@@ -555,6 +562,24 @@ def tell(home, notice, env):
         if notice:
             with open(path, "x", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(notice + "\n")
+
+
+def write_receipt(arguments, home, env):
+    """Write the receipt of the environment beside the record, and name the file.
+
+    Not into the repository's folder: a folder ``.binder`` there would replace its configuration.
+    """
+    packed = env.pop(RECEIPT, "")
+    if not packed or not is_plain(arguments.to):
+        return
+    folder = os.path.join(home, STATE, "environments", arguments.to)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = os.path.join(folder, "environment.json")
+    beside = "%s.%d" % (path, os.getpid())
+    with open(beside, "xb") as file:
+        file.write(zlib.decompress(base64.b64decode(packed)))
+    os.replace(beside, path)
+    env[RECEIPT] = path
 
 
 def make_room(home, env):

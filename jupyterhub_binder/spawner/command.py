@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -17,6 +19,12 @@ REPO_DIR = "$REPO_DIR"
 
 CONTENT_VARIABLE = "JUPYTERHUB_BINDER_CONTENT"
 """Holds the script that brings the files, which removes it."""
+
+RECEIPT_VARIABLE = "JUPYTERHUB_BINDER_RECEIPT"
+"""Carries the build's receipt to the script, which writes it to a file and names that here."""
+
+_MAX_RECEIPT = 100_000
+"""Characters; Linux takes 131,072 bytes of one variable."""
 
 RUN_CONTENT = f"import os; exec(os.environ.pop({CONTENT_VARIABLE!r}))"
 
@@ -47,6 +55,12 @@ def content_script() -> str:
     paths = ["utils/trees", *(f"singleuser/gitsync/{name}" for name in _GITSYNC)]
     loads = [f"load({_module_name(path)!r}, {_text(package, path)!r})\n" for path in paths]
     return f"{_LOADER}{''.join(loads)}exec({_text(package, 'singleuser/content')!r})\n"
+
+
+def pack_receipt(text: str) -> str:
+    """Return a receipt as `content_script` reads it; empty if it is too large for a variable."""
+    packed = base64.b64encode(zlib.compress(text.encode(), 9)).decode() if text else ""
+    return packed if len(packed) <= _MAX_RECEIPT else ""
 
 
 def _module_name(path: str) -> str:

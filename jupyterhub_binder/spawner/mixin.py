@@ -19,7 +19,12 @@ from traitlets import Float, Integer, Unicode, default
 from traitlets.config import Configurable
 
 from jupyterhub_binder.model import LaunchSpec
-from jupyterhub_binder.spawner.command import CONTENT_VARIABLE, content_script
+from jupyterhub_binder.spawner.command import (
+    CONTENT_VARIABLE,
+    RECEIPT_VARIABLE,
+    content_script,
+    pack_receipt,
+)
 from jupyterhub_binder.spawner.form import (
     BUILD_OPTION,
     BUILDING,
@@ -335,6 +340,7 @@ class BinderSpawnerMixin(_SpawnerBase):
                 f"{self.binder_launch_host.rstrip('/')}/", f"environments/{spec.environment_id}"
             ),
             "BINDER_CLIENT_IP": spec.client_ip or self._binder_asked_from,
+            RECEIPT_VARIABLE: pack_receipt(spec.receipt),
         }
         known = {name: value for name, value in said.items() if value}
         return {**known, CONTENT_VARIABLE: content_script()}

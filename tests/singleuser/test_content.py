@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from jupyterhub_binder.singleuser import content
+from jupyterhub_binder.spawner.command import RECEIPT_VARIABLE, pack_receipt
 from tests.kit.waiting import wait_until
 
 ORIGIN = "https://example.org/one/repo"
@@ -96,6 +97,20 @@ def test_files_are_copied_and_are_the_persons_to_write(home: Path, source: Path)
     assert (copied / "run.sh").stat().st_mode & stat.S_IXUSR
     assert not (copied / "notebook one.ipynb").stat().st_mode & stat.S_IXUSR
     assert visible(home) == ["repo"]
+
+
+def test_the_receipt_is_a_file_beside_the_record_and_touches_no_folder_of_the_persons(
+    home: Path, source: Path
+) -> None:
+    mine = home / ".binder" / "environment.json"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    for text in ('{"receipt": 1}\n', '{"receipt": 2}\n'):
+        env, _ = start(home, source, env={RECEIPT_VARIABLE: pack_receipt(text)})
+        assert Path(env[RECEIPT_VARIABLE]).read_text() == text
+    assert Path(env[RECEIPT_VARIABLE]).is_relative_to(home / ".local/share/jupyterhub-binder")
+    assert mine.read_text() == "mine"
+    assert not (home / "repo" / ".binder").exists()
 
 
 def test_edits_additions_and_deletions_survive_the_next_start(home: Path, source: Path) -> None:

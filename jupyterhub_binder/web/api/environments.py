@@ -9,6 +9,7 @@ from jupyterhub_binder.web.api.common import Handler, builds_of, read_link
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.parse import with_content
 from jupyterhub_binder.web.api.render import render_page
+from jupyterhub_binder.web.api.render_history import write_receipt_file
 from jupyterhub_binder.web.api.shapes import (
     BuildAgainBody,
     BuildSummaryJSON,
@@ -152,7 +153,16 @@ class LaunchSpecHandler(Handler):
     async def post(self, environment_id: str, *, query: StartQuery) -> LaunchSpec:
         """Get what the hub needs now. If the environment has no image, build it."""
         spec = await self.services.launch_specs.prepare_start(self.me, environment_id)
-        return self._with_address(spec, query)
+        return replace(self._with_address(spec, query), receipt=await self._receipt_of(spec))
+
+    async def _receipt_of(self, spec: LaunchSpec) -> str:
+        if spec.build_number is None:
+            return ""
+        environment = await self.services.environments.get(self.me, spec.environment_id)
+        if environment.current is None:
+            return ""
+        signed = await self.services.receipts.fetch(self.me, environment.current.build.id)
+        return write_receipt_file(signed)
 
     def _with_address(self, spec: LaunchSpec, query: StartQuery) -> LaunchSpec:
         launches = self.services.launches

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable
 
 from jupyterhub_binder.environments.inventories import Contents, PackageComparison
@@ -12,6 +13,7 @@ from jupyterhub_binder.model.history import Change
 from jupyterhub_binder.model.inventory import Package
 from jupyterhub_binder.model.receipt import SignedReceipt
 from jupyterhub_binder.utils.signing import ALGORITHM, PublicKey
+from jupyterhub_binder.utils.wire import to_json
 from jupyterhub_binder.web.api.shapes_history import (
     ChangeJSON,
     DifferenceJSON,
@@ -87,6 +89,11 @@ def render_receipt(signed: SignedReceipt) -> SignedReceiptJSON:
         key=render_key(PublicKey.from_text(signed.public_key)),
         signature=signed.signature,
     )
+
+
+def write_receipt_file(signed: SignedReceipt) -> str:
+    """Write a receipt as the text of a file."""
+    return json.dumps(to_json(render_receipt(signed)), ensure_ascii=False, indent=1) + "\n"
 
 
 def render_key(key: PublicKey) -> ReceiptKeyJSON:

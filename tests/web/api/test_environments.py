@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -60,6 +61,9 @@ async def test_an_environment_is_created_built_and_read(ada: Api, new_environmen
     read = (await ada("GET", f"api/v1/environments/{made['id']}")).json
     assert read["state"] == "ready"
     assert read["current"]["id"] == build["id"]
+    spec = (await ada("POST", f"api/v1/environments/{made['id']}/launch-spec", {})).json
+    receipt = (await ada("GET", f"api/v1/builds/{build['id']}/receipt")).json
+    assert json.loads(spec["receipt"]) == receipt
 
 
 async def test_a_built_commit_is_given_to_others_only_while_its_host_serves_the_repository(

@@ -309,6 +309,7 @@ EXAMPLES: dict[str, Any] = {
         "content_key": "",
         "client_ip": "203.0.113.7",
         "build_number": 1,
+        "receipt": "",
     },
     "LaunchBody": {"server_name": "requirements"},
     "Launch": {
