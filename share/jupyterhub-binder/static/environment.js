@@ -117,7 +117,10 @@ async function send(event, done, work) {
 
 onKeys({
   r: () => {
-    if (rename) rename.open = true;
+    if (!rename) return;
+    rename.open = true;
+    // At once: the next keys belong to the name.
+    /** @type {HTMLInputElement | null} */ (rename.querySelector("[name=name]"))?.select();
   },
   l: () => {
     const button = document.querySelector("[data-launch]");
