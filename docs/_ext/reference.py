@@ -251,7 +251,7 @@ def main_name() -> str:
 
 
 def failures() -> str:
-    rows = ["| Rule | Whose business | What people read | Ways out |", "|---|---|---|---|"]
+    rows = ["| Rule | Who can fix it | What people read | Ways out |", "|---|---|---|---|"]
     rows += [_failure(rule) for rule in own_rules()]
     return "\n".join(rows) + "\n"
 

@@ -130,7 +130,7 @@ def restore(session: Session, environment: str) -> None:
 
 
 @admin.command()
-@click.option("--known", is_flag=True, help="Those that a rule explains, by rule.")
+@click.option("--known", is_flag=True, help="List the failures that a rule explains.")
 @hub_command
 def failures(session: Session, known: bool) -> None:
     """List failed builds by kind, the most frequent first.

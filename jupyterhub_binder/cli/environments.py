@@ -206,7 +206,7 @@ def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, str]]:
     yield "opens", found.get("path") or "the repository's folder"
     yield "files", _content_words(found)
     updates = found.get("updates", "ask")
-    yield "updates", "by itself" if updates == "auto" else updates
+    yield "updates", "automatic" if updates == "auto" else updates
     if hold := found.get("hold"):
         yield "paused", hold["message"]
     if newer := found.get("newer"):
@@ -261,7 +261,7 @@ def _fact_table(facts: list[tuple[str, str]]) -> Table:
 @click.option(
     "--updates",
     type=click.Choice(["never", "ask", "auto"]),
-    help="When the repository has a newer commit: never say so, say so, or build it.",
+    help="When the repository has a newer commit: do nothing, tell me, or update automatically.",
 )
 @click.option("--resume", is_flag=True, default=None, help="End a pause of updates.")
 @hub_command

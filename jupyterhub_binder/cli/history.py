@@ -12,14 +12,14 @@ from jupyterhub_binder.client.client import BinderClient, Json
 from jupyterhub_binder.utils.terminal import ago, plain
 
 _CAUSES = {
-    "asked": "asked for",
-    "by_itself": "by itself",
+    "asked": "requested",
+    "by_itself": "automatic update",
     "rolled_back": "rolled back",
     "chosen": "chosen",
 }
 
 
-@click.command(short_help="Show which build of an environment was used since when, and why.")
+@click.command(short_help="Show which builds of an environment were current, since when and why.")
 @click.argument("environment")
 @hub_command
 def history(session: Session, environment: str) -> None:

@@ -99,7 +99,7 @@ async def use_by_others(client: BinderClient, environment_id: str) -> str:
 @click.option("--name", help="Name of the copy.  [default: the original's]")
 @hub_command
 def copy(session: Session, environment: str, name: str | None) -> None:
-    """Make my own environment of ENVIRONMENT (id or name), and print its id.
+    """Copy ENVIRONMENT (id or name) to an environment of my own, and print its id.
 
     The copy has the same settings and current build, but no files, history or shares.
 
@@ -178,7 +178,7 @@ def accept(session: Session, environment: str | None, decline: bool) -> None:
             session.result(offer, "You declined the offer.")
             return
         accepted = await client.accept_offer(offer["environment"]["id"])
-        session.result(accepted, f"Yours now: {accepted['name']}.")
+        session.result(accepted, f"You own {accepted['name']} now.")
 
     session.run(work)
 

@@ -40,8 +40,8 @@ class AutoUpdates(LoggingConfigurable):
         200,
         min=1,
         help="""
-        How many environments that follow the same branch are updated after one look at it. The
-        others follow at the next looks. Default: 200.
+        Maximum number of environments of one branch that are updated after one check. The others
+        are updated after the next checks. Default: 200.
         """,
     ).tag(config=True)
 
@@ -101,7 +101,7 @@ class AutoUpdates(LoggingConfigurable):
             await self._require_known(owner.name)
             await self._environments.build(owner, environment.id, cause=ChangeCause.BY_ITSELF)
         except BinderError as error:
-            self.log.info("%s is not updated by itself: %s", environment.id, error.message)
+            self.log.info("No automatic update of %s: %s", environment.id, error.message)
             return
         self._audit.note(
             SERVICE,

@@ -29,10 +29,9 @@ class Departures(LoggingConfigurable):
     check_seconds = Float(
         3600,
         min=1,
-        help="""How often the hub is asked whether the people that environments are shared with
-        still exist, in seconds. Default: 3600.
-
-        Shares and offers for a person whom the hub has removed end then.
+        help="""How often the service asks the hub whether the people in shares and offers still
+        exist, in seconds. Shares and offers of people whom the hub has removed end then.
+        Default: 3600.
         """,
     ).tag(config=True)
 

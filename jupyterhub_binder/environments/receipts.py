@@ -34,7 +34,7 @@ class Receipts:
         """Return the receipt of a build. Raises NotFound, and Conflict if it has not succeeded."""
         contents = await self._inventories.fetch(user, build_id)
         if contents.build.state is not BuildState.BUILT:
-            raise Conflict("Only a build that has succeeded has a receipt.", code="not_built")
+            raise Conflict("Only a successful build has a receipt.", code="not_built")
         receipt = write_receipt(contents, hub_url=self._hub_url)
         return SignedReceipt(receipt, self._key.public.text, self._key.sign(receipt))
 
@@ -89,7 +89,7 @@ def read_file(value: Any) -> SignedReceipt:
     assert isinstance(public, str)
     assert isinstance(signature, str)
     if receipt["version"] > VERSION:
-        raise InvalidInput("This receipt is of a newer version of jupyterhub-binder.")
+        raise InvalidInput("This receipt comes from a newer version of jupyterhub-binder.")
     return SignedReceipt(receipt, PublicKey.from_text(public).text, signature)
 
 

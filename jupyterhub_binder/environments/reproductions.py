@@ -53,8 +53,8 @@ class Reproductions:
         key = PublicKey.from_text(signed.public_key)
         if not verify(signed, key):
             raise InvalidInput(
-                "This receipt is not valid: it was changed after it was signed. Get it again from "
-                "where you have it."
+                "This receipt is not valid: it was changed after it was signed. Get the original "
+                "file again."
             )
         receipt = signed.receipt
         options, exact, notes = await self._choose(receipt)

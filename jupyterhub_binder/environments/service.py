@@ -602,7 +602,7 @@ class Environments(LoggingConfigurable):
                 chosen = await self._build_chosen(user, environment, number, build, why)
         if chosen is None:
             raise Conflict(
-                "Build %(number)s did not succeed. Choose a build that did, or build again.",
+                "Build %(number)s did not succeed. Choose a successful build, or build again.",
                 number=number,
                 code="not_built",
             )
@@ -675,7 +675,7 @@ def _require_can_update(user: User, environment: Environment) -> None:
     """Raise unless builds may be made in the owner's name without being asked for."""
     require_can_build(user)
     if user.name != environment.owner and not user.admin:
-        raise NotAllowed("Only the owner can let an environment be updated by itself.")
+        raise NotAllowed("Only the owner can turn on automatic updates.")
 
 
 def _content_of(source: Resolved | None) -> _Content:

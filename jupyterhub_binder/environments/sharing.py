@@ -102,8 +102,8 @@ class Sharing(LoggingConfigurable):
             ) from error
         if not known:
             raise InvalidInput(
-                "The hub has no user named “%(name)s”. Names are exact, and people are known to "
-                "the hub once they have signed in.",
+                "The hub has no user named “%(name)s”. Check the spelling. The hub knows people "
+                "only after they have signed in once.",
                 name=name,
                 detail={"field": "shares"},
             )
@@ -146,7 +146,7 @@ def read_subject(text: str) -> Subject:
     fit = 0 < len(name) <= MAX_PERSON_CHARACTERS and all(map(is_printable, name))
     if kind not in (SubjectKind.USER, SubjectKind.GROUP) or not fit or name != name.strip():
         raise InvalidInput(
-            "“%(text)s” is not somebody to share with. Write user:NAME, group:NAME or everyone.",
+            "You can't share with “%(text)s”. Write user:NAME, group:NAME or everyone.",
             text=text[:100],
             detail={"field": "shares"},
         )

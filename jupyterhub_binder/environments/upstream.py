@@ -55,16 +55,17 @@ class Upstreams(LoggingConfigurable):
         900,
         min=60,
         help="""
-        How long the newest commit of a branch is not asked for again, in seconds, however many
-        people follow it. Failures and rate limits make the time longer. Default: 900.
+        Minimum time between two checks of a branch for new commits, in seconds. One check serves
+        everybody who follows the branch. Failures and rate limits make the time longer.
+        Default: 900.
         """,
     ).tag(config=True)
 
     background = Bool(
         True,
         help="""
-        Also ask while nobody looks, so that a page knows at once what is new, and so that
-        environments can be updated by themselves. Default: True.
+        Also check in the background, so that pages show new commits at once. Without it,
+        automatic updates wait until somebody opens a page. Default: True.
         """,
     ).tag(config=True)
 
@@ -72,19 +73,19 @@ class Upstreams(LoggingConfigurable):
         30,
         min=0,
         help="""
-        Environments that were not used for so many days are asked for only when somebody looks at
-        them, unless they are updated by themselves. Default: 30.
+        An environment that was not used for this many days is checked only when somebody opens
+        its page, unless it is updated automatically. Default: 30.
         """,
     ).tag(config=True)
 
     max_questions_per_minute = Integer(
         30,
         min=1,
-        help="Maximum number of repositories asked for per minute in the background. Default: 30.",
+        help="Maximum number of repositories checked per minute in the background. Default: 30.",
     ).tag(config=True)
 
     max_questions = Integer(
-        2, min=1, help="Maximum number of questions to hosts at the same time. Default: 2."
+        2, min=1, help="Maximum number of checks at the same time. Default: 2."
     ).tag(config=True)
 
     def __init__(

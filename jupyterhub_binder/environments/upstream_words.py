@@ -1,4 +1,4 @@
-"""Says in words what is newer: ``3 commits newer · requirements.txt: +2 -1 · rebuild about 40 s``."""
+"""Says in words what is newer: ``3 new commits · requirements.txt: +2 -1 · rebuild about 40 s``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _parts(newer: Newer) -> Iterator[Message]:
         if files_only:
             yield Message("only files changed, no build needed")
         else:
-            yield Message("an image of it is there, no build needed")
+            yield Message("its image exists, no build needed")
     elif newer.expected_seconds:
         yield Message("rebuild about %(time)s", time=about(newer.expected_seconds))
     else:
@@ -49,7 +49,7 @@ def _parts(newer: Newer) -> Iterator[Message]:
 
 def _count(of: Comparison) -> Message:
     if of.more:
-        return Message("more than %(num)s commits newer", num=of.count)
+        return Message("more than %(num)s new commits", num=of.count)
     if of.rewritten and of.count:
         return Message.counted(
             "1 other commit, because the history was rewritten",
@@ -57,8 +57,8 @@ def _count(of: Comparison) -> Message:
             of.count,
         )
     if of.count:
-        return Message.counted("1 commit newer", "%(num)s commits newer", of.count)
-    return Message("a newer version is there")
+        return Message.counted("1 new commit", "%(num)s new commits", of.count)
+    return Message("newer version available")
 
 
 def _recipe(files: tuple[ChangedFile, ...]) -> Iterator[Message]:

@@ -403,7 +403,7 @@ class UpdateMode(StrEnum):
 
 
 class Hold(StrEnum):
-    """Why an environment is not updated by itself for now."""
+    """Why an environment's automatic updates are paused."""
 
     ROLLBACK = "rollback"
     """The user chose an earlier build."""

@@ -302,7 +302,7 @@ async def test_earlier_build_is_chosen_again(hub: LiveHub, open_page: OpenPage):
     await page.get_by_label("Reason").fill("The plots differ")
     await page.get_by_role("button", name="Use this build").click()
     await expect(page.locator("#build-1")).to_contain_text("Next launch")
-    await page.get_by_text("Changes of the build in use").click()
+    await page.get_by_text("History of the current build").click()
     await expect(page.locator("#changes")).to_contain_text("The plots differ")
 
 

@@ -226,14 +226,14 @@ def test_list_says_what_runs(run, service: Service) -> None:
 
 def test_what_is_newer_is_listed_and_shown(run, service: Service) -> None:
     service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
-    summary = "3 commits newer · only files changed, no build needed"
+    summary = "3 new commits · only files changed, no build needed"
     hold = {"code": "rollback", "message": "Updates are paused because you chose build 1."}
     more = {"newer": {"summary": summary}, "updates": "auto", "hold": hold}
     service.environments["eeeeeeeee3"].update(more)
     assert run("list").stdout.rstrip("\n").split("\t")[6] == summary
     shown = run("show", "daylight").stdout.splitlines()
     assert f"newer\t{summary}" in shown
-    assert "updates\tby itself" in shown
+    assert "updates\tautomatic" in shown
     assert f"paused\t{hold['message']}" in shown
 
 

@@ -48,7 +48,7 @@ def test_give_offers_and_withdraws(run, course: Service) -> None:  # noqa: F811
 
 def test_accept_lists_accepts_and_declines(run, course: Service) -> None:  # noqa: F811
     assert run("accept").stdout.split("\t")[:3] == ["eeeeeeeee3", "course", "grace"]
-    assert "Yours now: course." in run("accept", "course").stdout
+    assert "You own course now." in run("accept", "course").stdout
     assert "declined" in run("accept", "eeeeeeeee3", "--decline").stdout
     assert run("accept", "other").exit_code == 2
 

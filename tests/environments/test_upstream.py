@@ -157,28 +157,28 @@ async def test_what_was_known_before_an_update_says_nothing_about_it(following):
 @pytest.mark.parametrize(
     ("comparison", "needs_build", "words"),
     [
-        (Comparison(3), False, "3 commits newer · only files changed, no build needed"),
+        (Comparison(3), False, "3 new commits · only files changed, no build needed"),
         (
             Comparison(3, recipe=(ChangedFile("requirements.txt", 2, 1),)),
             True,
-            "3 commits newer · requirements.txt: +2 \N{MINUS SIGN}1 · rebuild about 40 s",
+            "3 new commits · requirements.txt: +2 \N{MINUS SIGN}1 · rebuild about 40 s",
         ),
         (
             Comparison(1, recipe=(ChangedFile("apt.txt", None, None),)),
             False,
-            "1 commit newer · apt.txt changed · an image of it is there, no build needed",
+            "1 new commit · apt.txt changed · its image exists, no build needed",
         ),
         (
             Comparison(100, more=True),
             True,
-            "more than 100 commits newer · rebuild about 40 s",
+            "more than 100 new commits · rebuild about 40 s",
         ),
         (
             Comparison(2, rewritten=True),
             True,
             "2 other commits, because the history was rewritten · rebuild about 40 s",
         ),
-        (Comparison(), True, "a newer version is there · rebuild about 40 s"),
+        (Comparison(), True, "newer version available · rebuild about 40 s"),
     ],
 )
 def test_what_is_newer_is_said_in_one_line(comparison, needs_build, words):

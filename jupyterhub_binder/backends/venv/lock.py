@@ -52,7 +52,7 @@ def clean_lock(value: Any) -> dict[str, str]:
     if not (isinstance(python, str) and _PYTHON.fullmatch(python)):
         raise InvalidInput("The Python of the option 'lock' must be a version such as 3.12.")
     if not isinstance(requirements, str) or len(requirements) > MAX_CHARACTERS:
-        raise InvalidInput("The requirements of the option 'lock' are too long, or no text.")
+        raise InvalidInput("The requirements of the option 'lock' are too long, or not text.")
     lines = [line.strip() for line in requirements.splitlines()]
     text = "".join(f"{line}\n" for line in lines if line)
     return {"commit": commit, "python": python, "requirements": text}

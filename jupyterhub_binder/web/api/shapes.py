@@ -523,7 +523,7 @@ class NewerJSON:
 
     resolved_ref: str
     summary: str
-    """In words: 3 commits newer · requirements.txt: +2 -1 · rebuild about 40 s"""
+    """In words: 3 new commits · requirements.txt: +2 -1 · rebuild about 40 s"""
     checked: datetime
     """When the host last said it"""
     count: Count
@@ -625,7 +625,7 @@ class EnvironmentJSON(SpecJSON):
     updates: UpdateMode
     """What happens when the repository has a newer commit: never, ask, or auto"""
     hold: UpdatesHoldJSON | None
-    """Why it is not updated by itself for now"""
+    """Why automatic updates are paused"""
     links: EnvironmentLinksJSON
 
 

@@ -10,8 +10,8 @@ from jupyterhub_binder.web.i18n.language import gettext as _
 
 _OWNERS = {
     Owner.REPOSITORY: N_("The cause is in the repository."),
-    Owner.HUB: N_("The cause is at this hub. Its administrators can remove it."),
-    Owner.NETWORK: N_("The cause is a host or the network between. It may pass by itself."),
+    Owner.HUB: N_("The cause is at this hub. Its administrators can fix it."),
+    Owner.NETWORK: N_("The cause is another host or the network. Building again later may help."),
 }
 OWNER_LABELS = {
     Owner.REPOSITORY: N_("Repository"),

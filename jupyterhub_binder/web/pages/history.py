@@ -21,8 +21,8 @@ CHANGES_SIZE = 20
 """Changes on an environment's page."""
 
 _CAUSES = {
-    ChangeCause.ASKED: N_("asked for"),
-    ChangeCause.BY_ITSELF: N_("by itself"),
+    ChangeCause.ASKED: N_("requested"),
+    ChangeCause.BY_ITSELF: N_("automatic update"),
     ChangeCause.ROLLED_BACK: N_("rolled back"),
     ChangeCause.CHOSEN: N_("chosen"),
 }

@@ -220,7 +220,7 @@ class EnvironmentView:
 
     @property
     def newer_words(self) -> str:
-        """``3 commits newer · only files changed, no build needed``."""
+        """``3 new commits · only files changed, no build needed``."""
         return say(describe(self.newer)) if self.newer else ""
 
     @property

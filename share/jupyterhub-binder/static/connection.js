@@ -54,7 +54,7 @@ function say() {
   const away = _("The service does not answer. Trying again…");
   const goesOn = _("The service does not answer; your build goes on. Trying again…");
   const kept = _(
-    "The service does not answer. If it was restarted, your build begins again by itself. Trying again…",
+    "The service does not answer. If it was restarted, your build starts again automatically. Trying again…",
   );
   const words = root().hasAttribute("data-builds-go-on") ? goesOn : kept;
   return toast(builds ? words : away, { seconds: Infinity, wrong: true });

@@ -61,7 +61,7 @@ async def test_pages_quote_the_line_as_text_and_offer_the_ways_out(
         page = await page_of(ada, path)
         assert "the planet 17 is &lt;b&gt;gone&lt;/b&gt;" in page
         assert "<b>gone" not in page
-        assert "What your administrator needs" in page
+        assert "Details for your administrator" in page
         assert f"Fingerprint: {build['reason']['fingerprint']}" in page
     assert f"#L{build['reason']['seq']}" in await page_of(ada, f"builds/{build['id']}")
 

@@ -6,11 +6,12 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import make_dataclass
 
 import pytest
 from openapi_spec_validator import validate
 
-from jupyterhub_binder.web.api.openapi.document import describe
+from jupyterhub_binder.web.api.openapi.document import describe, refuse_shared_names
 from jupyterhub_binder.web.api.openapi.examples import EXAMPLES
 from jupyterhub_binder.web.api.routes import ID, ROUTES
 from jupyterhub_binder.web.api.service import OPENAPI
@@ -61,3 +62,17 @@ def test_every_example_fits_its_schema(name: str) -> None:
 async def test_the_service_serves_the_description(ada) -> None:
     answer = await ada("GET", "api/v1/openapi.json")
     assert answer.json == DESCRIPTION
+
+
+def test_two_shapes_of_one_name_are_refused():
+    first, second = (make_dataclass("ThingJSON", [(name, int)]) for name in ("a", "b"))
+    refuse_shared_names([first, first])
+    with pytest.raises(ValueError, match="would share the schema Thing"):
+        refuse_shared_names([first, second])
+
+
+def test_a_part_with_the_name_of_another_shape_is_refused():
+    part, shape = (make_dataclass("ThingJSON", [(name, int)]) for name in ("a", "b"))
+    whole = make_dataclass("WholeJSON", [("part", part | None)])
+    with pytest.raises(ValueError, match="would share the schema Thing"):
+        refuse_shared_names([whole, shape])

@@ -62,7 +62,7 @@ async def test_newer_commits_and_what_they_change_are_said(
     git_repo.commit({"index.ipynb": "{}"}, "Add <b>an index</b>")
     await ask(service, git_repo)
     newer = (await bob("GET", here)).json["newer"]
-    assert newer["summary"] == "1 commit newer · only files changed, no build needed"
+    assert newer["summary"] == "1 new commit · only files changed, no build needed"
     git_repo.commit({"requirements.txt": "numpy==2.3.1\npandas==2.2.3\n"}, "Add pandas")
     await ask(service, git_repo)
     detail = (await bob("GET", f"{here}/upstream")).json["newer"]
@@ -73,11 +73,11 @@ async def test_newer_commits_and_what_they_change_are_said(
         "Add <b>an index</b>",
     ]
     assert "+pandas==2.2.3" in detail["diff"]
-    assert detail["summary"].startswith("2 commits newer · requirements.txt: +1 \N{MINUS SIGN}0 · ")
+    assert detail["summary"].startswith("2 new commits · requirements.txt: +1 \N{MINUS SIGN}0 · ")
     shown = await page(f"environments/{built['id']}")
     assert "Add &lt;b&gt;an index&lt;/b&gt;" in shown
-    assert "Newer in the repository" in shown
-    assert "2 commits newer" in await page("")
+    assert "Update available" in shown
+    assert "2 new commits" in await page("")
     updated = (await bob("POST", f"{here}/builds", {})).json
     await wait_for_build(bob, updated["latest"]["id"])
     assert (await bob("GET", here)).json["newer"] is None

@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import textwrap
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from itertools import pairwise
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -81,13 +82,11 @@ def _parameters_of(operation: Operation) -> list[str]:
 def describe() -> dict[str, Any]:
     """Return the document; the service adds its version and address."""
     paths: dict[str, dict[str, Any]] = {}
-    shapes: dict[str, tuple[Any, bool]] = {"Error": (ErrorJSON, False)}
-    shapes["BuildEvent"] = (BuildEvent, False)
+    shapes: dict[Any, bool] = {ErrorJSON: False, BuildEvent: False}
     for method, path, operation in operations():
         paths.setdefault(path, {})[method] = _describe_operation(operation, path)
-        for kind, sent in ((operation.answer, False), (operation.body, True)):
-            if kind is not None:
-                shapes[name_of(kind)] = (kind, sent)
+        shapes |= {operation.answer: False, operation.body: True}
+    shapes.pop(None, None)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -235,11 +234,25 @@ def name_of(kind: Any) -> str:
     return kind.__name__.removesuffix("JSON")
 
 
-def _schemas(shapes: dict[str, tuple[Any, bool]]) -> dict[str, Schema]:
+def _schemas(shapes: dict[Any, bool]) -> dict[str, Schema]:
     found: dict[str, Schema] = {"Description": {"type": "object"}}
-    for kind, sent in shapes.values():
+    refuse_shared_names(shapes)
+    for kind, sent in shapes.items():
         found |= _schema_of(kind, sent=sent)
     return dict(sorted(found.items()))
+
+
+def refuse_shared_names(kinds: Iterable[Any]) -> None:
+    """Raise ValueError if two classes would get the same schema's name."""
+    named: dict[str, type[Any]] = {}
+    for kind in kinds:
+        for each in _classes_in(kind):
+            other = named.setdefault(name_of(each), each)
+            if other is not each:
+                raise ValueError(
+                    f"{other.__module__}.{other.__name__} and {each.__module__}.{each.__name__} "
+                    f"would share the schema {name_of(each)}. Rename one of them."
+                )
 
 
 def _schema_of(kind: Any, *, sent: bool) -> dict[str, Schema]:
@@ -324,16 +337,20 @@ def _inlined(schema: Schema, schemas: dict[str, Schema]) -> Schema:
 
 
 def _classes_in(kind: Any) -> set[type[Any]]:
-    """Return a shape's dataclasses."""
+    """Return a shape's dataclasses and enums."""
     found: set[type[Any]] = set()
     waiting = [kind]
     while waiting:
         each = waiting.pop()
         waiting += get_args(each)
         shape = get_origin(each) or each
-        if dataclasses.is_dataclass(shape) and isinstance(shape, type) and shape not in found:
-            found.add(shape)
+        if not isinstance(shape, type) or shape in found:
+            continue
+        if dataclasses.is_dataclass(shape):
             waiting += get_type_hints(shape).values()
+        elif not issubclass(shape, Enum):
+            continue
+        found.add(shape)
     return found
 
 

@@ -158,7 +158,7 @@ EXAMPLES: dict[str, Any] = {
         "reason": None,
         "newer": {
             "resolved_ref": _SHA,
-            "summary": "1 commit newer · requirements.txt: +2 -1 · rebuild about 40 s",
+            "summary": "1 new commit · requirements.txt: +2 -1 · rebuild about 40 s",
             "checked": "2026-03-01T09:30:00.000Z",
             "count": 1,
             "more": False,
