@@ -7,7 +7,7 @@ name one exact version, and obeys the administrator's constraints. What is refus
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,9 @@ from jupyterhub_binder.model.text import Message
 
 OPTION = "lock"
 MAX_CHARACTERS = 200_000
+MAX_LINES = 5_000
+"""As of a repository's own files."""
+
 _OPTIONS = ("-e", "--extra-index-url")
 _PYTHON = re.compile(r"3\.\d{1,2}")
 _COMMIT = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -51,11 +54,17 @@ def clean_lock(value: Any) -> dict[str, str]:
         raise InvalidInput("The commit of the option 'lock' is not valid.")
     if not (isinstance(python, str) and _PYTHON.fullmatch(python)):
         raise InvalidInput("The Python of the option 'lock' must be a version such as 3.12.")
-    if not isinstance(requirements, str) or len(requirements) > MAX_CHARACTERS:
+    lines = _lines_of(requirements) if isinstance(requirements, str) else None
+    if lines is None or len(lines) > MAX_LINES:
         raise InvalidInput("The requirements of the option 'lock' are too long, or not text.")
-    lines = [line.strip() for line in requirements.splitlines()]
-    text = "".join(f"{line}\n" for line in lines if line)
+    text = "".join(f"{line}\n" for line in lines)
     return {"commit": commit, "python": python, "requirements": text}
+
+
+def _lines_of(text: str) -> list[str] | None:
+    if len(text) > MAX_CHARACTERS:
+        return None
+    return [line for line in map(str.strip, text.splitlines()) if line]
 
 
 def lock_of(options: Mapping[str, Any]) -> Lock | None:
@@ -68,8 +77,9 @@ def choose_locked(lock: Lock, policy: Policy, constraints: Sequence[str]) -> Req
     lines = [_read(text) for text in lock.requirements.splitlines() if text]
     found = choose_lines((line for line in lines if not _why_not(line)), policy)
     found.refused += [RefusedLine(line, why) for line in lines if (why := _why_not(line))]
+    limits = _limits(constraints)
     for text in found.packages:
-        why = _unpinned(text) or _forbidden(text, constraints)
+        why = _unpinned(text) or _forbidden(text, limits)
         if why is not None:
             found.refused.append(RefusedLine(_read(text), why))
     return found
@@ -97,17 +107,28 @@ def _unpinned(text: str) -> Message | None:
     return Message("it does not name one exact version")
 
 
-def _forbidden(text: str, constraints: Iterable[str]) -> Message | None:
+_Limits = Mapping[str, Sequence[tuple[str, Requirement]]]
+"""By a package's name: constraints as written, and as read."""
+
+
+def _limits(constraints: Sequence[str]) -> _Limits:
+    """Read an administrator's constraints, as far as they apply."""
+    found: dict[str, list[tuple[str, Requirement]]] = {}
+    for text in constraints:
+        try:
+            known = Requirement(text)
+        except InvalidRequirement:
+            continue  # uv reads it where versions are chosen, and says what is wrong
+        if known.marker is None or known.marker.evaluate():
+            found.setdefault(canonicalize_name(known.name), []).append((text, known))
+    return found
+
+
+def _forbidden(text: str, limits: _Limits) -> Message | None:
     """Return why an administrator's constraint forbids a package, or None."""
     asked = Requirement(text)
     version = next(iter(asked.specifier)).version
-    for limit in constraints:
-        try:
-            known = Requirement(limit)
-        except InvalidRequirement:
-            continue  # uv reads it where versions are chosen, and says what is wrong
-        same = canonicalize_name(known.name) == canonicalize_name(asked.name)
-        applies = known.marker is None or known.marker.evaluate()
-        if same and applies and not known.specifier.contains(version, prereleases=True):
+    for limit, known in limits.get(canonicalize_name(asked.name), ()):
+        if not known.specifier.contains(version, prereleases=True):
             return Message("this hub allows only %(limit)s", limit=limit)
     return None

@@ -1,8 +1,17 @@
 """A receipt's packages, which may come from a stranger."""
 
+from collections import Counter
+
 import pytest
 
-from jupyterhub_binder.backends.venv.lock import Lock, choose_locked, clean_lock, lock_of
+from jupyterhub_binder.backends.venv import lock as lock_module
+from jupyterhub_binder.backends.venv.lock import (
+    MAX_LINES,
+    Lock,
+    choose_locked,
+    clean_lock,
+    lock_of,
+)
 from jupyterhub_binder.backends.venv.plan import Offer, make_plan, reuse
 from jupyterhub_binder.backends.venv.requirements import Policy
 from jupyterhub_binder.errors import InvalidInput
@@ -126,3 +135,18 @@ def test_an_option_is_normalised():
 def test_what_is_no_lock_is_refused(value):
     with pytest.raises(InvalidInput):
         clean_lock(value)
+
+
+def test_a_lock_has_no_more_lines_than_a_repository_may_have():
+    value = {"commit": "c" * 40, "python": "3.12", "requirements": "a==1\n" * MAX_LINES}
+    assert clean_lock(value)
+    with pytest.raises(InvalidInput, match="too long"):
+        clean_lock({**value, "requirements": "a\n" * (MAX_LINES + 1)})
+
+
+def test_constraints_are_read_once_and_not_for_each_line(monkeypatch):
+    read = Counter()
+    real = lock_module.Requirement
+    monkeypatch.setattr(lock_module, "Requirement", lambda text: read.update([text]) or real(text))
+    choose_locked(lock(*[f"p{number}==1" for number in range(50)]), Policy(), ["numpy<3"])
+    assert read["numpy<3"] == 1
