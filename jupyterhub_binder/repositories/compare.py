@@ -61,7 +61,8 @@ def _read_commit(text: str) -> NewCommit:
 
 
 def _line(text: str, most: int) -> str:
-    return storable(" ".join(text.split()))[:most]
+    # Only the beginning is taken apart: a message may have millions of words.
+    return storable(" ".join(text[: 4 * most].split()))[:most]
 
 
 _DIFF = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames")
@@ -97,5 +98,7 @@ async def _diff(mirror: Mirror, old: str, new: str, paths: Sequence[str]) -> tup
     out = await mirror.run(
         *("diff", "--unified=2", *_DIFF, old, new, "--", *literal(paths)), ask_host=True
     )
-    lines = [storable(line)[:_MAX_LINE] for line in out.splitlines()[:_MAX_DIFF_LINES]]
+    # A file of a hundred MB has millions of lines, so only the first are taken apart.
+    first = out.split("\n", _MAX_DIFF_LINES)[:_MAX_DIFF_LINES]
+    lines = [storable(line[:_MAX_LINE].rstrip("\r")) for line in first if line]
     return tuple(line for line in lines if not line.startswith(("index ", "diff --git ")))
