@@ -43,6 +43,7 @@ _MAX_ASKING = 500
 
 _ROUND_SECONDS = 60
 _MAX_BUILDS = 50
+_MAX_COMPARING_SECONDS = 300
 _MAX_WAIT = timedelta(days=1)
 _RATE_LIMITED = timedelta(hours=1)
 _KEPT = timedelta(days=60)
@@ -191,7 +192,9 @@ class Upstreams(LoggingConfigurable):
         now = utc_now()
         upstream = Upstream(spec, resolved.resolved_ref, now, self._next(now))
         await self._store.put_upstream(upstream)
-        await self._find_changes(resolved)
+        with suppress(TimeoutError):  # a slow host must not keep the others from their turn
+            async with asyncio.timeout(_MAX_COMPARING_SECONDS):
+                await self._find_changes(resolved)
         self.moved.send(upstream)
         return upstream
 

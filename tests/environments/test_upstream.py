@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from jupyterhub_binder.environments import upstream as upstream_module
 from jupyterhub_binder.environments.upstream_words import describe
 from jupyterhub_binder.errors import UpstreamUnavailable
 from jupyterhub_binder.model import User
@@ -185,3 +186,13 @@ def test_what_is_newer_is_said_in_one_line(comparison, needs_build, words):
     build = build_named("one")
     change = UpstreamChange(build.base_key, "2" * 40, needs_build, comparison)
     assert str(describe(Newer(Upstream(build.spec), change, 41.0))) == words
+
+
+async def test_a_slow_comparison_ends_so_that_others_have_their_turn(following, monkeypatch):
+    environment = await following.built()
+    sha = following.host.push()
+    monkeypatch.setattr(upstream_module, "_MAX_COMPARING_SECONDS", 0)
+    monkeypatch.setattr(following.changes, "find", lambda *_: asyncio.Event().wait())
+    async with asyncio.timeout(20):
+        asked = await following.upstreams.ask(environment.spec)
+    assert asked.resolved_ref == sha
