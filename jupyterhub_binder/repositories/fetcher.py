@@ -15,7 +15,12 @@ from typing import Any, TypeVar
 from traitlets import Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
-from jupyterhub_binder.errors import FetchFailed, RepositoryNotFound, UpstreamUnavailable
+from jupyterhub_binder.errors import (
+    BinderError,
+    FetchFailed,
+    RepositoryNotFound,
+    UpstreamUnavailable,
+)
 from jupyterhub_binder.model import Commit, Resolved
 from jupyterhub_binder.model.upstream import Comparison
 from jupyterhub_binder.repositories.compare import compare
@@ -144,6 +149,17 @@ class Fetcher(LoggingConfigurable):
         if self.mirrors is not None and isinstance(work, GitWork) and work.source is None:
             await self.mirrors.adopt(url_of(work), resolved.resolved_ref, into)
         return commit
+
+    async def serves(self, resolved: Resolved) -> bool:
+        """Say whether a Git host still gives a repository to this hub. Records are public."""
+        if self.archives is not None and self.archives.is_archive(resolved):
+            return True
+        try:
+            await self.git.ls_remote(resolved.clone_url, pattern="HEAD")
+        except BinderError as error:
+            self.log.info("%s is not served: %s", resolved.label, error.message)
+            return False
+        return True
 
     # --- Mirrors --------------------------------------------------------------------------------
 

@@ -54,6 +54,14 @@ async def test_the_same_recipe_uses_the_image_that_is_there(reusing, where):
     )
 
 
+async def test_files_that_their_host_no_longer_gives_away_are_given_to_nobody_else(reusing):
+    first = await build(reusing)
+    reusing.builds._fetcher.gone.add("org/repo")
+    second = await build(reusing, BOB, repo="else/where")
+    assert (second.state, second.reused_key) == (BuildState.BUILT, None)
+    assert reusing.backend.begun == [first.id, second.id]
+
+
 async def test_a_changed_recipe_is_built(reusing):
     first = await build(reusing)
     second = await build(reusing, ref="other")

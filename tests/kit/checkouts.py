@@ -20,6 +20,12 @@ class DictFetcher(NoFetcher):
         super().__init__(git=Git())
         self.repositories = dict(repositories)
         self.fetched: list[str] = []
+        self.gone: set[str] = set()
+        """Repositories that their host no longer gives away."""
+
+    async def serves(self, resolved: Resolved) -> bool:
+        """Answer at once."""
+        return resolved.spec.repo not in self.gone
 
     async def checkout(
         self, resolved: Resolved, into: Path, *, on_line: Callable[[str], None] = print
