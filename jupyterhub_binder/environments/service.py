@@ -416,11 +416,11 @@ class Environments(LoggingConfigurable):
         if content_url is not None or content_ref is not None:
             changes |= await self._change_content(user, environment, content_url, content_ref)
         if updates is not None and updates is not environment.updates:
-            if updates is UpdateMode.AUTO:
-                _require_can_update(user, environment)
             changes |= {"updates": updates, "held": None}
         if resume:
             changes["held"] = None
+        if "held" in changes and (updates or environment.updates) is UpdateMode.AUTO:
+            _require_can_update(user, environment)
         if not changes:
             return environment
         changed = await self._rights.view(user, await self._change(environment, changes))

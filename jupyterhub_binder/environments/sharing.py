@@ -16,6 +16,7 @@ from jupyterhub_binder.model import Environment, User
 from jupyterhub_binder.model.admin import Action
 from jupyterhub_binder.model.sharing import OthersUse, Right, Share, Subject, SubjectKind
 from jupyterhub_binder.store import Store
+from jupyterhub_binder.utils.concurrency import Locks
 from jupyterhub_binder.utils.text import is_printable
 from jupyterhub_binder.utils.time import utc_now
 from jupyterhub_binder.utils.validation import MAX_PERSON_CHARACTERS
@@ -51,6 +52,8 @@ class Sharing(LoggingConfigurable):
         self._environments = environments
         self._hub = hub
         self._audit = audit
+        self._changing: Locks[str] = Locks()
+        """By environment; held from reading its shares to replacing them."""
 
     async def fetch(self, user: User, environment_id: str) -> Shares:
         """Return an environment's shares. Raises NotFound and NotAllowed."""
@@ -64,6 +67,10 @@ class Sharing(LoggingConfigurable):
 
     async def put(self, user: User, environment_id: str, wanted: Sequence[Wanted]) -> Shares:
         """Replace the shares. Raises InvalidInput for a person whom the hub doesn't know."""
+        async with self._changing[environment_id]:
+            return await self._put(user, environment_id, wanted)
+
+    async def _put(self, user: User, environment_id: str, wanted: Sequence[Wanted]) -> Shares:
         environment = await self._environments.get(user, environment_id, Right.MANAGE)
         _check(environment, wanted)
         known = {share.subject for share in await self._store.list_shares(environment.id)}
@@ -79,13 +86,15 @@ class Sharing(LoggingConfigurable):
 
     async def add(self, user: User, environment_id: str, subject: Subject, right: Right) -> Shares:
         """Give a subject a right, or change the one that it has."""
-        others = await self._without(user, environment_id, subject)
-        return await self.put(user, environment_id, [*others, (subject, right)])
+        async with self._changing[environment_id]:
+            others = await self._without(user, environment_id, subject)
+            return await self._put(user, environment_id, [*others, (subject, right)])
 
     async def remove(self, user: User, environment_id: str, subject: Subject) -> Shares:
         """End a subject's share. Idempotent."""
-        others = await self._without(user, environment_id, subject)
-        return await self.put(user, environment_id, others)
+        async with self._changing[environment_id]:
+            others = await self._without(user, environment_id, subject)
+            return await self._put(user, environment_id, others)
 
     async def _without(self, user: User, environment_id: str, subject: Subject) -> list[Wanted]:
         found = await self.fetch(user, environment_id)

@@ -116,6 +116,8 @@ class Transfers(LoggingConfigurable):
         )
         if accepted is None:
             raise await self._environments.limit_reached(user.name)
+        if accepted.owner != user.name:
+            raise NotFound("“%(name)s” is not offered to you.", name=accepted.name)
         self._builds.forget_people()
         self._note(user, Action.ENVIRONMENT_TRANSFER, accepted, before=offer.environment.owner)
         return accepted

@@ -96,7 +96,7 @@ class LaunchRun:
         """Find out how a start ended while the service was down."""
         self._carry_on(self._settle)
 
-    async def cancel(self, token: str) -> None:
+    async def cancel(self, token: str, why: Message | None = None) -> None:
         """Cancel the launch and stop its server."""
         was_starting = self.launch.state is LaunchState.STARTING
         if self._task is not None:
@@ -104,7 +104,7 @@ class LaunchRun:
             await asyncio.gather(self._task, return_exceptions=True)
         if self.finished:
             return
-        message = Message("Cancelled.")
+        message = why or Message("Cancelled.")
         if was_starting:
             try:
                 await self._context.hub.stop_server(token, *self.place)

@@ -213,9 +213,25 @@ class Launches(LoggingConfigurable):
         launch = run.launch if run else await self._store.fetch_launch(launch_id)
         if launch is None or (launch.user != user.name and not user.admin):
             raise NotFound("There is no such launch.")
-        if run is not None and token and launch.user == user.name:
-            run.go_on(token)
+        if run is not None and launch.user == user.name:
+            await self._end_if_lost(user, run)
+            if token:
+                run.go_on(token)
+            return run.launch
         return launch
+
+    async def _end_if_lost(self, user: User, run: LaunchRun) -> None:
+        """End a launch that waits for a build which its person may no longer see.
+
+        The hub asks again before it starts a server, so a later launch fails by itself.
+        """
+        if run.launch.state is not LaunchState.PENDING:
+            return
+        try:
+            await self._environments.get(user, run.launch.environment_id)
+        except NotFound as error:
+            if run.launch.state is LaunchState.PENDING:
+                await run.cancel("", error.message)
 
     async def watch(self, user: User, launch_id: str) -> AsyncIterator[Launch]:
         """Yield changes until it has finished."""
@@ -224,7 +240,12 @@ class Launches(LoggingConfigurable):
         if run is None:
             yield launch
             return
+        rights = self._store.rights_version
         async for seen in run.watch():
+            if (now := self._store.rights_version) != rights and launch.user == user.name:
+                rights = now
+                await self._end_if_lost(user, run)
+                seen = run.launch
             yield seen
 
     async def cancel(self, user: User, launch_id: str, token: str) -> Launch:

@@ -99,6 +99,7 @@ class EnvironmentQueries:
     """Environments and their build requests."""
 
     _database: Database
+    rights_version: int
 
     async def insert_environment(
         self,
@@ -153,7 +154,9 @@ class EnvironmentQueries:
         self, environment_id: str, changes: Mapping[str, Any], *, at: datetime
     ) -> Environment | None:
         """Set columns of an environment."""
-        return await self._database.run(update, environment_id, changes, at)
+        changed = await self._database.run(update, environment_id, changes, at)
+        self.rights_version += "deleted" in changes
+        return changed
 
     async def restore_environment(
         self, environment_id: str, *, limit: int, at: datetime

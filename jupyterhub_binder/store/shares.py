@@ -35,6 +35,8 @@ class ShareQueries:
     """Shares, and the people who use what is shared."""
 
     _database: Database
+    rights_version = 0
+    """Raised when somebody may have lost a right. Who waits long asks again if it differs."""
 
     async def fetch_access(
         self, environment: Environment, person: str, groups: Sequence[str]
@@ -50,7 +52,9 @@ class ShareQueries:
         self, environment_id: str, wanted: Sequence[Share]
     ) -> tuple[tuple[Share, ...], tuple[Share, ...]]:
         """Replace all shares; return those before and after. An unchanged one stays as it was."""
-        return await self._database.run(_put_shares, environment_id, wanted)
+        answer = await self._database.run(_put_shares, environment_id, wanted)
+        self.rights_version += 1
+        return answer
 
     async def list_visible(
         self,
@@ -77,7 +81,9 @@ class ShareQueries:
 
     async def end_person(self, person: str) -> tuple[str, ...]:
         """End the shares of a person and the offers to them; return the environments."""
-        return await self._database.run(_end_person, person)
+        ended = await self._database.run(_end_person, person)
+        self.rights_version += 1
+        return ended
 
     async def use_environment(
         self, environment_id: str, person: str, *, launched: datetime | None

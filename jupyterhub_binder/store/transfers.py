@@ -22,6 +22,7 @@ class TransferQueries:
     """At most one offer for each environment."""
 
     _database: Database
+    rights_version: int
 
     async def put_transfer(self, transfer: Transfer) -> None:
         """Keep an offer in place of an earlier one."""
@@ -53,9 +54,12 @@ class TransferQueries:
     ) -> Environment | None:
         """Make the receiver the owner; None if they have `limit` environments already.
 
-        The owner before gets the right to manage it, and keeps their folder.
+        The owner before gets the right to manage it, and keeps their folder. Without an offer, the
+        environment is returned as it is.
         """
-        return await self._database.run(_accept, environment_id, person, limit, at)
+        accepted = await self._database.run(_accept, environment_id, person, limit, at)
+        self.rights_version += 1
+        return accepted
 
 
 def _read(connection: sa.Connection, query: sa.Select[Any]) -> tuple[Transfer, ...]:
@@ -76,11 +80,18 @@ def _accept(
     connection: sa.Connection, environment_id: str, person: str, limit: int, at: datetime
 ) -> Environment | None:
     environment = queries.fetch(connection, environment_id)
-    if environment is None or queries.count(connection, person) >= limit:
+    if environment is None:
         return None
     before = environment.owner
-    if before == person:
-        return environment  # a repeated request
+    offered = transfers.select().where(
+        transfers.c.environment_id == environment_id,
+        transfers.c.to == person,
+        transfers.c.expires > at,
+    )
+    if before == person or not _read(connection, offered):
+        return environment  # a repeated request, or an offer that was withdrawn meanwhile
+    if queries.count(connection, person) >= limit:
+        return None
     used = _take_use(connection, environment_id, person)
     directory = used["directory"] if used else ""
     changes = {

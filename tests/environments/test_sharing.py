@@ -1,5 +1,6 @@
 """What others may do with an environment, and what stays the owner's."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from jupyterhub_binder.model import UpdateMode, User
 from jupyterhub_binder.model.admin import Action
 from jupyterhub_binder.model.sharing import Right, Subject, SubjectKind
 from tests.kit.parts import ADMIN, ALICE, BOB
+from tests.kit.waiting import until
 
 CAROL = User("carol", groups=("course",))
 COURSE = Subject(SubjectKind.GROUP, "course")
@@ -466,3 +468,48 @@ async def test_nobody_builds_by_themselves_for_another_owner(service):
     assert (await service.copies.copy(BOB, environment.id)).updates is UpdateMode.ASK
     await service.transfers.offer(ALICE, environment.id, "bob")
     assert (await service.transfers.accept(BOB, environment.id)).updates is UpdateMode.ASK
+
+
+async def test_a_share_that_ends_while_another_begins_does_not_come_back(service, monkeypatch):
+    environment = await shared(service, person("bob"))
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def knows_user(name):
+        asked.set()
+        await answer.wait()
+        return True
+
+    monkeypatch.setattr(service.sharing._hub, "knows_user", knows_user)
+    add = service.sharing.add(ALICE, environment.id, person("carol"), Right.LAUNCH)
+    adding = asyncio.create_task(add)
+    await asked.wait()
+    remove = service.sharing.remove(ALICE, environment.id, person("bob"))
+    removing = asyncio.create_task(remove)
+    await until(lambda: removing.done() or service.sharing._changing[environment.id]._waiters)
+    answer.set()
+    await asyncio.gather(adding, removing)
+    left = await service.sharing.fetch(ALICE, environment.id)
+    assert [each.subject for each in left.shares] == [person("carol")]
+
+
+async def test_an_offer_that_is_withdrawn_while_it_is_accepted_is_withdrawn(service, monkeypatch):
+    environment = await service.create(build=False)
+    await service.transfers.offer(ALICE, environment.id, "bob")
+    accept = service.store.accept_transfer
+
+    async def withdrawn_before(*args, **kwargs):
+        await service.transfers.withdraw(ALICE, environment.id)
+        return await accept(*args, **kwargs)
+
+    monkeypatch.setattr(service.store, "accept_transfer", withdrawn_before)
+    with pytest.raises(NotFound, match="not offered to you"):
+        await service.transfers.accept(BOB, environment.id)
+    assert (await service.environments.get(ALICE, environment.id)).owner == "alice"
+
+
+async def test_a_manager_does_not_resume_builds_in_the_owners_name(service):
+    environment = await shared(service, right=Right.MANAGE)
+    await service.environments.update(ALICE, environment.id, updates=UpdateMode.AUTO)
+    with pytest.raises(NotAllowed, match="Only the owner"):
+        await service.environments.update(BOB, environment.id, resume=True)
+    assert await service.environments.update(ALICE, environment.id, resume=True)

@@ -39,6 +39,7 @@ from jupyterhub_binder.model import (
     Spec,
     User,
 )
+from jupyterhub_binder.model.sharing import Right, Subject, SubjectKind
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.http import open_session
 from jupyterhub_binder.utils.names import new_id
@@ -334,6 +335,29 @@ async def test_cancel_while_the_build_is_waited_for_starts_nothing(
     stack.parts.backend.gate(gate).open()
     again = await stack.launch(ada, environment)
     assert (await stack.ended(ada, again)).state is LaunchState.READY
+
+
+async def test_a_launch_that_waits_for_a_build_ends_with_the_share(
+    stack: Stack, ada: Person
+) -> None:
+    gate = new_id()
+    environment = await stack.environment(ada, gate=gate)
+    everyone, owner = Subject(SubjectKind.EVERYONE), User(ada.name)
+    await stack.parts.sharing.put(owner, environment.id, [(everyone, Right.LAUNCH)])
+    async with new_person(stack.hub, "bob") as bob:
+        launches, user = stack.parts.launches, User(bob.name)
+        launch, other = [
+            await stack.launch(bob, environment, server_name=name) for name in ("", "other")
+        ]
+        watching = launches.watch(user, launch.id)
+        assert (await anext(watching)).state is LaunchState.PENDING
+        await stack.parts.sharing.put(owner, environment.id, [])
+        assert (await launches.get(user, other.id)).state is LaunchState.CANCELLED
+        stack.parts.backend.gate(gate).open()
+        last = [seen async for seen in watching][-1]
+        assert last.state is LaunchState.CANCELLED
+        assert "may not use it" in last.message
+        assert await launches.servers(user, bob.token) == ()
 
 
 def never_answers(stack: Stack, environment: Environment) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import cast
 
 from jupyterhub_binder.builds.log import EventBatch
+from jupyterhub_binder.errors import NotFound
 from jupyterhub_binder.model import Build, BuildEvent, BuildRequest, Environment
 from jupyterhub_binder.utils.text import CONTROL, without_escapes
 from jupyterhub_binder.utils.wire import to_json
@@ -58,6 +59,7 @@ class BuildEventsHandler(EventsHandler, _BuildBase):
         connection then. A comment is sent every 15 seconds. To continue after a dropped connection,
         send `Last-Event-ID` or `after`.
         """
+        rights = self.services.store.rights_version
         _, environment, request = await self.find(build_id)
 
         async def encode(item: EventBatch | Build | _End) -> bytes:
@@ -67,7 +69,22 @@ class BuildEventsHandler(EventsHandler, _BuildBase):
             return encode_named(name, to_json(await self.render_build(build, environment, request)))
 
         watching = self.services.builds.watch(build_id, after=self.last_event_id(query.after))
-        await self.send_events(_until_end(watching), encode)
+        await self.send_events(_until_end(self._while_seen(watching, build_id, rights)), encode)
+
+    async def _while_seen(
+        self, watching: AsyncIterator[EventBatch | Build], build_id: str, rights: int
+    ) -> AsyncIterator[EventBatch | Build]:
+        """End when the person may no longer see the build."""
+        async with aclosing(cast("AsyncGenerator[EventBatch | Build, None]", watching)) as items:
+            async for item in items:
+                if (now := self.services.store.rights_version) != rights:
+                    rights = now
+                    with suppress(NotFound):
+                        await self.find(build_id)
+                        yield item
+                        continue
+                    return
+                yield item
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -135,3 +136,21 @@ async def test_a_client_that_takes_nothing_is_let_go_and_nobody_waits_for_it(
     assert len(lines(await read_all(ada, build_id))) >= 40_000
     await until(lambda: len(service.parts.streams) == 0)
     lazy.close()
+
+
+async def test_a_stream_ends_with_the_share(
+    ada: Api, person: Callable[[str], Api], service: JupyterHubBinder, new_environment
+) -> None:
+    made = await new_environment(options={"fake": {"lines": 5, "gate": "unshared"}})
+    build_id, shares = made["latest"]["id"], f"api/v1/environments/{made['id']}/shares"
+    given = {"shares": [{"subject": "user:grace", "right": "launch"}]}
+    assert (await ada("PUT", shares, given)).status == 200
+    async with asyncio.timeout(60):
+        async with person("grace").events(f"api/v1/builds/{build_id}/events") as stream:
+            async for event in stream:
+                if event.event == "message" and "5/5" in event.data:
+                    break
+            assert (await ada("PUT", shares, {"shares": []})).status == 200
+            service.parts.backend.gate("unshared").open()
+            assert [event async for event in stream] == []
+    await wait_for_build(ada, build_id)
