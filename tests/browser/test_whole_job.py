@@ -167,9 +167,10 @@ def _ask_the_command_line(hub: LiveHub, token: str) -> None:
     shown = _run_command(hub, token, "show", "Moo course", "--hub", hub.binder)
     facts = dict(line.split("\t", 1) for line in shown.stdout.splitlines())
     assert facts["page"].startswith(f"{hub.binder}environments/")
-    assert facts["server"] == urljoin(hub.url, server["url"])
+    address = urljoin(hub.url, server["url"])
+    assert facts["server"] == f"Running {address}"
     started = _run_command(hub, token, "launch", "Moo course", "--hub", hub.binder)
-    assert started.stdout.startswith(facts["server"]), started.stderr
+    assert started.stdout.startswith(address), started.stderr
     listed = _run_command(hub, token, "list", "--hub", hub.url)
     if hub.binder.startswith(hub.url):
         assert "Moo course" in listed.stdout, listed.stderr

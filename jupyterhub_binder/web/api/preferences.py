@@ -23,7 +23,7 @@ class PreferenceHandler(Handler):
         preference = await self.services.preferences.get(self.me, environment)
         return await self._render(environment, preference)
 
-    @operation("set_preference", needs_body=True)
+    @operation("set_preference")
     async def put(self, environment_id: str, *, body: PreferenceBody) -> PreferenceJSON:
         """Pin an environment to the top of your list, or choose what it opens."""
         preference = await self.services.preferences.set(
