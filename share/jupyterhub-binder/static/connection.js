@@ -40,8 +40,9 @@ export async function noticeTrouble() {
 
 /** Whether the service answers now. @returns {Promise<boolean>} */
 export async function answers() {
+  const { api, xsrf } = settings();
   try {
-    return isOurs(await fetch(settings().api, { cache: "no-store" }));
+    return isOurs(await fetch(api, { cache: "no-store", headers: { "X-XSRFToken": xsrf } }));
   } catch {
     return false;
   }
