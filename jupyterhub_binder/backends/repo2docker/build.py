@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import sys
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ _PURPOSES = ("smoke", "look")
 """The purposes of a build's containers: the smoke test, and the check for files."""
 
 _ENGINE_SECONDS = 120
+_LAST_LINES = 5
+"""Of a build, in which its command says that the engine is gone."""
+
 _ENGINE_STOPPED = "The container engine stopped. The build begins again when the engine is back."
 _LOST = re.compile(
     r"(?:^|: )unexpected EOF\W*$|error during connect|Cannot connect to the Docker daemon"
@@ -94,6 +98,7 @@ class ImageBuild:
         self._settings = settings
         self._workspace = root / workspace_name(build.id)
         self.name = image_name(settings.prefix, build.key, build.resolved_ref)
+        self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._unfinished = temporary_name(settings.prefix, self._workspace.name)
 
     async def outputs(
@@ -154,7 +159,7 @@ class ImageBuild:
 
     async def _lost_the_engine(self, error: BinderError) -> bool:
         """Whether the engine, not the repository, ended the build."""
-        if _LOST.search(str(error)):
+        if any(_LOST.search(text) for text in (str(error), *self._last_lines)):
             return True
         try:
             await self._engine.fetch_version()
@@ -220,6 +225,7 @@ class ImageBuild:
             async with aclosing(output):
                 async for text in output:
                     for line in reader.read(text):
+                        self._last_lines.append(line.text)
                         yield line
         except ProcessFailed as error:
             raise _build_failure(error, reader.own_words) from error
