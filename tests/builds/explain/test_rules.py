@@ -78,7 +78,7 @@ def test_first_cause_wins_over_what_follows_from_it() -> None:
             "WARNING: Retrying (Retry(total=4, connect=None)) after connection broken by "
             "'NewConnectionError': Failed to establish a new connection: Connection refused",
             "ERROR: No matching distribution found for pandas==0.25.0",
-            "error: could not reach https://pypi.org/: Connection refused",
+            "error: could not reach https://index.example.org/: Connection refused",
             "E: Unable to locate package x",
         ]
     )
