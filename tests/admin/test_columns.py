@@ -8,19 +8,20 @@ import pytest
 
 from jupyterhub_binder.admin import columns
 from jupyterhub_binder.model.admin import LimitName, PersonUse
-from jupyterhub_binder.web.api import shapes, shapes_admin
+from jupyterhub_binder.web.api.shapes import admin as admin_shapes
+from jupyterhub_binder.web.api.shapes import backends, builds, environments
 
 
 @pytest.mark.parametrize(
     ("table", "shape"),
     [
         (columns.USE, PersonUse),
-        (columns.QUEUE, shapes.BuildJSON),
-        (columns.ENVIRONMENTS, shapes.EnvironmentJSON),
-        (columns.RULES, shapes_admin.RuleJSON),
-        (columns.HOSTS, shapes.HostJSON),
-        (columns.AUDIT, shapes_admin.AuditEntryJSON),
-        (columns.LIMITS, shapes_admin.LimitValuesJSON),
+        (columns.QUEUE, builds.BuildJSON),
+        (columns.ENVIRONMENTS, environments.EnvironmentJSON),
+        (columns.RULES, admin_shapes.RuleJSON),
+        (columns.HOSTS, backends.HostJSON),
+        (columns.AUDIT, admin_shapes.AuditEntryJSON),
+        (columns.LIMITS, admin_shapes.LimitValuesJSON),
     ],
 )
 def test_every_column_is_a_field_of_the_answer(table, shape) -> None:

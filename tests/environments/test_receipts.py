@@ -13,7 +13,7 @@ from jupyterhub_binder.model import BuildState
 from jupyterhub_binder.model.inventory import Inventory, Package
 from jupyterhub_binder.utils.signing import SigningKey
 from jupyterhub_binder.utils.wire import to_json
-from jupyterhub_binder.web.api.render_history import render_receipt
+from jupyterhub_binder.web.api.render.history import render_receipt
 from tests.kit.parts import ALICE, BOB, build_named
 
 

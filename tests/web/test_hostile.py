@@ -14,7 +14,7 @@ from yarl import URL
 
 from jupyterhub_binder.model.admin import PersonUse
 from jupyterhub_binder.utils.validation import one_line
-from jupyterhub_binder.web.api.render_admin import use_csv
+from jupyterhub_binder.web.api.render.admin import use_csv
 from tests.kit.api_client import Api
 from tests.kit.git_server import GitRepo
 from tests.kit.service import Person, wait_for_build

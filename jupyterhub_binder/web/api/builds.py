@@ -15,7 +15,7 @@ from jupyterhub_binder.utils.wire import to_json
 from jupyterhub_binder.web.api.common import Handler
 from jupyterhub_binder.web.api.operation import SSE, operation
 from jupyterhub_binder.web.api.render import Renderer
-from jupyterhub_binder.web.api.shapes import BuildJSON, DownloadQuery, LogQuery
+from jupyterhub_binder.web.api.shapes.builds import BuildJSON, DownloadQuery, LogQuery
 from jupyterhub_binder.web.streams import EventsHandler, encode_events, encode_named
 
 _LOG_LINES = 5000

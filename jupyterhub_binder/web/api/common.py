@@ -9,7 +9,8 @@ from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import Build, Environment, Link, Spec
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.web.api.render import Renderer
-from jupyterhub_binder.web.api.shapes import EnvironmentJSON, LinkBody
+from jupyterhub_binder.web.api.shapes.environments import EnvironmentJSON
+from jupyterhub_binder.web.api.shapes.links import LinkBody
 from jupyterhub_binder.web.handlers import APIHandler
 
 

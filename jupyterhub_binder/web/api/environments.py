@@ -9,16 +9,15 @@ from jupyterhub_binder.web.api.common import Handler, builds_of, read_link
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.parse import with_content
 from jupyterhub_binder.web.api.render import render_page
-from jupyterhub_binder.web.api.render_history import write_receipt_file
-from jupyterhub_binder.web.api.shapes import (
+from jupyterhub_binder.web.api.render.history import write_receipt_file
+from jupyterhub_binder.web.api.shapes import PageJSON, PageQuery
+from jupyterhub_binder.web.api.shapes.builds import BuildSummaryJSON
+from jupyterhub_binder.web.api.shapes.environments import (
     BuildAgainBody,
-    BuildSummaryJSON,
     CreateBody,
     CurrentBody,
     EnvironmentJSON,
     EnvironmentsQuery,
-    PageJSON,
-    PageQuery,
     StartQuery,
     UpdateBody,
 )

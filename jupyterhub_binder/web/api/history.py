@@ -6,7 +6,7 @@ from jupyterhub_binder.environments.receipts import read_file
 from jupyterhub_binder.web.api.common import Handler
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.render import render_page
-from jupyterhub_binder.web.api.render_history import (
+from jupyterhub_binder.web.api.render.history import (
     packages_csv,
     render_change,
     render_difference,
@@ -14,8 +14,10 @@ from jupyterhub_binder.web.api.render_history import (
     render_packages,
     render_receipt,
 )
-from jupyterhub_binder.web.api.shapes import DownloadQuery, EnvironmentJSON, PageJSON, PageQuery
-from jupyterhub_binder.web.api.shapes_history import (
+from jupyterhub_binder.web.api.shapes import PageJSON, PageQuery
+from jupyterhub_binder.web.api.shapes.builds import DownloadQuery
+from jupyterhub_binder.web.api.shapes.environments import EnvironmentJSON
+from jupyterhub_binder.web.api.shapes.history import (
     ChangeJSON,
     DifferenceJSON,
     DifferenceQuery,

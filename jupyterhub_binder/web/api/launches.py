@@ -9,7 +9,8 @@ from jupyterhub_binder.utils.wire import to_json
 from jupyterhub_binder.web.api.common import Handler
 from jupyterhub_binder.web.api.operation import SSE, operation
 from jupyterhub_binder.web.api.render import render_servers
-from jupyterhub_binder.web.api.shapes import LaunchBody, LaunchJSON, ListJSON, ServerJSON
+from jupyterhub_binder.web.api.shapes import ListJSON
+from jupyterhub_binder.web.api.shapes.launches import LaunchBody, LaunchJSON, ServerJSON
 from jupyterhub_binder.web.streams import EventsHandler, encode_named
 
 

@@ -6,7 +6,7 @@ from jupyterhub_binder.model import Environment
 from jupyterhub_binder.model.preferences import Preference
 from jupyterhub_binder.web.api.common import Handler
 from jupyterhub_binder.web.api.operation import operation
-from jupyterhub_binder.web.api.shapes_preferences import (
+from jupyterhub_binder.web.api.shapes.preferences import (
     ApplicationJSON,
     PreferenceBody,
     PreferenceJSON,

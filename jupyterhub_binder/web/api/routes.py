@@ -8,9 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from jupyterhub_binder.web.api import (
-    admin,
-    admin_failures,
-    admin_policy,
     builds,
     environments,
     history,
@@ -20,6 +17,8 @@ from jupyterhub_binder.web.api import (
     sharing,
     upstream,
 )
+from jupyterhub_binder.web.api.admin import builds as admin_builds
+from jupyterhub_binder.web.api.admin import failures, policy, use
 from jupyterhub_binder.web.handlers import UnknownRoute
 from jupyterhub_binder.web.metrics.endpoint import MetricsHandler
 
@@ -62,19 +61,19 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/launches/{ID}/events", launches.LaunchEventsHandler),
     (rf"api/v1/launches/{ID}/cancel", launches.CancelLaunchHandler),
     (r"api/v1/servers", launches.ServersHandler),
-    (r"api/v1/admin/queue", admin.QueueHandler),
-    (r"api/v1/admin/backends", admin.BackendsHandler),
-    (r"api/v1/admin/environments", admin.AllEnvironmentsHandler),
-    (r"api/v1/admin/failures", admin_failures.FailuresHandler),
-    (r"api/v1/admin/use", admin.UsageHandler),
-    (r"api/v1/admin/use\.csv", admin.UsageCSVHandler),
-    (r"api/v1/admin/drain", admin.DrainHandler),
-    (r"api/v1/admin/rules", admin_policy.RulesHandler),
-    (rf"api/v1/admin/rules/{ID}", admin_policy.RuleHandler),
-    (rf"api/v1/admin/rules/{ID}/cancel", admin_policy.RuleCancelHandler),
-    (r"api/v1/admin/limits", admin_policy.LimitsHandler),
-    (r"api/v1/admin/audit", admin_policy.AuditHandler),
-    (r"api/v1/admin/audit\.jsonl", admin_policy.AuditLinesHandler),
+    (r"api/v1/admin/queue", admin_builds.QueueHandler),
+    (r"api/v1/admin/backends", admin_builds.BackendsHandler),
+    (r"api/v1/admin/environments", use.AllEnvironmentsHandler),
+    (r"api/v1/admin/failures", failures.FailuresHandler),
+    (r"api/v1/admin/use", use.UsageHandler),
+    (r"api/v1/admin/use\.csv", use.UsageCSVHandler),
+    (r"api/v1/admin/drain", admin_builds.DrainHandler),
+    (r"api/v1/admin/rules", policy.RulesHandler),
+    (rf"api/v1/admin/rules/{ID}", policy.RuleHandler),
+    (rf"api/v1/admin/rules/{ID}/cancel", policy.RuleCancelHandler),
+    (r"api/v1/admin/limits", policy.LimitsHandler),
+    (r"api/v1/admin/audit", policy.AuditHandler),
+    (r"api/v1/admin/audit\.jsonl", policy.AuditLinesHandler),
     (r"metrics", MetricsHandler),
     (r"health", service.HealthHandler),
     (r"versions", service.VersionsHandler),

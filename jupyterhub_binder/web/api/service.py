@@ -14,7 +14,8 @@ from jupyterhub_binder.errors import BinderError
 from jupyterhub_binder.maintenance.health import without_detail
 from jupyterhub_binder.web.api.common import Handler, read_link
 from jupyterhub_binder.web.api.operation import operation
-from jupyterhub_binder.web.api.shapes import (
+from jupyterhub_binder.web.api.shapes.links import LinkBody, PreviewJSON
+from jupyterhub_binder.web.api.shapes.service import (
     BackendNameJSON,
     BuilderInfoJSON,
     CheckJSON,
@@ -22,9 +23,7 @@ from jupyterhub_binder.web.api.shapes import (
     HubJSON,
     InfoJSON,
     LimitsJSON,
-    LinkBody,
     PermissionsJSON,
-    PreviewJSON,
     ProviderJSON,
     UserJSON,
     VersionsJSON,

@@ -7,8 +7,9 @@ from jupyterhub_binder.environments.transfers import EnvironmentOffer
 from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.web.api.common import Handler
 from jupyterhub_binder.web.api.operation import operation
-from jupyterhub_binder.web.api.shapes import EnvironmentJSON, ListJSON, NamedJSON
-from jupyterhub_binder.web.api.shapes_sharing import (
+from jupyterhub_binder.web.api.shapes import ListJSON, NamedJSON
+from jupyterhub_binder.web.api.shapes.environments import EnvironmentJSON
+from jupyterhub_binder.web.api.shapes.sharing import (
     CopyBody,
     GivenShareJSON,
     SharesBody,

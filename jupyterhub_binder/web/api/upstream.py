@@ -5,8 +5,8 @@ from __future__ import annotations
 from jupyterhub_binder.web.api.common import Handler
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.render import render_reason
-from jupyterhub_binder.web.api.render_upstream import render_upstream
-from jupyterhub_binder.web.api.shapes import UpstreamJSON
+from jupyterhub_binder.web.api.render.upstream import render_upstream
+from jupyterhub_binder.web.api.shapes.environments import UpstreamJSON
 
 
 class UpstreamHandler(Handler):

@@ -15,7 +15,7 @@ from jupyterhub_binder.utils.validation import (
     MAX_REF_CHARACTERS,
 )
 from jupyterhub_binder.web.api.parse import query_choice, query_text, read_query, whole_number
-from jupyterhub_binder.web.api.shapes import ListQuery
+from jupyterhub_binder.web.api.shapes.environments import ListQuery
 from jupyterhub_binder.web.i18n.language import N_
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler

@@ -11,7 +11,7 @@ from jupyterhub_binder.model.receipt import SignedReceipt
 from jupyterhub_binder.utils.validation import MAX_NAME_CHARACTERS
 from jupyterhub_binder.utils.wire import to_json
 from jupyterhub_binder.web.api.parse import query_text
-from jupyterhub_binder.web.api.render_history import render_receipt
+from jupyterhub_binder.web.api.render.history import render_receipt
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.i18n.language import say
 from jupyterhub_binder.web.pages.base import PageHandler

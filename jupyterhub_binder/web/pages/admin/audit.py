@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jupyterhub_binder.model.admin import SERVICE, Action, AuditEntry
 from jupyterhub_binder.web.api.parse import read_query
-from jupyterhub_binder.web.api.shapes_admin import AuditPageQuery
+from jupyterhub_binder.web.api.shapes.admin import AuditPageQuery
 from jupyterhub_binder.web.i18n.language import N_, number
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.admin.base import PAGE_SIZE, AdminPage, address

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyterhub_binder.web.api.parse import read_query
-from jupyterhub_binder.web.api.shapes_admin import FailuresQuery
+from jupyterhub_binder.web.api.shapes.admin import FailuresQuery
 from jupyterhub_binder.web.pages.admin.base import PAGE_SIZE, AdminPage
 
 

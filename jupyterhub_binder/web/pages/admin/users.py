@@ -5,9 +5,9 @@ from __future__ import annotations
 from jupyterhub_binder.admin import columns
 from jupyterhub_binder.admin.usage import PERIODS_DAYS, UseOrder
 from jupyterhub_binder.utils.validation import MAX_PERSON_CHARACTERS
-from jupyterhub_binder.web.api.admin import fetch_use
+from jupyterhub_binder.web.api.admin.use import fetch_use
 from jupyterhub_binder.web.api.parse import read_query
-from jupyterhub_binder.web.api.shapes_admin import AllEnvironmentsQuery, UsePageQuery
+from jupyterhub_binder.web.api.shapes.admin import AllEnvironmentsQuery, UsePageQuery
 from jupyterhub_binder.web.pages.admin.base import PAGE_SIZE, AdminPage, address, part
 from jupyterhub_binder.web.pages.views import EnvironmentView
 

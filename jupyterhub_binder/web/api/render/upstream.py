@@ -7,12 +7,12 @@ from typing import Any
 from jupyterhub_binder.environments.upstream_words import describe, describe_hold
 from jupyterhub_binder.model import Environment
 from jupyterhub_binder.model.upstream import Comparison, Newer, Upstream
-from jupyterhub_binder.web.api.shapes import (
+from jupyterhub_binder.web.api.shapes import ReasonJSON
+from jupyterhub_binder.web.api.shapes.environments import (
     ChangedFileJSON,
     NewCommitJSON,
     NewerDetailJSON,
     NewerJSON,
-    ReasonJSON,
     UpdatesHoldJSON,
     UpstreamJSON,
 )

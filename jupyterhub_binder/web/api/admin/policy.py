@@ -5,10 +5,10 @@ from __future__ import annotations
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import Build
 from jupyterhub_binder.model.admin import Holder, LimitName, Rule, RuleKind
-from jupyterhub_binder.web.api.admin import AdminAPIHandler, cut_page
+from jupyterhub_binder.web.api.admin.base import AdminAPIHandler, cut_page
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.render import render_page
-from jupyterhub_binder.web.api.render_admin import (
+from jupyterhub_binder.web.api.render.admin import (
     audit_lines,
     render_audit,
     render_chosen,
@@ -17,7 +17,7 @@ from jupyterhub_binder.web.api.render_admin import (
     render_rule,
 )
 from jupyterhub_binder.web.api.shapes import PageJSON
-from jupyterhub_binder.web.api.shapes_admin import (
+from jupyterhub_binder.web.api.shapes.admin import (
     AuditEntryJSON,
     AuditPageQuery,
     AuditQuery,

@@ -14,7 +14,7 @@ from jupyterhub_binder.model.inventory import Package
 from jupyterhub_binder.model.receipt import SignedReceipt
 from jupyterhub_binder.utils.signing import ALGORITHM, PublicKey
 from jupyterhub_binder.utils.wire import to_json
-from jupyterhub_binder.web.api.shapes_history import (
+from jupyterhub_binder.web.api.shapes.history import (
     ChangeJSON,
     DifferenceJSON,
     PackageChangeJSON,

@@ -21,7 +21,7 @@ from jupyterhub_binder.model.admin import (
 )
 from jupyterhub_binder.utils.validation import one_line
 from jupyterhub_binder.utils.wire import to_json
-from jupyterhub_binder.web.api.shapes_admin import (
+from jupyterhub_binder.web.api.shapes.admin import (
     AuditEntryJSON,
     ChosenJSON,
     DrainJSON,

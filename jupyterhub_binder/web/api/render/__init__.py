@@ -23,27 +23,18 @@ from jupyterhub_binder.model import (
 from jupyterhub_binder.model.failures import Explanation
 from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.model.upstream import Newer
-from jupyterhub_binder.web.api.render_upstream import render_hold, render_newer
-from jupyterhub_binder.web.api.shapes import (
-    BuildJSON,
-    BuildLinksJSON,
-    BuildSummaryJSON,
+from jupyterhub_binder.web.api.render.upstream import render_hold, render_newer
+from jupyterhub_binder.web.api.shapes import ListJSON, NamedJSON, PageJSON, ReasonJSON, WayOutJSON
+from jupyterhub_binder.web.api.shapes.backends import HostJSON
+from jupyterhub_binder.web.api.shapes.builds import BuildJSON, BuildLinksJSON, BuildSummaryJSON
+from jupyterhub_binder.web.api.shapes.environments import EnvironmentJSON, EnvironmentLinksJSON
+from jupyterhub_binder.web.api.shapes.launches import LaunchJSON, LaunchLinksJSON, ServerJSON
+from jupyterhub_binder.web.api.shapes.links import (
     CommitJSON,
-    EnvironmentJSON,
-    EnvironmentLinksJSON,
     FindingJSON,
-    HostJSON,
-    LaunchJSON,
-    LaunchLinksJSON,
-    ListJSON,
-    NamedJSON,
-    PageJSON,
     PreviewJSON,
-    ReasonJSON,
     RecipeFileJSON,
     RecipeJSON,
-    ServerJSON,
-    WayOutJSON,
 )
 
 T = TypeVar("T")

@@ -16,9 +16,7 @@ from jupyterhub_binder.utils.validation import MAX_PERSON_CHARACTERS
 from jupyterhub_binder.utils.wire import OMIT_NONE
 from jupyterhub_binder.web.api.shapes import (
     Between,
-    BuildJSON,
     Count,
-    ListQuery,
     Number,
     PageJSON,
     PageQuery,
@@ -28,6 +26,8 @@ from jupyterhub_binder.web.api.shapes import (
     TextLine,
     shape,
 )
+from jupyterhub_binder.web.api.shapes.builds import BuildJSON
+from jupyterhub_binder.web.api.shapes.environments import ListQuery
 
 # --- Builds, environments and usage ---------------------------------------------------------------
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from jupyterhub_binder.model.admin import FailureKind
-from jupyterhub_binder.web.api.admin import AdminAPIHandler
+from jupyterhub_binder.web.api.admin.base import AdminAPIHandler
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.render import render_page, render_reason
 from jupyterhub_binder.web.api.shapes import PageJSON
-from jupyterhub_binder.web.api.shapes_admin import FailureKindJSON, FailuresQuery
+from jupyterhub_binder.web.api.shapes.admin import FailureKindJSON, FailuresQuery
 
 
 class FailuresHandler(AdminAPIHandler):

@@ -1,0 +1,90 @@
+"""Routes for admins: the queue, the backends, and pausing builds."""
+
+from __future__ import annotations
+
+from jupyterhub_binder.web.api.admin.base import AdminAPIHandler
+from jupyterhub_binder.web.api.operation import operation
+from jupyterhub_binder.web.api.render import render_host
+from jupyterhub_binder.web.api.render.admin import render_drain
+from jupyterhub_binder.web.api.shapes import ListJSON, PageQuery
+from jupyterhub_binder.web.api.shapes.admin import (
+    DrainBody,
+    DrainJSON,
+    QueueJSON,
+)
+from jupyterhub_binder.web.api.shapes.backends import BackendJSON
+from jupyterhub_binder.web.services import Services
+
+
+class QueueHandler(AdminAPIHandler):
+    """Everyone's unfinished builds."""
+
+    @operation("get_queue")
+    async def get(self, *, query: PageQuery) -> QueueJSON:
+        """For admins: list everyone's running builds, then the waiting ones in queue order.
+
+        `offset` and `limit` apply to the waiting builds. Admins cancel a build for everyone with
+        `POST /api/v1/builds/{build_id}/cancel`.
+        """
+        queue = self.services.builds.queue()
+        waiting = queue.waiting[query.offset : query.offset + query.limit]
+        return QueueJSON(
+            running=await self.render_builds(queue.running),
+            waiting=await self.render_builds(waiting),
+            waiting_total=len(queue.waiting),
+            offset=query.offset,
+            limit=query.limit,
+            max_running=self.services.builds.max_running,
+            draining=self.services.drain.state is not None,
+        )
+
+
+class BackendsHandler(AdminAPIHandler):
+    """The build backends."""
+
+    @operation("list_backends")
+    async def get(self) -> ListJSON[BackendJSON]:
+        """For admins: list the build backends and their state."""
+        backend = self.services.backend
+        item = BackendJSON(
+            name=backend.name,
+            description=backend.description,
+            health=(await self.services.health()).get("backend"),
+            hosts=tuple(render_host(host) for host in backend.statuses()),
+        )
+        return ListJSON(items=(item,))
+
+
+class DrainHandler(AdminAPIHandler):
+    """Whether builds are paused."""
+
+    @operation("get_drain")
+    async def get(self) -> DrainJSON:
+        """For admins: get whether builds are paused, and what is still running."""
+        return drain_json(self.services)
+
+    @operation("drain")
+    async def put(self, *, body: DrainBody) -> DrainJSON:
+        """For admins: pause builds, with a message on every page.
+
+        Running builds finish. Waiting builds stay in the queue, even across a restart.
+        """
+        await self.services.drain.begin(self.me, body.message)
+        return drain_json(self.services)
+
+    @operation("resume")
+    async def delete(self) -> DrainJSON:
+        """For admins: resume builds."""
+        await self.services.drain.end(self.me)
+        return drain_json(self.services)
+
+
+def drain_json(services: Services) -> DrainJSON:
+    """Return whether builds are paused, and what still runs."""
+    queue = services.builds.queue()
+    return render_drain(
+        services.drain.state,
+        running=len(queue.running),
+        waiting=len(queue.waiting),
+        launches=services.launches.under_way,
+    )
