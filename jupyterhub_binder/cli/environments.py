@@ -159,13 +159,15 @@ class _Middle:
 def show(session: Session, environment: str) -> None:
     """Show ENVIRONMENT (id or name): its source, build, settings and running servers.
 
-    In a pipe, the output is tab-separated lines of name and value. With --json, it is the API's
-    object, and `servers` lists my running servers.
+    In a pipe, the output is tab-separated lines of name and value; of a server, the value is its
+    URL, and a third field says what it does. With --json, it is the API's object, and `servers`
+    lists my running servers.
 
     \b
     Examples:
       jupyterhub-binder show my-analysis
       jupyterhub-binder show my-analysis --json | jq -r .current.resolved_ref
+      jupyterhub-binder show my-analysis | awk -F '\\t' '$1 == "server" {print $2}'
     """  # noqa: D301 - Click wants the character
 
     async def work(client: BinderClient) -> None:
@@ -189,7 +191,7 @@ async def _with_servers(client: BinderClient, found: list[Json]) -> list[Json]:
     return [{**each, "servers": running.get(each["id"], [])} for each in found]
 
 
-def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, str]]:
+def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, ...]]:
     yield "name", found["name"]
     yield "id", found["id"]
     if found.get("right", "own") != "own":
@@ -215,7 +217,7 @@ def _facts(client: BinderClient, found: Json) -> Iterator[tuple[str, str]]:
         yield "used", used
     for server in found["servers"]:
         where = client.page_url(server["url"]) if server["url"] else ""
-        yield "server", f"{_server_words(server) if where else 'Starting'} {where}".strip()
+        yield "server", where, _server_words(server) if where else "Starting"
     yield "page", client.page_url(str((found.get("links") or {}).get("page") or ""))
 
 
@@ -234,12 +236,12 @@ def _content_words(found: Json) -> str:
     return f"~/{found.get('directory', '')}, {said}{source}{at}"
 
 
-def _fact_table(facts: list[tuple[str, str]]) -> Table:
+def _fact_table(facts: list[tuple[str, ...]]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
-    for word, value in facts:
-        table.add_row(Text(word.capitalize()), Text(plain(value)))
+    for word, *values in facts:
+        table.add_row(Text(word.capitalize()), Text(plain(" ".join(reversed(values)).strip())))
     return table
 
 
