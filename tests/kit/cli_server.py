@@ -54,6 +54,8 @@ class Service:
         self.launch_state = "ready"
         self.preferences: dict[str, dict[str, Any]] = {}
         self.servers: list[dict[str, Any]] = []
+        self.past: dict[str, Any] = {}
+        """What is answered of histories, packages and receipts, by the last word of the path."""
         self.shares: list[dict[str, str]] = []
         self.people = 0
         """How many others use each environment."""
@@ -101,6 +103,11 @@ class Service:
                 web.get(api + "/environments/{id}", self._environment),
                 web.patch(api + "/environments/{id}", self._update),
                 web.put(api + "/environments/{id}/preferences", self._prefer),
+                web.get(api + "/environments/{id}/{what:changes}", self._past),
+                web.put(api + "/environments/{id}/{what:current}", self._past),
+                web.get(api + "/builds/{id}/{what:packages|difference|receipt}", self._past),
+                web.post(api + "/{what:receipts}", self._past),
+                web.post(api + "/receipts/{what:check}", self._past),
                 web.delete(api + "/environments/{id}", self._delete),
                 web.post(api + "/environments/{id}/restore", self._restore),
                 web.post(api + "/environments/{id}/stop", self._stop),
@@ -218,6 +225,14 @@ class Service:
     async def _prefer(self, request: web.Request) -> web.Response:
         self.preferences[request.match_info["id"]] = await request.json()
         return web.json_response({"pinned": True, "opens": "", "applications": []})
+
+    async def _past(self, request: web.Request) -> web.Response:
+        if request.method != "GET":
+            self.sent.append(await request.json())
+        self.sent.extend({k: v} for k, v in request.query.items() if k == "number")
+        answer = self.past[request.match_info["what"]]
+        page = {"items": answer, "total": len(answer), "offset": 0, "limit": 50}
+        return web.json_response(page if isinstance(answer, list) else answer)
 
     async def _update(self, request: web.Request) -> web.Response:
         return self._answer(request, changes=await request.json())
