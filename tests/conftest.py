@@ -234,6 +234,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Hold a test's markers against what the machine has."""
+    if item.get_closest_marker("thorough") and not REQUIRE_ALL:
+        pytest.skip("takes long, so it runs in .ci/run, or with REQUIRE_ALL=1")
     for marker, (find, what) in NEEDS.items():
         if item.get_closest_marker(marker):
             requires(find(), what)

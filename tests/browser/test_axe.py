@@ -184,7 +184,7 @@ async def test_state_that_somebody_brings_about_has_no_violation(
     assert await look_at(page, axe) == []
 
 
-@pytest.mark.parametrize("rows", [0, 3, 60])
+@pytest.mark.parametrize("rows", [0, 3, pytest.param(60, marks=pytest.mark.thorough)])
 async def test_no_tab_of_the_admins_has_a_violation(
     page: Page, axe: Path, tmp_path: Path, rows: int
 ):

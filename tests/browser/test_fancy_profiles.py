@@ -12,7 +12,7 @@ import pytest
 
 from tests.kit.live import LiveHub, sign_in, start_hub, stop_hub
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.thorough]
 
 SHA = "c0ffee" * 6 + "c0ff"
 NO_CLUSTER = {

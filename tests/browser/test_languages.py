@@ -91,7 +91,7 @@ async def test_another_language_is_chosen_and_remembered(german: Page, address: 
     await expect(german.locator("main")).to_have_attribute("lang", "de")
 
 
-@pytest.mark.parametrize("width", [1160, 360])
+@pytest.mark.parametrize("width", [360, pytest.param(1160, marks=pytest.mark.thorough)])
 async def test_german_fits_every_page(german: Page, address: str, width: int):
     await german.set_viewport_size({"width": width, "height": 800})
     found = {}
@@ -101,7 +101,7 @@ async def test_german_fits_every_page(german: Page, address: str, width: int):
     assert {path: each for path, each in found.items() if each[0] > 0 or each[1]} == {}
 
 
-@pytest.mark.parametrize("width", [1160, 360])
+@pytest.mark.parametrize("width", [360, pytest.param(1160, marks=pytest.mark.thorough)])
 async def test_german_fits_every_tab_of_the_admins(german: Page, tmp_path: Path, width: int):
     await german.set_viewport_size({"width": width, "height": 800})
     found = {}

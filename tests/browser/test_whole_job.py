@@ -60,7 +60,7 @@ def _notebook(*cells: str) -> str:
     scope="module",
     params=[
         pytest.param({"base_url": "/jupyter/"}, id="path"),
-        pytest.param({"subdomains": True}, id="subdomains"),
+        pytest.param({"subdomains": True}, id="subdomains", marks=pytest.mark.thorough),
     ],
 )
 def hub(

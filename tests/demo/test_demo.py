@@ -77,7 +77,9 @@ def test_whole_job_from_the_examples_address_to_an_edit_that_survives(folder: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)]
+)
 def test_end_by_signal_leaves_no_process(folder: Path, number: signal.Signals) -> None:
     with demonstration(folder) as process:
         assert len(find_ours(folder)) >= 3  # hub, proxy, service
@@ -87,6 +89,7 @@ def test_end_by_signal_leaves_no_process(folder: Path, number: signal.Signals) -
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_demonstration_takes_its_hub_with_it(folder: Path) -> None:
     with demonstration(folder) as process:
         process.kill()
@@ -94,6 +97,7 @@ def test_killed_demonstration_takes_its_hub_with_it(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_demonstration_ends_when_whoever_started_it_is_gone(folder: Path) -> None:
     output = folder / "output"
     output.unlink(missing_ok=True)

@@ -22,10 +22,7 @@ pytestmark = [
     pytest.mark.node,
     pytest.mark.slow,
     pytest.mark.timeout(500),
-    pytest.mark.skipif(
-        os.environ.get("REQUIRE_ALL", "") in ("", "0"),
-        reason="takes two minutes, so it runs in .ci/run, or with REQUIRE_ALL=1",
-    ),
+    pytest.mark.thorough,
 ]
 
 

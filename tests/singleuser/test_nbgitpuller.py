@@ -83,6 +83,7 @@ def without_ours(files: dict[str, str]) -> dict[str, str]:
     return {n: t for n, t in files.items() if "_upstream_" not in n and n != gitsync.NOTES}
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=12,
     deadline=None,

@@ -339,6 +339,7 @@ async def test_credentials_of_an_index_are_in_no_line(backend, tmp_path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 async def test_default_environment_starts_a_server_and_runs_a_cell(tmp_path):
     backend = VenvBackend(environments_root=str(tmp_path / "environments"))
     await backend.start()

@@ -86,7 +86,7 @@ async def settings(person: Person, new_environment, git_repo: GitRepo, tmp_path:
 
 
 # The admin comes last: what is banned and drained at random stays so.
-@pytest.mark.parametrize("name", ["ada", "root"])
+@pytest.mark.parametrize("name", ["ada", pytest.param("root", marks=pytest.mark.thorough)])
 async def test_nothing_that_is_sent_gets_an_answer_that_is_not_described(
     name: str, service_url: str, settings: Path
 ) -> None:
