@@ -517,13 +517,15 @@ class Environments(LoggingConfigurable):
     ) -> Environment:
         """Request a build of the current ref.
 
-        `ref` changes the ref to follow. Raises NotAllowed, LimitReached and providers' errors.
+        `ref` changes the ref to follow; with automatic updates, only the owner may do that. Raises
+        NotAllowed, LimitReached and providers' errors.
         """
         require_can_build(user)
         environment = await self.get(user, environment_id, Right.MANAGE)
         link = Link(environment.spec)
         if ref is not None:
             link = self._providers.at_ref(link, ref)
+            _require_can_follow(user, environment, link.spec)
         built = await self._build_newest(user, environment, link.spec, force=force, cause=cause)
         if force:
             self._note(user, Action.BUILD_FORCE, built)
@@ -676,6 +678,19 @@ def _require_can_update(user: User, environment: Environment) -> None:
     require_can_build(user)
     if user.name != environment.owner and not user.admin:
         raise NotAllowed("Only the owner can turn on automatic updates.")
+
+
+def _require_can_follow(user: User, environment: Environment, spec: Spec) -> None:
+    """Raise if another ref would be built in the owner's name without the owner's asking."""
+    if environment.updates is not UpdateMode.AUTO or spec == environment.spec:
+        return
+    if user.name != environment.owner and not user.admin:
+        raise NotAllowed(
+            "“%(name)s” is updated automatically, in the name of its owner, %(owner)s. Only the "
+            "owner can change the branch, tag or commit that it follows.",
+            name=environment.name,
+            owner=environment.owner,
+        )
 
 
 def _content_of(source: Resolved | None) -> _Content:

@@ -513,3 +513,14 @@ async def test_a_manager_does_not_resume_builds_in_the_owners_name(service):
     with pytest.raises(NotAllowed, match="Only the owner"):
         await service.environments.update(BOB, environment.id, resume=True)
     assert await service.environments.update(ALICE, environment.id, resume=True)
+
+
+async def test_a_manager_does_not_choose_what_is_built_in_the_owners_name(service):
+    environment = await shared(service, right=Right.MANAGE)
+    await service.environments.update(ALICE, environment.id, updates=UpdateMode.AUTO)
+    with pytest.raises(NotAllowed, match="Only the owner"):
+        await service.environments.build(BOB, environment.id, ref="theirs")
+    assert (await service.environments.build(BOB, environment.id, ref="main")).spec.ref == "main"
+    await service.environments.update(BOB, environment.id, updates=UpdateMode.ASK)
+    changed = await service.environments.build(BOB, environment.id, ref="theirs")
+    assert (changed.spec.ref, changed.updates) == ("theirs", UpdateMode.ASK)
