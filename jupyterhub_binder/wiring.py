@@ -273,7 +273,11 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         preferences=Preferences(store=store, environments=environments),
         receipts=receipts,
         reproductions=Reproductions(
-            store=store, environments=environments, receipts=receipts, backend=backend
+            store=store,
+            providers=providers,
+            environments=environments,
+            receipts=receipts,
+            backend=backend,
         ),
         launches=launches,
         rules=rules,

@@ -13,6 +13,8 @@ from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import Build, Environment, Link, Spec, User, repository_key
 from jupyterhub_binder.model.receipt import SignedReceipt
 from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.repositories.providers.registry import Providers
+from jupyterhub_binder.repositories.urls import SHA
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.names import content_key
 from jupyterhub_binder.utils.signing import PublicKey
@@ -41,9 +43,16 @@ class Reproductions:
     """Makes environments from receipts."""
 
     def __init__(
-        self, *, store: Store, environments: Environments, receipts: Receipts, backend: BuildBackend
+        self,
+        *,
+        store: Store,
+        providers: Providers,
+        environments: Environments,
+        receipts: Receipts,
+        backend: BuildBackend,
     ) -> None:
         self._store = store
+        self._providers = providers
         self._environments = environments
         self._receipts = receipts
         self._backend = backend
@@ -57,15 +66,29 @@ class Reproductions:
                 "file again."
             )
         receipt = signed.receipt
+        spec = self._read_spec(_claimed(receipt))
         options, exact, notes = await self._choose(receipt)
         return Reproduction(
-            spec=_spec(receipt),
+            spec=spec,
             options=options,
             own=key == self._receipts.public_key,
             key_id=key.id,
             exact=exact,
             notes=notes,
         )
+
+    def _read_spec(self, claimed: Spec) -> Spec:
+        """Return the spec that a pasted link would give. Raises InvalidInput.
+
+        A record's version becomes part of its name.
+        """
+        provider = self._providers[claimed.provider]
+        spec = provider.parse_spec(provider.format_spec(claimed))
+        if not provider.takes_ref:
+            return spec
+        if repository_key(spec) != repository_key(claimed) or not SHA.fullmatch(spec.ref):
+            raise _names_nothing()
+        return spec
 
     async def _choose(
         self, receipt: Mapping[str, Any]
@@ -97,7 +120,7 @@ class Reproductions:
         """Say whether a request for the same content would get exactly what the receipt says."""
         key = receipt.get("content_key")
         build = await self._store.find_built(key) if isinstance(key, str) and key else None
-        if build is None or not self._would_reuse(build, _spec(receipt), options):
+        if build is None or not self._would_reuse(build, _claimed(receipt), options):
             return False
         if await self._backend.find_image(build.image_key) is None:
             return False
@@ -146,8 +169,8 @@ class Reproductions:
         )
 
 
-def _spec(receipt: Mapping[str, Any]) -> Spec:
-    """Return the repository at the receipt's commit. Raises InvalidInput."""
+def _claimed(receipt: Mapping[str, Any]) -> Spec:
+    """Return the repository and commit that the receipt names, unchecked. Raises InvalidInput."""
     repository = _part(receipt, "repository")
     if repository.get("repo") is None:
         raise InvalidInput(
@@ -172,5 +195,9 @@ def _part(receipt: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _text(part: Mapping[str, Any], name: str, most: int) -> str:
     text = part.get(name)
     if not isinstance(text, str) or not 0 < len(text) <= most or not text.isprintable():
-        raise InvalidInput("The receipt does not name its repository and commit.")
+        raise _names_nothing()
     return text
+
+
+def _names_nothing() -> InvalidInput:
+    return InvalidInput("The receipt does not name its repository and commit.")

@@ -32,6 +32,7 @@ def receipts(service, key):
 def reproductions(service, receipts):
     return Reproductions(
         store=service.store,
+        providers=service.providers,
         environments=service.environments,
         receipts=receipts,
         backend=service.backend,
@@ -108,11 +109,24 @@ async def test_a_changed_receipt_is_refused(reproductions, signed):
         {"provider": "gh", "repo": "org/x", "commit": "a\nb"},
         {"provider": "gh", "repo": "org/x", "commit": ""},
         {"provider": "gh", "repo": "x" * 3000, "commit": "c"},
+        {"provider": "nobody", "repo": "org/x", "commit": "c" * 40},
+        {"provider": "gh", "repo": "org/x", "commit": "main"},
+        {"provider": "gh", "repo": "org/x/../y", "commit": "c" * 40},
+        {"provider": "gh", "repo": "org/--upload-pack=x/y", "commit": "c" * 40},
+        {"provider": "git", "repo": "--upload-pack=touch x", "commit": "c" * 40},
+        {"provider": "git", "repo": "ext::sh -c id/x", "commit": "c" * 40},
+        {"provider": "git", "repo": "https://a:b@example.org/x", "commit": "c" * 40},
     ],
 )
 async def test_a_receipt_without_a_repository_is_refused(reproductions, signed, key, repository):
     with pytest.raises(InvalidInput):
         await reproductions.create(BOB, changed(signed, key, repository=repository))
+
+
+async def test_a_receipt_of_a_record_gives_its_version(reproductions, signed, key):
+    record = {"provider": "zenodo", "repo": "10.5281/zenodo.3242073", "commit": "3242074"}
+    planned = await reproductions.plan(changed(signed, key, repository=record))
+    assert planned.spec.repo == "10.5281/zenodo.3242074"
 
 
 @pytest.mark.parametrize(
