@@ -44,6 +44,8 @@ class Pill:
 
     kind: str
     word: str
+    building: bool = False
+    """Whether it says that a build is queued or running; scripts ask when the service is away."""
 
     @property
     def label(self) -> str:
@@ -57,6 +59,7 @@ _ENVIRONMENT_KINDS = {
     EnvironmentState.READY: "good",
     EnvironmentState.FAILED: "bad",
 }
+_UNFINISHED = (EnvironmentState.QUEUED, EnvironmentState.BUILDING)
 _BUILD_KINDS = {
     BuildState.PENDING: "busy",
     BuildState.RUNNING: "busy",
@@ -102,7 +105,8 @@ class BuildView:
     @property
     def pill(self) -> Pill:
         """The state."""
-        return Pill(_BUILD_KINDS.get(self.state, "idle"), BUILD_WORDS[self.state])
+        kind = _BUILD_KINDS.get(self.state, "idle")
+        return Pill(kind, BUILD_WORDS[self.state], building=not self.finished)
 
     @property
     def title(self) -> str:
@@ -200,7 +204,8 @@ class ServerView:
 
 
 def _pill_of(state: EnvironmentState) -> Pill:
-    return Pill(_ENVIRONMENT_KINDS.get(state, "idle"), STATUS_WORDS[state])
+    kind = _ENVIRONMENT_KINDS.get(state, "idle")
+    return Pill(kind, STATUS_WORDS[state], building=state in _UNFINISHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +266,7 @@ class EnvironmentView:
     @property
     def unfinished(self) -> bool:
         """Whether the state will change by itself."""
-        return self.state in (EnvironmentState.QUEUED, EnvironmentState.BUILDING)
+        return self.state in _UNFINISHED
 
     @property
     def build(self) -> BuildView | None:
@@ -316,7 +321,8 @@ class LaunchView:
     def pill(self) -> Pill:
         """The state."""
         state = self.launch.state
-        return Pill(_LAUNCH_KINDS.get(state, "idle"), LAUNCH_WORDS[state])
+        waits = state is LaunchState.PENDING
+        return Pill(_LAUNCH_KINDS.get(state, "idle"), LAUNCH_WORDS[state], building=waits)
 
     @property
     def words(self) -> str:

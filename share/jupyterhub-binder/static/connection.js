@@ -51,7 +51,7 @@ export async function answers() {
 /** Stop what moves, and say why. @returns {() => void} takes the message away */
 function say() {
   root().setAttribute("data-offline", "");
-  const builds = root().querySelector(".b-pill.b-busy:not([data-state=starting] *)");
+  const builds = root().querySelector("[data-building]");
   const away = _("The service does not answer. Trying again…");
   const goesOn = _("The service does not answer; your build goes on. Trying again…");
   const kept = _(

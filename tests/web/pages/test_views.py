@@ -10,12 +10,18 @@ import pytest
 from jupyterhub_binder.builds.service import BuildProgress
 from jupyterhub_binder.environments.service import Limit
 from jupyterhub_binder.launches.service import Server
-from jupyterhub_binder.model import BuildState, Environment, Phase, Spec
+from jupyterhub_binder.model import BuildState, Environment, Launch, LaunchState, Phase, Spec
 from jupyterhub_binder.model.admin import Action, AuditEntry
 from jupyterhub_binder.web.pages.admin.audit import AuditView
 from jupyterhub_binder.web.pages.previews import _limit_words
 from jupyterhub_binder.web.pages.templates import make_templates
-from jupyterhub_binder.web.pages.views import BuildView, EnvironmentView, ServerView
+from jupyterhub_binder.web.pages.views import (
+    BuildView,
+    EnvironmentView,
+    LaunchView,
+    Pill,
+    ServerView,
+)
 from tests.kit.canned import NOW, make_build, make_environment
 
 BUILT = replace(make_build(1, BuildState.BUILT, Phase.BUILT), image="first")
@@ -45,6 +51,27 @@ def test_environment_that_can_start_is_ready_whatever_its_newest_build_is(
     assert (usable.build_pill.word if usable.build_pill else None) == newest
     assert usable.launch_label == "Launch"
     assert usable.shown is usable.environment.current
+
+
+def shows_a_build(pill: Pill | None) -> bool:
+    part: Any = make_templates().get_template("binder/macros.html").module
+    return pill is not None and "data-building" in part.pill(pill)
+
+
+@pytest.mark.parametrize("state", BuildState)
+def test_page_says_which_states_are_of_a_build_that_goes_on(state: BuildState):
+    going_on = not state.finished
+    assert shows_a_build(BuildView(make_build(2, state, Phase.BUILDING)).pill) == going_on
+    usable = EnvironmentView(environment_of(state, current=True))
+    assert not shows_a_build(usable.pill)
+    assert shows_a_build(usable.build_pill) == going_on
+    assert shows_a_build(EnvironmentView(environment_of(state, current=False)).pill) == going_on
+
+
+@pytest.mark.parametrize("state", LaunchState)
+def test_only_a_launch_that_waits_is_of_a_build_that_goes_on(state: LaunchState):
+    launch = Launch("x", "e", "ada", "", "", state, NOW)
+    assert shows_a_build(LaunchView(launch).pill) == (state is LaunchState.PENDING)
 
 
 @pytest.mark.parametrize(
