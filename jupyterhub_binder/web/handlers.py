@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -105,8 +105,10 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
 
     async def prepare(self) -> None:
         """Authenticate. Refuse cross-site requests."""
-        model = await self._fetch_user_model()
-        if model is not None:
+        model = await self._check_access(self.hub_auth.get_user(self, sync=False))
+        if model is None:
+            self._explain_xsrf()
+        else:
             self.user = user_of(model)
             self.token = self.hub_auth.get_token(self) or ""
         # Otherwise HubAuthenticated would fetch it again, blocking.
@@ -114,18 +116,23 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
         if self.user is None and self.signed_in_only:
             self.refuse_stranger()
 
-    async def _fetch_user_model(self) -> dict[str, Any] | None:
+    async def fetch_user(self) -> User | None:
+        """Return the person of the token as the hub knows them by now, from the hub's cache."""
+        session_id = self.hub_auth.get_session_id(self)
+        asking = self.hub_auth.user_for_token(self.token, session_id=session_id, sync=False)
+        model = await self._check_access(asking)
+        return None if model is None else user_of(model)
+
+    async def _check_access(self, asking: Awaitable[Any]) -> dict[str, Any] | None:
+        """Return the hub's model of a person who may use the service. Raises NotAllowed."""
         try:
             async with asyncio.timeout(_HUB_TIMEOUT_SECONDS):
-                model = await self.hub_auth.get_user(self, sync=False)
+                model = await asking
         except TimeoutError as error:
             raise HubError("The hub does not answer. Try again in a moment.") from error
         except HTTPError as error:
             raise HubError("The hub could not check who you are. Try again in a moment.") from error
-        if model is None:
-            self._explain_xsrf()
-            return None
-        if not self.hub_auth.check_scopes(self.hub_auth.access_scopes, model):
+        if model is not None and not self.hub_auth.check_scopes(self.hub_auth.access_scopes, model):
             raise NotAllowed("You may not use this service. Ask an administrator for access.")
         return model
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyterhub_binder.errors import LimitReached
+from jupyterhub_binder.model import User
+from jupyterhub_binder.utils.concurrency import SingleFlight
 
 if TYPE_CHECKING:
     from jupyterhub.services.auth import HubOAuth
@@ -62,6 +64,10 @@ class Traffic:
         await self._idle.wait()
 
 
+_MAX_IDENTIFYING = 4
+"""Questions to the hub at the same time about people whose streams are open."""
+
+
 class Streams:
     """Open event streams."""
 
@@ -70,6 +76,8 @@ class Streams:
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
         self._closed = False
+        self._identifying: SingleFlight[str, User | None] = SingleFlight()
+        self._turns = asyncio.Semaphore(_MAX_IDENTIFYING)
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -89,6 +97,17 @@ class Streams:
             self._open[user_name] -= 1
             if not self._open[user_name]:
                 del self._open[user_name]
+
+    async def identify(
+        self, token: str, fetch: Callable[[], Awaitable[User | None]]
+    ) -> User | None:
+        """Ask who has a token: one question for all their streams, few at the same time."""
+
+        async def in_turn() -> User | None:
+            async with self._turns:
+                return await fetch()
+
+        return await self._identifying.do(token, in_turn)
 
     async def run(self, task: asyncio.Task[None]) -> None:
         """Wait for a stream; cancel it if the wait is cancelled."""

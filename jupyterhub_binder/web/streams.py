@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
 from json.encoder import encode_basestring_ascii
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tornado.iostream import StreamClosedError
 
+from jupyterhub_binder.errors import BinderError, NotAllowed, NotFound
 from jupyterhub_binder.model import BuildEvent
 from jupyterhub_binder.utils.time import isoformat
 from jupyterhub_binder.web.api.parse import whole_number
@@ -30,6 +33,9 @@ T = TypeVar("T")
 log = logging.getLogger("jupyterhub_binder.web")
 
 HEARTBEAT_SECONDS = 15.0
+RIGHTS_SECONDS = 60.0
+"""How old what a stream knows of its person's rights may be; the hub's answer is cached longer."""
+
 STALLED_SECONDS = 90.0
 """A client that takes no data for this long is disconnected."""
 
@@ -65,6 +71,14 @@ class EventsHandler(APIHandler):
     def initialize(self) -> None:
         """Prepare for one request."""
         self._sending = asyncio.Lock()
+        self._look_again = _next_look()
+        self._looking: asyncio.Task[None] | None = None
+
+    async def require_right(self) -> None:
+        """Raise NotFound or NotAllowed if the person may no longer follow this. Asked now and then.
+
+        `me` is then the person as the hub knows them by now.
+        """
 
     def last_event_id(self, after: int) -> int:
         """Return the larger of `after` and ``Last-Event-ID``. Raises InvalidInput."""
@@ -90,6 +104,8 @@ class EventsHandler(APIHandler):
             await self.services.streams.run(self._stream)
         finally:
             heart.cancel()
+            if self._looking is not None:
+                self._looking.cancel()
         if not self._stream.cancelled() and (error := self._stream.exception()) is not None:
             raise error
 
@@ -117,9 +133,36 @@ class EventsHandler(APIHandler):
                 await asyncio.sleep(HEARTBEAT_SECONDS)
                 if not self._sending.locked():
                     await self._send(_HEARTBEAT)
+                if time.monotonic() >= self._look_again and not self._is_looking():
+                    self._look_again = _next_look()
+                    self._looking = asyncio.create_task(self._look(), name="rights of a stream")
+
+    def _is_looking(self) -> bool:
+        return self._looking is not None and not self._looking.done()
+
+    async def _look(self) -> None:
+        """End the stream if the person has lost the right, and keep it if the hub doesn't answer."""
+        try:
+            user = await self.services.streams.identify(self.token, self.fetch_user)
+            if user is not None:
+                self.user = user
+                await self.require_right()
+                return
+        except (NotFound, NotAllowed) as error:
+            log.debug("Request %s: %s", self.request_id, error)
+        except BinderError as error:
+            log.info("Request %s: could not check rights: %s", self.request_id, error)
+            return
+        if self._stream is not None:
+            self._stream.cancel()
 
     def on_connection_close(self) -> None:
         """Stop when the client disconnects."""
         super().on_connection_close()
         if self._stream is not None:
             self._stream.cancel()
+
+
+def _next_look() -> float:
+    """Return when to look at rights again: not all streams at the same time."""
+    return time.monotonic() + RIGHTS_SECONDS * random.uniform(1, 1.5)  # noqa: S311

@@ -56,10 +56,12 @@ class BuildEventsHandler(EventsHandler, _BuildBase):
         The answer is a stream of server-sent events. A log line has no event name, the id `seq`,
         and a `BuildEvent` as data. A `build` event has a `Build`, sent when its state or queue
         position changes. The `end` event has the finished `Build` and is the last; close the
-        connection then. A comment is sent every 15 seconds. To continue after a dropped connection,
-        send `Last-Event-ID` or `after`.
+        connection then. The stream ends without it when you may no longer see the build. A comment
+        is sent every 15 seconds. To continue after a dropped connection, send `Last-Event-ID` or
+        `after`.
         """
         rights = self.services.store.rights_version
+        self._build_id = build_id
         _, environment, request = await self.find(build_id)
 
         async def encode(item: EventBatch | Build | _End) -> bytes:
@@ -70,6 +72,10 @@ class BuildEventsHandler(EventsHandler, _BuildBase):
 
         watching = self.services.builds.watch(build_id, after=self.last_event_id(query.after))
         await self.send_events(_until_end(self._while_seen(watching, build_id, rights)), encode)
+
+    async def require_right(self) -> None:
+        """Raise NotFound for somebody who has left the group, or is no admin any more."""
+        await self.find(self._build_id)
 
     async def _while_seen(
         self, watching: AsyncIterator[EventBatch | Build], build_id: str, rights: int

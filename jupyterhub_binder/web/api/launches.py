@@ -78,6 +78,7 @@ class LaunchEventsHandler(EventsHandler, _LaunchBase):
         each change. The `end` event has the finished one and is the last; close the connection
         then. A comment is sent every 15 seconds.
         """
+        self._launch_id = launch_id
         launch = await self.services.launches.get(self.me, launch_id, token=self.token)
         environment_name = await self.environment_name(launch)
         renderer = await self.renderer()
@@ -88,6 +89,10 @@ class LaunchEventsHandler(EventsHandler, _LaunchBase):
             return encode_named(name, to_json(renderer.launch(launch, environment_name, build)))
 
         await self.send_events(self.services.launches.watch(self.me, launch_id), encode)
+
+    async def require_right(self) -> None:
+        """Let a launch end that waits for a build which its person may no longer use."""
+        await self.services.launches.get(self.me, self._launch_id)
 
 
 class CancelLaunchHandler(_LaunchBase):

@@ -100,13 +100,15 @@ function parse(text) {
 }
 
 /**
- * Fetch one of our pages again, to take parts out of it. Nothing in it runs.
+ * Fetch the page again, to take parts out of it. Nothing in it runs. If it is not there any more, as
+ * after the end of a share, the browser shows what the service says in its place.
  * @param {string} url
  * @param {AbortSignal} [signal]
  * @returns {Promise<Document>}
  */
 export async function fetchPage(url, signal) {
   const answer = await reach(url, { headers: { "X-XSRFToken": settings().xsrf }, signal });
+  if (answer.status === 404) location.reload();
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 

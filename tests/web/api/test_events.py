@@ -9,8 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from jupyterhub_binder.app import JupyterHubBinder
+from jupyterhub_binder.model import User
 from jupyterhub_binder.web import streams as web_events
+from jupyterhub_binder.web.services import Streams
 from tests.kit.api_client import Api, check_schema
+from tests.kit.fake_hub import PEOPLE, FakeHub
 from tests.kit.service import wait_for_build
 from tests.kit.waiting import until
 
@@ -154,3 +157,49 @@ async def test_a_stream_ends_with_the_share(
             service.parts.backend.gate("unshared").open()
             assert [event async for event in stream] == []
     await wait_for_build(ada, build_id)
+
+
+async def test_a_stream_ends_with_the_membership(
+    ada: Api,
+    person: Callable[[str], Api],
+    service: JupyterHubBinder,
+    hub: FakeHub,
+    new_environment,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(web_events, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(web_events, "RIGHTS_SECONDS", 0)
+    monkeypatch.setattr(service.parts.hub_auth.cache, "max_age", 1e-6)
+    made = await new_environment(options={"fake": {"lines": 5, "gate": "left"}})
+    build_id, shares = made["latest"]["id"], f"api/v1/environments/{made['id']}/shares"
+    given = {"shares": [{"subject": "group:astronomy", "right": "launch"}]}
+    assert (await ada("PUT", shares, given)).status == 200
+    async with asyncio.timeout(60):
+        async with person("grace").events(f"api/v1/builds/{build_id}/events") as stream:
+            await anext(stream)
+            hub.down = True
+            asked = len(hub.asked)
+            await until(lambda: len(hub.asked) > asked + 3)
+            assert len(service.parts.streams) == 1, "the hub says nothing, so it goes on"
+            hub.down = False
+            monkeypatch.setitem(PEOPLE, "grace", {**PEOPLE["grace"], "groups": []})
+            assert "end" not in [event.event async for event in stream]
+    await until(lambda: len(service.parts.streams) == 0)
+    service.parts.backend.gate("left").open()
+    await wait_for_build(ada, build_id)
+
+
+async def test_four_hundred_streams_ask_the_hub_a_few_questions_at_a_time() -> None:
+    streams, asking, most, asked = Streams(), 0, 0, 0
+
+    async def fetch() -> User:
+        nonlocal asking, most, asked
+        asking, asked = asking + 1, asked + 1
+        most = max(most, asking)
+        await asyncio.sleep(0)
+        asking -= 1
+        return User("ada")
+
+    tokens = [f"token{number % 100}" for number in range(400)]
+    await asyncio.gather(*(streams.identify(token, fetch) for token in tokens))
+    assert (asked, most <= 4) == (100, True)
