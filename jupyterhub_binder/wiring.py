@@ -25,6 +25,7 @@ from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.auto_updates import AutoUpdates
 from jupyterhub_binder.environments.copies import Copies
 from jupyterhub_binder.environments.departures import Departures
+from jupyterhub_binder.environments.files import RepositoryFiles
 from jupyterhub_binder.environments.inventories import Inventories
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.preferences import Preferences
@@ -270,6 +271,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         upstreams=upstreams,
         launch_specs=launch_specs,
         inventories=inventories,
+        files=RepositoryFiles(fetcher=fetcher),
         preferences=Preferences(store=store, environments=environments),
         receipts=receipts,
         reproductions=Reproductions(

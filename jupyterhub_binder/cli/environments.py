@@ -375,5 +375,42 @@ def restore(session: Session, environment: str) -> None:
     session.run(work)
 
 
-COMMANDS: tuple[click.Command, ...] = (list_, show, edit, stop, delete, restore)
+@click.command(short_help="List the README and the notebooks of an environment.")
+@click.argument("environment")
+@click.argument("search", default="")
+@hub_command
+def files(session: Session, environment: str, search: str) -> None:
+    """List what ENVIRONMENT (id or name) has to open: its repository's README and notebooks.
+
+    The list is of the commit of the current build. SEARCH shows only paths that contain its words.
+
+    \b
+    Examples:
+      jupyterhub-binder files my-analysis
+      jupyterhub-binder launch my-analysis --path "$(jupyterhub-binder files my-analysis week1)"
+    """  # noqa: D301 - Click wants the character
+
+    async def work(client: BinderClient) -> Json:
+        found = await find_environment(client, environment)
+        return await client.files(found["id"], search=search)
+
+    found: Json = session.run(work)
+    unknown = (
+        "The files are unknown: it is not built, its servers get other files, or the service has "
+        "no copy of the repository."
+    )
+    rows = [(each["path"],) for each in found["items"]]
+    nothing = "No README or notebook was found." if found["known"] else unknown
+    session.rows(found, rows, lambda: _path_table(rows), nothing)
+
+
+def _path_table(rows: list[tuple[str]]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(overflow="fold")
+    for (path,) in rows:
+        table.add_row(Text(plain(path)))
+    return table
+
+
+COMMANDS: tuple[click.Command, ...] = (list_, show, files, edit, stop, delete, restore)
 """In the order of the help page."""

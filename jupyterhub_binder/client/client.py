@@ -222,6 +222,12 @@ class BinderClient:
         path = f"/environments/{quote(environment_id, safe='')}/preferences"
         return await self._call("PUT", path, json=fields)
 
+    async def files(self, environment_id: str, *, search: str = "") -> Json:
+        """Return whether the README and the notebooks are `known`, and all as `items`."""
+        path = f"/environments/{quote(environment_id, safe='')}/files"
+        about = await self._call("GET", path, params=_sent({"search": search, "limit": 1}))
+        return {**about, "items": await self._all(path, search=search) if about["known"] else []}
+
     async def changes(self, environment_id: str) -> list[Json]:
         """Return the changes of the current build, newest first."""
         return await self._all(f"/environments/{quote(environment_id, safe='')}/changes")

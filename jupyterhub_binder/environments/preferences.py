@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from jupyterhub_binder.environments.applications import find_applications
+from jupyterhub_binder.environments.applications import (
+    address_of_file,
+    find_applications,
+    opens_in,
+)
 from jupyterhub_binder.environments.service import Environments
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import Environment, User
@@ -43,6 +47,13 @@ class Preferences:
             return None
         there = await self.applications(environment)
         return opens if any(each.path == opens for each in there) else None
+
+    async def find_opening_of(self, user: User, environment_id: str, file: str) -> str:
+        """Return what opens a file of the repository in the application that was chosen last."""
+        environment = await self._environments.get(user, environment_id)
+        opens = (await self.get(user, environment)).opens
+        there = await self.applications(environment)
+        return address_of_file(file, opens_in(file, opens, there))
 
     async def set(
         self,

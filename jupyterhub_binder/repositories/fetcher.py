@@ -33,6 +33,7 @@ from jupyterhub_binder.repositories.fetch_work import (
     url_of,
 )
 from jupyterhub_binder.repositories.git import Git
+from jupyterhub_binder.repositories.listing import FileListing, choose, read_tree
 from jupyterhub_binder.repositories.mirror import Mirror, Mirrors
 from jupyterhub_binder.repositories.records.checkout import Archives
 from jupyterhub_binder.utils.subprocess import ProcessFailed
@@ -43,6 +44,8 @@ from jupyterhub_binder.utils.trees import (
 )
 
 T = TypeVar("T")
+
+_LIST_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +221,28 @@ class Fetcher(LoggingConfigurable):
         return await self._use_mirror(
             resolved, lambda mirror: compare(mirror, since, resolved.resolved_ref, paths)
         )
+
+    async def list_files(self, resolved: Resolved) -> FileListing | None:
+        """Return what a commit has to open, from the mirror alone; None if it is not there.
+
+        It asks no host, so it may be called only for who may see the commit's files anyway. It
+        reads without holding the mirror: a page does not wait for a fetch, and a mirror that is
+        removed meanwhile gives None.
+        """
+        mirrors = self.mirrors
+        if mirrors is None or (self.archives is not None and self.archives.is_archive(resolved)):
+            return None
+        try:
+            url = str(self.git.check(resolved.clone_url))
+            if (place := mirrors.find(url)) is None:
+                return None
+            mirror = Mirror(self.git, place, url, self.max_bytes)
+            async with asyncio.timeout(_LIST_SECONDS):
+                out = await mirror.run("ls-tree", "-r", "-z", "--full-tree", resolved.resolved_ref)
+        except (BinderError, ProcessFailed, OSError) as error:  # TimeoutError is an OSError
+            self.log.debug("No list of the files of %s: %s", resolved.label, error)
+            return None
+        return await asyncio.to_thread(lambda: choose(read_tree(out)))
 
     async def _use_mirror(
         self, resolved: Resolved, do: Callable[[Mirror], Coroutine[Any, Any, T]]

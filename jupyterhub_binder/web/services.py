@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.backends.base import BuildBackend
     from jupyterhub_binder.builds.service import Builds
     from jupyterhub_binder.environments.copies import Copies
+    from jupyterhub_binder.environments.files import RepositoryFiles
     from jupyterhub_binder.environments.inventories import Inventories
     from jupyterhub_binder.environments.launch_specs import LaunchSpecs
     from jupyterhub_binder.environments.preferences import Preferences
@@ -146,6 +147,7 @@ class Services:
     upstreams: Upstreams
     launch_specs: LaunchSpecs
     inventories: Inventories
+    files: RepositoryFiles
     preferences: Preferences
     receipts: Receipts
     reproductions: Reproductions

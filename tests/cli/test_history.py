@@ -1,4 +1,4 @@
-"""The commands about an environment's past: history, use, packages, receipt and reproduce."""
+"""The commands that look into an environment: files, history, packages, receipts."""
 
 from __future__ import annotations
 
@@ -40,6 +40,16 @@ def test_history_lists_each_change_with_its_cause(run, kept: Service) -> None:  
     assert json.loads(run("history", "daylight", "--json").stdout) == [CHANGE, FIRST]
     kept.past["changes"] = []
     assert run("history", "daylight").stderr == "No build has succeeded yet.\n"
+
+
+def test_files_lists_a_path_a_line_or_says_why_not(run, kept: Service) -> None:  # noqa: F811
+    page = {"known": True, "total": 2, "offset": 0, "limit": 200}
+    paths = [{"path": "README.md", "kind": "readme"}, {"path": "a b.ipynb", "kind": "notebook"}]
+    kept.past["files"] = page | {"items": paths}
+    assert run("files", "daylight").stdout == "README.md\na b.ipynb\n"
+    kept.past["files"] = page | {"items": [], "known": False, "total": 0}
+    done = run("files", "daylight", "week")
+    assert (done.stdout, "no copy of the repository" in done.stderr) == ("", True)
 
 
 @pytest.mark.parametrize(

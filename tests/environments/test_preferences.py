@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from jupyterhub_binder.environments.applications import find_applications
+from jupyterhub_binder.environments.applications import (
+    address_of_file,
+    find_applications,
+    opens_in,
+)
 from jupyterhub_binder.environments.preferences import Preferences
 from jupyterhub_binder.errors import InvalidInput, NotFound
 from jupyterhub_binder.model.inventory import Inventory, Package
@@ -30,6 +34,26 @@ def preferences_of(service: Service) -> Preferences:
 )
 def test_applications_are_known_by_their_packages(packages: tuple[str, ...], names: str) -> None:
     assert " ".join(each.name for each in find_applications(packages)) == names
+
+
+@pytest.mark.parametrize(
+    ("packages", "preferred", "path", "opened"),
+    [
+        (("jupyterlab", "notebook"), "", "a b.ipynb", "a b.ipynb"),
+        (("jupyterlab", "notebook"), "/tree", "a b#1.ipynb", "/tree/a%20b%231.ipynb"),
+        (("jupyterlab", "voila"), "/voila", "a.ipynb", "/voila/render/a.ipynb"),
+        (("jupyterlab", "voila"), "/voila", "README.md", "README.md"),
+        (("jupyterlab", "jupyter-rsession-proxy"), "/rstudio", "a.ipynb", "a.ipynb"),
+        (("notebook",), "", "a.ipynb", "/tree/a.ipynb"),
+        ((), "/tree", "a.ipynb", "a.ipynb"),
+        (("notebook",), "", "é" * 400 + ".ipynb", "é" * 400 + ".ipynb"),
+    ],
+)
+def test_a_file_opens_in_the_chosen_application_if_that_opens_such_files(
+    packages: tuple[str, ...], preferred: str, path: str, opened: str
+) -> None:
+    application = opens_in(path, preferred, find_applications(packages))
+    assert address_of_file(path, application) == opened
 
 
 async def test_pinned_environments_stand_on_top_of_the_list_of_who_pinned_them(

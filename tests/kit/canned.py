@@ -63,6 +63,7 @@ from jupyterhub_binder.model.sharing import (
     Transfer,
 )
 from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.repositories.listing import FileListing, choose
 from jupyterhub_binder.web.pages import make_page_settings, page_handlers
 from jupyterhub_binder.web.pages.admin import admin_handlers
 from jupyterhub_binder.web.pages.templates import hub_template_folders
@@ -761,6 +762,26 @@ class CannedPreferences:
 
 PREFERENCES = CannedPreferences()
 
+LONG = "a-folder-of-a-name-that-does-not-end/" * 6
+
+
+class CannedFiles:
+    """Each repository has a README and some notebooks, one of a long path."""
+
+    listing = choose(
+        (
+            *("README.md", "index.ipynb", f"{LONG}notebook.ipynb", "<b>x</b>.ipynb", "شرح.ipynb"),
+            *(f"week {number}/exercise {number}.ipynb" for number in range(1, 13)),
+        )
+    )
+
+    async def list(self, environment: Environment) -> FileListing | None:
+        return self.listing if environment.current else None
+
+    async def list_at(self, resolved: Resolved) -> FileListing:
+        return self.listing
+
+
 QUIET = {
     "drain": SimpleNamespace(state=None),
     "rules": SimpleNamespace(judge=lambda _: None),
@@ -794,6 +815,7 @@ def make_app(
         receipts=CannedReceipts(),
         reproductions=everything,
         preferences=PREFERENCES,
+        files=CannedFiles(),
         backend=Backend(),
         **admin,
         health=health,

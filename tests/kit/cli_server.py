@@ -103,7 +103,7 @@ class Service:
                 web.get(api + "/environments/{id}", self._environment),
                 web.patch(api + "/environments/{id}", self._update),
                 web.put(api + "/environments/{id}/preferences", self._prefer),
-                web.get(api + "/environments/{id}/{what:changes}", self._past),
+                web.get(api + "/environments/{id}/{what:changes|files}", self._past),
                 web.put(api + "/environments/{id}/{what:current}", self._past),
                 web.get(api + "/builds/{id}/{what:packages|difference|receipt}", self._past),
                 web.post(api + "/{what:receipts}", self._past),

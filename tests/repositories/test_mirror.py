@@ -218,3 +218,21 @@ async def test_a_host_that_serves_no_commits_by_sha_is_fetched_as_before(
     await checkout(fetcher, repo, tmp_path / "one", repo.commits[1])
     made = await checkout(fetcher, repo, tmp_path / "two", first)
     assert (made / "a.txt").read_text() == "1\n"
+
+
+async def test_a_commits_notebooks_are_listed_without_asking_the_host(
+    fetcher, repo, server, tmp_path, mirrors
+):
+    repo.commit({"README.md": "x", "week 1/intro.ipynb": "{}"})
+    resolved = await resolve(fetcher, repo)
+    assert await fetcher.list_files(resolved) is None
+    await fetcher.checkout(resolved, tmp_path / "one")
+    repo.git_dir.rename(repo.git_dir.with_suffix(".away"))
+    before = len(server.requests)
+    found = await fetcher.list_files(resolved)
+    assert found.find() == ("README.md", "week 1/intro.ipynb")
+    unknown = Resolved(**{**vars_of(resolved), "resolved_ref": "1" * 40})
+    assert await fetcher.list_files(unknown) is None
+    shutil.rmtree(mirrors.find(repo.url) / "objects")
+    assert await fetcher.list_files(resolved) is None
+    assert len(server.requests) == before

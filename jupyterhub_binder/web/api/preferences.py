@@ -1,4 +1,4 @@
-"""Routes of what a person prefers."""
+"""Routes of what a person can open, and of what they prefer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from jupyterhub_binder.web.api.common import Handler
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.shapes.preferences import (
     ApplicationJSON,
+    FilesQuery,
     PreferenceBody,
     PreferenceJSON,
+    RepositoryFileJSON,
+    RepositoryFilesJSON,
 )
 
 
@@ -38,4 +41,29 @@ class PreferenceHandler(Handler):
             pinned=preference.pinned,
             opens=preference.opens,
             applications=tuple(ApplicationJSON(name=a.name, path=a.path) for a in there),
+        )
+
+
+class FilesHandler(Handler):
+    """What an environment's repository has to open."""
+
+    @operation("list_files")
+    async def get(self, environment_id: str, *, query: FilesQuery) -> RepositoryFilesJSON:
+        """List the README and the notebooks of the commit that servers start with."""
+        environment = await self.services.environments.get(self.me, environment_id)
+        listing = await self.services.files.list(environment)
+        found = listing.find(query.search) if listing else ()
+        readmes = listing.readmes if listing else ()
+        shown = found[query.offset : query.offset + query.limit]
+        current = environment.current
+        return RepositoryFilesJSON(
+            known=listing is not None,
+            resolved_ref=current.build.resolved_ref if listing and current else None,
+            items=tuple(
+                RepositoryFileJSON(path=path, kind="readme" if path in readmes else "notebook")
+                for path in shown
+            ),
+            total=len(found) if query.search or not listing else listing.total,
+            offset=query.offset,
+            limit=query.limit,
         )

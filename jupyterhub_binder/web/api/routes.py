@@ -36,6 +36,7 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/environments/{ID}/builds", environments.EnvironmentBuildsHandler),
     (rf"api/v1/environments/{ID}/current", environments.CurrentBuildHandler),
     (rf"api/v1/environments/{ID}/preferences", preferences.PreferenceHandler),
+    (rf"api/v1/environments/{ID}/files", preferences.FilesHandler),
     (rf"api/v1/environments/{ID}/changes", history.ChangesHandler),
     (rf"api/v1/environments/{ID}/upstream", upstream.UpstreamHandler),
     (rf"api/v1/environments/{ID}/launch-spec", environments.LaunchSpecHandler),

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from jupyterhub_binder.admin.rules import MAX_REASON_CHARACTERS
 from jupyterhub_binder.errors import InvalidInput, NotFound
 from jupyterhub_binder.model import ContentMode, Environment, Link, Page, UpdateMode
+from jupyterhub_binder.model.preferences import Application
 from jupyterhub_binder.repositories.links.binder import format_binder_link
 from jupyterhub_binder.utils.validation import (
     MAX_ADDRESS_CHARACTERS,
@@ -20,6 +21,7 @@ from jupyterhub_binder.web.i18n.language import N_
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.failures import note_for_admin
+from jupyterhub_binder.web.pages.files import FilesView, files_view
 from jupyterhub_binder.web.pages.history import CHANGES_SIZE, ChangeView
 from jupyterhub_binder.web.pages.sharing import sharing_values
 from jupyterhub_binder.web.pages.views import BuildView
@@ -120,6 +122,7 @@ class EnvironmentPage(PageHandler):
         changes = await environments.changes(self.me, environment_id, limit=CHANGES_SIZE)
         shows_people = self.me.admin or self.me.name == environment.owner
         (item,) = await self.fetch_views([environment])
+        applications = await self.services.preferences.applications(environment)
         self.render_page(
             "environment.html",
             page_title=environment.name,
@@ -133,12 +136,24 @@ class EnvironmentPage(PageHandler):
             changes=changes,
             change_views=[ChangeView(each, shows_people) for each in changes.items],
             refusal=self.services.rules.judge(environment),
-            applications=await self.services.preferences.applications(environment),
+            applications=applications,
+            files=await self._files(environment, item.preference.opens, applications),
             builds=[
                 BuildView(request.build, None, environment, request) for request in history.items
             ],
             **self._sharing(environment),
             **await sharing_values(self, environment),
+        )
+
+    async def _files(
+        self, environment: Environment, preferred: str, applications: tuple[Application, ...]
+    ) -> FilesView | None:
+        return files_view(
+            self,
+            await self.services.files.list(environment),
+            commit=environment.current.build.resolved_ref if environment.current else "",
+            preferred=preferred,
+            applications=applications,
         )
 
     def _note(self, environment: Environment) -> str:

@@ -15,6 +15,8 @@ from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.failures import note_for_admin
 from jupyterhub_binder.web.pages.views import BuildView, LaunchView, server_link
 
+_PROPOSED = 100
+"""How many files the field of the path proposes."""
 _FRESH_SECONDS = 30
 """A launch's page opens the server only this soon after it is ready."""
 
@@ -40,8 +42,10 @@ class LaunchNewPage(PageHandler):
         )
 
     async def _opening(self, environment_id: str) -> str | None:
-        """Return what to open: the form's path, the application that was chosen now or before."""
+        """Return what to open: a file, the form's path, the application chosen now or before."""
         preferences = self.services.preferences
+        if file := self.form.path("file"):
+            return await preferences.find_opening_of(self.me, environment_id, file)
         if (opens := self.form.path("opens")) is not None:
             await preferences.set(self.me, environment_id, opens=opens)
             return opens or None
@@ -101,11 +105,13 @@ async def show_launch_form(
     `beside` says what became of the build as the page with the choices does.
     """
     (item,) = await handler.fetch_views([environment])
+    listing = await handler.services.files.list(environment)
     handler.render_page(
         "launch_new.html",
         page_title=_("Launch %(name)s", name=environment.name),
         item=item,
         path=environment.path if path is None else path,
+        proposed=listing.find()[:_PROPOSED] if listing else (),
         server_name="",
         suggested_server=safe_server_name(environment.name),
         conflict=conflict,

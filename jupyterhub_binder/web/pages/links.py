@@ -6,9 +6,11 @@ from urllib.parse import quote, urlencode
 
 from tornado.web import RequestHandler
 
+from jupyterhub_binder.environments.previews import Preview
 from jupyterhub_binder.errors import BinderError
 from jupyterhub_binder.model import Link
 from jupyterhub_binder.web.i18n.language import gettext as _
+from jupyterhub_binder.web.pages.files import FilesView, files_view
 from jupyterhub_binder.web.pages.launches import start_launch
 from jupyterhub_binder.web.pages.new import NewPage
 from jupyterhub_binder.web.pages.previews import preview_values
@@ -29,14 +31,25 @@ class LinkPage(NewPage):
             "link.html",
             page_title=_("Open %(name)s", name=preview.suggested_name),
             url=self._address(),
+            repository_files=await self._files(preview),
             **await preview_values(self, preview),
         )
+
+    async def _files(self, preview: Preview) -> FilesView | None:
+        """Return what there is to open, if neither the link nor another repository says it."""
+        if preview.link.path or preview.content_url:
+            return None
+        return files_view(self, await self.services.files.list_at(preview.resolved))
 
     async def post(self) -> None:
         """Create an environment if needed, and launch it."""
         link = self._followed()
         environment = await self.services.environments.ensure(self.me, link)
-        await start_launch(self, environment.id, path=link.path or None)
+        path = link.path or None
+        if file := self.form.path("file"):
+            preferences = self.services.preferences
+            path = await preferences.find_opening_of(self.me, environment.id, file)
+        await start_launch(self, environment.id, path=path)
 
     def _followed(self) -> Link:
         return self.services.providers.understand(self._address())

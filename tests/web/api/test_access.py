@@ -46,6 +46,7 @@ TABLE = [
     Row("PUT", f"{ENVIRONMENT}/current", 200, 404, 200, 404, {"number": 1}),
     Row("GET", f"{ENVIRONMENT}/preferences", 200, 404, 200, 404),
     Row("PUT", f"{ENVIRONMENT}/preferences", 200, 404, 200, 404, body={"pinned": True}),
+    Row("GET", f"{ENVIRONMENT}/files", 200, 404, 200, 404),
     Row("GET", f"{ENVIRONMENT}/changes", 200, 404, 200, 404),
     Row("GET", f"{ENVIRONMENT}/upstream", 200, 404, 200, 404),
     Row("GET", f"{ENVIRONMENT}/launch-spec", 200, 404, 200, 404),

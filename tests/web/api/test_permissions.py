@@ -32,6 +32,7 @@ TABLE: dict[tuple[str, str], tuple[str, Any]] = {
     ("post", f"{ENVIRONMENT}/builds"): (MANAGE, {}),
     ("get", f"{ENVIRONMENT}/preferences"): (LAUNCH, None),
     ("put", f"{ENVIRONMENT}/preferences"): (LAUNCH, {"pinned": True}),
+    ("get", f"{ENVIRONMENT}/files"): (LAUNCH, None),
     ("get", f"{ENVIRONMENT}/changes"): (LAUNCH, None),
     ("put", f"{ENVIRONMENT}/current"): (MANAGE, {"number": 1}),
     ("get", f"{ENVIRONMENT}/upstream"): (LAUNCH, None),

@@ -1,8 +1,10 @@
-"""The JSON objects of what a person prefers; see `shapes`."""
+"""The JSON objects of what a person can open and prefers; see `shapes`."""
 
 from __future__ import annotations
 
-from jupyterhub_binder.web.api.shapes import Path, shape
+from typing import Literal
+
+from jupyterhub_binder.web.api.shapes import Count, PageQuery, Path, Search, shape
 
 
 @shape
@@ -34,3 +36,35 @@ class PreferenceBody:
     """Whether it stands at the top of your list"""
     opens: Path | None = None
     """The path of one of its applications; empty: as in the environment's settings"""
+
+
+@shape
+class FilesQuery(PageQuery):
+    """Which files."""
+
+    search: Search = ""
+    """Only paths that contain these words"""
+
+
+@shape
+class RepositoryFileJSON:
+    """A file that people open first."""
+
+    path: str
+    """In the repository; `path` of a launch opens it"""
+    kind: Literal["readme", "notebook"]
+
+
+@shape
+class RepositoryFilesJSON:
+    """The README and the notebooks of an environment's repository."""
+
+    known: bool
+    """False if there is no build, if servers get other files, or if the service has no copy"""
+    resolved_ref: str | None
+    """The commit that has these files: the current build's"""
+    items: tuple[RepositoryFileJSON, ...]
+    total: Count
+    """Of all that were found; if there are more than 1,000 notebooks, the others can't be listed"""
+    offset: Count
+    limit: Count
