@@ -125,7 +125,12 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
     backend.session = session
     git = Git(parent=parent)
     providers = await started(
-        Providers(parent=parent, git=git, buildable=lambda: backend.provider_prefixes)
+        Providers(
+            parent=parent,
+            git=git,
+            buildable=lambda: backend.provider_prefixes,
+            containers=backend.makes_containers,
+        )
     )
     mirrors = Mirrors(parent=parent, git=git)
     mirrors.root = mirrors.root or str(Path(options.state_dir) / "mirrors")

@@ -97,6 +97,9 @@ class BuildBackend(LoggingConfigurable):
     goes_on_alone: ClassVar[bool] = False
     """Whether a build continues while the service is away; if not, it begins again."""
 
+    makes_containers: ClassVar[bool] = True
+    """Whether its images are container images, so that it can use one from a registry."""
+
     takes_lock: ClassVar[bool] = False
     """Whether it has the option `lock`: commit, python and requirements of a receipt."""
 

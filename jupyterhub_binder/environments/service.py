@@ -272,8 +272,8 @@ class Environments(LoggingConfigurable):
     ) -> Environment:
         """Create an environment from a link, and request its build.
 
-        By default, the environment's own files are copied once, those of another repository are
-        kept in sync. Raises NotAllowed, LimitReached, InvalidInput and providers' errors.
+        By default, the environment's own files are copied once if it has any, those of another
+        repository are kept in sync. Raises NotAllowed, LimitReached, InvalidInput and providers' errors.
         """
         require_can_build(user)
         await self._limits.see(user)
@@ -289,7 +289,7 @@ class Environments(LoggingConfigurable):
             label=resolved.label,
             repo_url=resolved.repo_url,
             path=clean_path(link.path),
-            content=content or (ContentMode.SYNC if source else ContentMode.COPY),
+            content=content or self._default_content(resolved, source),
             directory="",
             options=chosen,
             created=now,
@@ -299,6 +299,12 @@ class Environments(LoggingConfigurable):
         )
         names = DirectoryNames(source or resolved)
         return await self.keep(user, environment, resolved if build else None, names)
+
+    def _default_content(self, resolved: Resolved, source: Resolved | None) -> ContentMode:
+        if source:
+            return ContentMode.SYNC
+        has_files = self._providers[resolved.spec.provider].has_files
+        return ContentMode.COPY if has_files else ContentMode.LEAVE
 
     async def keep(
         self, user: User, environment: Environment, build: Resolved | None, names: Iterable[str]

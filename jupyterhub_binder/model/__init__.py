@@ -34,6 +34,8 @@ class Spec:
     ref: str = "HEAD"
 
 
+PUBLISHED_IMAGES = "docker"
+"""The provider prefix of images that a registry has already."""
 SHORT_SHA = re.compile(r"[0-9a-f]{7,39}")
 """What may be the beginning of a commit's SHA."""
 
@@ -97,6 +99,11 @@ class Resolved:
     default_name: str
     default_branch: str = ""
     """Its name, if the default branch was asked for and the host tells."""
+
+    @property
+    def published_image(self) -> str:
+        """The image's name by digest, for `PUBLISHED_IMAGES`."""
+        return f"{self.clone_url.removeprefix('https://')}@sha256:{self.resolved_ref}"
 
     @property
     def follow(self) -> str:

@@ -35,6 +35,7 @@ from jupyterhub_binder.backends.binderhub.spec import wire_spec
 from jupyterhub_binder.backends.repo2docker import plan
 from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.model import (
+    PUBLISHED_IMAGES,
     Assessment,
     BackendOutput,
     BuildJob,
@@ -267,7 +268,7 @@ class RemoteBackend(BuildBackend):
         known = [host.prefixes for host in self.hosts]
         if not known or None in known:
             return None
-        return frozenset().union(*(prefixes for prefixes in known if prefixes))
+        return frozenset({PUBLISHED_IMAGES}).union(*(prefixes for prefixes in known if prefixes))
 
     async def health(self) -> str | None:
         """Return why no BinderHub can build now, or None."""
@@ -310,6 +311,12 @@ class RemoteBackend(BuildBackend):
     async def build(self, job: BuildJob) -> AsyncGenerator[BackendOutput, None]:
         """Build on one BinderHub; if it fails, continue on another."""
         build = job.build
+        if build.spec.provider == PUBLISHED_IMAGES:
+            image = build.resolved.published_image
+            yield Line(Phase.BUILDING, f"The registry has the image already: {image}")
+            await self._remember(build.key, image)
+            yield Image(image)
+            return
         spec = wire_spec(build.spec, build.resolved_ref)
         journey = _Journey(
             hosts=rank(self._hosts_for(build.spec.provider), repository_key(build.spec)),

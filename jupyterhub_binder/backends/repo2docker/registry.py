@@ -29,18 +29,11 @@ from jupyterhub_binder.backends.repo2docker.docker_config import (
 )
 from jupyterhub_binder.errors import ConfigurationError, NotAllowed, UpstreamUnavailable
 from jupyterhub_binder.utils.http import borrow_session, environment_proxy, take_connection
+from jupyterhub_binder.utils.oci import MANIFEST_TYPES, read_challenge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_MANIFESTS = ", ".join(
-    (
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-    )
-)
 _MAX_CONNECTIONS = 100
 _DEFAULT_TOKEN_SECONDS = 60
 _MAX_TOKEN_SECONDS = 3600
@@ -295,7 +288,7 @@ class Registry(LoggingConfigurable):
             ) from error
 
     async def _send(self, method: str, path: str, header: str | None) -> aiohttp.ClientResponse:
-        headers = {"Accept": _MANIFESTS, **({"Authorization": header} if header else {})}
+        headers = {"Accept": MANIFEST_TYPES, **({"Authorization": header} if header else {})}
         return await self._request(method, f"{self.url.rstrip('/')}/v2/{path}", headers=headers)
 
     async def _request(self, method: str, url: str | URL, **options: Any) -> aiohttp.ClientResponse:
@@ -458,13 +451,3 @@ def may_have_credentials(realm: URL, registry: URL) -> bool:
 
 def _origin(url: URL) -> tuple[str, str | None, int | None]:
     return url.scheme, url.raw_host, url.port
-
-
-_PARAMETER = re.compile(r'([a-zA-Z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
-
-
-def read_challenge(header: str) -> tuple[str, dict[str, str]]:
-    """Parse a WWW-Authenticate header: lower-case scheme, and parameters."""
-    scheme, _, rest = header.strip().partition(" ")
-    found = {m[1].lower(): m[2] if m[2] is not None else m[3] for m in _PARAMETER.finditer(rest)}
-    return scheme.lower(), found

@@ -43,6 +43,7 @@ class VenvBackend(BuildBackend):
     """Virtual environments, made with uv from wheels, read-only once finished."""
 
     name: ClassVar[str] = "venv"
+    makes_containers: ClassVar[bool] = False
     takes_lock: ClassVar[bool] = True
     description: ClassVar[str] = Message(
         "Makes Python environments in a folder of this machine; other languages and system "

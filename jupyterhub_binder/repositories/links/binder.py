@@ -21,7 +21,8 @@ from jupyterhub_binder.utils.validation import clean_address, split_address
 Query: TypeAlias = Mapping[str, Sequence[str]]
 
 _V2 = re.compile(
-    r"https?://[^?#]+?/v2/(gh|gl|gist|git|zenodo|figshare|hydroshare|dataverse|ckan)/"
+    r"https?://[^?#]+?/v2/(gh|gl|gist|git|zenodo|figshare|hydroshare|dataverse|ckan"
+    r"|docker)/"
     r"([^?#]+)(?:\?([^#]*))?(?:#.*)?"
 )
 _SURE = re.compile(

@@ -43,7 +43,7 @@ def _understand(text: str, known: Mapping[str, RepoProvider], wrappings: int) ->
     text = _bared(text)
     if re.match(r"git\s+clone\s", text):
         return _read_clone(text, known, wrappings)
-    if (link := _read_spec(text, known) or _read_doi(text, known)) is not None:
+    if (link := _read_text(text, known)) is not None:
         return link
     url = unwrap_viewer(to_url(text))
     take_apart(url)  # refuse an invalid URL for every provider
@@ -95,6 +95,14 @@ def at_ref(link: Link, ref: str, known: Mapping[str, RepoProvider]) -> Link:
         return link
     spec = provider.parse_spec(provider.format_spec(replace(link.spec, ref=ref)))
     return replace(link, spec=spec, tail="")
+
+
+def _read_text(text: str, known: Mapping[str, RepoProvider]) -> Link | None:
+    """Read what is no URL."""
+    for provider in known.values():
+        if (link := provider.parse_text(text)) is not None:
+            return link
+    return _read_spec(text, known) or _read_doi(text, known)
 
 
 def _read_spec(text: str, known: Mapping[str, RepoProvider]) -> Link | None:

@@ -61,6 +61,10 @@ class RepoProvider(LoggingConfigurable):
     default_ref: ClassVar[str] = "HEAD"
     takes_ref: ClassVar[bool] = True
     """Whether people can give a ref."""
+    has_files: ClassVar[bool] = True
+    """Whether there are files for people's homes."""
+    needs_containers: ClassVar[bool] = False
+    """Whether only backends that make container images can use it."""
     takes_any_doi: ClassVar[bool] = False
     """Asked about DOIs of unknown form."""
     takes_any_host: ClassVar[bool] = False
@@ -73,6 +77,10 @@ class RepoProvider(LoggingConfigurable):
     @abstractmethod
     def format_spec(self, spec: Spec) -> str:
         """Write what `parse_spec` reads."""
+
+    def parse_text(self, text: str) -> Link | None:
+        """Read text that is no URL, or return None. Raises NotUnderstood."""
+        return None
 
     @abstractmethod
     def parse_url(self, url: str) -> Link | None:

@@ -23,7 +23,7 @@ from jupyterhub_binder.errors import (
     NotUnderstood,
     UnresolvableRef,
 )
-from jupyterhub_binder.model import Link, RefKind, Resolved, Spec
+from jupyterhub_binder.model import PUBLISHED_IMAGES, Link, RefKind, Resolved, Spec
 from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.repositories.identity import (
     BANNED,
@@ -64,7 +64,7 @@ class Providers(LoggingConfigurable):
 
     enabled = List(
         Unicode(),
-        ["gh", "gl", "gist", "git", *RECORDS],
+        ["gh", "gl", "gist", "git", *RECORDS, PUBLISHED_IMAGES],
         help="""
         Prefixes of the providers to offer, in the order in which the pages show them. Packages can
         add more with the entry points `jupyterhub_binder.providers`.
@@ -89,6 +89,7 @@ class Providers(LoggingConfigurable):
         *,
         git: Git,
         buildable: Callable[[], Collection[str] | None] = lambda: None,
+        containers: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -96,6 +97,8 @@ class Providers(LoggingConfigurable):
         self.downloads = Downloads(parent=self, git=git)
         self.buildable = buildable
         """The backend's prefixes; None for any."""
+        self.containers = containers
+        """Whether the backend makes container images."""
         self._flights: SingleFlight[Spec | Link, Resolved] = SingleFlight()
         # Clients often send the same repository, and reading it is pure.
         self._understand = lru_cache(_MAX_UNDERSTOOD)(links.understand)
@@ -145,7 +148,7 @@ class Providers(LoggingConfigurable):
     def __iter__(self) -> Iterator[RepoProvider]:
         """Yield the providers that the backend can build from."""
         buildable = self.buildable()
-        every = self._providers.values()
+        every = [p for p in self._providers.values() if self.containers or not p.needs_containers]
         return iter([p for p in every if buildable is None or p.prefix in buildable])
 
     def understand(self, text: str) -> Link:

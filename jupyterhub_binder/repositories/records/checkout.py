@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -53,6 +53,8 @@ class Listing:
     """Whether a single zip file is unpacked, as in repo2docker."""
     left_out: tuple[str, ...] = ()
     """Why files are missing, in sentences."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Small files that the provider writes itself, at the root, by name."""
 
 
 class Archives(Protocol):
@@ -100,6 +102,7 @@ class ArchiveFetch:
             left -= await self._bring(listing, file, left)
         if listing.unpacks and len(listing.files) == 1:
             await self._unpack(listing.files[0])
+        await asyncio.to_thread(_write_texts, self.folder, listing.texts)
         for path in await asyncio.to_thread(tidy, self.folder):
             self.on_line(f"Skipped {path!r}, a symbolic link that leads out of the repository.")
         await self._commit(listing)
@@ -115,6 +118,8 @@ class ArchiveFetch:
         if listing.unpacks and len(listing.files) == 1:
             await self._peek_into(listing, listing.files[0], wanted)
             return self._version(listing)
+        texts = {name: text for name, text in listing.texts.items() if wanted(name)}
+        await asyncio.to_thread(_write_texts, self.folder, texts)
         files = tuple(file for file in listing.files if wanted(file.path))
         self._check(files, self.max_bytes)
         left = self.max_bytes
@@ -253,7 +258,9 @@ class ArchiveFetch:
             *("-c", "core.protectHFS=false", "-c", "core.protectNTFS=false"),
             *("-c", "core.compression=1", "add", "--all", "--force", "--", "."),
         )
-        when = f"{int(max(listing.time.timestamp(), 0))} +0000"
+        when = (
+            f"@{int(max(listing.time.timestamp(), 0))} +0000"  # "@": Git takes small numbers, too
+        )
         subject = " ".join(listing.title.split())[:200] or "Files of the record"
         message = f"{subject}\n\n{self.resolved.repo_url}\n{self.resolved.resolved_ref}\n"
         await self._git(
@@ -287,6 +294,11 @@ def file_name(url: str, fallback: str) -> str:
 
 def _no_line(_: str) -> None:
     pass
+
+
+def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def _from_thread(on_line: Callable[[str], None]) -> Callable[[str], None]:

@@ -14,7 +14,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -182,6 +182,25 @@ class Downloads(LoggingConfigurable):
                 what=what,
             ) from None
 
+    async def fetch_headers(
+        self,
+        url: str | URL,
+        site: Site,
+        *,
+        what: str,
+        headers: Mapping[str, str],
+        passes: Collection[int] = (),
+    ) -> tuple[int, Mapping[str, str]]:
+        """Ask with HEAD; return the status, of an error only if it passes, and the headers.
+
+        Redirects are not followed, because `headers` may have a secret. Raises as `fetch_json`.
+        """
+        opened = self._opened(
+            url, site, what, _no_line, headers, follow=False, method="HEAD", passes=passes
+        )
+        async with opened as response:
+            return response.status, response.headers.copy()
+
     async def fetch_landing(self, url: str | URL, site: Site, *, what: str) -> URL:
         """Follow redirects; return the final URL. Raises as `fetch_json`."""
         return (await self._fetch(url, site, what, _no_line, {}, max_bytes=0)).url
@@ -302,6 +321,8 @@ class Downloads(LoggingConfigurable):
         *,
         follow: bool = True,
         file: bool = False,
+        method: str = "GET",
+        passes: Collection[int] = (),
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield a successful response, after redirects and waiting."""
         slots = self._file_slots if file else self._slots
@@ -309,14 +330,14 @@ class Downloads(LoggingConfigurable):
             backoff, waited, hops = Backoff(2), 0, 0
             asked = self.check(url, site)
             while True:
-                response = await self._request(stack, asked, site, headers)
+                response = await self._request(stack, asked, site, headers, method)
                 if follow and response.status in _REDIRECTS and "Location" in response.headers:
                     hops += 1
                     asked = self.check(_next_address(response, hops), site)
                 elif response.status in _BUSY:
                     waited += 1
                     await self._wait(response, backoff, waited, on_line)
-                elif response.status >= 400:
+                elif response.status >= 400 and response.status not in passes:
                     raise _explain(response, what)
                 else:
                     yield response
@@ -329,6 +350,7 @@ class Downloads(LoggingConfigurable):
         url: URL,
         site: Site,
         headers: Mapping[str, str],
+        method: str,
     ) -> aiohttp.ClientResponse:
         remote = _remote(url)
         if self.git.proxy or _is_address(remote.host):  # aiohttp does not resolve these
@@ -337,7 +359,8 @@ class Downloads(LoggingConfigurable):
         try:
             async with asyncio.timeout(self.answer_seconds):
                 return await stack.enter_async_context(
-                    self._open_session().get(
+                    self._open_session().request(
+                        method,
                         url,
                         allow_redirects=False,
                         headers={**headers, **secret},

@@ -61,7 +61,7 @@ def encode_waiting(position: int | None) -> bytes:
 def describe_provider(provider: RepoProvider) -> dict[str, Any]:
     """Describe a provider for ``/api/repoproviders``."""
     host = getattr(provider, "hostname", "")
-    encoded = provider.prefix in ("git", "gl", "hydroshare", "ckan")
+    encoded = provider.prefix in ("git", "gl", "hydroshare", "ckan", "docker")
     return {
         "id": provider.prefix,
         "displayName": provider.display_name,
@@ -94,6 +94,7 @@ _LABELS = {
     "dataverse": "DOI",
     "hydroshare": "resource id or DOI",
     "ckan": "dataset URL",
+    "docker": "image",
 }
 
 

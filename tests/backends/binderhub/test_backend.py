@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import jwt
 import pytest
@@ -439,6 +440,20 @@ async def test_image_is_remembered_by_the_next_service(server, backend, tmp_path
     assert await later.find_image(job.build.key) is None
 
 
+async def test_image_of_a_registry_is_taken_without_a_build(server, backend):
+    job = make_job()
+    there = replace(
+        job.build,
+        spec=Spec("docker", "quay.io/org/name:1"),
+        clone_url="https://quay.io/org/name",
+        resolved_ref="a" * 64,
+    )
+    outputs = await collect(backend, replace(job, build=there))
+    name = f"quay.io/org/name@sha256:{'a' * 64}"
+    assert image_of(outputs).name == await backend.find_image(there.key) == name
+    assert not [request for request in server.requests if "/build/" in str(request)]
+
+
 async def test_image_that_cannot_be_remembered_is_made_all_the_same(server, tmp_path, caplog):
     server.tell("/build/", stream(ready("r/n:t")))
     (tmp_path / "images").write_text("a file where the folder would be")
@@ -508,10 +523,10 @@ async def test_service_starts_while_binderhub_is_down(tmp_path):
 async def test_providers_are_those_of_binderhub(server, tmp_path):
     server.providers = replay.as_json([{"id": "gh"}, {"id": "git"}, {"no": "id"}, 7])
     async with started(server.url, tmp_path) as backend:
-        assert backend.provider_prefixes == {"gh", "git"}
+        assert backend.provider_prefixes == {"gh", "git", "docker"}
         server.providers = replay.as_json([{"id": "gl"}])
         await backend.check_hosts()
-        assert backend.provider_prefixes == {"gl"}
+        assert backend.provider_prefixes == {"gl", "docker"}
         with pytest.raises(BuildFailed, match="'gh'"):
             await collect(backend, make_job())
 

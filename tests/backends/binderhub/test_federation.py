@@ -277,7 +277,7 @@ async def test_host_without_the_provider_is_not_asked(tmp_path):
         servers[first].providers = replay.as_json([{"id": "gl"}])
         servers[second].providers = replay.as_json([{"id": "gh"}])
         await backend.check_hosts()
-        assert backend.provider_prefixes == {"gh", "gl"}
+        assert backend.provider_prefixes == {"gh", "gl", "docker"}
         assert image_of(await collect(backend, job)).name == f"registry/{second}:1"
 
 

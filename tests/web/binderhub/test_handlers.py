@@ -248,7 +248,7 @@ async def test_repoproviders_are_those_of_the_pages(
         return [item["id"] for item in found]
 
     records = ["zenodo", "figshare", "hydroshare", "dataverse", "ckan"]
-    assert await prefixes() == ["gh", "gl", "gist", "git", *records]
+    assert await prefixes() == ["gh", "gl", "gist", "git", *records, "docker"]
     service.parts.providers.buildable = lambda: {"git", "gl", "zenodo"}
     try:
         assert await prefixes() == ["gl", "git", "zenodo"]

@@ -180,7 +180,8 @@ class SpecJSON:
     """A repository and a ref."""
 
     provider: str
-    """The provider's prefix: gh, gl, gist, git, zenodo, figshare, hydroshare, dataverse, ckan"""
+    """The provider's prefix: gh, gl, gist, git, zenodo, figshare, hydroshare, dataverse, ckan,
+    docker"""
     repo: str
     """The provider's name of the repository"""
     ref: str
