@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, TypeVar
 from jupyterhub_binder.model.failures import Explanation
 from jupyterhub_binder.model.history import ChangeCause
 from jupyterhub_binder.model.inventory import Inventory
+from jupyterhub_binder.model.lockfile import LockFile
 from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.model.text import Message
 
@@ -201,6 +202,10 @@ class Recipe:
     """What runtime.txt names, such as ``python`` or ``r``."""
     python: str = ""
     """Such as ``3.11`` or ``>=3.10,<3.12``; empty if unspecified."""
+    preferred_python: str = ""
+    """What .python-version names: the version to choose if there is a choice."""
+    lock: LockFile | None = None
+    """The lock file that decides the packages, if one does."""
     packages: tuple[str, ...] = ()
     """Package names with versions, for display."""
     unpinned: tuple[str, ...] = ()

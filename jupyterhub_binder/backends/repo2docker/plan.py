@@ -58,6 +58,10 @@ _NOT_ON_DEBIAN = Message(
     "packages in apt.txt, or write a Dockerfile."
 )
 
+_LOCKS = frozenset({"uv.lock", "pylock.toml"})
+_NO_LOCKS = Message(
+    "repo2docker does not read it. List the packages in requirements.txt (`uv export` writes it)."
+)
 
 _UTF8_ONLY = frozenset({"environment.yml", "environment.yaml", "runtime.txt"})
 _IDLE = frozenset({"line_ends", "no_interpreter"})
@@ -114,6 +118,10 @@ def _unreadable(recipe: Recipe) -> Iterator[Finding]:
 def _action(file: RecipeFile, *, debian: bool, alone: RecipeFile | None) -> RecipeAction:
     if not file.used or (alone is not None and file is not alone):
         return RecipeAction(file.path, True, Message("Not used: another file takes precedence"))
+    if file.kind == ".python-version":
+        return RecipeAction(file.path, True, Message("Not used: repo2docker does not read it"))
+    if file.kind in _LOCKS:
+        return RecipeAction(file.path, False, _NO_LOCKS)
     if debian and file.kind not in _ON_DEBIAN:
         return RecipeAction(file.path, False, _NOT_ON_DEBIAN)
     known = _ACTIONS.get(file.kind)

@@ -277,6 +277,7 @@ class VenvBackend(BuildBackend):
             pythons={minor: str(one.program) for minor, one in self._interpreters.items()}
             or {self.default_python: ""},
             default_python=self.default_python,
+            versions={minor: one.version for minor, one in self._interpreters.items()},
             runs_code=runs_code,
             why_not=""
             if runs_code

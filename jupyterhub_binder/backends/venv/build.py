@@ -22,6 +22,7 @@ from jupyterhub_binder.backends.venv.folders import PREFIX, Folders, Usage, name
 from jupyterhub_binder.backends.venv.inventory import list_packages, portable_lock
 from jupyterhub_binder.backends.venv.lock import lock_of
 from jupyterhub_binder.backends.venv.plan import Plan, make_plan
+from jupyterhub_binder.backends.venv.project_lock import merge
 from jupyterhub_binder.backends.venv.steps import Interpreter, Say, Steps, VenvSettings, in_thread
 from jupyterhub_binder.backends.venv.uv import (
     Uv,
@@ -118,6 +119,9 @@ class VenvBuild:
         if plan.locked:
             await self._install_locked(plan, interpreter)
             return
+        if plan.lock_file:
+            await self._install_lock_file(plan, interpreter)
+            return
         wanted = plan.requirements
         asked = [*self._settings.base_packages, *wanted.packages]
         asked += [_placed(text, self._steps.seen / "repo") for text in wanted.sources]
@@ -144,9 +148,66 @@ class VenvBuild:
         await self._steps.tell(
             "Installing the packages of the receipt", Message("installing packages")
         )
+        await self._install_exactly(plan, interpreter, lock)
+
+    async def _install_lock_file(self, plan: Plan, interpreter: Interpreter) -> None:
+        """Install what the repository's lock says, and beside it what the hub adds."""
+        wanted, work = plan.requirements, self._workspace.work
+        limits = [*self._settings.constraints, *wanted.packages]
+        await in_thread(
+            self._workspace.write_requirements, _lines(self._settings.base_packages), _lines(limits)
+        )
+        lock, hashed = work / "lock.txt", work / "hashed.txt"
+        if self._settings.base_packages:
+            await self._steps.tell(
+                f"Choosing versions of the hub's own packages that fit {plan.lock_file}",
+                Message("choosing versions"),
+            )
+            await self._resolve_beside(plan, interpreter)
+        hubs = await in_thread(self._workspace.read_lock) if lock.exists() else ""
+        sources = [_placed(text, self._steps.seen / "repo") for text in wanted.sources]
+        plain, with_hashes = merge(hubs, wanted, sources)
+        await in_thread(lock.write_text, _lines(plain))
+        await in_thread(hashed.write_text, _lines(with_hashes))
+        await self._steps.tell(
+            f"Installing the packages of {plan.lock_file}", Message("installing packages")
+        )
+        await self._install_exactly(plan, interpreter, hashed)
+
+    async def _resolve_beside(self, plan: Plan, interpreter: Interpreter) -> None:
+        """Choose versions of the hub's own packages; those of the repository's lock stay."""
+        try:
+            uv = Uv(self._settings.uv, self._workspace.environment)
+            try:
+                await self._steps.trusted(self._resolve(uv, plan, build=False))
+            except ProcessFailed:
+                if not (lacks_wheels(self._steps.output) and self._settings.offer.runs_code):
+                    raise
+                await self._steps.untrusted(
+                    self._resolve(Uv(self._settings.uv, self._steps.seen), plan, build=True),
+                    interpreter,
+                    env=self._source_environment(),
+                    network=True,
+                    resolving=True,
+                )
+        except ProcessFailed as error:
+            raise BuildFailed(
+                "The versions in %(path)s don't fit the packages that each server needs.",
+                path=plan.lock_file,
+                detail={
+                    "hint": Message(
+                        "Every environment also needs these packages for its server: %(packages)s",
+                        packages=", ".join(self._settings.base_packages),
+                    )
+                },
+            ) from error
+
+    async def _install_exactly(self, plan: Plan, interpreter: Interpreter, lock: Path) -> None:
+        """Install what a lock names; nothing is chosen anew."""
+        wanted = plan.requirements
         uv, mode = Uv(self._settings.uv, self._workspace.environment), self._settings.link_mode
         try:
-            if not sources:
+            if not wanted.sources:
                 await self._steps.trusted(
                     uv.install(wanted, lock=lock, link_mode=mode, build=False)
                 )
@@ -158,7 +219,7 @@ class VenvBuild:
             "Some packages have no wheel. Building them in the sandbox",
             Message("building packages"),
         )
-        await self._install_sources(plan, interpreter)
+        await self._install_sources(plan, interpreter, lock)
 
     async def _install_wheels(self, plan: Plan) -> bool:
         """Install wheels; return False if some packages have none."""
@@ -182,16 +243,20 @@ class VenvBuild:
             raise self._unresolvable() from error
         return True
 
-    async def _install_sources(self, plan: Plan, interpreter: Interpreter) -> None:
-        """Build packages without a wheel."""
-        uv = Uv(self._settings.uv, self._steps.seen)
+    def _source_environment(self) -> dict[str, str]:
         # A cache of its own: what a build writes there, nobody else ever reads.
         cache = {"UV_CACHE_DIR": str(self._steps.temporary / "uv-cache"), "UV_NO_CONFIG": "1"}
-        env = without_secrets(self._settings.uv_environment) | cache
-        lock = self._workspace.work / "lock.txt"
-        install = uv.install(plan.requirements, lock=lock, link_mode="copy", build=True)
+        return without_secrets(self._settings.uv_environment) | cache
+
+    async def _install_sources(
+        self, plan: Plan, interpreter: Interpreter, lock: Path | None = None
+    ) -> None:
+        """Build packages without a wheel. Without a lock, choose versions first."""
+        uv, env = Uv(self._settings.uv, self._steps.seen), self._source_environment()
+        chosen = lock or self._workspace.work / "lock.txt"
+        install = uv.install(plan.requirements, lock=chosen, link_mode="copy", build=True)
         try:
-            if not plan.locked:
+            if lock is None:
                 await self._steps.untrusted(
                     self._resolve(uv, plan, build=True),
                     interpreter,

@@ -77,9 +77,9 @@ def choose_locked(lock: Lock, policy: Policy, constraints: Sequence[str]) -> Req
     lines = [_read(text) for text in lock.requirements.splitlines() if text]
     found = choose_lines((line for line in lines if not _why_not(line)), policy)
     found.refused += [RefusedLine(line, why) for line in lines if (why := _why_not(line))]
-    limits = _limits(constraints)
+    limits = limits_of(constraints)
     for text in found.packages:
-        why = _unpinned(text) or _forbidden(text, limits)
+        why = _unpinned(text) or forbidden(text, limits)
         if why is not None:
             found.refused.append(RefusedLine(_read(text), why))
     return found
@@ -107,11 +107,11 @@ def _unpinned(text: str) -> Message | None:
     return Message("it does not name one exact version")
 
 
-_Limits = Mapping[str, Sequence[tuple[str, Requirement]]]
+Limits = Mapping[str, Sequence[tuple[str, Requirement]]]
 """By a package's name: constraints as written, and as read."""
 
 
-def _limits(constraints: Sequence[str]) -> _Limits:
+def limits_of(constraints: Sequence[str]) -> Limits:
     """Read an administrator's constraints, as far as they apply."""
     found: dict[str, list[tuple[str, Requirement]]] = {}
     for text in constraints:
@@ -124,7 +124,7 @@ def _limits(constraints: Sequence[str]) -> _Limits:
     return found
 
 
-def _forbidden(text: str, limits: _Limits) -> Message | None:
+def forbidden(text: str, limits: Limits) -> Message | None:
     """Return why an administrator's constraint forbids a package, or None."""
     asked = Requirement(text)
     version = next(iter(asked.specifier)).version

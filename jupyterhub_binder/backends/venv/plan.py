@@ -10,6 +10,7 @@ from jupyterhub_binder.backends.base import Reuse
 from jupyterhub_binder.backends.left_out import left_out
 from jupyterhub_binder.backends.pythons import serves_python
 from jupyterhub_binder.backends.venv.lock import Lock, choose_locked
+from jupyterhub_binder.backends.venv.project_lock import choose_from_lock
 from jupyterhub_binder.backends.venv.requirements import (
     Policy,
     RefusedLine,
@@ -76,6 +77,8 @@ class Offer:
     policy: Policy = field(default_factory=Policy)
     constraints: Sequence[str] = ()
     """The administrator's; uv applies them where it chooses versions."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """The interpreters' versions in full, as far as they are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class Plan:
     """The path of the script to run at the end, or empty."""
     locked: bool = False
     """Whether the requirements are all packages in exact versions, the hub's own among them."""
+    lock_file: str = ""
+    """The repository's file that has all its packages in exact versions; the hub's are added."""
 
 
 def assess(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> Assessment:
@@ -98,13 +103,22 @@ def assess(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> Assessment
 def make_plan(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> tuple[Plan, Assessment]:
     """Return plan and assessment; a plan with problems must not be built."""
     planner = _Planner(recipe, offer)
-    python = planner.choose_python(lock.python if lock else recipe.python)
+    if lock is not None:
+        python = planner.choose_python(lock.python)
+    else:
+        python = planner.choose_python(recipe.python, preferred=recipe.preferred_python)
     for file in recipe.files:
         planner.take(file)
     if lock is not None:
         planner.take_lock(lock)
     planner.check_code()
-    plan = Plan(python, planner.wanted, planner.post_build, locked=lock is not None)
+    plan = Plan(
+        python,
+        planner.wanted,
+        planner.post_build,
+        locked=lock is not None,
+        lock_file=recipe.lock.path if recipe.lock and lock is None else "",
+    )
     findings = (*planner.findings, *left_out(recipe))
     return plan, Assessment(tuple(planner.actions), findings)
 
@@ -155,10 +169,21 @@ class _Planner:
         for refused in self.wanted.refused:
             self._problem("requirement_refused", _cannot_install(refused))
 
-    def choose_python(self, asked: str) -> str:
-        chosen = choose_python(asked, self.offer)
+    def choose_python(self, asked: str, preferred: str = "") -> str:
+        chosen = choose_python(asked, self.offer, preferred=preferred)
+        known = ", ".join(sorted(self.offer.pythons, key=_version_key))
+        if chosen and not serves_python(chosen, preferred):
+            self._warn(
+                "python_other",
+                Message(
+                    ".python-version names Python %(asked)s. This hub uses Python %(python)s "
+                    "instead; it has %(known)s.",
+                    asked=preferred,
+                    python=chosen,
+                    known=known,
+                ),
+            )
         if chosen is None:
-            known = ", ".join(sorted(self.offer.pythons, key=_version_key))
             self._problem(
                 "python_missing",
                 Message(
@@ -210,7 +235,31 @@ class _Planner:
                 file, Message("Uses Python %(version)s", version=self._python), supported=True
             )
 
+    def lock_file(self, file: RecipeFile) -> None:
+        """Take exactly what uv.lock or pylock.toml says, for the chosen Python."""
+        if self.recipe.lock is None:  # it can't be read, which is a problem already
+            self._act(file, Message("Can't be read"), supported=False)
+            return
+        version = self.offer.versions.get(self._python, f"{self._python}.99")
+        chosen = choose_from_lock(
+            self.recipe.lock, version, self.offer.policy, self.offer.constraints
+        )
+        self.wanted = chosen.requirements
+        for problem in chosen.problems:
+            self._problem("bad_lock", problem, file.path)
+        for refused in self.wanted.refused:
+            self._problem("requirement_refused", _cannot_install(refused), file.path)
+        served = not (chosen.problems or self.wanted.refused)
+        self._act(file, _installs(self.wanted, locked=True), supported=served)
+
+    def python_version(self, file: RecipeFile) -> None:
+        self._act(file, Message("Uses Python %(version)s", version=self._python), supported=True)
+
     def project(self, file: RecipeFile) -> None:
+        if self.recipe.lock is not None:
+            message = Message("Says what %(path)s installs", path=self.recipe.lock.path)
+            self._act(file, message, supported=True)
+            return
         if "." not in self.wanted.sources:
             self.wanted.sources.append(".")
         self._act(
@@ -273,6 +322,9 @@ _HANDLERS: Mapping[str, Callable[[_Planner, RecipeFile], None]] = {
     "runtime.txt": _Planner.runtime,
     "setup.py": _Planner.project,
     "pyproject.toml": _Planner.project,
+    "uv.lock": _Planner.lock_file,
+    "pylock.toml": _Planner.lock_file,
+    ".python-version": _Planner.python_version,
     "postBuild": _Planner.post,
     "start": _Planner.start,
 }
@@ -280,10 +332,12 @@ _HANDLERS: Mapping[str, Callable[[_Planner, RecipeFile], None]] = {
 _DOWNLOADS = r"\b(pip3? install|conda install|mamba install|curl|wget|git clone|npm install)\b"
 
 
-def choose_python(asked: str, offer: Offer) -> str | None:
-    """Return the minor version for a request, or None."""
+def choose_python(asked: str, offer: Offer, *, preferred: str = "") -> str | None:
+    """Return the minor version for a request, or None; the preferred one if it is possible."""
     newest_first = sorted(offer.pythons, key=_version_key, reverse=True)
     candidates = [offer.default_python, *newest_first]
+    if preferred:
+        candidates.sort(key=lambda one: not serves_python(one, preferred))
     return next((one for one in candidates if serves_python(one, asked)), None)
 
 
@@ -300,10 +354,16 @@ def _cannot_install(refused: RefusedLine) -> Message:
     )
 
 
-def _installs(found: Requirements) -> Message:
+def _installs(found: Requirements, *, locked: bool = False) -> Message:
     count = len(found.packages) + len(found.sources)
     if not count:
         return Message("Names no package")
+    if locked:
+        return Message.counted(
+            "Installs one package in the version that it names",
+            "Installs %(num)s packages in the versions that it names",
+            count,
+        )
     return Message.counted("Installs one package", "Installs %(num)s packages", count)
 
 

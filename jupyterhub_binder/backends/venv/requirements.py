@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -60,6 +60,8 @@ class Requirements:
     """
     constraints: list[str] = field(default_factory=list)
     indexes: list[str] = field(default_factory=list)
+    hashes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of the files that may be installed for a line of `packages`."""
     prereleases: bool = False
     replaced_pypi: bool = False
     """Whether a line names PyPI and the hub has another index in its place."""

@@ -8,10 +8,12 @@ from pathlib import Path
 from jupyterhub_binder.model import Recipe, RecipeFile, RecipeInput
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.recipe.files import AT_ROOT_ONLY, FOLDERS, KINDS, Checkout
+from jupyterhub_binder.repositories.recipe.lockfiles import read_lock
 from jupyterhub_binder.repositories.recipe.packages import (
     read_environment,
     read_pipfile,
     read_project,
+    read_python_version,
     short_version,
 )
 from jupyterhub_binder.repositories.recipe.packs import (
@@ -55,6 +57,8 @@ def _read(checkout: Path) -> tuple[Checkout, Recipe]:
         files=tuple(files),
         language=runtime.name if "runtime.txt" in used else "",
         python=wanted.python,
+        preferred_python=wanted.preferred_python,
+        lock=wanted.lock,
         packages=tuple(wanted.packages),
         unpinned=tuple(wanted.unpinned),
         requirements=tuple(wanted.requirements),
@@ -102,8 +106,12 @@ def _read_packages(folder: Checkout, runtime: Runtime, used: dict[str, str]) -> 
         wanted.python = wanted.python or short_version(runtime.version) or runtime.version
     if "requirements.txt" in used:
         read_requirements(folder, used["requirements.txt"], wanted)
-    if "pyproject.toml" in used:
+    if kind := next((kind for kind in ("uv.lock", "pylock.toml") if kind in used), ""):
+        read_lock(folder, kind, wanted)
+    elif "pyproject.toml" in used:
         read_project(folder, wanted)
+    if ".python-version" in used:
+        read_python_version(folder, used[".python-version"], wanted)
     return wanted
 
 

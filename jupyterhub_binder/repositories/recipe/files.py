@@ -39,7 +39,10 @@ KINDS = (
     "Pipfile.lock",
     "requirements.txt",
     "setup.py",
+    "uv.lock",
+    "pylock.toml",
     "pyproject.toml",
+    ".python-version",
     "apt.txt",
     "postBuild",
     "start",
@@ -48,7 +51,7 @@ KINDS = (
 
 FOLDERS = ("binder", ".binder")
 
-AT_ROOT_ONLY = frozenset({"setup.py", "pyproject.toml", "DESCRIPTION"})
+AT_ROOT_ONLY = frozenset({"setup.py", "uv.lock", "pyproject.toml", "DESCRIPTION"})
 """Files that count only without a configuration folder."""
 
 
@@ -163,10 +166,10 @@ class Checkout:
         except OSError:
             return ""
 
-    def read(self, path: str) -> str | None:
+    def read(self, path: str, *, max_bytes: int = MAX_BYTES) -> str | None:
         """Return decoded text, or None."""
         if path not in self._texts:
-            self._texts[path] = self._read(path)
+            self._texts[path] = self._read(path, max_bytes)
         return self._texts[path]
 
     def names(self) -> list[str]:
@@ -210,23 +213,23 @@ class Checkout:
         )
         return None
 
-    def _read(self, path: str) -> str | None:
+    def _read(self, path: str, max_bytes: int) -> str | None:
         real = self._real(path)
         if real is None:
             return None
         try:
             with real.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
+                data = file.read(max_bytes + 1)
         except OSError:
             self.warn("unreadable", Message("%(path)s can't be read.", path=path), path)
             return None
-        if len(data) > MAX_BYTES:
+        if len(data) > max_bytes:
             self.problem(
                 "too_large",
                 Message(
                     "%(path)s is larger than %(most)s, the limit for configuration files.",
                     path=path,
-                    most=format_bytes(MAX_BYTES),
+                    most=format_bytes(max_bytes),
                 ),
                 path,
             )

@@ -210,3 +210,25 @@ def read_project(checkout: Checkout, wanted: Wanted) -> None:
             read_requirement(checkout, "pyproject.toml", line, wanted)
     if isinstance(asked := project.get("requires-python"), str):
         wanted.python = wanted.python or asked.strip()
+
+
+_PYTHON_VERSION = re.compile(r"(?:cpython-|python-?)?(3(?:\.\d{1,2}){0,2})")
+
+
+def read_python_version(checkout: Checkout, path: str, wanted: Wanted) -> None:
+    """Read the version that .python-version prefers: the first line that names one."""
+    for line in (checkout.read(path) or "").splitlines()[:20]:
+        text = line.partition("#")[0].strip()
+        if text:
+            if found := _PYTHON_VERSION.fullmatch(text):
+                wanted.preferred_python = found[1]
+            else:
+                checkout.warn(
+                    "bad_python_version",
+                    Message(
+                        "%(path)s is ignored, because it does not name a version such as 3.12.",
+                        path=path,
+                    ),
+                    path,
+                )
+            return

@@ -12,11 +12,13 @@ from datetime import date
 
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.recipe.files import Checkout
+from jupyterhub_binder.repositories.recipe.lockfiles import is_locked_project
 from jupyterhub_binder.repositories.recipe.packages import load_toml
 
 ALWAYS = frozenset({"apt.txt", "postBuild", "start"})
 """Files that every pack except docker reads."""
 
+_LOCKS = frozenset({"uv.lock", "pylock.toml"})
 _PYTHON = frozenset({"requirements.txt", "setup.py", "pyproject.toml", "runtime.txt"})
 
 
@@ -119,7 +121,7 @@ PACKS = (
         ALWAYS | {"environment.yml", "environment.yaml"},
     ),
     Pack("pipfile", _claims_pipfile, ALWAYS | {"Pipfile", "Pipfile.lock", "runtime.txt"}),
-    Pack("python", _claims_python, ALWAYS | _PYTHON),
+    Pack("python", _claims_python, ALWAYS | _PYTHON | _LOCKS | {".python-version"}),
 )
 
 DEFAULT = PACKS[-1]
@@ -164,6 +166,18 @@ def check_language(checkout: Checkout, pack: Pack, runtime: Runtime) -> None:
         _bad_runtime(checkout, path, runtime.text)
 
 
+def choose_lock(checkout: Checkout) -> str:
+    """Return the kind of lock that decides the packages of a Python repository, or "".
+
+    The files that repo2docker reads come first.
+    """
+    if checkout.has("requirements.txt") or checkout.has("setup.py"):
+        return ""
+    if checkout.has("uv.lock") and is_locked_project(checkout):
+        return "uv.lock"
+    return "pylock.toml" if checkout.has("pylock.toml") else ""
+
+
 def counts(checkout: Checkout, pack: Pack, kind: str) -> bool:
     """Say whether a file would be read."""
     if kind not in pack.reads:
@@ -172,6 +186,8 @@ def counts(checkout: Checkout, pack: Pack, kind: str) -> bool:
         return not checkout.has("environment.yml")
     if kind == "Project.toml":
         return not checkout.has("JuliaProject.toml")
-    if kind == "Pipfile":
-        return True
+    if kind in _LOCKS:
+        return kind == choose_lock(checkout)
+    if kind == ".python-version":
+        return not checkout.has("runtime.txt")
     return kind != "pyproject.toml" or _has_project(checkout)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from packaging.requirements import InvalidRequirement, Requirement
 
 from jupyterhub_binder.model import RequirementLine
+from jupyterhub_binder.model.lockfile import LockFile
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.recipe.files import Checkout
 
@@ -40,6 +41,8 @@ class Wanted:
     unpinned: list[str] = field(default_factory=list)
     requirements: list[RequirementLine] = field(default_factory=list)
     conda: list[str] = field(default_factory=list)
+    preferred_python: str = ""
+    lock: LockFile | None = None
 
     def add(self, text: str, *, pinned: bool) -> None:
         """Add a package as written."""

@@ -22,6 +22,13 @@ PROJECT = '[project]\nname = "mine"\nversion = "1"\n[build-system]\nrequires = [
 PROJECT += '[tool.setuptools]\npackages = ["mine"]\n'
 PIP = "dependencies:\n- pip:\n  - cowsay\n"
 SUBMODULE = '[submodule "lib"]\n\tpath = lib\n\turl = https://example.org/lib.git\n'
+UV_LOCK = (
+    'version = 1\nrequires-python = ">=3.9"\n[[package]]\nname = "mine"\nversion = "1"\n'
+    'source = { virtual = "." }\ndependencies = [{ name = "cowsay" }]\n'
+    '[[package]]\nname = "cowsay"\nversion = "6.1"\n'
+    'source = { registry = "https://pypi.org/simple" }\n'
+)
+PYLOCK = 'lock-version = "1.0"\n[[packages]]\nname = "cowsay"\nversion = "6.1"\n'
 
 Files = dict[str, FileContent]
 
@@ -104,6 +111,13 @@ CASES: dict[str, tuple[Files, set[str], set[str]]] = {
     "project-python": (
         {"pyproject.toml": PROJECT.replace("[build", 'requires-python = ">=3.40"\n[build')},
         {"python_missing"}, set()),
+    "uv-lock": (
+        {"uv.lock": UV_LOCK, "pyproject.toml": '[project]\nname = "mine"\nversion = "1"\n',
+         ".python-version": f"{OWN}.1\n"}, set(), {"cowsay"}),
+    "uv-lock-of-another-project": (
+        {"uv.lock": UV_LOCK, "pyproject.toml": '[project]\nname = "other"\n'}, {"bad_lock"}, set()),
+    "uv-lock-alone": ({"uv.lock": UV_LOCK}, set(), set()),
+    "pylock-in-binder": ({"binder/pylock.toml": PYLOCK}, set(), {"cowsay"}),
     # Where files are
     "included-deep": (
         {"requirements.txt": "-r a/b/more.txt", "a/b/more.txt": "-r ../c.txt", "a/c.txt": "cowsay"},

@@ -61,6 +61,22 @@ def test_python_is_chosen_from_what_there_is(asked, chosen):
     assert choose_python(asked, OFFER) == chosen
 
 
+@pytest.mark.parametrize(
+    ("preferred", "asked", "chosen", "warned"),
+    [
+        ("3.13", "", "3.13", False),
+        ("3.13.2", ">=3.9", "3.13", False),
+        ("3.13", "<3.12", "3.11", True),
+        ("3.14", "", "3.11", True),
+    ],
+)
+def test_a_preferred_python_is_chosen_if_there_is_a_choice(preferred, asked, chosen, warned):
+    given = replace(recipe(asked), preferred_python=preferred)
+    made, assessment = plan(given)
+    assert made.python == chosen
+    assert [one.code for one in assessment.findings] == ["python_other"] * warned
+
+
 def test_missing_python_names_those_there_are():
     assert "3.9, 3.11, 3.13" in problems(recipe(python="3.7"))[0]
 

@@ -241,6 +241,23 @@ def test_a_project_is_read(tmp_path: Path):
     assert [(f.path, f.used) for f in recipe.files] == [("pyproject.toml", True)]
 
 
+@pytest.mark.parametrize(
+    ("text", "preferred", "found"),
+    [
+        ("3.12\n", "3.12", set()),
+        ("# mine\ncpython-3.11.4\n3.10\n", "3.11.4", set()),
+        ("my-virtualenv\n", "", {"bad_python_version"}),
+        ("pypy@3.10\n", "", {"bad_python_version"}),
+    ],
+)
+def test_a_python_version_is_a_preference(tmp_path: Path, text, preferred, found):
+    recipe = read(tmp_path, {".python-version": text, "requirements.txt": "rich==13"})
+    assert (recipe.preferred_python, recipe.python) == (preferred, "")
+    assert codes(recipe) == found
+    runtime = read(tmp_path, {"runtime.txt": "python-3.9"})
+    assert (runtime.preferred_python, runtime.python) == ("", "3.9")
+
+
 def test_scripts_and_names_that_will_not_work_are_warned_of(tmp_path: Path):
     recipe = read(
         tmp_path,
@@ -320,6 +337,10 @@ MERGES = "a: &a {k: 1}\n" + "".join(
         ("pyproject.toml", 'a."=".' * 10_000 + "b = 1\n", "too_large"),
         ("pyproject.toml", 'a."\u2028".' * 10_000 + "b = 1\n", "too_large"),
         ("Pipfile", "#" * 200_000, "too_large"),
+        ("pylock.toml", "#" * (2**21 + 1), "too_large"),
+        ("pylock.toml", '"\\"' * 500_000, "bad_lock"),
+        ("pylock.toml", "a = [" + "[" * 2**20, "not_toml"),
+        ("pylock.toml", "a = [" + "{a.a.a=1}," * 150_000 + "]", "bad_lock"),
         ("runtime.txt", "python-3.11\n-\u202e<script>", "bad_runtime"),
         ("REQUIRE", "julia 0.6", "julia_require"),
     ],
