@@ -1,5 +1,7 @@
 """Copies a repository's files into a person's home, then executes the server's command.
 
+If the environment is a folder whose repository has a `start` script, the script executes it.
+
 Runs as that person, with Python 3.8 or later and its standard library. No error stops the start. It
 writes only into folders that it made, and updates these only if asked. The hub passes this file's
 text, so images need not contain it.
@@ -69,13 +71,49 @@ def main(argv=None):
     """Bring the files and execute the command."""
     arguments = parse(sys.argv[1:] if argv is None else argv)
     env = dict(os.environ)
-    prepare(arguments, env)
+    folder = prepare(arguments, env)
     command = with_root(arguments.command)
     enter(home_of(env))
+    script = find_start(arguments.start)
+    if script:
+        start_with(
+            script,
+            folder,
+            command,
+            dict(env, REPO_DIR=folder or os.path.join(arguments.start, "repo")),
+        )
     try:
         os.execvpe(command[0], command, env)  # noqa: S606 - becoming the command is the point
     except FileNotFoundError:
         sys.exit("jupyterhub-binder: %s: not found" % command[0])
+
+
+def find_start(environment):
+    """Return the path of an environment's start script, or ''."""
+    try:
+        with open(os.path.join(environment, "binder", "image.json"), encoding="utf-8") as file:
+            path = json.load(file).get("start")
+    except (OSError, ValueError):
+        return ""
+    return os.path.join(environment, "repo", path) if path else ""
+
+
+def start_with(script, folder, command, env):
+    """Execute a start script as repo2docker does, in the repository's folder.
+
+    It gets the server's command as its arguments, and must execute it. The server itself starts in
+    the home. Returns only if the script can't be executed.
+    """
+    home = os.getcwd()
+    back = ["/bin/sh", "-c", 'cd -- "$0" && exec "$@"', home]
+    try:
+        if os.path.isdir(folder):  # not while the files are still being copied
+            os.chdir(folder)
+        os.execve(script, [script, *back, *command], env)  # noqa: S606
+    except OSError as error:
+        why = "jupyterhub-binder: the repository's start script can't run (%s)" % error.strerror
+        print(why, file=sys.stderr, flush=True)  # noqa: T201
+    os.chdir(home)
 
 
 def parse(argv):
@@ -97,6 +135,7 @@ def parse(argv):
     parser.add_argument("--seconds", type=float, default=20, help="how long the start waits")
     parser.add_argument("--max-seconds", type=float, default=3600, help="time limit")
     parser.add_argument("--max-bytes", type=int, default=2**31, help="maximum size of a file")
+    parser.add_argument("--start", default="", help="the environment whose start script runs")
     parser.add_argument("--path", default="", help="what to open, relative to the folder")
     parser.add_argument("--address", default="", help="the server address that opens it")
     parser.add_argument("--query", default="", help="the rest of the address after the path")
@@ -105,8 +144,8 @@ def parse(argv):
 
 
 def prepare(arguments, env):
-    """Bring the files. Never raises."""
-    home = home_of(env)
+    """Bring the files; return their folder or ''. Never raises."""
+    home, folder = home_of(env), ""
     with contextlib.suppress(OSError, ValueError, zlib.error):
         write_receipt(arguments, home, env)
     if arguments.address:
@@ -122,6 +161,7 @@ def prepare(arguments, env):
         tell(home, "", env)
     with contextlib.suppress(OSError):
         make_room(home, env)
+    return folder
 
 
 def bring_in_time(arguments, home, env):

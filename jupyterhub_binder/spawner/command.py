@@ -23,6 +23,9 @@ CONTENT_VARIABLE = "JUPYTERHUB_BINDER_CONTENT"
 RECEIPT_VARIABLE = "JUPYTERHUB_BINDER_RECEIPT"
 """Carries the build's receipt to the script, which writes it to a file and names that here."""
 
+START_VARIABLE = "R2D_ENTRYPOINT"
+"""Names the start script to repo2docker's entrypoint; if it is empty, no script runs."""
+
 _MAX_RECEIPT = 100_000
 """Characters; Linux takes 131,072 bytes of one variable."""
 
@@ -77,10 +80,11 @@ def content_arguments(
     *,
     path: object = None,
     limits: Sequence[str] | None = (),
+    start: str = "",
 ) -> list[str]:
     """Return the script's arguments; a valid `path` overrides the environment's.
 
-    If `limits` is None, Git is not used.
+    `start` is the folder of an environment whose start script runs, if its repository has one. If `limits` is None, Git is not used.
     """
     may_fetch = spec.content_elsewhere or spec.content == "sync" or spec.content_key
     fetched = limits is not None and may_fetch
@@ -92,6 +96,7 @@ def content_arguments(
         f"--ref={'' if spec.content_elsewhere else spec.resolved_ref}",
         *([f"--url={spec.content_url}"] if fetched else []),
         *([f"--follow={spec.content_ref}"] if spec.content_ref else []),
+        *([f"--start={start}"] if start else []),
         *(_NO_LIMITS if limits is None else limits),
         *_opens(_path_of(path, spec)),
     ]

@@ -15,13 +15,14 @@ from urllib.parse import quote, urljoin, urlsplit
 import jupyterhub
 from jupyterhub import orm
 from jupyterhub.utils import maybe_future
-from traitlets import Float, Integer, Unicode, default
+from traitlets import Bool, Float, Integer, Unicode, default
 from traitlets.config import Configurable
 
 from jupyterhub_binder.model import LaunchSpec
 from jupyterhub_binder.spawner.command import (
     CONTENT_VARIABLE,
     RECEIPT_VARIABLE,
+    START_VARIABLE,
     content_script,
     pack_receipt,
 )
@@ -142,6 +143,18 @@ class BinderSpawnerMixin(_SpawnerBase):
         config=True,
         help="""
         Maximum size of a file that Git fetches into a home directory, in bytes. Default: 2 GiB.
+        """,
+    )
+    binder_run_start = Bool(
+        True,
+        config=True,
+        help="""
+        Run a repository's `start` script when a server starts, as repo2docker does: with the
+        server's command as its arguments. It runs in the person's server, with that person's
+        rights. Default: True.
+
+        False: servers start without it. Images whose entrypoint is not repo2docker's run what they
+        have.
         """,
     )
     environments_root = Unicode(
@@ -343,7 +356,8 @@ class BinderSpawnerMixin(_SpawnerBase):
             RECEIPT_VARIABLE: pack_receipt(spec.receipt),
         }
         known = {name: value for name, value in said.items() if value}
-        return {**known, CONTENT_VARIABLE: content_script()}
+        without_start = {} if self.binder_run_start else {START_VARIABLE: ""}
+        return {**known, **without_start, CONTENT_VARIABLE: content_script()}
 
     @contextmanager
     def _uncounted(self) -> Iterator[None]:

@@ -88,7 +88,11 @@ class BinderProcessMixin(BinderSpawnerMixin):
         path = self.user_options.get(PATH_OPTION)
         files = folder.with_name(spec.content_key) if _KEY.fullmatch(spec.content_key) else folder
         arguments = content_arguments(
-            spec, [str(files / "repo")], path=path, limits=self.content_limits()
+            spec,
+            [str(files / "repo")],
+            path=path,
+            limits=self.content_limits(),
+            start=str(folder) if self.binder_run_start else "",
         )
         return wrap(
             self.cmd,

@@ -261,6 +261,30 @@ def test_two_servers_that_start_at_once_copy_once(home: Path, source: Path) -> N
     assert visible(home) == ["repo"]
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ('#!/bin/sh\nexport SAID="$(pwd) $REPO_DIR $#"\nexec "$@"\n', True),
+        ("#!/no/such/shell\n", False),
+        ("no interpreter\n", False),
+        (None, False),
+    ],
+)
+def test_a_start_script_runs_in_the_repositorys_folder_and_the_server_in_the_home(
+    home: Path, source: Path, script: str | None, said: bool
+) -> None:
+    environment = source.parent
+    (environment / "binder").mkdir()
+    note = {} if script is None else {"start": "run.sh"}
+    (environment / "binder/image.json").write_text(json.dumps(note))
+    (source / "run.sh").chmod(0o755)
+    (source / "run.sh").write_text(script or "")
+    env, log = start(home, source, options=("--start", str(environment)))
+    assert (Path(env["PWD"]) if said else home) == home
+    assert env.get("SAID") == (f"{home / 'repo'} {home / 'repo'} 7" if said else None)
+    assert ("start script can't run" in log) is (script is not None and not said)
+
+
 def test_log_of_repo2dockers_entrypoint_stays_in_the_image(home: Path, source: Path) -> None:
     (source / ".jupyter-server-log.txt").write_text("one start")
     start(home, source)

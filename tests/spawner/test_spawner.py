@@ -141,6 +141,22 @@ async def test_wrappers_and_arguments_of_an_admins_command_stay(
     assert arguments[1:3] == ["--their-own", "--debug"]
 
 
+@pytest.mark.parametrize("switched_on", [True, False])
+async def test_a_start_script_runs_before_the_server_unless_an_admin_says_no(
+    hub: MockHub, fresh: FakeService, person: Person, image: str, root: Path, switched_on: bool
+) -> None:
+    folder = root / image.removeprefix("venv:")
+    (folder / "binder").mkdir(exist_ok=True)
+    (folder / "binder/image.json").write_text('{"start": "start"}')
+    (folder / "repo/start").write_text('#!/bin/sh\nexport STARTED=yes\nexec "$@"\n')
+    (folder / "repo/start").chmod(0o755)
+    person.spawner.binder_run_start = switched_on
+    status, answer = await person.spawn({"environment": fresh.add("one", image=image)})
+    assert status == 201, answer
+    env = await person.server("env")
+    assert ("STARTED" in env, "R2D_ENTRYPOINT" in env) == (switched_on, not switched_on)
+
+
 # --- Nothing that is sent is an image ------------------------------------------------------------------
 
 

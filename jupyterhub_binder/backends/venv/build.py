@@ -75,7 +75,7 @@ class VenvBuild:
         plan = self._plan()
         interpreter = self._settings.interpreters[plan.python]
         await in_thread(self._workspace.begin, self._checkout)
-        await self._create(interpreter)
+        await self._create(interpreter, plan.start)
         await self._install(plan, interpreter)
         lock = await self._read_lock()
         if plan.post_build:
@@ -107,13 +107,13 @@ class VenvBuild:
 
     # --- The steps ---
 
-    async def _create(self, interpreter: Interpreter) -> None:
+    async def _create(self, interpreter: Interpreter, start_script: str) -> None:
         await self._steps.tell(f"Creating an environment with Python {interpreter.version}")
         uv = Uv(self._settings.uv, self._workspace.environment)
         await self._steps.trusted(
             uv.venv(str(interpreter.program), prompt=self._workspace.final.name)
         )
-        await in_thread(self._workspace.place_checkout)
+        await in_thread(self._workspace.place_checkout, start_script)
 
     async def _install(self, plan: Plan, interpreter: Interpreter) -> None:
         if plan.locked:
@@ -430,6 +430,7 @@ class VenvBuild:
             ),
             "base_packages": list(self._settings.base_packages),
             "post_build": plan.post_build,
+            "start": plan.start,
         }
 
 

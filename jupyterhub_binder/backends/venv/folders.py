@@ -67,9 +67,12 @@ class Workspace:
         """The folder for requirements and lock."""
         return self.path / "work"
 
-    def place_checkout(self) -> None:
-        """Move the checkout into the environment."""
-        (self.path / "repo").rename(self.environment / "repo")
+    def place_checkout(self, script: str = "") -> None:
+        """Move the checkout into the environment; let everybody execute one of its files."""
+        repo = self.environment / "repo"
+        (self.path / "repo").rename(repo)
+        if script and (real := (repo / script).resolve()).is_relative_to(repo.resolve()):
+            real.chmod(real.stat().st_mode | 0o111)
 
     def write_requirements(self, wanted: str, limits: str) -> None:
         """Write the requirements."""

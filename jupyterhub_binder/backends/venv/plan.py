@@ -89,6 +89,8 @@ class Plan:
     requirements: Requirements
     post_build: str = ""
     """The path of the script to run at the end, or empty."""
+    start: str = ""
+    """The path of the script that runs when a server starts, or empty."""
     locked: bool = False
     """Whether the requirements are all packages in exact versions, the hub's own among them."""
     lock_file: str = ""
@@ -116,6 +118,7 @@ def make_plan(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> tuple[P
         python,
         planner.wanted,
         planner.post_build,
+        planner.start_script,
         locked=lock is not None,
         lock_file=recipe.lock.path if recipe.lock and lock is None else "",
     )
@@ -145,6 +148,7 @@ class _Planner:
         self.offer = offer
         self.wanted = Requirements()
         self.post_build = ""
+        self.start_script = ""
         self.actions: list[RecipeAction] = []
         self.findings: list[Finding] = []
         self._sources: list[Message] = []
@@ -287,9 +291,8 @@ class _Planner:
             )
 
     def start(self, file: RecipeFile) -> None:
-        why = Message("This hub does not run it when a server starts")
-        self._act(file, why, supported=False)
-        self._warn("start_ignored", Message.joined(f"{file.path}:", why), file.path)
+        self.start_script = file.path
+        self._act(file, Message("Runs at each start of a server"), supported=True)
 
     # --- What they share ---
 

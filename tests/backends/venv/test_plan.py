@@ -149,6 +149,12 @@ def test_post_build_without_a_sandbox_is_refused_with_what_to_do():
     assert problems(recipe(requirements__txt="cowsay"), offer) == []
 
 
+def test_a_start_script_needs_no_sandbox_and_no_build():
+    made, assessment = plan(recipe(start='#!/bin/sh\nexec "$@"\n'), replace(OFFER, runs_code=False))
+    assert (made.start, assessment.findings) == ("start", ())
+    assert reuse(recipe(start="#!/bin/sh\n"), OFFER).self_contained
+
+
 def test_post_build_that_downloads_is_warned_of():
     findings = assess(recipe(postBuild="pip install x"), OFFER).findings
     assert [finding.code for finding in findings] == ["no_network"]
