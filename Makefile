@@ -11,6 +11,8 @@
 #   make check                linters, types, layers, docs
 #   make openapi             the description of the REST API
 #   make messages             the pages' texts into the catalogues of each language
+#   make lock                 newer versions of the service image's packages
+#   make audit                known vulnerabilities of these packages
 
 PYTHON = python3
 VENV = .venv
@@ -22,7 +24,7 @@ HUB5 = jupyterhub>=5.5.1,<6
 WORKERS = auto
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-quick test-postgres test-hub5 install-hub5 test-cluster bench check chart openapi docs format clean
+.PHONY: help demo test test-quick test-postgres test-hub5 install-hub5 test-cluster bench check chart openapi docs messages lock audit format clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -81,6 +83,16 @@ docs: $(VENV)/.installed-dev ## build the documentation into docs/_build/html
 
 messages: $(VENV)/.installed-dev ## bring the pages' texts into the catalogues of each language
 	@BIN=$(BIN) ./.ci/messages
+
+LOCK = helm/images/service/requirements.txt
+
+lock: $(VENV)/bin/uv ## choose newer versions of the service image's packages
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --extra binderhub --extra postgres --custom-compile-command "make lock" \
+	  --output-file $(LOCK) pyproject.toml
+
+audit: $(VENV)/bin/uv ## look for known vulnerabilities of the service image's packages
+	@$(PYTHON) .ci/audit $(BIN)/uv $(LOCK)
 
 format: $(VENV)/.installed-dev ## let ruff mend and format the code
 	$(BIN)/ruff check --fix .
