@@ -42,6 +42,7 @@ async def preview_values(handler: PageHandler, preview: Preview) -> dict[str, An
         "ref_word": _ref_word(preview.resolved),
         "takes_ref": provider.takes_ref,
         "provider_name": provider.display_name,
+        "is_image": not provider.has_files,
         "has_files": provider.has_files or bool(preview.content_url),
         "limit_words": _limit_words(limits.get("builds")),
     }
