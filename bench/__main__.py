@@ -16,6 +16,7 @@ NAMES = {
     "environments": "environments of what is built already; a list of 10,000",
     "watchers": "20,000 lines to 50 and 200 watchers, and a slow one among them",
     "keep": "an environment of a known recipe, from the request to ready",
+    "shared": "a list of 5,000 environments, half of them shared, with newer commits",
     "upstream": "a thousand followers of one repository, and a look at 50 environments",
     "people": "400 people at once; watched builds, open streams, cancelled builds",
     "launches": "a launch over the hub's bare spawn; launches taken in and counted",

@@ -372,8 +372,15 @@ def list_kept(
     )
     if pinned_by:
         by.insert(0, pinned_first(pinned_by))
-    rows = connection.execute(_SELECT.where(*matching).order_by(*by).offset(offset).limit(limit))
-    return Page(tuple(_read(row) for row in rows.mappings()), total or 0, offset, limit)
+    # The wide rows are read of the page alone: a sort carries them all.
+    page = sa.select(environments.c.id).where(*matching).order_by(*by).offset(offset).limit(limit)
+    return Page(_fetch_in_order(connection, page), total or 0, offset, limit)
+
+
+def _fetch_in_order(connection: sa.Connection, ids: sa.Select[Any]) -> tuple[Environment, ...]:
+    wanted = list(connection.scalars(ids))
+    found = {each.id: each for each in fetch_some(connection, wanted)}
+    return tuple(found[id_] for id_ in wanted)
 
 
 def _find(
