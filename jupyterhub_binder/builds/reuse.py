@@ -5,11 +5,12 @@ A backend says whether a recipe's files decide an image alone. `run` uses what i
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jupyterhub_binder.backends.base import BuildBackend, Reuse
-from jupyterhub_binder.model import Build, Recipe
+from jupyterhub_binder.model import Build, Recipe, Resolved
 from jupyterhub_binder.repositories.recipe.digest import recipe_digest
 from jupyterhub_binder.store import Store
 
@@ -38,16 +39,26 @@ async def find_reusable(
     backend: BuildBackend,
     digest: str,
     *,
+    clone_url: str,
+    serves: Callable[[Resolved], Awaitable[bool]],
     open_versions: bool,
     max_days: float,
     now: datetime,
 ) -> Found:
-    """Return the newest image of a recipe, unless its packages should be chosen again."""
+    """Return the newest image of a recipe, unless its packages should be chosen again.
+
+    The files of its first repository lie by an image. It is used for another `clone_url` only
+    while their host `serves` them to everybody.
+    """
+    served: dict[str, bool] = {clone_url: True}
     oldest = now - timedelta(days=max_days)
     for build in await store.list_reusable(digest, backend=backend.name):
         if build.packages_from is None or await backend.find_image(build.image_key) is None:
             continue
         if open_versions and build.packages_from < oldest:
             return Found(too_old=build)
-        return Found(build)
+        if build.clone_url not in served:
+            served[build.clone_url] = await serves(build.resolved)
+        if served[build.clone_url]:
+            return Found(build)
     return Found()

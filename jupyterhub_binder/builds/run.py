@@ -248,6 +248,8 @@ class BuildRun:
             self._store,
             self._backend,
             digest,
+            clone_url=self.build.clone_url,
+            serves=self._fetcher.serves,
             open_versions=reuse.open_versions,
             max_days=self._limits.reuse_days,
             now=utc_now(),
@@ -260,8 +262,6 @@ class BuildRun:
             )
         if (earlier := found.build) is None or earlier.image is None:
             return None
-        if not await self._may_be_read(earlier):
-            return None
         await self._say(
             Phase.BUILDING,
             f"The recipe is the same as in build {earlier.id}; its image is used. No build was "
@@ -271,11 +271,6 @@ class BuildRun:
         await self._note({"reused_key": earlier.image_key})
         self._packages_from = earlier.packages_from
         return Image(earlier.image, earlier.size_bytes)
-
-    async def _may_be_read(self, earlier: Build) -> bool:
-        """Say whether everybody may have the files of an earlier build, which lie by its image."""
-        same = earlier.clone_url == self.build.clone_url
-        return same or await self._fetcher.serves(earlier.resolved)
 
     async def _follow(self, job: BuildJob) -> Image:
         made = cast("AsyncGenerator[BackendOutput, None]", self._backend.build(job))

@@ -226,9 +226,12 @@ class Upstreams(LoggingConfigurable):
             if build.resolved_ref == resolved.resolved_ref:
                 continue
             place = (build.base_key, resolved.resolved_ref)
-            if place not in await self._store.list_upstream_changes([place]):
-                with suppress(BinderError):  # the next question tries again
+            known = (await self._store.list_upstream_changes([place])).get(place)
+            with suppress(BinderError):  # the next question tries again
+                if known is None:
                     await self._changes.find(build, resolved)
+                else:
+                    await self._changes.check_again(build, resolved, known)
 
     async def _keep_asking(self) -> None:
         while True:

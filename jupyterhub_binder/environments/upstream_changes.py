@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from traitlets.config import LoggingConfigurable
 
@@ -17,6 +17,16 @@ from jupyterhub_binder.repositories.fetcher import Fetcher
 from jupyterhub_binder.repositories.recipe import read_recipe
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.time import utc_now
+
+_MAX_DIGESTS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class _RecipeDigest:
+    """What decides the image of a newer commit."""
+
+    digest: str | None
+    open_versions: bool
 
 
 class UpstreamChanges(LoggingConfigurable):
@@ -36,18 +46,22 @@ class UpstreamChanges(LoggingConfigurable):
         self._backend = backend
         self._builds = builds
         self._fetcher = fetcher
+        self._digests: dict[tuple[str, str], _RecipeDigest] = {}
+        """By content key and newer commit."""
 
     async def find(self, build: Build, resolved: Resolved) -> UpstreamChange:
         """Find and store what a commit changes. Raises the errors of a fetch."""
         before = replace(build.resolved, ref_kind=RefKind.COMMIT)
         old, new = await self._read(before), await self._read(resolved)
+        digest = await self._digest(build, new)
         paths = [each.path for each in (*old.inputs, *new.inputs)]
         change = UpstreamChange(
             build.base_key,
             resolved.resolved_ref,
-            needs_build=await self._needs_build(build, new),
+            needs_build=await self._needs_build(build, digest),
             comparison=await self._compare(resolved, build.resolved_ref, paths),
         )
+        self._remember(change, digest)
         await self._store.put_upstream_change(change, at=utc_now())
         return change
 
@@ -63,17 +77,43 @@ class UpstreamChanges(LoggingConfigurable):
             self.log.info("Can't compare commits of %s: %s", resolved.label, error.message)
             return Comparison()
 
-    async def _needs_build(self, build: Build, recipe: Recipe) -> bool:
-        """Say whether a build would make a new image."""
+    async def check_again(
+        self, build: Build, resolved: Resolved, change: UpstreamChange
+    ) -> UpstreamChange:
+        """Find out again whether a build is needed: images come and go, and packages get older.
+
+        After a restart, recipes are read again of commits that needed no build.
+        """
+        digest = self._digests.get((change.from_key, change.resolved_ref))
+        if digest is None:
+            return change if change.needs_build else await self.find(build, resolved)
+        needs_build = await self._needs_build(build, digest)
+        if needs_build != change.needs_build:
+            change = replace(change, needs_build=needs_build)
+            await self._store.put_upstream_change(change, at=utc_now())
+        return change
+
+    async def _digest(self, build: Build, recipe: Recipe) -> _RecipeDigest:
         digest, reuse = await asyncio.to_thread(digest_of, self._backend, build, recipe)
+        return _RecipeDigest(digest, reuse.open_versions)
+
+    def _remember(self, change: UpstreamChange, known: _RecipeDigest) -> None:
+        if len(self._digests) >= _MAX_DIGESTS:
+            self._digests.clear()
+        self._digests[change.from_key, change.resolved_ref] = known
+
+    async def _needs_build(self, build: Build, of: _RecipeDigest) -> bool:
+        """Say whether a build would make a new image."""
         days = self._builds.reuse_days
-        if digest is None or not days:
+        if of.digest is None or not days:
             return True
         found = await find_reusable(
             self._store,
             self._backend,
-            digest,
-            open_versions=reuse.open_versions,
+            of.digest,
+            clone_url=build.clone_url,
+            serves=self._fetcher.serves,
+            open_versions=of.open_versions,
             max_days=days,
             now=utc_now(),
         )

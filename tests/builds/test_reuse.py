@@ -1,10 +1,12 @@
 """A build uses the image of an earlier one with the same recipe."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from jupyterhub_binder.backends.fake import FakeBackend
+from jupyterhub_binder.environments.upstream_changes import UpstreamChanges
 from jupyterhub_binder.errors import NotAllowed
 from jupyterhub_binder.model import Build, BuildState, User
 from jupyterhub_binder.model.admin import RuleKind
@@ -24,6 +26,7 @@ async def reusing(make_service: MakeService, monkeypatch: pytest.MonkeyPatch) ->
             "org/repo@main": PINNED,
             "org/repo@next": {**PINNED, "index.ipynb": "changed"},
             "org/repo@other": {"requirements.txt": "numpy==2.1.0\n"},
+            "else/where@other": {"requirements.txt": "numpy==2.1.0\n"},
             "else/where@main": {**PINNED, "README.md": "Another repository"},
         }
     )
@@ -161,3 +164,30 @@ async def test_durations_do_not_count_builds_that_were_not_needed(reusing):
     await build(reusing)
     await build(reusing, repo="else/where")
     assert len(await reusing.store.list_durations(None, backend="fake")) == 1
+
+
+async def needs_build(service: Service, changes: UpstreamChanges, earlier: Build, ref: str) -> bool:
+    """Say what a page says of a newer commit, asked for the first time or again."""
+    resolved = await service.providers.resolve(replace(earlier.spec, ref=ref))
+    place = (earlier.base_key, resolved.resolved_ref)
+    known = (await service.store.list_upstream_changes([place])).get(place)
+    if known is None:
+        return (await changes.find(earlier, resolved)).needs_build
+    return (await changes.check_again(earlier, resolved, known)).needs_build
+
+
+async def test_a_page_promises_an_image_only_while_a_build_would_use_it(reusing):
+    fetcher = reusing.builds._fetcher
+    changes = UpstreamChanges(
+        store=reusing.store, backend=reusing.backend, builds=reusing.builds, fetcher=fetcher
+    )
+    theirs = await build(reusing)
+    mine = await build(reusing, BOB, repo="else/where", ref="other")
+    assert not await needs_build(reusing, changes, mine, "main")
+    fetcher.gone.add("org/repo")
+    assert await needs_build(reusing, changes, mine, "main")
+    fetcher.gone.clear()
+    assert not await needs_build(reusing, changes, mine, "main")
+    await reusing.backend.delete_image(theirs.image)
+    changes._digests.clear()  # as after a restart
+    assert await needs_build(reusing, changes, mine, "main")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from jupyterhub_binder.model import Commit, Resolved
+from jupyterhub_binder.repositories.fetcher import Peek
 from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.utils.time import utc_now
 from tests.kit.parts import NoFetcher
@@ -35,6 +38,13 @@ class DictFetcher(NoFetcher):
         self.fetched.append(name)
         write_files(into, self.repositories[name])
         return Commit(resolved.resolved_ref, "A commit", utc_now())
+
+    @asynccontextmanager
+    async def peek(self, resolved: Resolved) -> AsyncIterator[Peek]:
+        """Write the files to a folder for a while."""
+        with tempfile.TemporaryDirectory() as folder:
+            commit = await self.checkout(resolved, Path(folder))
+            yield Peek(Path(folder), commit)
 
 
 def write_files(folder: Path, files: Files) -> None:

@@ -56,6 +56,12 @@ class KnownChanges:
         await self.store.put_upstream_change(change, at=utc_now())
         return change
 
+    async def check_again(
+        self, build: Build, resolved: Resolved, change: UpstreamChange
+    ) -> UpstreamChange:
+        """Leave it as it is."""
+        return change
+
 
 @dataclass
 class Following:
