@@ -181,6 +181,14 @@ class BuildBackend(LoggingConfigurable):
         """Return the images for clean-up; empty if clean-up happens elsewhere."""
         return ()
 
+    async def fetch_cache_bytes(self) -> int:
+        """Return the disk space of what only makes builds faster; it counts as images do."""
+        return 0
+
+    async def trim_cache(self, wanted_bytes: int) -> int:
+        """Free about so many bytes of what no recent build used; return how many became free."""
+        return 0
+
     def statuses(self) -> tuple[HostStatus, ...]:
         """Return the remote hosts' status; empty for local builds. Reads memory."""
         return ()

@@ -116,9 +116,11 @@ class Cleanup(LoggingConfigurable):
     budget_bytes = Int(
         0,
         min=0,
-        help="""Disk budget for all images, in bytes. If they exceed it, unused images are
-        removed. Each image counts in full, even if it shares layers with others, so the real use is
-        lower. Default: 0, nothing is ever removed. Example: `200 * 2**30`.""",
+        help="""Disk budget for all images and for the `venv` backend's cache of wheels, in bytes.
+        If they exceed it, wheels that no build of the last day used are removed, then unused
+        images. A container image counts in full, even if it shares layers with others, so the real
+        use is lower; a file that several environments share counts once. Default: 0, nothing is
+        ever removed. Example: `200 * 2**30`.""",
     ).tag(config=True)
 
     unused_days = Float(
@@ -182,14 +184,15 @@ class Cleanup(LoggingConfigurable):
             # Last, since servers may start at any time.
             in_use = await self._in_use() if self._in_use else ()
             candidates = join(images, uses, in_use)
+            cache = await self._trim_cache(sum(one.size_bytes for one in candidates))
             chosen = choose(
                 candidates,
                 now=utc_now(),
-                budget_bytes=self.budget_bytes,
+                budget_bytes=self.budget_bytes - cache,
                 unused_days=self.unused_days,
             )
             removed = [one for one in chosen if await self._remove(one)]
-        report = self._report(candidates, removed)
+        report = self._report(candidates, removed, cache)
         if removed and self._audit:
             await self._audit.record(
                 SERVICE,
@@ -198,6 +201,15 @@ class Cleanup(LoggingConfigurable):
                 freed_bytes=report.freed_bytes,
             )
         return report
+
+    async def _trim_cache(self, image_bytes: int) -> int:
+        """Trim the backend's cache if the budget is exceeded; return its size."""
+        size = await self._backend.fetch_cache_bytes()
+        over = image_bytes + size - self.budget_bytes
+        freed = await self._backend.trim_cache(over) if size and over > 0 else 0
+        if freed:
+            self.log.info("Removed %s from the cache of wheels", format_bytes(freed))
+        return max(size - freed, 0)
 
     async def _remove(self, candidate: Candidate) -> bool:
         """Remove an image unless it is wanted again; say whether it went."""
@@ -217,10 +229,10 @@ class Cleanup(LoggingConfigurable):
         return True
 
     def _report(
-        self, candidates: Iterable[Candidate], removed: Collection[Candidate]
+        self, candidates: Iterable[Candidate], removed: Collection[Candidate], cache_bytes: int
     ) -> CleanupReport:
         freed = sum(one.size_bytes for one in removed)
-        kept = sum(one.size_bytes for one in candidates) - freed
+        kept = sum(one.size_bytes for one in candidates) - freed + cache_bytes
         over = max(kept - self.budget_bytes, 0)
         if over and self.budget_bytes:
             self.log.warning(

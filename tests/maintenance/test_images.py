@@ -161,6 +161,25 @@ async def test_nothing_goes_before_its_days_are_over(service, later):
     assert report.over_bytes > 0
 
 
+async def test_cache_goes_before_images_do(service, later, monkeypatch):
+    environment = await built(service)
+    size = environment.current.build.size_bytes
+    later(31)
+
+    async def cache() -> int:
+        return 100
+
+    async def trim(wanted_bytes: int) -> int:
+        return min(wanted_bytes, 60)
+
+    monkeypatch.setattr(service.backend, "fetch_cache_bytes", cache)
+    monkeypatch.setattr(service.backend, "trim_cache", trim)
+    report = await make_cleanup(service, budget_bytes=size + 40).run()
+    assert (report.removed, report.kept_bytes) == ((), size + 40)
+    report = await make_cleanup(service, budget_bytes=size + 39).run()
+    assert len(report.removed) == 1
+
+
 async def test_rebuild_on_demand_brings_an_image_back(service, later):
     environment = await built(service)
     later(31)
