@@ -24,13 +24,15 @@ from jupyterhub_binder.backends.venv.build import VenvBuild
 from jupyterhub_binder.backends.venv.egress import Egress
 from jupyterhub_binder.backends.venv.folders import PREFIX, Folders
 from jupyterhub_binder.backends.venv.interpreters import OWN, closed_folder, find_pythons
-from jupyterhub_binder.backends.venv.kept import list_kept
+from jupyterhub_binder.backends.venv.kept import fetch_cache_bytes, list_kept
+from jupyterhub_binder.backends.venv.links import can_clone
 from jupyterhub_binder.backends.venv.lock import OPTION, clean_lock, lock_of
 from jupyterhub_binder.backends.venv.plan import Offer
 from jupyterhub_binder.backends.venv.requirements import Policy
 from jupyterhub_binder.backends.venv.sandbox import MISSING, Sandbox
 from jupyterhub_binder.backends.venv.steps import Interpreter, VenvSettings
 from jupyterhub_binder.backends.venv.uv import PASSED, index_hosts, index_urls, uv_environment
+from jupyterhub_binder.backends.venv.wheels import WheelCaches
 from jupyterhub_binder.errors import BuildFailed, ConfigurationError
 from jupyterhub_binder.model import Assessment, BackendOutput, Build, BuildJob, Recipe
 from jupyterhub_binder.model.text import Message
@@ -52,8 +54,8 @@ class VenvBackend(BuildBackend):
 
     environments_root = Unicode(
         help="""
-        The folder for finished environments, environments being built and uv's cache, all on one
-        file system. Servers read it, so every parent folder must let other users through. Give the
+        The folder for finished environments, environments being built and the cache of wheels, all
+        on one file system. Servers read it, so every parent folder must let other users through. Give the
         spawner the same value. Default: `environments` in the user's state folder for the service.
         For example `/srv/jupyterhub-binder/environments`.
         """,
@@ -153,12 +155,24 @@ class VenvBackend(BuildBackend):
     ).tag(config=True)
 
     link_mode = Enum(
-        ["copy", "clone"],
-        "copy",
+        ["auto", "clone", "copy"],
+        "auto",
         help="""
-        How packages get from uv's cache into environments. `clone` is as safe as `copy` and faster,
-        but needs btrfs, XFS or APFS. Hard links are not available: anyone who can write to a file
-        in one environment would change all others and the cache. Default: `copy`.
+        How packages get from the cache of wheels into environments. `auto` clones files where the
+        file system can (btrfs, XFS), and else makes hard links for environments that nobody can
+        write to; see `servers_cannot_write`. Everything else is copied. `clone` makes no hard
+        links, `copy` copies everything. Default: `auto`.
+        """,
+    ).tag(config=True)
+
+    servers_cannot_write = Bool(
+        False,
+        help="""
+        Whether no server can write to environments: every server runs as another user than the
+        service and not as root, or sees environments on a read-only mount. Then environments of
+        wheels alone share files with the cache by hard links, which saves most of their time and
+        disk space. If it is set wrongly, a person can change other people's environments. Default:
+        False; `configure` sets it for spawners that start servers as system users.
         """,
     ).tag(config=True)
 
@@ -204,6 +218,7 @@ class VenvBackend(BuildBackend):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._interpreters: dict[str, Interpreter] = {}
+        self._can_clone = False
         self._sandbox: Sandbox | None = None
         self._why_no_sandbox: str | None = MISSING
         self._folders = Folders(Path(self.environments_root).absolute())
@@ -221,6 +236,7 @@ class VenvBackend(BuildBackend):
                 f"VenvBackend.environments_root: can't use {self.environments_root} "
                 f"({error.strerror})."
             ) from error
+        self._can_clone = await asyncio.to_thread(can_clone, self._folders.building)
         self._interpreters, (self._sandbox, self._why_no_sandbox) = await asyncio.gather(
             find_pythons(self.pythons), Sandbox.find()
         )
@@ -292,7 +308,7 @@ class VenvBackend(BuildBackend):
         )
 
     def _uv_environment(self) -> dict[str, str]:
-        return uv_environment(os.environ, self.passed_environment, cache=self._folders.cache)
+        return uv_environment(os.environ, self.passed_environment)
 
     async def find_image(self, key: str) -> str | None:
         """Return `venv:<key>` if the environment is complete, or None."""
@@ -322,10 +338,14 @@ class VenvBackend(BuildBackend):
         except OSError as error:
             self.log.warning("Can't keep the files of %s: %s", build.label, error)
 
+    @property
+    def _wheels(self) -> WheelCaches:
+        return WheelCaches(self._folders.wheels, _find_uv())
+
     def _settings(self) -> VenvSettings:
         passed = self._uv_environment()
         return VenvSettings(
-            uv=Path(uv.find_uv_bin()).absolute(),
+            uv=_find_uv(),
             uv_environment=passed,
             interpreters=self._interpreters,
             offer=self._offer(),
@@ -333,7 +353,10 @@ class VenvBackend(BuildBackend):
             base_packages=tuple(self.base_packages),
             constraints=tuple(self.constraints),
             smoke_test=tuple(self.smoke_test),
+            wheels=self._wheels,
             link_mode=self.link_mode,
+            can_clone=self._can_clone,
+            servers_cannot_write=self.servers_cannot_write,
             egress=Egress([*self.build_hosts, *index_hosts(passed)], self.log),
             build_network=self.build_network,
             max_image_bytes=self.max_image_bytes,
@@ -350,6 +373,14 @@ class VenvBackend(BuildBackend):
         """Return finished environments; they are in use while their programs run."""
         return await asyncio.to_thread(list_kept, self._folders.root)
 
+    async def fetch_cache_bytes(self) -> int:
+        """Return the disk space of the cache of wheels, shared files included."""
+        return await asyncio.to_thread(fetch_cache_bytes, self._folders)
+
+    async def trim_cache(self, wanted_bytes: int) -> int:
+        """Remove wheels that no recent build used."""
+        return await asyncio.to_thread(self._wheels.trim, wanted_bytes)
+
     async def health(self) -> str | None:
         """Return None if environments can be made, else what to do."""
         if not os.access(self._folders.root, os.W_OK):
@@ -357,3 +388,7 @@ class VenvBackend(BuildBackend):
         if not self._interpreters:
             return "No Python interpreter was found. Set VenvBackend.pythons."
         return None
+
+
+def _find_uv() -> Path:
+    return Path(uv.find_uv_bin()).absolute()

@@ -13,23 +13,35 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jupyterhub_binder.backends.venv import inside
+from jupyterhub_binder.backends.venv.bytecode import check_sources
 from jupyterhub_binder.backends.venv.folders import PREFIX, Folders, Usage, name_final_place
 from jupyterhub_binder.backends.venv.inventory import list_packages, portable_lock
+from jupyterhub_binder.backends.venv.links import LinkMode, choose_link_mode
 from jupyterhub_binder.backends.venv.lock import lock_of
 from jupyterhub_binder.backends.venv.plan import Plan, make_plan
 from jupyterhub_binder.backends.venv.project_lock import merge
-from jupyterhub_binder.backends.venv.steps import Interpreter, Say, Steps, VenvSettings, in_thread
+from jupyterhub_binder.backends.venv.steps import (
+    Interpreter,
+    Progress,
+    Say,
+    Steps,
+    VenvSettings,
+    in_thread,
+)
 from jupyterhub_binder.backends.venv.uv import (
     Uv,
     lacks_network,
+    lacks_space,
     lacks_wheels,
     without_secrets,
 )
+from jupyterhub_binder.backends.venv.wheels import locked_names, names_of, read_progress
 from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image, Inventory
 from jupyterhub_binder.model.text import Message
@@ -53,6 +65,8 @@ class VenvBuild:
         self._settings = settings
         self._workspace = folders.workspace(job.build.key, job.build.id)
         self._steps = Steps(self._workspace, settings)
+        self._has_sources = False
+        """Whether packages were built from source, in the sandbox."""
 
     def outputs(self) -> AsyncGenerator[BackendOutput, None]:
         """Yield the log, then the image."""
@@ -79,8 +93,10 @@ class VenvBuild:
         await self._install(plan, interpreter)
         lock = await self._read_lock()
         if plan.post_build:
+            await in_thread(check_sources, self._workspace.environment)
             await self._post_build(plan.post_build, interpreter)
-        await self._compile(interpreter)
+        if plan.post_build or self._has_sources:
+            await self._compile(interpreter)
         note = self._note(plan, interpreter, lock)
         usage = await self._try_and_settle(interpreter, note, lock)
         await self._steps.say(await in_thread(self._inventory, plan, interpreter, lock))
@@ -88,6 +104,8 @@ class VenvBuild:
         await self._steps.tell(
             f"Built in {time.monotonic() - begun:.0f} s: {note['packages']} packages, "
             f"{usage.files} files, {format_bytes(usage.size_bytes)}"
+            + (f", of which {format_bytes(usage.shared_bytes)} are shared with other environments")
+            * bool(usage.shared_bytes)
         )
         return Image(note["image"], usage.size_bytes)
 
@@ -109,11 +127,19 @@ class VenvBuild:
 
     async def _create(self, interpreter: Interpreter, start_script: str) -> None:
         await self._steps.tell(f"Creating an environment with Python {interpreter.version}")
+        await in_thread(self._settings.wheels.of(interpreter.bytecode).ensure)
         uv = Uv(self._settings.uv, self._workspace.environment)
-        await self._steps.trusted(
-            uv.venv(str(interpreter.program), prompt=self._workspace.final.name)
+        await self._trusted(
+            uv.venv(str(interpreter.program), prompt=self._workspace.final.name), interpreter
         )
         await in_thread(self._workspace.place_checkout, start_script)
+
+    async def _trusted(
+        self, args: Sequence[str], interpreter: Interpreter, *, progress: Progress | None = None
+    ) -> None:
+        """Run a trusted command with the cache of the interpreter's wheels."""
+        cache = self._settings.wheels.of(interpreter.bytecode)
+        await self._steps.trusted(args, env={"UV_CACHE_DIR": str(cache.uv)}, progress=progress)
 
     async def _install(self, plan: Plan, interpreter: Interpreter) -> None:
         if plan.locked:
@@ -130,7 +156,7 @@ class VenvBuild:
         if not asked:
             (self._workspace.work / "lock.txt").touch()
             return
-        if not wanted.sources and await self._install_wheels(plan):
+        if not wanted.sources and await self._install_wheels(plan, interpreter):
             return
         await self._steps.tell(
             "Some packages have no wheel. Building them in the sandbox",
@@ -158,12 +184,13 @@ class VenvBuild:
             self._workspace.write_requirements, _lines(self._settings.base_packages), _lines(limits)
         )
         lock, hashed = work / "lock.txt", work / "hashed.txt"
+        sandboxed = False
         if self._settings.base_packages:
             await self._steps.tell(
                 f"Choosing versions of the hub's own packages that fit {plan.lock_file}",
                 Message("choosing versions"),
             )
-            await self._resolve_beside(plan, interpreter)
+            sandboxed = await self._resolve_beside(plan, interpreter)
         hubs = await in_thread(self._workspace.read_lock) if lock.exists() else ""
         sources = [_placed(text, self._steps.seen / "repo") for text in wanted.sources]
         plain, with_hashes = merge(hubs, wanted, sources)
@@ -172,14 +199,17 @@ class VenvBuild:
         await self._steps.tell(
             f"Installing the packages of {plan.lock_file}", Message("installing packages")
         )
-        await self._install_exactly(plan, interpreter, hashed)
+        await self._install_exactly(plan, interpreter, hashed, sandboxed=sandboxed)
 
-    async def _resolve_beside(self, plan: Plan, interpreter: Interpreter) -> None:
-        """Choose versions of the hub's own packages; those of the repository's lock stay."""
+    async def _resolve_beside(self, plan: Plan, interpreter: Interpreter) -> bool:
+        """Choose versions of the hub's own packages; those of the repository's lock stay.
+
+        Return whether code in the sandbox wrote them: no trusted step may use them then.
+        """
         try:
             uv = Uv(self._settings.uv, self._workspace.environment)
             try:
-                await self._steps.trusted(self._resolve(uv, plan, build=False))
+                await self._trusted(self._resolve(uv, plan, build=False), interpreter)
             except ProcessFailed:
                 if not (lacks_wheels(self._steps.output) and self._settings.offer.runs_code):
                     raise
@@ -189,7 +219,9 @@ class VenvBuild:
                     env=self._source_environment(),
                     network=True,
                     resolving=True,
+                    writable=False,
                 )
+                return True
         except ProcessFailed as error:
             raise BuildFailed(
                 "The versions in %(path)s don't fit the packages that each server needs.",
@@ -201,16 +233,16 @@ class VenvBuild:
                     )
                 },
             ) from error
+        return False
 
-    async def _install_exactly(self, plan: Plan, interpreter: Interpreter, lock: Path) -> None:
+    async def _install_exactly(
+        self, plan: Plan, interpreter: Interpreter, lock: Path, *, sandboxed: bool = False
+    ) -> None:
         """Install what a lock names; nothing is chosen anew."""
         wanted = plan.requirements
-        uv, mode = Uv(self._settings.uv, self._workspace.environment), self._settings.link_mode
         try:
-            if not wanted.sources:
-                await self._steps.trusted(
-                    uv.install(wanted, lock=lock, link_mode=mode, build=False)
-                )
+            if not (wanted.sources or sandboxed):
+                await self._link(plan, interpreter, lock)
                 return
         except ProcessFailed as error:
             if not (lacks_wheels(self._steps.output) and self._settings.offer.runs_code):
@@ -221,27 +253,57 @@ class VenvBuild:
         )
         await self._install_sources(plan, interpreter, lock)
 
-    async def _install_wheels(self, plan: Plan) -> bool:
+    async def _install_wheels(self, plan: Plan, interpreter: Interpreter) -> bool:
         """Install wheels; return False if some packages have none."""
         uv = Uv(self._settings.uv, self._workspace.environment)
         await self._steps.tell("Choosing versions of all packages", Message("choosing versions"))
         try:
-            await self._steps.trusted(self._resolve(uv, plan, build=False))
+            await self._trusted(self._resolve(uv, plan, build=False), interpreter)
         except ProcessFailed as error:
             if lacks_wheels(self._steps.output) and self._settings.offer.runs_code:
                 return False
             raise self._unresolvable() from error
         await self._steps.tell("Installing them", Message("installing packages"))
-        lock = self._workspace.work / "lock.txt"
         try:
-            await self._steps.trusted(
-                uv.install(
-                    plan.requirements, lock=lock, link_mode=self._settings.link_mode, build=False
-                )
-            )
+            await self._link(plan, interpreter, self._workspace.work / "lock.txt")
         except ProcessFailed as error:
             raise self._unresolvable() from error
         return True
+
+    async def _link(self, plan: Plan, interpreter: Interpreter, lock: Path) -> None:
+        """Install the lock's wheels from the cache, each compiled once.
+
+        Wheels that are new to the cache are compiled there while uv downloads more. They are then
+        installed a second time, with their bytecode.
+        """
+        cache = self._settings.wheels.of(interpreter.bytecode)
+        names = locked_names(await in_thread(lock.read_text))
+        listed = self._workspace.work / "names.txt"
+        await in_thread(listed.write_text, _lines(sorted(names)))
+        mode = self._link_mode(plan)
+        self._steps.is_linked = mode is LinkMode.HARDLINK
+        uv = Uv(self._settings.uv, self._workspace.environment)
+        install = partial(uv.install, plan.requirements, lock=lock, link_mode=mode, build=False)
+        script = Path(inside.__file__).with_name("compile_wheels.py")
+        compiling = [str(interpreter.program), "-I", "-S", str(script), str(cache.folder)]
+        before = await in_thread(cache.marks, names)
+        await self._trusted(
+            [*compiling, str(listed), *install()], interpreter, progress=read_progress
+        )
+        if fresh := names_of(await in_thread(cache.marks, names) - before):
+            await self._trusted(uv.uninstall(fresh), interpreter)
+            await self._trusted(install(quiet=True), interpreter)
+        await in_thread(cache.note_use, names)
+
+    def _link_mode(self, plan: Plan) -> LinkMode:
+        settings = self._settings
+        return choose_link_mode(
+            allowed=settings.link_mode,
+            can_clone=settings.can_clone,
+            wheels_only=not (plan.post_build or plan.requirements.sources),
+            code_is_confined=settings.sandbox is not None or not settings.offer.runs_code,
+            servers_cannot_write=settings.servers_cannot_write,
+        )
 
     def _source_environment(self) -> dict[str, str]:
         # A cache of its own: what a build writes there, nobody else ever reads.
@@ -252,6 +314,11 @@ class VenvBuild:
         self, plan: Plan, interpreter: Interpreter, lock: Path | None = None
     ) -> None:
         """Build packages without a wheel. Without a lock, choose versions first."""
+        self._has_sources = True
+        if self._steps.is_linked:
+            await in_thread(self._workspace.start_over)
+            self._steps.is_linked = False
+            await self._create(interpreter, plan.start)
         uv, env = Uv(self._settings.uv, self._steps.seen), self._source_environment()
         chosen = lock or self._workspace.work / "lock.txt"
         install = uv.install(plan.requirements, lock=chosen, link_mode="copy", build=True)
@@ -281,6 +348,11 @@ class VenvBuild:
     def _unresolvable(self, *, sandboxed: bool = False) -> BuildFailed:
         """Return the failure; the log has its cause, and the hint what only this backend knows."""
         hint, output = "", self._steps.output
+        if lacks_space(output):
+            return BuildFailed(
+                "The hub's disk is full. Ask an administrator to free some space.",
+                code="disk_full",
+            )
         if sandboxed and lacks_network(output):
             hint = Message(
                 "Choose versions that have a wheel (a ready-made package) for this Python. They "
@@ -343,7 +415,10 @@ class VenvBuild:
             )
 
     async def _compile(self, interpreter: Interpreter) -> None:
-        """Compile with the base interpreter, because the environment's own runs its .pth files."""
+        """Compile what has no current bytecode.
+
+        With the base interpreter, because the environment's own runs its .pth files.
+        """
         await self._steps.tell(
             "Compiling to bytecode so that servers start faster", Message("compiling to bytecode")
         )
@@ -354,7 +429,7 @@ class VenvBuild:
                 run, interpreter, env={}, cwd=self._steps.seen, shown=[script]
             )
         else:
-            work = self._steps.trusted(list(map(str, run)))
+            work = self._steps.trusted(list(map(str, run)), env={})
         with contextlib.suppress(ProcessFailed):
             await work
 

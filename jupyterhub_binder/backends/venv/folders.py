@@ -3,8 +3,8 @@
 ``<root>/<key>/`` is a complete environment, since it is named last, or only the files of a build
 that uses another one's environment.
 ``<root>/.building/<key>-<build id>/`` is a build's workspace, ``<root>/.deleted/`` is being
-removed, ``<root>/.cache/`` is uv's cache. Content that a build left is hostile: this module follows
-none of its links and runs none of its programs.
+removed, ``<root>/.wheels/`` belongs to `wheels`. Content that a build left is hostile: this module
+follows none of its links and runs none of its programs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ MARKER = "JUPYTERHUB_BINDER_WORKSPACE"
 
 _MAX_LOCK_BYTES = 4 * 2**20
 _END_SECONDS = 5.0
-_WRITERS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+_OTHER_WRITERS = stat.S_IWGRP | stat.S_IWOTH
+_WRITERS = _OTHER_WRITERS | stat.S_IWUSR
 _UNSAFE = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 _READERS = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _SEARCHERS = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
@@ -74,6 +75,11 @@ class Workspace:
         if script and (real := (repo / script).resolve()).is_relative_to(repo.resolve()):
             real.chmod(real.stat().st_mode | 0o111)
 
+    def start_over(self) -> None:
+        """Remove the environment but keep the checkout, for another attempt."""
+        (self.environment / "repo").rename(self.path / "repo")
+        remove_tree(self.environment)
+
     def write_requirements(self, wanted: str, limits: str) -> None:
         """Write the requirements."""
         self.work.mkdir(exist_ok=True)
@@ -93,6 +99,8 @@ class Usage:
 
     size_bytes: int
     files: int
+    shared_bytes: int = 0
+    """Of `size_bytes`: what other trees have too, by hard links."""
 
 
 class Folders:
@@ -103,13 +111,13 @@ class Folders:
         self.building = root / ".building"
         self.deleted = root / ".deleted"
         self._trash = Trash(self.deleted)
-        self.cache = root / ".cache"
+        self.wheels = root / ".wheels"
 
     def ensure(self) -> None:
-        """Create the folders; builds and cache are private to the service."""
+        """Create the folders; builds and wheels are private to the service."""
         # Who knows an environment's key may read it; nobody need see which there are.
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for folder in (self.building, self.deleted, self.cache):
+        for folder in (self.building, self.deleted, self.wheels):
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
 
@@ -137,9 +145,14 @@ class Folders:
         remove_tree(made / "binder")
         (made / "binder").mkdir()
         _write_new(made / "binder" / "lock.txt", lock)
-        whole = {**note, "size_bytes": usage.size_bytes, "files": usage.files}
+        whole = {
+            **note,
+            "size_bytes": usage.size_bytes,
+            "shared_bytes": usage.shared_bytes,
+            "files": usage.files,
+        }
         _write_new(made / "binder" / "image.json", json.dumps(whole, indent=1) + "\n")
-        _settle(made)
+        _settle(made, linked=bool(usage.shared_bytes))
 
     def finish(self, workspace: Workspace) -> None:
         """Rename a settled environment to its final name."""
@@ -231,20 +244,24 @@ def _processes_of(workspaces: Collection[str]) -> Iterator[psutil.Process]:
 
 
 def measure(folder: Path, *, unlock: bool = False) -> Usage:
-    """Return a tree's size, with hard links counted once.
+    """Return a tree's size, with hard links counted once, as du does.
 
     Folders closed to their owner count only if `walk` may unlock them. Raises TreeTooDeep.
     """
-    seen: set[tuple[int, int]] = set()
+    links: dict[tuple[int, int], int] = {}
+    """By file: its names outside the tree, as far as seen."""
+    sizes: dict[tuple[int, int], int] = {}
     size = count = 0
     for status in (entry.status for entry in walk(folder, unlock=unlock)):
         count += not stat.S_ISDIR(status.st_mode)
         if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-        size += status.st_blocks * 512
-    return Usage(size, count)
+            file = status.st_dev, status.st_ino
+            links[file] = links.get(file, int(status.st_nlink)) - 1
+            sizes[file] = status.st_blocks * 512
+        else:
+            size += status.st_blocks * 512
+    shared = sum(sizes[file] for file, outside in links.items() if outside)
+    return Usage(size + sum(sizes.values()), count, shared)
 
 
 def name_final_place(environment: Path, final: Path) -> None:
@@ -260,6 +277,9 @@ def name_final_place(environment: Path, final: Path) -> None:
     for path in (*scripts, *paths):
         if _begins(path, b"") and old in (text := path.read_bytes()):
             path.write_bytes(text.replace(old, new))
+            # Its bytecode has the old path, and is not compared with the source.
+            for bytecode in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
+                bytecode.unlink()
 
 
 def _begins(path: Path, start: bytes) -> bool:
@@ -271,7 +291,7 @@ def _begins(path: Path, start: bytes) -> bool:
         return file.read(len(start)) == start
 
 
-def _settle(folder: Path) -> None:
+def _settle(folder: Path, *, linked: bool = False) -> None:
     """Make everything readable and read-only; remove setuid bits and special files."""
     for entry in walk(folder, unlock=True):
         mode = entry.status.st_mode
@@ -280,7 +300,9 @@ def _settle(folder: Path) -> None:
         if stat.S_ISDIR(mode):
             wanted = 0o555 if entry.path else 0o755
         elif stat.S_ISREG(mode):
-            wanted = (mode & ~_UNSAFE & ~_WRITERS) | _READERS
+            # A file that the cache has too stays writable for its owner, for later copies.
+            shared = linked and entry.status.st_nlink > 1
+            wanted = (mode & ~_UNSAFE & ~(_OTHER_WRITERS if shared else _WRITERS)) | _READERS
             wanted |= _SEARCHERS if mode & stat.S_IXUSR else 0
         else:
             os.unlink(entry.name, dir_fd=entry.folder)

@@ -17,8 +17,10 @@ from jupyterhub_binder.utils.subprocess import ProcessFailed, run
 _NEWEST = 20
 _ASK = (
     "import os, platform, sys;"
+    "from importlib.util import MAGIC_NUMBER as magic;"
     "print(platform.python_version(), sys.base_prefix,"
-    " os.path.realpath(getattr(sys, '_base_executable', sys.executable)), sep='\\n')"
+    " os.path.realpath(getattr(sys, '_base_executable', sys.executable)),"
+    " f'{sys.implementation.cache_tag}-{magic[0] + magic[1] * 256}', sep='\\n')"
 )
 
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -59,10 +61,10 @@ async def _ask(program: str) -> Interpreter | None:
             cwd=Path("/"),
             timeout_seconds=20,
         )
-        version, prefix, real = said.split("\n")[:3]
+        version, prefix, real, bytecode = said.split("\n")[:4]
     except (ProcessFailed, OSError, TimeoutError, ValueError):
         return None
-    return Interpreter(Path(real), version, Path(prefix))
+    return Interpreter(Path(real), version, Path(prefix), bytecode)
 
 
 def closed_folder(path: Path) -> Path | None:

@@ -23,6 +23,7 @@ from jupyterhub_binder.backends.venv.folders import MARKER, Usage, Workspace, en
 from jupyterhub_binder.backends.venv.plan import Offer
 from jupyterhub_binder.backends.venv.sandbox import Mount, Sandbox
 from jupyterhub_binder.backends.venv.uv import redact
+from jupyterhub_binder.backends.venv.wheels import WheelCaches
 from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.model import BackendOutput, Line, Phase
 from jupyterhub_binder.utils.subprocess import ProcessFailed, ProcessLimits, signal_group, stream
@@ -30,6 +31,7 @@ from jupyterhub_binder.utils.trees import TreeTooDeep
 
 T = TypeVar("T")
 Say = Callable[[BackendOutput], Awaitable[None]]
+Progress = Callable[[str], str]
 
 _KEPT_LINES = 300
 _MAX_NAMES = 1000
@@ -51,6 +53,8 @@ class Interpreter:
     """In full: ``3.11.7``."""
     prefix: Path
     """The folder of its installation."""
+    bytecode: str
+    """The kind of bytecode that it reads: ``cpython-311-3495``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,10 @@ class VenvSettings:
     base_packages: Sequence[str]
     constraints: Sequence[str]
     smoke_test: Sequence[str]
+    wheels: WheelCaches
     link_mode: str
+    can_clone: bool
+    servers_cannot_write: bool
     egress: Egress
     build_network: bool
     max_image_bytes: int
@@ -83,6 +90,10 @@ class Steps:
         """Receives the build's log lines."""
         self.output: list[str] = []
         """The last lines of the last step."""
+        self.is_linked = False
+        """Whether the environment may have files in common with others."""
+        self._is_tainted = False
+        """Whether untrusted code may have written to the environment."""
 
     @property
     def seen(self) -> Path:
@@ -108,9 +119,17 @@ class Steps:
         """Log a line of our own, which may begin a step."""
         await self.say(Line(Phase.BUILDING, text, step))
 
-    async def trusted(self, args: Sequence[str]) -> None:
-        """Run a trusted command on the host. Raises ProcessFailed."""
-        await self._stream(args, self._settings.uv_environment, self._workspace.path)
+    async def trusted(
+        self, args: Sequence[str], *, env: Mapping[str, str], progress: Progress | None = None
+    ) -> None:
+        """Run a trusted command on the host. Raises ProcessFailed.
+
+        `progress` turns an output line into what the build does now.
+        """
+        if self._is_tainted and self._settings.sandbox:
+            raise RuntimeError("a trusted step must not follow untrusted code in an environment")
+        env = {**self._settings.uv_environment, **env}
+        await self._stream(args, env, self._workspace.path, progress)
 
     async def untrusted(
         self,
@@ -126,11 +145,15 @@ class Steps:
     ) -> None:
         """Run untrusted code, in the sandbox if there is one. Raises ProcessFailed.
 
-        It sees the environment under its final name, writable only if allowed. `network` adds the
+        It sees the environment under its final name, writable only if allowed, and never if files
+        are shared with other environments. `network` adds the
         proxy, `resolving` the requirements and lock, `shown` more readable paths. Without a
         sandbox, if an admin allows it, it runs as the service's user with network.
         """
         sandbox = self._settings.sandbox
+        if self.is_linked and (writable or sandbox is None):
+            raise RuntimeError("untrusted code must not write to an environment with hard links")
+        self._is_tainted = self._is_tainted or writable
         if sandbox is None:
             await self._unsandboxed(args, env, cwd)
             return
@@ -169,7 +192,13 @@ class Steps:
         # One that left the process group is found by its environment.
         await in_thread(end_processes, self._workspace.path)
 
-    async def _stream(self, args: Sequence[str | Path], env: Mapping[str, str], cwd: Path) -> None:
+    async def _stream(
+        self,
+        args: Sequence[str | Path],
+        env: Mapping[str, str],
+        cwd: Path,
+        progress: Progress | None = None,
+    ) -> None:
         """Run a command; log its lines and keep the last ones."""
         self.output.clear()
         watch: list[asyncio.Task[None]] = []
@@ -190,7 +219,8 @@ class Steps:
                     plain = redact(line)
                     self.output.append(plain)
                     del self.output[:-_KEPT_LINES]
-                    await self.say(Line(Phase.BUILDING, plain))
+                    step = progress(plain) if progress else ""
+                    await self.say(Line(Phase.BUILDING, plain, step))
         except ProcessFailed as error:
             if self._stopped:
                 raise self._stopped from error

@@ -7,7 +7,7 @@ Each command names its environment and ignores project files, because a checkout
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -72,16 +72,29 @@ class Uv:
         ]
 
     def install(
-        self, wanted: Requirements, *, lock: Path, link_mode: str, build: bool
+        self,
+        wanted: Requirements,
+        *,
+        lock: Path,
+        link_mode: str,
+        build: bool,
+        quiet: bool = False,
     ) -> list[str]:
-        """Install the packages in `lock`."""
+        """Install the packages in `lock`. Unless `quiet`, large downloads are named."""
         return [
-            *self._start("pip", "sync", *_no_build(build), "--link-mode", link_mode),
+            *(str(self._program), "pip", "sync", "--color", "never", *_no_build(build)),
+            *(("--quiet",) if quiet else ()),
+            *("--link-mode", link_mode),
             *("--python", str(self._environment / "bin/python")),
             *(part for url in wanted.indexes for part in ("--extra-index-url", url)),
             *(("--index-strategy", "unsafe-best-match") if wanted.indexes else ()),
             str(lock),
         ]
+
+    def uninstall(self, names: Collection[str]) -> list[str]:
+        """Remove packages."""
+        python = ("--python", str(self._environment / "bin/python"))
+        return [*self._start("pip", "uninstall", "--quiet"), *python, *sorted(names)]
 
     def _start(self, *words: str) -> list[str]:
         return [str(self._program), *words, "--color", "never", "--no-progress"]
@@ -91,7 +104,7 @@ def _no_build(build: bool) -> tuple[str, ...]:
     return () if build else (NO_BUILD,)
 
 
-def uv_environment(own: Mapping[str, str], passed: Sequence[str], *, cache: Path) -> dict[str, str]:
+def uv_environment(own: Mapping[str, str], passed: Sequence[str]) -> dict[str, str]:
     """Return uv's environment, from the service's.
 
     It includes pip's index settings. It excludes netrc: a requirement line could choose the host
@@ -105,7 +118,6 @@ def uv_environment(own: Mapping[str, str], passed: Sequence[str], *, cache: Path
         "HOME": own.get("HOME", "/"),
         "LANG": "C.UTF-8",
         "NETRC": "/dev/null",
-        "UV_CACHE_DIR": str(cache),
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_ENV_FILE": "1",
     }
@@ -145,6 +157,12 @@ def lacks_wheels(output: Sequence[str]) -> bool:
     """Whether uv failed because a package has no wheel."""
     text = " ".join(output)
     return "uilding from source is disabled" in text or "no-build" in text
+
+
+def lacks_space(output: Sequence[str]) -> bool:
+    """Whether a step failed because the disk is full."""
+    text = " ".join(output)
+    return "No space left on device" in text or "The disk is full" in text
 
 
 def lacks_network(output: Sequence[str]) -> bool:

@@ -121,7 +121,7 @@ async def test_post_build_sees_neither_homes_nor_the_service_nor_its_variables(
     (tmp_path / "co.sh").write_text("a-secret")
     attack = f"""
     cat {tmp_path}/service.sqlite {tmp_path}/co.sh
-    ls -A /root/.ssh ~root/.ssh {root_of(backend)}/.cache {tmp_path} /var/lib /srv
+    ls -A /root/.ssh ~root/.ssh {root_of(backend)}/.wheels {tmp_path} /var/lib /srv
     cat /proc/*/environ /etc/shadow /etc/passwd | tr '\\0' '\\n'
     env; ps aux 2>/dev/null; true
     """
@@ -168,7 +168,7 @@ async def test_post_build_changes_no_other_environment_and_no_cache(backend, tmp
     before = victim.read_bytes()
     attack = f"""
     echo harm >> {victim}
-    rm -rf {first} {root_of(backend)}/.cache
+    rm -rf {first} {root_of(backend)}/.wheels
     for f in $VIRTUAL_ENV/lib/python*/site-packages/cowsay/*.py; do echo harm >> $f; done
     true
     """

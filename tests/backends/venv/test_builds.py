@@ -168,6 +168,16 @@ async def test_source_distribution_is_built_in_the_sandbox(backend, tmp_path):
 
 
 @pytest.mark.sandbox
+async def test_receipt_whose_package_has_no_wheel_starts_over_without_links(backend, tmp_path):
+    backend.servers_cannot_write = True
+    lock = {"commit": "c" * 40, "python": backend.default_python, "requirements": "docopt==0.6.2\n"}
+    job = job_of(tmp_path / "co", {"a.md": "x"}, options=backend.clean_options({"lock": lock}))
+    made = root_of(backend) / image_of(await collect(backend, job)).name.removeprefix("venv:")
+    assert python(made, "-c", "import docopt; print(docopt.__version__)") == "0.6.2"
+    assert (made / "repo/a.md").exists()
+
+
+@pytest.mark.sandbox
 @pytest.mark.parametrize("sandboxed", [True, False])
 async def test_editable_install_works_at_the_final_place(backend, tmp_path, sandboxed):
     backend.allow_unsandboxed = True

@@ -164,9 +164,9 @@ def test_refused_requirement_is_quoted():
     assert "“-e ../x”" in problems(recipe(requirements__txt="-e ../x"))[0]
 
 
-def test_uv_is_given_the_index_that_pip_knows_and_nothing_else(tmp_path):
+def test_uv_is_given_the_index_that_pip_knows_and_nothing_else():
     own = {"PIP_INDEX_URL": "https://i.example/simple", "JUPYTERHUB_API_TOKEN": "secret"}
-    given = uv_environment(own, ["UV_*"], cache=tmp_path)
+    given = uv_environment(own, ["UV_*"])
     assert given["UV_DEFAULT_INDEX"] == "https://i.example/simple"
     assert "secret" not in given.values()
 
