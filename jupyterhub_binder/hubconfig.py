@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jupyterhub
-from jupyterhub.spawner import LocalProcessSpawner, Spawner
+from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner, Spawner
 from traitlets.config.loader import LazyConfigValue
 from traitlets.utils.importstring import import_item
 
@@ -126,15 +126,16 @@ def configure(
     _add_scopes(hub)
     _add_roles(hub, service_name, everyone_may_build, build_groups, admin_users, admin_groups)
     service = _service(service_name)
+    spawner = _set_spawner(c, spawner_class, service_name, root)
     if url is None:
         config = _service_config(hub, service_config, backend=backend, state=state, root=root)
+        config["VenvBackend"].setdefault("servers_cannot_write", _runs_as_others(spawner))
         service |= _managed(port, config, service_environment or {})
     else:
         service |= {"url": url, "api_token": api_token}
     _put(hub, "services", service, _named(service_name))
     _add_templates(hub)
     _add_template_variables(hub)
-    spawner = _set_spawner(c, spawner_class, service_name, root)
     if url is None:
         _check_match(spawner, backend)
 
@@ -326,6 +327,19 @@ def _set_spawner(
     if "environments_root" not in ours:
         ours.environments_root = str(root)
     return made
+
+
+def _runs_as_others(spawner: type[Spawner]) -> bool:
+    """Whether servers run as system users, while the service runs as the hub's root."""
+    # A subclass may start servers as anybody: its administrator must say so.
+    local = [base for base in spawner.__mro__ if issubclass(base, LocalProcessSpawner)]
+    known = all(base.__module__.partition(".")[0] == "jupyterhub_binder" for base in local[:-1])
+    return (
+        bool(local)
+        and known
+        and not issubclass(spawner, SimpleLocalProcessSpawner)
+        and os.geteuid() == 0
+    )
 
 
 def _check_match(spawner: type[Spawner], backend: str) -> None:

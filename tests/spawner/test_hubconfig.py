@@ -72,6 +72,28 @@ def test_service_and_spawner_agree_on_the_folder_of_environments(c: Config, tmp_
     assert c.BinderSpawnerMixin.environments_root == root
 
 
+class _Mine(LocalProcessSpawner):
+    """Starts servers as whoever its administrator wants."""
+
+
+@pytest.mark.parametrize(
+    ("spawner", "uid", "expected"),
+    [
+        (LocalProcessSpawner, 0, True),
+        (LocalProcessSpawner, 1000, False),
+        (SimpleLocalProcessSpawner, 0, False),
+        (_Mine, 0, False),
+    ],
+)
+def test_environments_are_shared_files_only_where_servers_run_as_other_users(
+    c: Config, monkeypatch: pytest.MonkeyPatch, spawner: Any, uid: int, expected: bool
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    configure(c, spawner_class=spawner)
+    config = json.loads(by_name(hub_of(c).services, "binder")["environment"][CONFIG_VARIABLE])
+    assert config["VenvBackend"]["servers_cannot_write"] is expected
+
+
 def test_what_was_set_before_is_kept(c: Config) -> None:
     c.JupyterHub.services = [{"name": "cull"}]
     c.JupyterHub.load_roles = [{"name": "cull", "services": ["cull"], "scopes": ["servers"]}]
