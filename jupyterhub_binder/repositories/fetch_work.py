@@ -1,13 +1,13 @@
-"""One fetch: of a repository by git, of an archive's files, or of its configuration files only."""
+"""One fetch: of a repository by git, of an archive's files, or of a few files only."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -15,8 +15,7 @@ from jupyterhub_binder.errors import FetchFailed
 from jupyterhub_binder.model import Commit, RefKind, Resolved
 from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.repositories.mirror import Mirror
-from jupyterhub_binder.repositories.recipe import find_missing
-from jupyterhub_binder.repositories.recipe.files import FOLDERS, KINDS
+from jupyterhub_binder.repositories.peeks import CONFIGURATION, PeekKind
 from jupyterhub_binder.repositories.records.checkout import ArchiveFetch, Archives
 from jupyterhub_binder.utils.subprocess import ProcessFailed
 from jupyterhub_binder.utils.trees import (
@@ -51,6 +50,8 @@ class Work:
     max_bytes: int
     max_files: int
     on_line: Callable[[str], None]
+    wanted: PeekKind = field(default=CONFIGURATION, kw_only=True)
+    """What a peek fetches."""
 
     @abstractmethod
     async def checkout(self) -> Commit:
@@ -58,11 +59,11 @@ class Work:
 
     @abstractmethod
     async def peek(self) -> Commit:
-        """Fetch the configuration files."""
+        """Fetch only what is wanted."""
 
     async def find_missing(self) -> set[str]:
-        """Return what the configuration files name and a peek has not fetched."""
-        return await asyncio.to_thread(find_missing, self.folder)
+        """Return what the files of a peek name and it has not fetched."""
+        return await asyncio.to_thread(self.wanted.find_missing, self.folder)
 
     def too_large(self) -> FetchFailed:
         """Return the error for too many bytes."""
@@ -105,15 +106,15 @@ class ArchiveWork(Work):
         return await self._fetch().checkout(drop_leading_links)
 
     async def peek(self) -> Commit:
-        """Fetch the configuration files."""
-        commit, asked = await self._fetch().peek(peek_patterns()), set[str]()
+        """Fetch only what is wanted."""
+        commit, asked = await self._fetch().peek(self.wanted.patterns(())), set[str]()
         for _ in range(_MAX_PEEK_ROUNDS):
             missing = await self.find_missing()
             if missing <= asked:
                 break
             asked |= missing
             await asyncio.to_thread(_empty, self.folder)
-            commit = await self._fetch().peek(peek_patterns(asked))
+            commit = await self._fetch().peek(self.wanted.patterns(asked))
         return commit
 
     def _fetch(self) -> ArchiveFetch:
@@ -157,7 +158,7 @@ class GitWork(Work):
         return await self._commit()
 
     async def peek(self) -> Commit:
-        """Fetch the configuration files."""
+        """Fetch only what is wanted."""
         url = await self._init()
         sha = self.resolved.resolved_ref
         if not await self._fetch(url, "--depth=1", "--filter=blob:none", "--", "origin", sha):
@@ -175,7 +176,7 @@ class GitWork(Work):
 
     async def _write_matching(self, url: str, paths: set[str], *command: str) -> None:
         """Write what the patterns match; one request fetches all missing blobs."""
-        await asyncio.to_thread(self._write_sparse, peek_patterns(paths))
+        await asyncio.to_thread(self._write_sparse, self.wanted.patterns(paths))
         sparse = ("-c", "core.sparseCheckout=true")
         await self._local(*sparse, *command, self.resolved.resolved_ref, url=url)
 
@@ -326,7 +327,7 @@ class GitWork(Work):
 
 @dataclass(slots=True)
 class MirrorPeek(GitWork):
-    """The configuration files, by way of a mirror that the caller holds."""
+    """A few files, by way of a mirror that the caller holds."""
 
     mirror: Mirror | None = None
 
@@ -356,31 +357,6 @@ class MirrorPeek(GitWork):
     def variables(self) -> dict[str, str]:
         """Return the place of an index of its own."""
         return {"GIT_INDEX_FILE": str(self.folder / ".git/index")}
-
-
-def peek_patterns(paths: Collection[str] = ()) -> str:
-    """Return patterns for Git's sparse checkout: the configuration files, and more paths.
-
-    In any case, so that a misspelt name is noticed.
-    """
-    lines = ["/.gitmodules", "/.gitattributes", *map(_in_any_case, KINDS), *_INCLUDED]
-    folders = [*map(_in_any_case, FOLDERS), *map(_only, sorted(paths))]
-    for folder in folders:
-        lines += [folder, f"{folder}/*", f"!{folder}/*/"]
-    return "".join(f"{line}\n" for line in lines)
-
-
-_INCLUDED = ("/*requirements*.txt", "/*constraints*.txt", "/requirements/*.txt")
-"""Usual names of included files, to spare a second request."""
-
-
-def _in_any_case(name: str) -> str:
-    letters = (f"[{one.lower()}{one.upper()}]" if one.isalpha() else one for one in name)
-    return f"/{''.join(letters)}"
-
-
-def _only(path: str) -> str:
-    return "/" + re.sub(r"[*?[ ]", r"[\g<0>]", path)
 
 
 def _empty(folder: Path) -> None:

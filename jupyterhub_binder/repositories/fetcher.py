@@ -1,4 +1,4 @@
-"""Fetches a repository within limits: all files, or only the configuration."""
+"""Fetches a repository within limits: all files, or only the ones that are wanted."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from jupyterhub_binder.repositories.fetch_work import (
 from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.repositories.listing import FileListing, choose, read_tree
 from jupyterhub_binder.repositories.mirror import Mirror, Mirrors
+from jupyterhub_binder.repositories.peeks import CONFIGURATION, PeekKind
 from jupyterhub_binder.repositories.records.checkout import Archives
 from jupyterhub_binder.utils.subprocess import ProcessFailed
 from jupyterhub_binder.utils.trees import (
@@ -50,7 +51,7 @@ _LIST_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Peek:
-    """The configuration files, in a temporary folder."""
+    """Some files, in a temporary folder."""
 
     path: Path
     commit: Commit
@@ -187,8 +188,10 @@ class Fetcher(LoggingConfigurable):
             return None  # a fetch without it says whether the mirror or the host is at fault
         return place
 
-    async def _peek_in_mirror(self, resolved: Resolved, folder: Path) -> Commit | None:
-        """Read the configuration files through the mirror, if there is one and it is free."""
+    async def _peek_in_mirror(
+        self, resolved: Resolved, folder: Path, wanted: PeekKind
+    ) -> Commit | None:
+        """Read the files through the mirror, if there is one and it is free."""
         mirrors = self.mirrors
         if mirrors is None or (self.archives is not None and self.archives.is_archive(resolved)):
             return None
@@ -201,6 +204,7 @@ class Fetcher(LoggingConfigurable):
                 work = MirrorPeek(
                     *(self.git, resolved, folder, self.peek_max_bytes, self.max_files, no_line),
                     mirror=mirror,
+                    wanted=wanted,
                 )
                 return await self._guard(work, work.peek, self.peek_seconds)
         except (FetchFailed, UpstreamUnavailable) as error:
@@ -263,24 +267,27 @@ class Fetcher(LoggingConfigurable):
             raise
 
     @asynccontextmanager
-    async def peek(self, resolved: Resolved) -> AsyncIterator[Peek]:
-        """Fetch only the configuration files. Raises as `checkout`.
+    async def peek(
+        self, resolved: Resolved, wanted: PeekKind = CONFIGURATION
+    ) -> AsyncIterator[Peek]:
+        """Fetch only some files. Raises as `checkout`.
 
         Readers must not follow links out.
         """
-        async with self._peeks, self._peek(resolved) as peek:
+        async with self._peeks, self._peek(resolved, wanted) as peek:
             yield peek
 
     @asynccontextmanager
-    async def _peek(self, resolved: Resolved) -> AsyncIterator[Peek]:
+    async def _peek(self, resolved: Resolved, wanted: PeekKind) -> AsyncIterator[Peek]:
         root = self.temporary_root or None
         folder = Path(tempfile.mkdtemp(prefix="jupyterhub-binder-peek-", dir=root))
         try:
-            commit = await self._peek_in_mirror(resolved, folder / "mirror")
+            commit = await self._peek_in_mirror(resolved, folder / "mirror", wanted)
             if commit is not None:
                 yield Peek(folder / "mirror", commit)
                 return
             work = self._work(resolved, folder / "host", self.peek_max_bytes, no_line)
+            work.wanted = wanted
             await asyncio.to_thread(work.folder.mkdir)
             commit = await self._guard(work, work.peek, self.peek_seconds)
             yield Peek(work.folder, commit)
