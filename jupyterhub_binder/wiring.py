@@ -25,7 +25,9 @@ from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.auto_updates import AutoUpdates
 from jupyterhub_binder.environments.copies import Copies
 from jupyterhub_binder.environments.departures import Departures
+from jupyterhub_binder.environments.featured import Featured
 from jupyterhub_binder.environments.files import RepositoryFiles
+from jupyterhub_binder.environments.gallery import Gallery
 from jupyterhub_binder.environments.inventories import Inventories
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.preferences import Preferences
@@ -62,6 +64,7 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Transfers,
     Upstreams,
     AutoUpdates,
+    Featured,
     Departures,
     Launches,
     Providers,
@@ -225,6 +228,19 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         providers=providers,
         backend=backend,
     )
+    gallery = Gallery(parent=parent, store=store, environments=environments, audit=audit)
+    await started(
+        Featured(
+            parent=parent,
+            store=store,
+            gallery=gallery,
+            environments_service=environments,
+            launch_specs=launch_specs,
+            providers=providers,
+            fetcher=fetcher,
+            builds=builds,
+        )
+    )
     launches = await started(
         Launches(
             parent=parent,
@@ -271,6 +287,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         previews=previews,
         environments=environments,
         sharing=sharing,
+        gallery=gallery,
         copies=Copies(environments=environments, rules=rules),
         transfers=transfers,
         upstreams=upstreams,

@@ -15,7 +15,8 @@ from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.model import Page
-from jupyterhub_binder.model.admin import Action, AuditEntry
+from jupyterhub_binder.model.admin import SERVICE, Action, AuditEntry
+from jupyterhub_binder.model.featured import HUB_OWNER
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.retry import keep_trying
 from jupyterhub_binder.utils.concurrency import TaskSet
@@ -101,6 +102,8 @@ class Audit(LoggingConfigurable):
         self, actor: str, action: Action, target: str = "", *, always: bool = False, **detail: Any
     ) -> None:
         """Queue an entry; without `always`, up to `max_per_hour` per actor."""
+        if actor == HUB_OWNER:
+            actor, always = SERVICE, True
         if not always:
             hour = self._hours.get(actor)
             if hour is None or hour.over:

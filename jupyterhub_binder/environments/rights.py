@@ -10,7 +10,9 @@ from dataclasses import replace
 
 from jupyterhub_binder.errors import NotAllowed, NotFound
 from jupyterhub_binder.model import Environment, User
+from jupyterhub_binder.model.featured import HUB_OWNER
 from jupyterhub_binder.model.sharing import Right
+from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.store import Store
 
 
@@ -51,17 +53,18 @@ def require(environment: Environment, right: Right, need: Right) -> None:
     """Raise NotAllowed if a right does not cover another."""
     if right.covers(need):
         return
+    owner = Message("an administrator") if environment.owner == HUB_OWNER else environment.owner
     if need is Right.OWN:
         raise NotAllowed(
             "Only the owner of “%(name)s”, %(owner)s, may do this.",
             name=environment.name,
-            owner=environment.owner,
+            owner=owner,
         )
     raise NotAllowed(
         "You may launch “%(name)s”, but not change it. Ask its owner, %(owner)s, or make your own "
         "copy of it.",
         name=environment.name,
-        owner=environment.owner,
+        owner=owner,
     )
 
 

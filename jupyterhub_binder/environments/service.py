@@ -7,6 +7,7 @@ without any right, an environment does not exist.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -51,6 +52,7 @@ from jupyterhub_binder.model import (
     repository_key,
 )
 from jupyterhub_binder.model.admin import Action, LimitName
+from jupyterhub_binder.model.featured import HUB_OWNER
 from jupyterhub_binder.model.history import Change, ChangeCause, cause_of
 from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.repositories.providers.registry import Providers
@@ -144,15 +146,26 @@ class Environments(LoggingConfigurable):
         deleted: bool = False,
         offset: int = 0,
         limit: int = 50,
+        gallery: bool = False,
     ) -> Page[Environment]:
         """Return the user's environments, then those shared with them.
 
         With an `owner`, only that person's; those of others, and of all (``*``), are for admins.
-        `deleted` returns the owner's that can be restored.
+        `deleted` returns the owner's that can be restored. Beside a `gallery`, featured ones are
+        left out until the user launches or pins them.
         """
         await self._limits.see(user)
         if not owner and not deleted:
-            return await self._list_visible(user, one_line(search), order, offset, limit)
+            found = self._store.list_visible(
+                user.name,
+                user.groups,
+                search=one_line(search),
+                order=order,
+                offset=offset,
+                limit=limit,
+                gallery=gallery,
+            )
+            return _permitted(user, await found)
         owner = owner or user.name
         if owner != user.name and not user.admin:
             raise NotAllowed("Only administrators may list other people's environments.")
@@ -166,17 +179,6 @@ class Environments(LoggingConfigurable):
             limit=limit,
             pinned_by=user.name,
         )
-
-    async def _list_visible(
-        self, user: User, search: str, order: Order, offset: int, limit: int
-    ) -> Page[Environment]:
-        page = await self._store.list_visible(
-            user.name, user.groups, search=search, order=order, offset=offset, limit=limit
-        )
-        seen = tuple(
-            each for each in page.items if each.owner == user.name or repository_permits(user, each)
-        )
-        return replace(page, items=seen)
 
     async def get(self, user: User, environment_id: str, need: Right = Right.LAUNCH) -> Environment:
         """Return an environment. Raises NotFound without any right, NotAllowed with a lesser one."""
@@ -368,20 +370,26 @@ class Environments(LoggingConfigurable):
         return kept
 
     def limit_of(self, person: str) -> int:
-        """Return how many environments a person may have."""
+        """Return how many environments a person may have; the hub's own are counted nowhere."""
+        if person == HUB_OWNER:
+            return sys.maxsize
         return self._limits.value(LimitName.ENVIRONMENTS, person)
 
-    async def ensure(self, user: User, link: Link) -> Environment:
+    async def ensure(self, user: User, link: Link, *, build: bool = True) -> Environment:
         """Return the user's environment of a link, created or updated to the current ref.
 
-        Raises as `create`.
+        Without `build`, no build is requested. Raises as `create`.
         """
         require_can_build(user)
         link, resolved = await self._previews.resolve(user, link)
         place = (user.name, resolved.spec, link.content_url, link.content_ref)
-        return await self._ensuring.do(place, lambda: self._find_or_create(user, link, resolved))
+        return await self._ensuring.do(
+            place, lambda: self._find_or_create(user, link, resolved, build)
+        )
 
-    async def _find_or_create(self, user: User, link: Link, resolved: Resolved) -> Environment:
+    async def _find_or_create(
+        self, user: User, link: Link, resolved: Resolved, build: bool
+    ) -> Environment:
         source = await self._previews.resolve_content(user, link, resolved.clone_url)
         found = await self.find(
             user,
@@ -389,8 +397,8 @@ class Environments(LoggingConfigurable):
             **_content_of(source),
         )
         if found is None:
-            return await self.create(user, link=link)
-        return await self.build(user, found.id)
+            return await self.create(user, link=link, build=build)
+        return await self.build(user, found.id) if build else found
 
     async def update(
         self,
@@ -668,6 +676,13 @@ class Environments(LoggingConfigurable):
         purged = await self._store.purge_environments(deleted_before=deleted_before)
         for build_id in purged:
             await self._builds.release(build_id)
+
+
+def _permitted(user: User, page: Page[Environment]) -> Page[Environment]:
+    """Leave out what the repository's host would not let the user have."""
+    items = page.items
+    seen = [each for each in items if each.owner == user.name or repository_permits(user, each)]
+    return replace(page, items=tuple(seen))
 
 
 def require_can_build(user: User) -> None:

@@ -83,6 +83,7 @@ class Action(StrEnum):
     ENVIRONMENT_DELETE = "environment.delete"
     ENVIRONMENT_RESTORE = "environment.restore"
     ENVIRONMENT_SHARE = "environment.share"
+    ENVIRONMENT_FEATURE = "environment.feature"
     ENVIRONMENT_OFFER = "environment.offer"
     ENVIRONMENT_TRANSFER = "environment.transfer"
     BUILD_FORCE = "build.force"

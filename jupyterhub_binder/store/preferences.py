@@ -26,14 +26,18 @@ preferences = sa.Table(
 )
 
 
-def pinned_first(person: str) -> sa.ColumnElement[int]:
-    """Order environments so that the person's pinned ones come first."""
-    pinned = sa.exists().where(
+def is_pinned(person: str) -> sa.ColumnElement[bool]:
+    """Match the environments that a person has pinned."""
+    return sa.exists().where(
         preferences.c.environment_id == environments.c.id,
         preferences.c.person == person,
         preferences.c.pinned,
     )
-    return sa.case((pinned, 0), else_=1)
+
+
+def pinned_first(person: str) -> sa.ColumnElement[int]:
+    """Order environments so that the person's pinned ones come first."""
+    return sa.case((is_pinned(person), 0), else_=1)
 
 
 class PreferenceQueries:

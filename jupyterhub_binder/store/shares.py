@@ -14,8 +14,8 @@ from jupyterhub_binder.model import BuildRequest, Environment, Order, Page, repo
 from jupyterhub_binder.model.sharing import OthersUse, Right, Share, Subject, SubjectKind
 from jupyterhub_binder.store import environments as queries
 from jupyterhub_binder.store.database import Database
-from jupyterhub_binder.store.preferences import pinned_first
-from jupyterhub_binder.store.sharing_tables import environment_people, shares, transfers
+from jupyterhub_binder.store.preferences import is_pinned, pinned_first
+from jupyterhub_binder.store.sharing_tables import environment_people, featured, shares, transfers
 from jupyterhub_binder.store.tables import build_requests, environments
 
 _MAX_GROUPS = 1000
@@ -65,9 +65,15 @@ class ShareQueries:
         order: Order = "recent",
         offset: int = 0,
         limit: int = 50,
+        gallery: bool = False,
     ) -> Page[Environment]:
-        """Return a person's environments, then those that are shared with them."""
-        return await self._database.run(_list_visible, person, groups, search, order, offset, limit)
+        """Return a person's environments, then those that are shared with them.
+
+        With a `gallery` beside it, what that shows is left out until the person uses it.
+        """
+        return await self._database.run(
+            _list_visible, person, groups, search, order, offset, limit, gallery
+        )
 
     async def find_shared_request(
         self, build_id: str, person: str, groups: Sequence[str]
@@ -100,15 +106,18 @@ class ShareQueries:
         return await self._database.run(_others_use, ids)
 
 
+def names(of: Any, person: str, groups: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Match the rows of a table whose subject is or includes a person; `of` are its columns."""
+    return sa.or_(
+        sa.and_(of.kind == SubjectKind.USER, of.subject == person),
+        sa.and_(of.kind == SubjectKind.GROUP, of.subject.in_(tuple(groups)[:_MAX_GROUPS])),
+        sa.and_(of.kind == SubjectKind.EVERYONE, of.subject == ""),
+    )
+
+
 def _is_of(person: str, groups: Sequence[str]) -> sa.ColumnElement[bool]:
     """Match the shares of a person."""
-    return sa.or_(
-        sa.and_(shares.c.kind == SubjectKind.USER, shares.c.subject == person),
-        sa.and_(
-            shares.c.kind == SubjectKind.GROUP, shares.c.subject.in_(tuple(groups)[:_MAX_GROUPS])
-        ),
-        sa.and_(shares.c.kind == SubjectKind.EVERYONE, shares.c.subject == ""),
-    )
+    return names(shares.c, person, groups)
 
 
 _HIGHEST_RIGHT = sa.func.max(sa.case((shares.c.right == Right.MANAGE, 1), else_=0))
@@ -237,12 +246,26 @@ def _put_shares(
     connection: sa.Connection, environment_id: str, wanted: Sequence[Share]
 ) -> tuple[tuple[Share, ...], tuple[Share, ...]]:
     before = _list_shares(connection, environment_id)
-    known = {(share.subject, share.right): share for share in before}
-    connection.execute(shares.delete().where(shares.c.environment_id == environment_id))
-    kept = [known.get((share.subject, share.right), share) for share in wanted]
-    if kept:
-        connection.execute(shares.insert(), [_row(environment_id, share) for share in kept])
+    known = {share.subject: share for share in before}
+    for subject in known.keys() - {share.subject for share in wanted}:
+        connection.execute(shares.delete().where(*_is(environment_id, subject)))
+    for share in wanted:
+        row = _row(environment_id, share)
+        if share.subject not in known:
+            connection.execute(shares.insert(), row)
+        elif known[share.subject].right is not share.right:
+            # What belongs to the share, stays.
+            place = _is(environment_id, share.subject)
+            connection.execute(shares.update().where(*place).values(**row))
     return before, _list_shares(connection, environment_id)
+
+
+def _is(environment_id: str, subject: Subject) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        shares.c.environment_id == environment_id,
+        shares.c.kind == subject.kind,
+        shares.c.subject == subject.name,
+    )
 
 
 def _row(environment_id: str, share: Share) -> dict[str, Any]:
@@ -287,6 +310,7 @@ def _list_visible(
     order: Order,
     offset: int,
     limit: int,
+    gallery: bool,
 ) -> Page[Environment]:
     own = queries.list_kept(
         connection, queries.kept(person, search, deleted=False), order, offset, limit, person
@@ -295,12 +319,9 @@ def _list_visible(
         *queries.kept(None, search, deleted=False),
         environments.c.owner != person,
     ]
-    given = (
-        sa.select(shares.c.environment_id, _HIGHEST_RIGHT.label("rank"))
-        .where(_is_of(person, groups))
-        .group_by(shares.c.environment_id)
-        .subquery("given")
-    )
+    if gallery:
+        matching.append(_is_in_list(person, groups))
+    given = _given(person, groups)
     source = environments.join(given, given.c.environment_id == environments.c.id)
     total = connection.scalar(sa.select(sa.func.count()).select_from(source).where(*matching)) or 0
     room, skip = limit - len(own.items), max(0, offset - own.total)
@@ -308,6 +329,40 @@ def _list_visible(
     if room and skip < total:
         shared = _shared(connection, person, given, matching, order, skip, room)
     return Page((*own.items, *shared), own.total + total, offset, limit)
+
+
+def _given(person: str, groups: Sequence[str]) -> sa.Subquery:
+    """Return a person's right for each environment that is shared with them."""
+    return (
+        sa.select(shares.c.environment_id, _HIGHEST_RIGHT.label("rank"))
+        .where(_is_of(person, groups))
+        .group_by(shares.c.environment_id)
+        .subquery("given")
+    )
+
+
+def _is_in_list(person: str, groups: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Match what is not featured for a person, and what they have launched or pinned."""
+    in_gallery = sa.exists().where(
+        featured.c.environment_id == environments.c.id, names(featured.c, person, groups)
+    )
+    people = environment_people.alias("launched_by")
+    launched = sa.exists().where(
+        people.c.environment_id == environments.c.id,
+        people.c.person == person,
+        people.c.launched.is_not(None),
+    )
+    return sa.or_(~in_gallery, launched, is_pinned(person))
+
+
+def fetch_seen(
+    connection: sa.Connection, person: str, groups: Sequence[str], ids: Collection[str]
+) -> Mapping[str, Environment]:
+    """Return environments as a person sees them; those that are not shared are left out."""
+    matching: list[sa.ColumnElement[bool]] = [environments.c.id.in_(tuple(ids))]
+    given = _given(person, groups)
+    found = _shared(connection, person, given, matching, "name", 0, len(ids))
+    return {each.id: each for each in found}
 
 
 def _shared(
@@ -341,6 +396,9 @@ def _shared(
     found = {each.id: each for each in queries.fetch_some(connection, [row.id for row in rows])}
     for row in rows:
         environment = found[row.id]
+        if environment.owner == person:
+            yield environment
+            continue
         yield replace(
             environment,
             right=_right(row.rank) or Right.LAUNCH,

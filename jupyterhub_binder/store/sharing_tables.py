@@ -1,4 +1,4 @@
-"""The tables of shares, of the people who use an environment, and of transfers."""
+"""The tables of shares, of what is featured, of the people who use an environment, and of transfers."""
 
 from __future__ import annotations
 
@@ -27,6 +27,34 @@ shares = sa.Table(
     sa.Column("by", sa.Text, nullable=False),
     sa.PrimaryKeyConstraint("environment_id", "kind", "subject"),
     sa.Index("ix_shares_kind", "kind", "subject", "environment_id", "right"),
+)
+
+# What the gallery says of an environment; it ends with the share that gives the right to launch it.
+featured = sa.Table(
+    "featured",
+    metadata,
+    _environment_id(),
+    sa.Column("kind", type_of_state, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("since", UTCTime, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("written", sa.Text, nullable=False),
+    sa.Column("link", sa.Text, nullable=False),
+    sa.Column("position", sa.Integer),
+    # Whether the share came with it.
+    sa.Column("gave", sa.Boolean, nullable=False),
+    sa.Column("read_ref", sa.Text, nullable=False),
+    sa.Column("paragraph", sa.Text, nullable=False),
+    sa.Column("checksum", sa.String(20), nullable=False),
+    sa.Column("media_type", sa.String(16), nullable=False),
+    sa.Column("picture", sa.LargeBinary),
+    sa.PrimaryKeyConstraint("environment_id"),
+    sa.ForeignKeyConstraint(
+        ["environment_id", "kind", "subject"],
+        ["shares.environment_id", "shares.kind", "shares.subject"],
+        name="fk_featured_share",
+        ondelete="CASCADE",
+    ),
 )
 
 # How each person other than the owner uses an environment.

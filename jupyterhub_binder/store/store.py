@@ -10,6 +10,7 @@ from jupyterhub_binder.store.changes import ChangeQueries
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.environments import EnvironmentQueries
 from jupyterhub_binder.store.failures import FailureQueries
+from jupyterhub_binder.store.featured import FeaturedQueries
 from jupyterhub_binder.store.images import ImageQueries
 from jupyterhub_binder.store.inventories import InventoryQueries
 from jupyterhub_binder.store.launches import LaunchQueries
@@ -24,6 +25,7 @@ from jupyterhub_binder.utils.signal import Signal
 class Store(
     EnvironmentQueries,
     ShareQueries,
+    FeaturedQueries,
     TransferQueries,
     BuildQueries,
     ChangeQueries,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.builds.service import Builds
     from jupyterhub_binder.environments.copies import Copies
     from jupyterhub_binder.environments.files import RepositoryFiles
+    from jupyterhub_binder.environments.gallery import Gallery
     from jupyterhub_binder.environments.inventories import Inventories
     from jupyterhub_binder.environments.launch_specs import LaunchSpecs
     from jupyterhub_binder.environments.preferences import Preferences
@@ -142,6 +143,7 @@ class Services:
     previews: Previews
     environments: Environments
     sharing: Sharing
+    gallery: Gallery
     copies: Copies
     transfers: Transfers
     upstreams: Upstreams

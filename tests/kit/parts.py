@@ -18,6 +18,7 @@ from jupyterhub_binder.backends.fake import FakeBackend
 from jupyterhub_binder.builds.history import BuildHistory
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.copies import Copies
+from jupyterhub_binder.environments.gallery import Gallery
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.previews import Previews
 from jupyterhub_binder.environments.service import Environments
@@ -88,7 +89,7 @@ class KnownPeople(HubClient):
 class NoFetcher(Fetcher):
     """Reaches no host."""
 
-    def peek(self, resolved: Resolved) -> Any:
+    def peek(self, resolved: Resolved, *_: Any) -> Any:
         """Refuse at once."""
         raise UpstreamUnavailable(f"{resolved.label} is not asked in these tests.")
 
@@ -139,6 +140,7 @@ class Service:
     sharing: Sharing
     copies: Copies
     transfers: Transfers
+    gallery: Gallery
 
     async def create(
         self, user: User = ALICE, repo: str = "org/repo", ref: str = "main", **kwargs: Any
@@ -231,6 +233,7 @@ async def open_service(
         sharing,
         Copies(environments=environments, rules=admin.rules),
         transfers,
+        Gallery(store=store, environments=environments, audit=admin.audit),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,6 +16,14 @@ async def until(condition: Callable[[], T], *, seconds: float = 60) -> T:
     """Wait until a condition holds; return its value. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not (value := condition()):
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+    return value
+
+
+async def until_it_comes(ask: Callable[[], Awaitable[T]], *, seconds: float = 60) -> T:
+    """As `until`, for a condition that is asked for."""
+    async with asyncio.timeout(seconds):
+        while not (value := await ask()):
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
     return value
 
