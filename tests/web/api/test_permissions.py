@@ -11,7 +11,9 @@ import pytest
 
 from tests.kit.api_client import DESCRIPTION, Api
 from tests.kit.git_server import GitRepo
+from tests.kit.pictures import png
 from tests.kit.service import Person, wait_for_build
+from tests.kit.waiting import until_it_comes
 
 LAUNCH, MANAGE, OWN = "launch", "manage", "own"
 THEIRS = "theirs"
@@ -19,9 +21,14 @@ THEIRS = "theirs"
 RECEIVER = "receiver"
 """Only of the person to whom the environment is offered."""
 
+ADMIN = "admin"
+SHOWN = "shown"
+"""What only a featured environment has, and this one is none."""
+
 ENVIRONMENT = "/api/v1/environments/{environment_id}"
 BUILD = "/api/v1/builds/{build_id}"
 LAUNCHES = "/api/v1/launches/{launch_id}"
+FEATURED = "/api/v1/admin/featured/{environment_id}"
 
 TABLE: dict[tuple[str, str], tuple[str, Any]] = {
     ("get", ENVIRONMENT): (LAUNCH, None),
@@ -47,6 +54,9 @@ TABLE: dict[tuple[str, str], tuple[str, Any]] = {
     ("post", f"{ENVIRONMENT}/transfer"): (OWN, {"to": "*"}),
     ("delete", f"{ENVIRONMENT}/transfer"): (OWN, None),
     ("post", f"{ENVIRONMENT}/transfer/accept"): (RECEIVER, None),
+    ("get", f"{ENVIRONMENT}/picture"): (SHOWN, None),
+    ("put", FEATURED): (ADMIN, {"subject": "group:nobody"}),
+    ("delete", FEATURED): (ADMIN, None),
     ("get", BUILD): (LAUNCH, None),
     ("get", f"{BUILD}/events"): (LAUNCH, None),
     ("get", f"{BUILD}/log"): (LAUNCH, None),
@@ -113,9 +123,13 @@ async def prepare(ada: Api, git_repo: GitRepo, shares: list[Any]) -> dict[str, s
     return {"environment_id": made["id"], "build_id": built, "launch_id": launch.json["id"]}
 
 
-def expected(need: str, right: str | None) -> tuple[int, ...]:
+def expected(need: str, right: str | None, name: str) -> tuple[int, ...]:
     """Return the statuses that a route may answer with."""
     order = (LAUNCH, MANAGE, OWN)
+    if need == ADMIN:
+        return (200, 404) if name == "root" else (403,)
+    if need == SHOWN:
+        return (404,)
     if need == RECEIVER:
         return (403, 404)
     if need == THEIRS:
@@ -143,7 +157,49 @@ async def test_a_route_needs_its_right(
     if (method, path) in CHANGES_MUCH:
         del known[subject]
     answer = await person(name)(method.upper(), path.format(**ids).removeprefix("/"), body)
-    assert answer.status in expected(need, right), answer.text
+    assert answer.status in expected(need, right, name), answer.text
+
+
+async def test_what_is_featured_shows_its_picture_to_its_people_alone(
+    ada: Api, person: Person, git_repo: GitRepo
+) -> None:
+    files = {
+        "README.md": "![](a.png)\n\nLearn about days and <b>nights</b>.\n",
+        "a.png": png(32, 16),
+    }
+    git_repo.commit(files, "Add a README")
+    ids = await prepare(ada, git_repo, [])
+    path = f"api/v1/admin/featured/{ids['environment_id']}"
+    root = person("root")
+    grace = person("grace")
+    assert (await root("PUT", path, {"subject": "group:astronomy"})).json["by"] == "root"
+
+    async def shown() -> Any:
+        return [
+            each
+            for each in (await grace("GET", "api/v1/featured")).json["items"]
+            if each["picture"]
+        ]
+
+    (item,) = await until_it_comes(shown)
+    assert item["text"] == "Learn about days and nights."
+    assert item["environment"]["right"] == "launch"
+    address = item["picture"].partition("/services/binder/")[2]
+    picture = await grace("GET", address)
+    assert picture.status == 200
+    assert picture.headers["Content-Type"] == "image/png"
+    assert picture.headers["X-Content-Type-Options"] == "nosniff"
+    assert picture.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert picture.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "immutable" in picture.headers["Cache-Control"]
+    assert (await person("bob")("GET", address)).status == 404
+    assert (await person("bob")("GET", "api/v1/featured")).json == {"items": []}
+    written = await root("PUT", path, {"subject": "group:astronomy", "text": "<b>Hello</b>"})
+    assert (written.json["text"], written.json["written"]) == ("<b>Hello</b>", True)
+    assert (await root("DELETE", path)).status == 200
+    assert (await root("DELETE", path)).status == 404
+    assert (await grace("GET", address)).status == 404
+    await ada("DELETE", f"api/v1/environments/{ids['environment_id']}")
 
 
 async def test_who_receives_it_may_accept_and_nobody_before(

@@ -148,6 +148,7 @@ def _describe_operation(operation: Operation, path: str) -> dict[str, Any]:
 def _tag(path: str) -> str:
     parts = path.removeprefix("/api/v1/").split("/")
     kind = {"launches": "launches", "builds": "builds"}.get(parts[-1], parts[0])
+    kind = "environments" if kind == "featured" else kind
     return kind if kind in ("admin", "environments", "builds", "launches") else "service"
 
 

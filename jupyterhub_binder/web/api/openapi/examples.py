@@ -208,6 +208,7 @@ EXAMPLES: dict[str, Any] = {
         "offered": "2026-03-01T09:30:00.000Z",
         "expires": "2026-03-08T09:30:00.000Z",
     },
+    "FeatureBody": {"subject": "group:astronomy", "text": "The notebooks of the course."},
     "UpdateBody": {"name": "Course, week 1"},
     "BuildAgainBody": {"ref": "v2.0"},
     "CurrentBody": {"number": 1, "reason": "numpy 2.1 breaks exercise 4"},
