@@ -20,6 +20,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 from jupyterhub_binder.backends.base import HostState, HostStatus
 from jupyterhub_binder.builds.service import BuildProgress, QueueState
 from jupyterhub_binder.environments.applications import find_applications
+from jupyterhub_binder.environments.gallery import FeaturedEnvironment
 from jupyterhub_binder.environments.inventories import Contents, PackageComparison
 from jupyterhub_binder.environments.reproductions import Reproduction
 from jupyterhub_binder.environments.sharing import Shares
@@ -68,6 +69,7 @@ from jupyterhub_binder.web.pages import make_page_settings, page_handlers
 from jupyterhub_binder.web.pages.admin import admin_handlers
 from jupyterhub_binder.web.pages.templates import hub_template_folders
 from jupyterhub_binder.web.services import Traffic
+from tests.kit.canned_gallery import CannedGallery, PictureOf
 from tests.kit.canned_upstream import CannedUpstreams
 
 PREFIX = "/services/binder/"
@@ -692,6 +694,7 @@ class Providers:
                 display_name="GitHub",
                 placeholder="owner/name",
                 takes_ref=True,
+                has_files=True,
                 format_spec=lambda spec: f"{spec.repo}/{spec.ref}",
             ),
             SimpleNamespace(
@@ -793,6 +796,7 @@ def make_app(
     environments: tuple[Environment, ...],
     *,
     admin: dict[str, Any] = QUIET,
+    featured: tuple[FeaturedEnvironment, ...] = (),
     **settings: Any,
 ) -> Application:
     everything = Everything(environments)
@@ -807,6 +811,7 @@ def make_app(
         environments=everything,
         sharing=Shared(),
         transfers=Offers(environments),
+        gallery=CannedGallery(featured),
         upstreams=CannedUpstreams(),
         previews=everything,
         launches=everything,
@@ -829,6 +834,7 @@ def make_app(
     return Application(
         [
             (rf"{PREFIX}api/v1/builds/([^/]+)/events", Events),
+            (rf"{PREFIX}api/v1/environments/([^/]+)/picture", PictureOf),
             *admin_handlers(PREFIX),
             *page_handlers(PREFIX, pages),
             (r"/hub/static/(.*)", StaticFileHandler, {"path": str(static)}),

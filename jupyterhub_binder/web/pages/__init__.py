@@ -18,6 +18,8 @@ from jupyterhub_binder.web.pages.environments import (
     EnvironmentPage,
     EnvironmentsPage,
 )
+from jupyterhub_binder.web.pages.featured import ACTIONS as FEATURED_ACTIONS
+from jupyterhub_binder.web.pages.featured import FeatureAction
 from jupyterhub_binder.web.pages.history import PackagesPage, UsePage
 from jupyterhub_binder.web.pages.launches import LaunchCancel, LaunchNewPage, LaunchPage
 from jupyterhub_binder.web.pages.links import BadgeHandler, LinkPage, OldLink
@@ -82,6 +84,7 @@ def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
         (rf"environments/{ID}/use/([0-9]{{1,9}})", UsePage, {}),
         (rf"environments/{ID}/({_ACTIONS})", EnvironmentAction, {}),
         (rf"environments/{ID}/({SHARING_ACTIONS})", SharingAction, {}),
+        (rf"environments/{ID}/({FEATURED_ACTIONS})", FeatureAction, {}),
         (rf"builds/{ID}", BuildPage, {}),
         (rf"builds/{ID}/cancel", BuildCancel, {}),
         (rf"builds/{ID}/packages", PackagesPage, {}),

@@ -21,6 +21,7 @@ from jupyterhub_binder.web.i18n.language import N_
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.failures import note_for_admin
+from jupyterhub_binder.web.pages.featured import FEW, MORE, feature_values, make_cards
 from jupyterhub_binder.web.pages.files import FilesView, files_view
 from jupyterhub_binder.web.pages.history import CHANGES_SIZE, ChangeView
 from jupyterhub_binder.web.pages.sharing import sharing_values
@@ -44,6 +45,8 @@ _SAID = {
     "declined": N_("You declined the offer."),
     "accepted": N_("%(name)s is yours now."),
     "resumed": N_("Updates are resumed."),
+    "featured": N_("%(name)s is featured."),
+    "unfeatured": N_("%(name)s is no longer featured."),
     "pinned": N_("%(name)s now stands at the top of your list."),
     "unpinned": N_("%(name)s is no longer pinned."),
 }
@@ -63,15 +66,21 @@ class EnvironmentsPage(PageHandler):
             order=order,
             offset=query.offset,
             limit=PAGE_SIZE,
+            gallery=not search,
         )
-        items = await self.fetch_views(page.items)
+        gallery = () if search or query.offset else await self.services.gallery.list(self.me)
+        shown = {each.id: each for each in (*page.items, *(one.environment for one in gallery))}
+        views = {item.id: item for item in await self.fetch_views(shown.values())}
+        items = [views[each.id] for each in page.items]
         self.render_page(
             "environments.html",
             page=Page(tuple(items), page.total, page.offset, page.limit),
             search=search,
             searching=bool(search),
             order=order,
-            unfinished=any(item.unfinished for item in items),
+            cards=make_cards(self.prefix, gallery, views),
+            first_cards=FEW if page.total else MORE,
+            unfinished=any(item.unfinished for item in views.values()),
             previous_url=self._url(search, order, max(0, page.offset - page.limit)),
             next_url=self._url(search, order, page.offset + page.limit),
             name_url=self._url(search, "name", 0),
@@ -143,6 +152,7 @@ class EnvironmentPage(PageHandler):
             ],
             **self._sharing(environment),
             **await sharing_values(self, environment),
+            **await feature_values(self, environment),
         )
 
     async def _files(

@@ -21,7 +21,9 @@ from markupsafe import Markup, escape
 
 from jupyterhub_binder.admin import drain, limits, rules
 from jupyterhub_binder.admin.columns import Unit
+from jupyterhub_binder.environments import gallery
 from jupyterhub_binder.model import Spec, describe_ref
+from jupyterhub_binder.model.featured import HUB_OWNER
 from jupyterhub_binder.repositories.providers.registry import RECORDS
 from jupyterhub_binder.utils import validation as inputs
 from jupyterhub_binder.utils.share import share_folder
@@ -39,6 +41,7 @@ _MAX_LENGTH = {
     "ref": inputs.MAX_REF_CHARACTERS,
     "search": inputs.MAX_SEARCH_CHARACTERS,
     "server": inputs.MAX_SERVER_CHARACTERS,
+    "featured": gallery.MAX_TEXT_CHARACTERS,
     "digits": max(len(str(most)) for most in limits.MOST.values()),
     "message": drain.MAX_MESSAGE_CHARACTERS,
     "pattern": rules.MAX_PATTERN_CHARACTERS,
@@ -232,6 +235,11 @@ def visible(text: str | None) -> Markup:
     return Markup("<bdi>{}</bdi>").format(Markup("").join(parts))
 
 
+def person(name: str | None) -> Markup:
+    """Name a person, a service, or the hub itself, which has what its configuration lists."""
+    return visible(_("this hub") if name == HUB_OWNER else name)
+
+
 def plain(text: str) -> str:
     """Return a log line without ANSI codes."""
     return without_escapes(text).rstrip("\r")
@@ -258,6 +266,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "short": short,
     "typed_ref": typed_ref,
     "visible": visible,
+    "person": person,
     "plain": plain,
     "number": number,
     "unit": in_unit,

@@ -16,6 +16,7 @@ WORDS = {
     Action.ENVIRONMENT_DELETE: N_("deleted an environment"),
     Action.ENVIRONMENT_RESTORE: N_("restored an environment"),
     Action.ENVIRONMENT_SHARE: N_("changed who may use an environment"),
+    Action.ENVIRONMENT_FEATURE: N_("changed what is featured"),
     Action.ENVIRONMENT_OFFER: N_("offered an environment"),
     Action.ENVIRONMENT_TRANSFER: N_("received an environment"),
     Action.BUILD_FORCE: N_("rebuilt an environment"),
