@@ -70,6 +70,14 @@ ENVIRONMENTS = (
     Column("ref", Message("Ref")),
     Column("launched", Message("Last launch"), Unit.TIME),
 )
+FEATURED = (
+    Column("id", Message("Environment")),
+    Column("subject", Message("For")),
+    Column("name", Message("Name")),
+    Column("owner", Message("Person")),
+    Column("label", Message("Repository")),
+    Column("text", Message("Text")),
+)
 RULES = (
     Column("id", Message("Rule")),
     Column("kind", Message("Kind")),

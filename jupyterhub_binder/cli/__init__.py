@@ -22,6 +22,7 @@ from jupyterhub_binder.cli.admin import admin
 from jupyterhub_binder.cli.database import db
 from jupyterhub_binder.cli.explain import explain, failed_build
 from jupyterhub_binder.cli.failure import CANCELLED, FAILED, USAGE, CommandFailed
+from jupyterhub_binder.cli.featured import featured
 from jupyterhub_binder.cli.find import find_build, find_environment
 from jupyterhub_binder.cli.progress import LogPrinter, reporter_for
 from jupyterhub_binder.cli.session import Session, hub_command, read_token
@@ -233,7 +234,13 @@ def build(session: Session, link: str, wait: bool, **options: Any) -> None:
     session.run(lambda client: _build(session, client, link, wait, **options))
 
 
-COMMANDS = (*envcli.COMMANDS, *sharing.COMMANDS, *histcli.COMMANDS, *receiptcli.COMMANDS)
+COMMANDS = (
+    *envcli.COMMANDS,
+    *sharing.COMMANDS,
+    featured,
+    *histcli.COMMANDS,
+    *receiptcli.COMMANDS,
+)
 for command in COMMANDS:
     main.add_command(command)
 

@@ -130,6 +130,60 @@ def restore(session: Session, environment: str) -> None:
 
 
 @admin.command()
+@hub_command
+def featured(session: Session) -> None:
+    """List the environments that are featured for everyone and for groups."""
+
+    async def work(client: BinderClient) -> None:
+        found = (await client.admin("GET", "featured"))["items"]
+        rows = [{**each["environment"], **each} for each in found]
+        _show(session, found, rows, columns.FEATURED, "No environment is featured.")
+
+    session.run(work)
+
+
+@admin.command(short_help="Feature an environment above everybody's list.")
+@click.argument("environment")
+@click.option("--group", metavar="NAME", help="Only for this group of the hub.")
+@click.option(
+    "--text", default="", help="What to say of it.  [default: the first paragraph of the README]"
+)
+@hub_command
+def feature(session: Session, environment: str, group: str | None, text: str) -> None:
+    """Feature ENVIRONMENT (id) for everyone, or for a group.
+
+    They find it above their lists of environments, and may launch it with their own home folders.
+    The command also changes the text and the people of a featured environment.
+
+    \b
+    Examples:
+      jupyterhub-binder admin feature 0123456789abcdef --text "Start here."
+      jupyterhub-binder admin feature 0123456789abcdef --group astronomy
+    """  # noqa: D301 - Click wants the character
+
+    async def work(client: BinderClient) -> None:
+        body = {"subject": f"group:{group}" if group else "everyone", "text": text}
+        made = await client.admin("PUT", f"featured/{environment}", body=body)
+        said = f"{made['environment']['name']} is featured for {made['subject']}."
+        session.result(made, plain(said))
+
+    session.run(work)
+
+
+@admin.command()
+@click.argument("environment")
+@hub_command
+def unfeature(session: Session, environment: str) -> None:
+    """No longer feature ENVIRONMENT (id). A share that came with it ends too."""
+
+    async def work(client: BinderClient) -> None:
+        ended = await client.admin("DELETE", f"featured/{environment}")
+        session.result(ended, plain(f"{ended['environment']['name']} is no longer featured."))
+
+    session.run(work)
+
+
+@admin.command()
 @click.option("--known", is_flag=True, help="List the failures that a rule explains.")
 @hub_command
 def failures(session: Session, known: bool) -> None:

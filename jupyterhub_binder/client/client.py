@@ -178,6 +178,10 @@ class BinderClient:
         path = f"/environments/{quote(environment_id, safe='')}/copy"
         return await self._call("POST", path, json=fields)
 
+    async def featured(self) -> list[Json]:
+        """Return the environments that administrators feature for the user."""
+        return (await self._call("GET", "/featured"))["items"]
+
     async def offers(self) -> list[Json]:
         """Return what is offered to me."""
         return (await self._call("GET", "/transfers"))["items"]

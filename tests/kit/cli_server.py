@@ -57,6 +57,7 @@ class Service:
         self.past: dict[str, Any] = {}
         """What is answered of histories, packages and receipts, by the last word of the path."""
         self.shares: list[dict[str, str]] = []
+        self.featured: dict[str, dict[str, Any]] = {}
         self.people = 0
         """How many others use each environment."""
         self.spoil = ""
@@ -118,6 +119,10 @@ class Service:
                 web.delete(api + "/environments/{id}/transfer", self._transfer),
                 web.post(api + "/environments/{id}/transfer/accept", self._environment),
                 web.get(api + "/transfers", self._offers),
+                web.get(api + "/featured", self._get_featured),
+                web.get(api + "/admin/featured", self._get_featured),
+                web.put(api + "/admin/featured/{id}", self._put_featured),
+                web.delete(api + "/admin/featured/{id}", self._end_featured),
                 web.get(api + "/servers", self._servers),
                 web.post(api + "/environments/{id}/launches", self._launch),
                 web.get(api + "/builds/{id}", self._build),
@@ -242,6 +247,17 @@ class Service:
 
     async def _restore(self, request: web.Request) -> web.Response:
         return self._answer(request, gone=True, changes={"deleted": None})
+
+    async def _get_featured(self, request: web.Request) -> web.Response:
+        return web.json_response({"items": list(self.featured.values())})
+
+    async def _put_featured(self, request: web.Request) -> web.Response:
+        of = self.environments[request.match_info["id"]]
+        self.featured[of["id"]] = {"environment": of, **await request.json()}
+        return web.json_response(self.featured[of["id"]])
+
+    async def _end_featured(self, request: web.Request) -> web.Response:
+        return web.json_response(self.featured.pop(request.match_info["id"]))
 
     async def _get_shares(self, request: web.Request) -> web.Response:
         launched = "2026-01-01T00:00:00Z" if self.people else None
