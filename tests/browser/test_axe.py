@@ -15,6 +15,7 @@ from tests.conftest import install_npm
 from tests.kit.axe import AXE, COLOUR_RULES, violations
 from tests.kit.canned import PREFIX, all_states, serve
 from tests.kit.canned_admin import admin_pages
+from tests.kit.canned_gallery import feature
 
 pytestmark = [pytest.mark.browser, pytest.mark.node, pytest.mark.timeout(600)]
 
@@ -111,7 +112,7 @@ async def full() -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def empty() -> AsyncIterator[str]:
-    server, port = serve(())
+    server, port = serve((), featured=feature(all_states()[:8], "What its README says.", ""))
     yield f"http://127.0.0.1:{port}{PREFIX}"
     server.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import cycle
 from typing import Any
@@ -12,7 +13,7 @@ from tornado.web import RequestHandler
 from jupyterhub_binder.environments.gallery import FeaturedEnvironment
 from jupyterhub_binder.model import Environment
 from jupyterhub_binder.model.featured import GalleryEntry
-from jupyterhub_binder.model.sharing import Subject, SubjectKind
+from jupyterhub_binder.model.sharing import Right, Subject, SubjectKind
 from tests.kit.pictures import png
 
 NOW = datetime.now(UTC)
@@ -44,7 +45,7 @@ def feature(environments: Iterable[Environment], *texts: str) -> tuple[FeaturedE
                 paragraph=text,
                 picture="a1" if number % 2 == 0 else "",
             ),
-            each,
+            replace(each, right=Right.LAUNCH),
         )
         for number, (each, text) in enumerate(zip(environments, cycle(texts)))
     )
