@@ -45,6 +45,7 @@ from jupyterhub_binder.launches.service import Launches
 from jupyterhub_binder.maintenance.health import Health
 from jupyterhub_binder.maintenance.images import Cleanup, fetch_images_in_use
 from jupyterhub_binder.maintenance.retention import Retention
+from jupyterhub_binder.model import Spec
 from jupyterhub_binder.repositories.fetcher import Fetcher
 from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.repositories.mirror import Mirrors
@@ -143,6 +144,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
     audit = Audit(parent=parent, store=store)
     stack.push_async_callback(audit.stop)
     rules = Rules(parent=parent, store=store, audit=audit, providers=providers)
+    fetcher.may_fetch = lambda url: rules.judge(Spec("git", url)) is None
     limits = Limits(parent=parent, store=store, audit=audit)
     drain = Draining(parent=parent, store=store, audit=audit)
     for part in (rules, limits, drain):

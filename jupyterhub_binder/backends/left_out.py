@@ -28,7 +28,7 @@ def _submodules(recipe: Recipe) -> list[Finding]:
     if not recipe.submodules:
         return []
     message = Message(
-        "This hub does not fetch submodules, so these folders are empty: %(folders)s.",
+        "This hub does not fetch these submodules, so their folders are empty: %(folders)s.",
         folders=", ".join(recipe.submodules[:10]),
     )
     found = [Finding(Severity.WARNING, "submodules", message, ".gitmodules")]

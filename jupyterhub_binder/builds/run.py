@@ -38,7 +38,6 @@ from jupyterhub_binder.model import (
 )
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.fetcher import Fetcher
-from jupyterhub_binder.repositories.recipe import read_recipe
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.retry import keep_trying
 from jupyterhub_binder.utils.concurrency import Broadcast
@@ -233,7 +232,7 @@ class BuildRun:
             build.resolved, self._checkout, on_line=lambda text: self._add(Phase.FETCHING, text)
         )
         await self._say(Phase.FETCHING, f"Fetched {commit.short} “{commit.subject}”")
-        return await asyncio.to_thread(read_recipe, self._checkout)
+        return await asyncio.to_thread(self._fetcher.read_recipe, self._checkout, build.resolved)
 
     async def _reuse(self, recipe: Recipe) -> Image | None:
         """Return the image of an earlier build with the same recipe."""

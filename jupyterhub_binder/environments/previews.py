@@ -34,7 +34,6 @@ from jupyterhub_binder.model import (
 )
 from jupyterhub_binder.repositories.fetcher import Fetcher
 from jupyterhub_binder.repositories.providers.registry import Providers
-from jupyterhub_binder.repositories.recipe import read_recipe
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.concurrency import Full, Turns
 from jupyterhub_binder.utils.names import safe_name
@@ -135,7 +134,8 @@ class Previews(LoggingConfigurable):
         """
         try:
             async with self._fetcher.peek(resolved) as peek:
-                return peek.commit, await asyncio.to_thread(read_recipe, peek.path)
+                read = self._fetcher.read_recipe
+                return peek.commit, await asyncio.to_thread(read, peek.path, resolved)
         except BinderError as error:
             if self._backend.needs_checkout:
                 raise

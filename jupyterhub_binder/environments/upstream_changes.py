@@ -14,7 +14,6 @@ from jupyterhub_binder.errors import BinderError
 from jupyterhub_binder.model import Build, Recipe, RefKind, Resolved
 from jupyterhub_binder.model.upstream import Comparison, UpstreamChange
 from jupyterhub_binder.repositories.fetcher import Fetcher
-from jupyterhub_binder.repositories.recipe import read_recipe
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.time import utc_now
 
@@ -67,7 +66,7 @@ class UpstreamChanges(LoggingConfigurable):
 
     async def _read(self, resolved: Resolved) -> Recipe:
         async with self._fetcher.peek(resolved) as peek:
-            return await asyncio.to_thread(read_recipe, peek.path)
+            return await asyncio.to_thread(self._fetcher.read_recipe, peek.path, resolved)
 
     async def _compare(self, resolved: Resolved, since: str, paths: list[str]) -> Comparison:
         """Compare commits; a record and a hub without mirrors have nothing to compare."""

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from jupyterhub_binder.errors import FetchFailed
+from jupyterhub_binder.errors import (
+    BinderError,
+    FetchFailed,
+    NotAllowed,
+    NotUnderstood,
+    RepositoryNotFound,
+    UpstreamUnavailable,
+)
 from jupyterhub_binder.model import Commit, RefKind, Resolved
 from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.repositories.mirror import Mirror
 from jupyterhub_binder.repositories.peeks import CONFIGURATION, PeekKind
+from jupyterhub_binder.repositories.recipe import find_missing
 from jupyterhub_binder.repositories.records.checkout import ArchiveFetch, Archives
+from jupyterhub_binder.repositories.submodules import (
+    MAX_SUBMODULES,
+    read_submodules,
+    url_of_submodule,
+)
 from jupyterhub_binder.utils.subprocess import ProcessFailed
 from jupyterhub_binder.utils.trees import (
     MAX_DEPTH,
@@ -32,6 +46,14 @@ _MAX_PEEK_ROUNDS = 8
 
 _LATEST_SECONDS = 253_370_764_800
 """End of the year 9999, datetime's last."""
+
+MAX_SUBMODULE_DEPTH = 4
+"""Of submodules in submodules."""
+
+_SUBMODULE = "160000 commit "
+"""How Git lists one in a tree."""
+
+_MAX_MODULES_BYTES = 2**16
 
 _MISSING = ("not our ref", "unadvertised object", "not advertised", "no such remote ref")
 
@@ -135,11 +157,47 @@ def url_of(work: Work) -> str:
 
 
 @dataclass(slots=True)
+class SubmodulePolicy:
+    """Which submodules one fetch takes: the rules of any repository, and a number."""
+
+    git: Git
+    may_fetch: Callable[[str], bool]
+    left: int = MAX_SUBMODULES
+
+    def fetches(self, url: str, parent: str) -> bool:
+        """Say whether a submodule may be fetched, as far as its URL tells."""
+        try:
+            self.resolve(url, parent)
+        except BinderError:
+            return False
+        return True
+
+    def resolve(self, url: str, parent: str) -> str:
+        """Return the URL to fetch from. Raises NotUnderstood or NotAllowed."""
+        if not url:
+            raise NotUnderstood("It has no address.")
+        remote = str(self.git.check(url_of_submodule(url, parent)))
+        if not self.may_fetch(remote):
+            raise NotAllowed("This hub does not build from %(url)s.", url=remote)
+        return remote
+
+    def take(self) -> bool:
+        """Count one more; return False if there are too many."""
+        self.left -= 1
+        return self.left >= 0
+
+
+@dataclass(slots=True)
 class GitWork(Work):
     """By git."""
 
     source: Path | None = None
     """A mirror that has the commit."""
+    submodules: SubmodulePolicy | None = None
+    depth: int = 0
+    """How many repositories this one is a submodule of."""
+    links: dict[str, str] = field(default_factory=dict)
+    """Commits of submodules, by path."""
 
     async def checkout(self) -> Commit:
         """Fetch all files and check them out."""
@@ -153,6 +211,7 @@ class GitWork(Work):
         await self._check_tree("-l")
         where = ["-B", ref, "--track", f"origin/{ref}"] if ref and self._has(ref) else []
         await self._local("checkout", "--quiet", *(where or ["--detach", sha]), "--")
+        await self._fetch_submodules(self.links)
         for path in await asyncio.to_thread(drop_leading_links, self.folder):
             self.on_line(f"Skipped {path!r}, a symbolic link that leads out of the repository.")
         return await self._commit()
@@ -165,14 +224,87 @@ class GitWork(Work):
             await self._fetch_around(url)
         await self._check_tree()
         await self._write_matching(url, set(), "checkout", "--quiet", "--detach")
-        asked: set[str] = set()
+        asked, entered = set[str](), set[str]()
         for _ in range(_MAX_PEEK_ROUNDS):
-            more = await self._only_present(await self.find_missing()) - asked
-            if not more:
+            missing = await self.find_missing()
+            within = self._links_of(missing) - entered
+            await self._fetch_submodules(within)
+            more = await self._only_present(missing) - asked
+            if not (within or more):
                 break
+            entered |= within
             asked |= more
             await self._write_matching(url, asked, "read-tree", "-m", "-u")
         return await self._commit()
+
+    async def find_missing(self) -> set[str]:
+        """Return what the files of a peek name and it has not fetched."""
+        policy, url = self.submodules, self.resolved.clone_url
+        if policy is None or self.wanted is not CONFIGURATION:
+            return await Work.find_missing(self)
+        return await asyncio.to_thread(
+            lambda: find_missing(self.folder, fetches=lambda each: policy.fetches(each, url))
+        )
+
+    def _links_of(self, paths: Collection[str]) -> set[str]:
+        """Return the submodules that contain these paths of configuration files."""
+        if self.wanted is not CONFIGURATION:
+            return set()
+        return {one for one in self.links for path in paths if f"{path}/".startswith(f"{one}/")}
+
+    async def _fetch_submodules(self, paths: Collection[str]) -> None:
+        """Fetch submodules into their folders, under the rules of any repository.
+
+        What is left out is said. Raises FetchFailed.
+        """
+        if not paths:
+            return
+        text = await asyncio.to_thread(_read_plain, self.folder / ".gitmodules")
+        urls = {each.path: each.url for each in read_submodules(text)}
+        for path in sorted(paths):
+            why = await self._fetch_submodule(path, urls.get(path, ""))
+            if why:
+                self.on_line(f"Skipped the submodule {path!r}: {why}")
+
+    async def _fetch_submodule(self, path: str, url: str) -> str:
+        """Return why a submodule is left out, or ""."""
+        policy = self.submodules
+        if policy is None:
+            return "this hub does not fetch submodules."
+        try:
+            remote = policy.resolve(url, self.resolved.clone_url)
+        except BinderError as error:
+            return str(error.message)
+        folder = self.folder / path
+        if self.depth >= MAX_SUBMODULE_DEPTH or not policy.take():
+            return "there are too many submodules, or they contain each other."
+        if not await asyncio.to_thread(_is_empty_folder, folder, self.folder):
+            return "its folder is not empty."
+        self.on_line(f"Fetching the submodule {path!r} from {remote}")
+        label = f"{self.resolved.label}/{path}"
+        work = GitWork(
+            self.git,
+            replace(
+                self.resolved,
+                label=label,
+                clone_url=remote,
+                resolved_ref=self.links[path],
+                ref_kind=RefKind.COMMIT,
+            ),
+            *(folder, self.max_bytes, self.max_files, self.on_line),
+            submodules=policy,
+            depth=self.depth + 1,
+        )
+        try:
+            await work.checkout()
+        except (NotAllowed, RepositoryNotFound, UpstreamUnavailable) as error:
+            raise FetchFailed(
+                "The submodule %(path)s can't be fetched: %(why)s",
+                path=path,
+                why=error.message,
+                code="submodule_not_fetched",
+            ) from error
+        return ""
 
     async def _write_matching(self, url: str, paths: set[str], *command: str) -> None:
         """Write what the patterns match; one request fetches all missing blobs."""
@@ -284,6 +416,8 @@ class GitWork(Work):
         async with aclosing(lines):
             async for line in lines:
                 about, _, path = line.partition("\t")
+                if about.startswith(_SUBMODULE) and not path.startswith('"'):
+                    self.links[path] = about.split()[2]
                 if not fits(path):
                     raise self.too_deep()
                 last = about.rpartition(" ")[2]
@@ -357,6 +491,23 @@ class MirrorPeek(GitWork):
     def variables(self) -> dict[str, str]:
         """Return the place of an index of its own."""
         return {"GIT_INDEX_FILE": str(self.folder / ".git/index")}
+
+
+def _read_plain(path: Path) -> str:
+    """Return a file's text; "" for a link, which may lead anywhere."""
+    try:
+        with path.open("rb") if not path.is_symlink() else io.BytesIO() as file:
+            return file.read(_MAX_MODULES_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _is_empty_folder(folder: Path, root: Path) -> bool:
+    """Say whether a submodule's folder is empty, with no link on the way. Make it if needed."""
+    if folder.resolve() != root.resolve() / folder.relative_to(root):
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    return not any(folder.iterdir())
 
 
 def _empty(folder: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from traitlets import Float, Integer, Unicode
+from traitlets import Bool, Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.errors import (
@@ -21,13 +21,14 @@ from jupyterhub_binder.errors import (
     RepositoryNotFound,
     UpstreamUnavailable,
 )
-from jupyterhub_binder.model import Commit, Resolved
+from jupyterhub_binder.model import Commit, Recipe, Resolved
 from jupyterhub_binder.model.upstream import Comparison
 from jupyterhub_binder.repositories.compare import compare
 from jupyterhub_binder.repositories.fetch_work import (
     ArchiveWork,
     GitWork,
     MirrorPeek,
+    SubmodulePolicy,
     Work,
     no_line,
     url_of,
@@ -36,6 +37,7 @@ from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.repositories.listing import FileListing, choose, read_tree
 from jupyterhub_binder.repositories.mirror import Mirror, Mirrors
 from jupyterhub_binder.repositories.peeks import CONFIGURATION, PeekKind
+from jupyterhub_binder.repositories.recipe import read_recipe
 from jupyterhub_binder.repositories.records.checkout import Archives
 from jupyterhub_binder.utils.subprocess import ProcessFailed
 from jupyterhub_binder.utils.trees import (
@@ -101,6 +103,16 @@ class Fetcher(LoggingConfigurable):
         Default: 8.
         """,
     ).tag(config=True)
+    submodules = Bool(
+        False,
+        help="""
+        Fetch Git submodules, also of submodules. They count against `max_bytes`, and their hosts
+        must be allowed as for any repository (`Git.allowed_hosts`, rules). An address for ssh is
+        fetched over https. Submodules that are not allowed are named before the build. Environments
+        that are built already stay as they are until somebody builds them again. Default: False,
+        their folders stay empty.
+        """,
+    ).tag(config=True)
     free_bytes = Integer(
         2**30,
         min=0,
@@ -131,6 +143,8 @@ class Fetcher(LoggingConfigurable):
         self.mirrors = mirrors
         self.archives = archives
         """Lists the files of published records."""
+        self.may_fetch: Callable[[str], bool] = lambda url: True
+        """Whether the hub's rules let a submodule come from this URL."""
         self._peeks = asyncio.Semaphore(self.peeks_at_once)
 
     async def checkout(
@@ -203,6 +217,7 @@ class Fetcher(LoggingConfigurable):
             async with mirrors.hold(url, max_bytes=self.peek_max_bytes) as mirror:
                 work = MirrorPeek(
                     *(self.git, resolved, folder, self.peek_max_bytes, self.max_files, no_line),
+                    submodules=self._submodule_policy(),
                     mirror=mirror,
                     wanted=wanted,
                 )
@@ -301,7 +316,20 @@ class Fetcher(LoggingConfigurable):
             return ArchiveWork(
                 self.git, resolved, folder, max_bytes, self.max_files, on_line, self.archives
             )
-        return GitWork(self.git, resolved, folder, max_bytes, self.max_files, on_line)
+        return GitWork(
+            *(self.git, resolved, folder, max_bytes, self.max_files, on_line),
+            submodules=self._submodule_policy(),
+        )
+
+    def _submodule_policy(self) -> SubmodulePolicy | None:
+        return SubmodulePolicy(self.git, self.may_fetch) if self.submodules else None
+
+    def read_recipe(self, folder: Path, resolved: Resolved) -> Recipe:
+        """Read what `checkout` or `peek` fetched. Blocking; call it in a thread."""
+        policy = self._submodule_policy()
+        if policy is None:
+            return read_recipe(folder)
+        return read_recipe(folder, fetches=lambda url: policy.fetches(url, resolved.clone_url))
 
     async def _guard(
         self, work: Work, do: Callable[[], Coroutine[Any, Any, T]], seconds: float

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from jupyterhub_binder.model import Recipe, RecipeFile, RecipeInput
 from jupyterhub_binder.model.text import Message
-from jupyterhub_binder.repositories.recipe.files import AT_ROOT_ONLY, FOLDERS, KINDS, Checkout
+from jupyterhub_binder.repositories.recipe.files import (
+    AT_ROOT_ONLY,
+    FOLDERS,
+    KINDS,
+    Checkout,
+    no_submodule,
+)
 from jupyterhub_binder.repositories.recipe.lockfiles import read_lock
 from jupyterhub_binder.repositories.recipe.packages import (
     read_environment,
@@ -28,21 +35,21 @@ from jupyterhub_binder.repositories.recipe.requirements import Wanted, read_requ
 __all__ = ["find_missing", "read_recipe"]
 
 
-def read_recipe(checkout: Path) -> Recipe:
+def read_recipe(checkout: Path, *, fetches: Callable[[str], bool] = no_submodule) -> Recipe:
     """Return the recipe. Problems become findings, never errors.
 
-    Previews and builds use only this.
+    Previews and builds use only this. `fetches` says whether a submodule of this URL is fetched.
     """
-    return _read(checkout)[1]
+    return _read(checkout, fetches)[1]
 
 
-def find_missing(checkout: Path) -> set[str]:
+def find_missing(checkout: Path, *, fetches: Callable[[str], bool] = no_submodule) -> set[str]:
     """Return the paths that links and lines name and a partial checkout lacks."""
-    return _read(checkout)[0].missing
+    return _read(checkout, fetches)[0].missing
 
 
-def _read(checkout: Path) -> tuple[Checkout, Recipe]:
-    folder = Checkout(checkout)
+def _read(checkout: Path, fetches: Callable[[str], bool]) -> tuple[Checkout, Recipe]:
+    folder = Checkout(checkout, fetches)
     pack, runtime = choose_pack(folder)
     files = _list_files(folder, pack)
     used = {file.kind: file.path for file in files if file.used}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from jupyterhub_binder.model import Finding, Severity
 from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.repositories.submodules import read_submodules
 from jupyterhub_binder.utils.units import format_bytes
 
 MAX_BYTES = 2**20
@@ -22,7 +23,6 @@ _MAX_PATH_BYTES = 255
 """Of a path that a peek fetches: all of them and their parents go to one command of Git."""
 
 _FIRST_BYTES = 2**16
-_SUBMODULE = re.compile(r"^[ \t]*path[ \t]*=(.*)", re.MULTILINE)
 
 KINDS = (
     "Dockerfile",
@@ -55,16 +55,24 @@ AT_ROOT_ONLY = frozenset({"setup.py", "uv.lock", "pyproject.toml", "DESCRIPTION"
 """Files that count only without a configuration folder."""
 
 
+def no_submodule(_: str) -> bool:
+    """Fetch no submodule."""
+    return False
+
+
 @dataclass
 class Checkout:
     """A checkout's configuration folder and findings."""
 
     root: Path
+    fetches: Callable[[str], bool] = no_submodule
+    """Whether a submodule with this URL, as written, is fetched."""
     directory: str = ""
     findings: list[Finding] = field(default_factory=list)
     missing: set[str] = field(default_factory=set)
     """Paths that links or lines name and that are not here: a peek fetches them."""
     submodules: tuple[str, ...] = ()
+    """Folders of submodules that are not fetched."""
     not_utf8: set[str] = field(default_factory=set)
     """Files in another encoding."""
     included: set[str] = field(default_factory=set)
@@ -80,10 +88,8 @@ class Checkout:
                 "two_folders",
                 Message("The repository has both a binder and a .binder folder. Keep only one."),
             )
-        paths = (
-            path.strip().rstrip("/") for path in _SUBMODULE.findall(self.first_text(".gitmodules"))
-        )
-        self.submodules = tuple(filter(None, paths))[:_MAX_NAMED]
+        known = read_submodules(self.first_text(".gitmodules"))
+        self.submodules = tuple(each.path for each in known if not self.fetches(each.url))
 
     # --- Findings ---
 

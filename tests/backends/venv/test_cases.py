@@ -220,7 +220,7 @@ async def test_build_does_what_the_preview_says(case, server, backend, tmp_path:
     ("case", "code", "words"),
     [
         ("misspelt", "misspelt", "must be called requirements.txt"),
-        ("submodule", "submodules", "these folders are empty: lib"),
+        ("submodule", "submodules", "their folders are empty: lib"),
         ("lfs", "lfs", "*.csv"),
         ("home", "home_not_kept", "Write to $REPO_DIR"),
         ("bom-script", "no_interpreter", "may fail"),
