@@ -27,6 +27,7 @@ from jupyterhub_binder.errors import (
     NotAllowed,
     NotFound,
 )
+from jupyterhub_binder.model.profiles import PROFILES_PATH, Profile, ProfileOption
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.http import take_connection
 from jupyterhub_binder.utils.names import MAX_SERVER_NAME, is_server_name
@@ -191,6 +192,18 @@ class HubClient(LoggingConfigurable):
         """Say whether the service's own token shows the name of every user."""
         model = await self._call("GET", "/user", self.api_token)
         return "read:users:name" in (model.get("scopes") or ())
+
+    async def fetch_profiles(self, token: str, user: str) -> tuple[Profile, ...]:
+        """Return the profiles that the hub offers a person; none if it has no such route."""
+        path = f"/users/{_quoted(user)}/{PROFILES_PATH}"
+        try:
+            found = (await self._call("GET", path, token)).get("profiles")
+        except NotFound:
+            return ()
+        try:
+            return tuple(_read_profile(each) for each in found or ())
+        except (KeyError, TypeError, AttributeError) as error:
+            raise HubError("The hub's list of profiles could not be read.") from error
 
     # --- Servers ---------------------------------------------------------------------------------
 
@@ -387,6 +400,11 @@ def _read_server(name: str, model: Mapping[str, Any]) -> HubServer:
         started=datetime.fromisoformat(started) if started else None,
         user_options=options if isinstance(options, dict) else {},
     )
+
+
+def _read_profile(model: Mapping[str, Any]) -> Profile:
+    options = tuple(ProfileOption(**option) for option in model["options"])
+    return Profile(**{**model, "options": options})
 
 
 def _read_progress(event: Mapping[str, Any]) -> HubProgress:

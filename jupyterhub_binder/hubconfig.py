@@ -18,6 +18,7 @@ from traitlets.utils.importstring import import_item
 
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.spawner import BinderImageMixin, BinderProcessMixin, binder_spawner
+from jupyterhub_binder.spawner.profiles import ROUTE, ProfilesHandler
 from jupyterhub_binder.spawner.running import binder_running
 from jupyterhub_binder.utils.share import share_folder
 
@@ -136,6 +137,10 @@ def configure(
     _put(hub, "services", service, _named(service_name))
     _add_templates(hub)
     _add_template_variables(hub)
+    if hasattr(spawner, "offered_profiles"):
+        # The hub warns that such handlers are deprecated: a service should answer instead. But no
+        # service can ask a spawner's `profile_list`, so this one is in the hub.
+        _put(hub, "extra_handlers", (ROUTE, ProfilesHandler), lambda item: item[0] == ROUTE)
     if url is None:
         _check_match(spawner, backend)
 

@@ -32,6 +32,7 @@ from jupyterhub_binder.environments.inventories import Inventories
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.preferences import Preferences
 from jupyterhub_binder.environments.previews import Previews
+from jupyterhub_binder.environments.profiles import Profiles
 from jupyterhub_binder.environments.receipts import Receipts
 from jupyterhub_binder.environments.reproductions import Reproductions
 from jupyterhub_binder.environments.service import Environments
@@ -243,6 +244,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             builds=builds,
         )
     )
+    profiles = Profiles(store=store, environments=environments, hub=hub)
     launches = await started(
         Launches(
             parent=parent,
@@ -252,6 +254,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             launch_specs=launch_specs,
             rules=rules,
             hub=hub,
+            profiles=profiles,
         )
     )
     await started(
@@ -296,6 +299,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         launch_specs=launch_specs,
         inventories=inventories,
         files=RepositoryFiles(fetcher=fetcher),
+        profiles=profiles,
         preferences=Preferences(store=store, environments=environments),
         receipts=receipts,
         reproductions=Reproductions(

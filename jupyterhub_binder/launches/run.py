@@ -298,8 +298,14 @@ def as_ready(launch: Launch, url: str) -> Launch:
 
 
 def _options_of(launch: Launch) -> dict[str, str]:
-    """Return the server's options; never an image, which the spawner asks us for."""
-    options = {"environment": launch.environment_id}
+    """Return the server's options; never an image, which the spawner asks us for.
+
+    A profile and its options have the names that KubeSpawner's own form gives them. Ours win.
+    """
+    options = {k: v for k, v in launch.profile.options.items() if k != "path"}
+    if launch.profile.slug:
+        options["profile"] = launch.profile.slug
+    options["environment"] = launch.environment_id
     if launch.path:
         options["path"] = launch.path
     return options

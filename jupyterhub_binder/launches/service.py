@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -20,11 +20,13 @@ from traitlets.config import LoggingConfigurable
 from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
+from jupyterhub_binder.environments.profiles import Profiles, read_options, settle
 from jupyterhub_binder.environments.service import Environments
 from jupyterhub_binder.errors import Conflict, LimitReached, NotFound
 from jupyterhub_binder.hub import HubClient, HubServer
 from jupyterhub_binder.launches.run import LaunchContext, LaunchRun, as_ready
 from jupyterhub_binder.model import Environment, Launch, LaunchState, User
+from jupyterhub_binder.model.profiles import Profile, ProfileChoice
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.concurrency import Locks, TaskSet
@@ -95,6 +97,7 @@ class Launches(LoggingConfigurable):
         launch_specs: LaunchSpecs,
         rules: Rules,
         hub: HubClient,
+        profiles: Profiles,
         **kw: Any,
     ) -> None:
         super().__init__(**kw)
@@ -104,6 +107,7 @@ class Launches(LoggingConfigurable):
         self._launch_specs = launch_specs
         self._rules = rules
         self._hub = hub
+        self._profiles = profiles
         self._runs: dict[str, LaunchRun] = {}
         self._places: Locks[tuple[str, str]] = Locks()
         """Held while starting a server."""
@@ -161,15 +165,18 @@ class Launches(LoggingConfigurable):
         restart: bool = False,
         client_ip: str = "",
         any_build: bool = False,
+        profile: ProfileChoice | None = None,
     ) -> Launch:
         """Start a server, with a build first if needed; join a launch under way.
 
-        Raises Conflict (``server_running``) if, without `restart`, the server runs something else
-        or, without `any_build`, another build. Raises NotAllowed, LimitReached, and the errors of
+        A `profile` is remembered; None uses the one that the person chose last. Raises Conflict
+        (``server_running``) if, without `restart`, the server runs something else or, without
+        `any_build`, another build or another profile than a given one. Raises NotAllowed, LimitReached, and the errors of
         `Environments` and `HubClient`.
         """
         environment = await self._environments.get(user, environment_id)
         self._rules.require(user, environment)
+        chosen = await self._profiles.choose(user, token, environment_id, profile)
         async with self._places[user.name, server_name]:
             run = self._at(user.name, server_name)
             if run is not None and not restart and run.launch.environment_id == environment_id:
@@ -184,6 +191,9 @@ class Launches(LoggingConfigurable):
                 await self._refuse_if_taken(user, environment_id, run, server)
                 if run is None and not any_build:
                     self._refuse_another_build(environment, server, path)
+                    if profile is not None:
+                        offered = await self._profiles.offered(user, token) or ()
+                        self._refuse_another_profile(environment, server, path, chosen, offered)
             elif run is not None:
                 await run.cancel(token)
             with self._room_for(user):
@@ -196,6 +206,7 @@ class Launches(LoggingConfigurable):
                     path=path,
                     restart=restart,
                     client_ip=client_ip,
+                    profile=chosen,
                 )
 
     def asked_from(self, user: User, environment_id: str, server_name: str) -> str:
@@ -388,6 +399,32 @@ class Launches(LoggingConfigurable):
             },
         )
 
+    def _refuse_another_profile(
+        self,
+        wanted: Environment,
+        server: HubServer | None,
+        path: str | None,
+        profile: ProfileChoice,
+        offered: Sequence[Profile],
+    ) -> None:
+        if server is None or not offered or server.environment_id != wanted.id:
+            return
+        runs = settle(read_options(server.user_options, offered), offered)
+        if runs == settle(profile, offered):
+            return
+        raise Conflict(
+            "%(which)s is already running with another profile. Open it, restart it with the one "
+            "that you chose, or start another server under another name.",
+            which=_yours(server.name),
+            code="server_running",
+            detail={
+                "server_name": server.name,
+                "environment": {"id": wanted.id, "name": wanted.name},
+                "url": _url_in(server.url, wanted, path),
+                "profile": runs.slug,
+            },
+        )
+
     async def _begin(
         self,
         user: User,
@@ -399,6 +436,7 @@ class Launches(LoggingConfigurable):
         path: str | None,
         restart: bool,
         client_ip: str,
+        profile: ProfileChoice,
     ) -> Launch:
         launch = Launch(
             id=new_id(),
@@ -409,6 +447,7 @@ class Launches(LoggingConfigurable):
             state=LaunchState.PENDING,
             created=utc_now(),
             message=Message("Waiting to start."),
+            profile=profile,
         )
         if server is not None and server.ready and not restart:
             launch = as_ready(launch, _url_in(server.url, environment, path))

@@ -14,6 +14,7 @@ from jupyterhub_binder.model.failures import Explanation
 from jupyterhub_binder.model.history import ChangeCause
 from jupyterhub_binder.model.inventory import Inventory
 from jupyterhub_binder.model.lockfile import LockFile
+from jupyterhub_binder.model.profiles import ProfileChoice
 from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.model.text import Message
 
@@ -548,6 +549,8 @@ class Launch:
     """Below the hub's root; set once ready."""
     finished: datetime | None = None
     reason: Reason | None = None
+    profile: ProfileChoice = field(default_factory=ProfileChoice)
+    """The hub's profile that the server gets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from jupyterhub_binder.model.profiles import ProfileChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,8 @@ class Preference:
     """Whether it stands at the top of the person's list."""
     opens: str = ""
     """The server address of the application that was opened last; empty: as in the settings."""
+    profile: ProfileChoice = field(default_factory=ProfileChoice)
+    """The hub's profile that was chosen last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from jupyterhub.utils import maybe_future
 from traitlets import Bool, Unicode
 
 from jupyterhub_binder.model import LaunchSpec
+from jupyterhub_binder.model.profiles import Profile
 from jupyterhub_binder.spawner.command import (
     CONTENT_VARIABLE,
     REPO_DIR,
@@ -18,6 +20,7 @@ from jupyterhub_binder.spawner.command import (
 )
 from jupyterhub_binder.spawner.ended import EndedServer
 from jupyterhub_binder.spawner.image import BRING, BinderImageMixin
+from jupyterhub_binder.spawner.profiles import describe_profiles
 
 try:
     from kubernetes_asyncio.client.models import V1Container, V1EnvVar, V1VolumeMount
@@ -81,6 +84,13 @@ class BinderKubeMixin(BinderImageMixin, _Base):  # pyright: ignore[reportIncompa
         await super().load_user_options()
         if (spec := self.binder_spec) is not None:
             self.override(image=self.image_of(spec), cmd=self.command_of(spec))
+
+    async def offered_profiles(self) -> tuple[Profile, ...]:
+        """Return the profiles that this person's spawn page offers."""
+        profiles = self._sorted_dict_values(self.profile_list)
+        if callable(profiles):
+            profiles = await maybe_future(profiles(self))
+        return describe_profiles(self._get_initialized_profile_list(profiles))
 
     def command_of(self, spec: LaunchSpec) -> list[str]:
         """Escape the command for Kubernetes."""

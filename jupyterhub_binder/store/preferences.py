@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from jupyterhub_binder.model.preferences import Preference
 from jupyterhub_binder.store.database import Database
-from jupyterhub_binder.store.tables import environments, metadata
+from jupyterhub_binder.store.tables import choice_row, environments, metadata, read_choice
 
 preferences = sa.Table(
     "preferences",
@@ -22,6 +22,7 @@ preferences = sa.Table(
     ),
     sa.Column("pinned", sa.Boolean, nullable=False),
     sa.Column("opens", sa.Text, nullable=False),
+    sa.Column("profile", sa.JSON(none_as_null=True)),
     sa.Index("ix_preferences_environment_id", "environment_id"),
 )
 
@@ -68,7 +69,10 @@ def _list(
             preferences.c.person == person, preferences.c.environment_id.in_(environment_ids)
         )
     )
-    return {row.environment_id: Preference(row.pinned, row.opens) for row in rows}
+    return {
+        row.environment_id: Preference(row.pinned, row.opens, read_choice(row.profile))
+        for row in rows
+    }
 
 
 def _put(
@@ -79,5 +83,6 @@ def _put(
         preferences.delete().where(*(preferences.c[name] == value for name, value in key.items()))
     )
     if preference != Preference():
-        row = {**key, "pinned": preference.pinned, "opens": preference.opens}
+        profile = choice_row(preference.profile)
+        row = {**key, "pinned": preference.pinned, "opens": preference.opens, "profile": profile}
         connection.execute(preferences.insert(), row)

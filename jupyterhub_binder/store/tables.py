@@ -6,7 +6,7 @@ Times are integer microseconds, so that all databases order them alike.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -40,6 +40,7 @@ from jupyterhub_binder.model.admin import (
     RuleKind,
 )
 from jupyterhub_binder.model.history import ChangeCause
+from jupyterhub_binder.model.profiles import ProfileChoice
 from jupyterhub_binder.model.text import MAX_JSON_CHARACTERS, Message
 from jupyterhub_binder.store.explanations import explanation_row, read_explanation
 
@@ -230,6 +231,7 @@ launches = sa.Table(
     sa.Column("reason_code", sa.String(64)),
     sa.Column("reason_message", sa.Text),
     sa.Column("reason_template", _TEMPLATE),
+    sa.Column("profile", sa.JSON(none_as_null=True)),
     sa.Index("ix_launches_user", "user", "created"),
     sa.Index("ix_launches_environment_id", "environment_id"),
     sa.Index("ix_launches_state", "state"),
@@ -453,8 +455,21 @@ def launch_row(launch: Launch) -> dict[str, Any]:
         **{name: getattr(launch, name) for name in _SAME_IN_LAUNCH},
         "message": str(launch.message),
         "message_template": _template(launch.message),
+        "profile": choice_row(launch.profile),
         **reason_row(launch.reason),
     }
+
+
+def choice_row(choice: ProfileChoice) -> dict[str, Any] | None:
+    """Return a choice's column; None for one that says nothing."""
+    if choice == ProfileChoice():
+        return None
+    return {"slug": choice.slug, "options": dict(choice.options)}
+
+
+def read_choice(value: Mapping[str, Any] | None) -> ProfileChoice:
+    """Read a choice."""
+    return ProfileChoice(value["slug"], value["options"]) if value else ProfileChoice()
 
 
 def read_launch(row: Row) -> Launch:
@@ -462,7 +477,13 @@ def read_launch(row: Row) -> Launch:
     same = {name: row[name] for name in _SAME_IN_LAUNCH if name not in ("state", "message")}
     message = Message.from_json(row["message_template"]) or row["message"]
     state = LaunchState(row["state"])
-    return Launch(**same, message=message, state=state, reason=_read_reason(row))
+    return Launch(
+        **same,
+        message=message,
+        state=state,
+        reason=_read_reason(row),
+        profile=read_choice(row["profile"]),
+    )
 
 
 def rule_row(rule: Rule) -> dict[str, Any]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.environments.launch_specs import LaunchSpecs
     from jupyterhub_binder.environments.preferences import Preferences
     from jupyterhub_binder.environments.previews import Previews
+    from jupyterhub_binder.environments.profiles import Profiles
     from jupyterhub_binder.environments.receipts import Receipts
     from jupyterhub_binder.environments.reproductions import Reproductions
     from jupyterhub_binder.environments.service import Environments
@@ -151,6 +152,7 @@ class Services:
     inventories: Inventories
     files: RepositoryFiles
     preferences: Preferences
+    profiles: Profiles
     receipts: Receipts
     reproductions: Reproductions
     launches: Launches

@@ -54,6 +54,7 @@ from jupyterhub_binder.model.failures import Explanation, Owner, Way, WayKind
 from jupyterhub_binder.model.history import Change, ChangeCause
 from jupyterhub_binder.model.inventory import Difference, Inventory, Package, PackageChange
 from jupyterhub_binder.model.preferences import Preference
+from jupyterhub_binder.model.profiles import Profile, ProfileChoice, ProfileOption
 from jupyterhub_binder.model.receipt import SignedReceipt
 from jupyterhub_binder.model.sharing import (
     OthersUse,
@@ -765,6 +766,30 @@ class CannedPreferences:
 
 PREFERENCES = CannedPreferences()
 
+PROFILES = (
+    Profile("small", "Small", "1 CPU, 2 GB of memory", default=True),
+    Profile(
+        *("large", "Large", "For lessons with a lot of data. " * 8),
+        options=(
+            ProfileOption("memory", "Memory", {"8": "8 GB", "16": "16 GB"}, "8"),
+            ProfileOption("gpu", HOSTILE, {"0": "None", "1": "<b>One</b>"}, "0"),
+        ),
+    ),
+    Profile("gpu", "N" * 200, HOSTILE),
+)
+
+
+class CannedProfiles:
+    """The hub has some, and the pinned environment was launched with a large one."""
+
+    async def offered(self, user: Any, token: str) -> tuple[Profile, ...]:
+        return PROFILES
+
+    async def remembered(self, user: Any, environment_id: str) -> ProfileChoice:
+        known = {"e000000001": ProfileChoice("large", {"memory": "16"})}
+        return known.get(environment_id, ProfileChoice())
+
+
 LONG = "a-folder-of-a-name-that-does-not-end/" * 6
 
 
@@ -821,6 +846,7 @@ def make_app(
         reproductions=everything,
         preferences=PREFERENCES,
         files=CannedFiles(),
+        profiles=CannedProfiles(),
         backend=Backend(),
         **admin,
         health=health,

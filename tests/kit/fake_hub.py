@@ -49,6 +49,8 @@ class FakeHub:
         self.visitor = "ada"
         """Who the next browser that comes to log in turns out to be."""
         self.down = False
+        self.profiles: list[dict[str, Any]] = []
+        """What its spawner offers everybody."""
         self.service_token = OWN_TOKEN
         """The service's token, as the hub knows it."""
         self.asked: list[str] = []
@@ -122,6 +124,14 @@ class OneUser(Base):
         self.finish({"kind": "user", "name": name, "servers": self.hub.servers[name]})
 
 
+class HubProfiles(Base):
+    def get(self, name: str) -> None:
+        if self.person() != name:
+            self.send_error(403)
+            return
+        self.finish({"profiles": self.hub.profiles})
+
+
 class OneServer(Base):
     def post(self, name: str, server_name: str = "") -> None:
         body = json.loads(self.request.body or b"{}")
@@ -161,6 +171,7 @@ async def running_hub():
             (f"{api}/oauth2/authorize", Authorize),
             (f"{api}/oauth2/token", Token),
             (f"{api}/users/([^/]+)", OneUser),
+            (f"{api}/users/([^/]+)/binder-profiles", HubProfiles),
             (f"{api}/users/([^/]+)/server", OneServer),
             (f"{api}/users/([^/]+)/servers/([^/]+)", OneServer),
             (f"{api}/users/([^/]+)/server/progress", Progress),

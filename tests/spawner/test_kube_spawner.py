@@ -295,6 +295,58 @@ async def test_a_profile_that_is_a_function_is_asked_each_time(
     assert server_of(manifest)["resources"]["limits"]["memory"] == 8 * 2**30
 
 
+async def offered_to(person: Person, name: str = "", token: str = "") -> Any:
+    """Return what the hub answers a person's token, or the status of a refusal."""
+    headers = {"Authorization": f"token {token or person.token}"}
+    url = f"{person.api}/users/{name or person.name}/binder-profiles"
+    async with aiohttp.ClientSession(headers=headers) as session, session.get(url) as response:
+        return (await response.json())["profiles"] if response.status == 200 else response.status
+
+
+async def test_the_hub_says_which_profiles_a_person_has_and_not_what_they_set(
+    hub: MockHub, person: Person
+) -> None:
+    async def profiles(spawner: Any) -> list[dict[str, Any]]:
+        memory = {"8": {"display_name": "8 GB", "kubespawner_override": {"mem_limit": "8G"}}}
+        memory["16"] = {"display_name": "16 GB", "kubespawner_override": {"mem_limit": "16G"}}
+        large = {
+            "display_name": "Large",
+            "description": f"For <b>{spawner.user.name}</b> &amp; others",
+            "profile_options": {
+                "memory": {"display_name": "Memory", "choices": memory},
+                "path": {"display_name": "Path", "choices": memory},
+                **PROFILES[1]["profile_options"],
+            },
+        }
+        typed = {"display_name": "Typed", "profile_options": {"x": {"unlisted_choice": {}}}}
+        return [PROFILES[0], large, typed]
+
+    person.spawner.profile_list = profiles
+    small, large = await offered_to(person)
+    assert small == {
+        "slug": "small",
+        "name": "Small",
+        "description": "",
+        "default": True,
+        "options": [],
+    }
+    assert (large["slug"], large["description"]) == ("large", f"For {person.name} & others")
+    assert large["options"] == [
+        {
+            "name": "memory",
+            "label": "Memory",
+            "choices": {"8": "8 GB", "16": "16 GB"},
+            "default": "8",
+        }
+    ]
+
+
+async def test_nobody_is_told_the_profiles_of_another_person(hub: MockHub, person: Person) -> None:
+    other = Person(hub, f"person-{os.urandom(4).hex()}")
+    assert await offered_to(person, other.name) in (403, 404)
+    assert await offered_to(other) == []
+
+
 # --- Content through an init container ----------------------------------------------------------------------
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import Build, Environment, Link, Spec
+from jupyterhub_binder.model.profiles import ProfileChoice
 from jupyterhub_binder.repositories.providers.registry import Providers
+from jupyterhub_binder.utils.validation import MAX_NAME_CHARACTERS
 from jupyterhub_binder.web.api.render import Renderer
 from jupyterhub_binder.web.api.shapes.environments import EnvironmentJSON
 from jupyterhub_binder.web.api.shapes.links import LinkBody
@@ -50,6 +52,25 @@ def format_spec(providers: Providers, spec: Spec) -> str:
         return providers[spec.provider].format_spec(spec)
     except InvalidInput:
         return f"{spec.repo}/{spec.ref}"
+
+
+_MAX_OPTIONS = 50
+
+
+def read_profile(slug: str | None, options: Mapping[str, object] | None) -> ProfileChoice | None:
+    """Read a profile from a body; None if it names none. Raises InvalidInput."""
+    options = options or {}
+    if slug is None and not options:
+        return None
+    fit = [
+        isinstance(value, str) and len(name) + len(value) <= 2 * MAX_NAME_CHARACTERS
+        for name, value in options.items()
+    ]
+    if not all(fit) or len(fit) > _MAX_OPTIONS:
+        raise InvalidInput(
+            "The options of a profile must be short texts.", detail={"field": "profile_options"}
+        )
+    return ProfileChoice(slug or "", {name: str(value) for name, value in options.items()})
 
 
 def read_link(body: LinkBody, providers: Providers) -> Link:

@@ -6,7 +6,7 @@ from jupyterhub_binder.errors import NotFound
 from jupyterhub_binder.model import Build, Launch
 from jupyterhub_binder.utils.net import client_ip
 from jupyterhub_binder.utils.wire import to_json
-from jupyterhub_binder.web.api.common import Handler
+from jupyterhub_binder.web.api.common import Handler, read_profile
 from jupyterhub_binder.web.api.operation import SSE, operation
 from jupyterhub_binder.web.api.render import render_servers
 from jupyterhub_binder.web.api.shapes import ListJSON
@@ -53,6 +53,7 @@ class EnvironmentLaunchesHandler(_LaunchBase):
             path=body.path,
             restart=body.restart,
             client_ip=client_ip(self.request),
+            profile=read_profile(body.profile, body.profile_options),
         )
         return await self.render_launch(launch)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from jupyterhub_binder.model import Environment
 from jupyterhub_binder.model.preferences import Preference
-from jupyterhub_binder.web.api.common import Handler
+from jupyterhub_binder.model.profiles import Profile
+from jupyterhub_binder.web.api.common import Handler, read_profile
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.shapes.preferences import (
     ApplicationJSON,
     FilesQuery,
     PreferenceBody,
     PreferenceJSON,
+    ProfileJSON,
+    ProfileOptionJSON,
     RepositoryFileJSON,
     RepositoryFilesJSON,
 )
@@ -28,8 +31,12 @@ class PreferenceHandler(Handler):
 
     @operation("set_preference")
     async def put(self, environment_id: str, *, body: PreferenceBody) -> PreferenceJSON:
-        """Pin an environment to the top of your list, or choose what it opens."""
-        preference = await self.services.preferences.set(
+        """Pin an environment to the top of your list, or choose what it opens and its profile."""
+        preferences = self.services.preferences
+        profile = read_profile(body.profile, body.profile_options)
+        if profile is not None:  # may fail, so it comes first
+            await self.services.profiles.choose(self.me, self.token, environment_id, profile)
+        preference = await preferences.set(
             self.me, environment_id, pinned=body.pinned, opens=body.opens
         )
         environment = await self.services.environments.get(self.me, environment_id)
@@ -37,11 +44,29 @@ class PreferenceHandler(Handler):
 
     async def _render(self, environment: Environment, preference: Preference) -> PreferenceJSON:
         there = await self.services.preferences.applications(environment)
+        offered = await self.services.profiles.offered(self.me, self.token)
         return PreferenceJSON(
             pinned=preference.pinned,
             opens=preference.opens,
             applications=tuple(ApplicationJSON(name=a.name, path=a.path) for a in there),
+            profile=preference.profile.slug,
+            profile_options=preference.profile.options,
+            profiles=tuple(map(_render_profile, offered or ())),
         )
+
+
+def _render_profile(profile: Profile) -> ProfileJSON:
+    options = tuple(
+        ProfileOptionJSON(name=o.name, label=o.label, choices=o.choices, default=o.default)
+        for o in profile.options
+    )
+    return ProfileJSON(
+        slug=profile.slug,
+        name=profile.name,
+        description=profile.description,
+        default=profile.default,
+        options=options,
+    )
 
 
 class FilesHandler(Handler):

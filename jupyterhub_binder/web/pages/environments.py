@@ -24,6 +24,7 @@ from jupyterhub_binder.web.pages.failures import note_for_admin
 from jupyterhub_binder.web.pages.featured import FEW, MORE, feature_values, make_cards
 from jupyterhub_binder.web.pages.files import FilesView, files_view
 from jupyterhub_binder.web.pages.history import CHANGES_SIZE, ChangeView
+from jupyterhub_binder.web.pages.profiles import profiles_view
 from jupyterhub_binder.web.pages.sharing import sharing_values
 from jupyterhub_binder.web.pages.views import BuildView
 
@@ -146,6 +147,7 @@ class EnvironmentPage(PageHandler):
             change_views=[ChangeView(each, shows_people) for each in changes.items],
             refusal=self.services.rules.judge(environment),
             applications=applications,
+            profiles=await profiles_view(self, environment_id),
             files=await self._files(environment, item.preference.opens, applications),
             builds=[
                 BuildView(request.build, None, environment, request) for request in history.items

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 
 from jupyterhub_binder.errors import Conflict, NotFound
 from jupyterhub_binder.model import Environment
+from jupyterhub_binder.model.profiles import ProfileChoice
 from jupyterhub_binder.utils.names import server_name as safe_server_name
 from jupyterhub_binder.utils.net import client_ip
 from jupyterhub_binder.web.api.parse import query_text
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 from jupyterhub_binder.web.pages.failures import note_for_admin
+from jupyterhub_binder.web.pages.profiles import profiles_view, read_profile_fields
 from jupyterhub_binder.web.pages.views import BuildView, LaunchView, server_link
 
 _PROPOSED = 100
@@ -39,6 +41,7 @@ class LaunchNewPage(PageHandler):
             server_name=self.form.server_name(),
             path=await self._opening(environment_id),
             restart=self.form.text("restart", max_length=5) == "1",
+            profile=await read_profile_fields(self),
         )
 
     async def _opening(self, environment_id: str) -> str | None:
@@ -61,6 +64,7 @@ async def start_launch(
     server_name: str = "",
     path: str | None = None,
     restart: bool = False,
+    profile: ProfileChoice | None = None,
 ) -> None:
     """Launch, then show the progress, the server, or a conflict.
 
@@ -75,6 +79,7 @@ async def start_launch(
             path=path,
             restart=restart,
             client_ip=client_ip(handler.request),
+            profile=profile,
         )
     except Conflict as error:
         if error.error_code != "server_running":
@@ -111,6 +116,7 @@ async def show_launch_form(
         page_title=_("Launch %(name)s", name=environment.name),
         item=item,
         path=environment.path if path is None else path,
+        profiles=await profiles_view(handler, environment.id),
         proposed=listing.find()[:_PROPOSED] if listing else (),
         server_name="",
         suggested_server=safe_server_name(environment.name),
@@ -125,12 +131,14 @@ def _conflict(
     """Describe the running server."""
     detail = error.detail
     running = detail.get("environment")
+    same = isinstance(running, Mapping) and running.get("id") == wanted.id
     return {
         "server_name": str(detail.get("server_name") or server_name),
         "environment": str(
             (running.get("name") if isinstance(running, Mapping) else running) or ""
         ),
-        "other_build": isinstance(running, Mapping) and running.get("id") == wanted.id,
+        "other_build": same and "profile" not in detail,
+        "other_profile": same and "profile" in detail,
         "url": handler.server_link(detail.get("url")) or "",
     }
 

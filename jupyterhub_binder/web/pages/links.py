@@ -14,6 +14,7 @@ from jupyterhub_binder.web.pages.files import FilesView, files_view
 from jupyterhub_binder.web.pages.launches import start_launch
 from jupyterhub_binder.web.pages.new import NewPage
 from jupyterhub_binder.web.pages.previews import preview_values
+from jupyterhub_binder.web.pages.profiles import profiles_view, read_profile_fields
 from jupyterhub_binder.web.services import Services
 
 
@@ -31,6 +32,7 @@ class LinkPage(NewPage):
             "link.html",
             page_title=_("Open %(name)s", name=preview.suggested_name),
             url=self._address(),
+            profiles=await profiles_view(self, preview.kept.id if preview.kept else ""),
             repository_files=await self._files(preview),
             **await preview_values(self, preview),
         )
@@ -49,7 +51,8 @@ class LinkPage(NewPage):
         if file := self.form.path("file"):
             preferences = self.services.preferences
             path = await preferences.find_opening_of(self.me, environment.id, file)
-        await start_launch(self, environment.id, path=path)
+        profile = await read_profile_fields(self)
+        await start_launch(self, environment.id, path=path, profile=profile)
 
     def _followed(self) -> Link:
         return self.services.providers.understand(self._address())

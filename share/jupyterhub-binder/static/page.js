@@ -51,8 +51,19 @@ function showHelp() {
   if (help instanceof HTMLDialogElement && !help.open) help.showModal();
 }
 
-/** Show what only works with scripts. */
+/** Show the options of the chosen profile alone. */
+function showOptions() {
+  for (const select of document.querySelectorAll("select[data-profiles]")) {
+    if (!(select instanceof HTMLSelectElement)) continue;
+    for (const each of select.form?.querySelectorAll("[data-profile]") ?? []) {
+      each.toggleAttribute("hidden", each.getAttribute("data-profile") !== select.value);
+    }
+  }
+}
+
+/** Show what only works with scripts, and hide what only helps without. */
 export function reveal(/** @type {ParentNode} */ part = document) {
+  showOptions();
   const parts = "[data-copy],[data-help],[data-change]";
   for (const element of part.querySelectorAll(parts)) element.removeAttribute("hidden");
 }
@@ -127,6 +138,7 @@ function showEnds() {
 showEnds();
 document.addEventListener("focusout", () => setTimeout(showEnds));
 document.addEventListener("submit", guard);
+document.addEventListener("change", showOptions);
 document.addEventListener("click", (event) => {
   const target = event.target instanceof Element ? event.target : null;
   const button = target?.closest("[data-copy],[data-help]");

@@ -318,6 +318,7 @@ EXAMPLES: dict[str, Any] = {
         "environment": _NAMED,
         "server_name": "requirements",
         "path": "index.ipynb",
+        "profile": "",
         "state": "ready",
         "build_id": "b3n8w5yd2h",
         "progress": 100,

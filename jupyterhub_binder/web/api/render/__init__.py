@@ -177,6 +177,7 @@ class Renderer:
             environment=NamedJSON(id=launch.environment_id, name=environment_name),
             server_name=launch.server_name,
             path=launch.path,
+            profile=launch.profile.slug,
             state=launch.state,
             build_id=launch.build_id,
             progress=launch.progress,

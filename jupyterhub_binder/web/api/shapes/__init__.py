@@ -14,6 +14,7 @@ from typing import Annotated, Any, Generic, TypeVar, dataclass_transform
 from jupyterhub_binder.model.failures import Owner, WayKind
 from jupyterhub_binder.utils.validation import (
     MAX_ADDRESS_CHARACTERS,
+    MAX_NAME_CHARACTERS,
     MAX_PATH_CHARACTERS,
     MAX_PERSON_CHARACTERS,
     MAX_REF_CHARACTERS,
@@ -82,6 +83,7 @@ Address = Annotated[str, TextLine(MAX_ADDRESS_CHARACTERS, min_length=1)]
 Ref = Annotated[str, TextLine(MAX_REF_CHARACTERS)]
 Path = Annotated[str, TextLine(MAX_PATH_CHARACTERS, clean=clean_path)]
 Person = Annotated[str, TextLine(MAX_PERSON_CHARACTERS)]
+ProfileName = Annotated[str, TextLine(MAX_NAME_CHARACTERS)]
 Search = Annotated[str, TextLine(MAX_SEARCH_CHARACTERS)]
 ServerName = Annotated[str, TextLine(MAX_SERVER_CHARACTERS, clean=clean_server_name)]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from jupyterhub_binder.model import (
     LaunchState,
@@ -13,6 +14,7 @@ from jupyterhub_binder.web.api.shapes import (
     NamedJSON,
     Number,
     Path,
+    ProfileName,
     ReasonJSON,
     ServerName,
     shape,
@@ -29,6 +31,11 @@ class LaunchBody:
     """What opens; default: the environment's setting"""
     restart: bool = False
     """Stop a running server of this name first"""
+    profile: ProfileName | None = None
+    """The slug of one of the hub's profiles, or empty for the hub's default. It is remembered.
+    Default: the one that you chose last for this environment"""
+    profile_options: Mapping[str, Any] | None = None
+    """The profile's options: the value of each by its name"""
 
 
 @shape
@@ -49,6 +56,8 @@ class LaunchJSON:
     environment: NamedJSON
     server_name: str
     path: str
+    profile: str
+    """The hub's profile; empty for the hub's default"""
     state: LaunchState
     build_id: str | None
     progress: Annotated[int, Between(0, 100)]

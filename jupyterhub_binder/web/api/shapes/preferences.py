@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from jupyterhub_binder.web.api.shapes import Count, PageQuery, Path, Search, shape
+from jupyterhub_binder.web.api.shapes import Count, PageQuery, Path, ProfileName, Search, shape
 
 
 @shape
@@ -17,6 +18,28 @@ class ApplicationJSON:
 
 
 @shape
+class ProfileOptionJSON:
+    """A choice within a profile, such as an amount of memory."""
+
+    name: str
+    label: str
+    choices: Mapping[str, str]
+    """The label of each value"""
+    default: str
+
+
+@shape
+class ProfileJSON:
+    """Resources that the hub offers you for a server: one of KubeSpawner's profiles."""
+
+    slug: str
+    name: str
+    description: str
+    default: bool
+    options: tuple[ProfileOptionJSON, ...]
+
+
+@shape
 class PreferenceJSON:
     """What you prefer in one environment."""
 
@@ -26,6 +49,12 @@ class PreferenceJSON:
     """The path of the application that the pages open; empty: as in the environment's settings"""
     applications: tuple[ApplicationJSON, ...]
     """What the current build has; empty if its packages are unknown"""
+    profile: str
+    """The slug of the profile that you chose last; empty: the hub's default"""
+    profile_options: Mapping[str, str]
+    """Its options"""
+    profiles: tuple[ProfileJSON, ...]
+    """What the hub offers you; empty if it has no profiles or does not say so"""
 
 
 @shape
@@ -36,6 +65,10 @@ class PreferenceBody:
     """Whether it stands at the top of your list"""
     opens: Path | None = None
     """The path of one of its applications; empty: as in the environment's settings"""
+    profile: ProfileName | None = None
+    """The slug of one of the hub's profiles; empty: the hub's default"""
+    profile_options: Mapping[str, Any] | None = None
+    """Its options: the value of each by its name"""
 
 
 @shape
