@@ -24,6 +24,7 @@ from jupyterhub_binder.cli.explain import explain, failed_build
 from jupyterhub_binder.cli.failure import CANCELLED, FAILED, USAGE, CommandFailed
 from jupyterhub_binder.cli.featured import featured
 from jupyterhub_binder.cli.find import find_build, find_environment
+from jupyterhub_binder.cli.preferences import opened_last, profile_fields, profile_options
 from jupyterhub_binder.cli.progress import LogPrinter, reporter_for
 from jupyterhub_binder.cli.session import Session, hub_command, read_token
 from jupyterhub_binder.client.client import BinderClient, Json
@@ -248,22 +249,26 @@ for command in COMMANDS:
 @main.command(short_help="Start a server in an environment.")
 @click.argument("environment")
 @click.option("--server-name", default="", help="Start a named server instead of the default one.")
-@click.option("--path", help="What to open instead of the environment's own path.")
+@click.option("--path", help="What to open instead of the application that you chose last.")
 @click.option(
     "--restart", is_flag=True, help="If that server is running, restart it in ENVIRONMENT."
 )
 @click.option("--no-wait", is_flag=True, help="Do not wait for the server to be ready.")
+@profile_options
 @hub_command
 def launch(session: Session, environment: str, no_wait: bool, **options: Any) -> None:
     """Start a server in ENVIRONMENT (id or name) and print its URL.
 
-    If the environment is not built yet, it is built first.
+    If the environment is not built yet, it is built first. Without --path, the server opens the
+    application that you chose last, on the pages or with edit --open-in, or else what the
+    environment's settings open.
 
     \b
     Examples:
       jupyterhub-binder launch requirements
       jupyterhub-binder launch my-analysis --server-name second --path week1/index.ipynb
       jupyterhub-binder launch my-analysis --path /rstudio
+      jupyterhub-binder launch my-analysis --profile large --profile-option memory=16
     """  # noqa: D301 - Click wants the character
     session.run(lambda client: _launch(session, client, environment, no_wait, options))
 
@@ -399,7 +404,10 @@ async def _launch(
     session: Session, client: BinderClient, name: str, no_wait: bool, options: Json
 ) -> None:
     environment = await find_environment(client, name)
-    fields = {key: value for key, value in options.items() if value}
+    profile = profile_fields(options.pop("profile"), options.pop("profile_options"))
+    fields = {**{key: value for key, value in options.items() if value}, **profile}
+    if "path" not in fields and (opens := await opened_last(client, environment["id"])):
+        fields["path"] = opens
     started = await client.launch(environment["id"], fields)
     if not no_wait:
         started = await follow_launch(client, started, _reporter(session))

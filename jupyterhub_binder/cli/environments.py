@@ -15,6 +15,11 @@ from rich.text import Text
 from jupyterhub_binder.cli.explain import explanation_lines
 from jupyterhub_binder.cli.failure import FAILED, USAGE, CommandFailed
 from jupyterhub_binder.cli.find import find_environment
+from jupyterhub_binder.cli.preferences import (
+    find_application,
+    profile_fields,
+    profile_options,
+)
 from jupyterhub_binder.cli.session import Session, hub_command
 from jupyterhub_binder.cli.sharing import use_by_others
 from jupyterhub_binder.client.client import ApiError, BinderClient, Json
@@ -266,29 +271,49 @@ def _fact_table(facts: list[tuple[str, ...]]) -> Table:
     help="When the repository has a newer commit: do nothing, tell me, or update automatically.",
 )
 @click.option("--resume", is_flag=True, default=None, help="End a pause of updates.")
+@click.option(
+    "--open-in",
+    metavar="APPLICATION",
+    help="Open this application when I launch it: jupyterlab, rstudio, vscode or another one that "
+    "it has.",
+)
+@profile_options
 @hub_command
 def edit(
-    session: Session, environment: str, pinned: bool | None, **changes: str | bool | None
+    session: Session,
+    environment: str,
+    pinned: bool | None,
+    open_in: str | None,
+    profile: str | None,
+    profile_options: tuple[str, ...],
+    **changes: str | bool | None,
 ) -> None:
     """Change the name of ENVIRONMENT (id or name), or what a server opens when it starts.
 
+    A pin, --open-in and --profile are my own, also in an environment that somebody shares with me.
     To switch to another branch: jupyterhub-binder build NAME --again --ref BRANCH
 
     \b
     Examples:
       jupyterhub-binder edit requirements --name "Spring course"
       jupyterhub-binder edit requirements --path notebooks/index.ipynb --content sync
+      jupyterhub-binder edit requirements --open-in rstudio --profile small
     """  # noqa: D301 - Click wants the character
     wanted = {key: value for key, value in changes.items() if value is not None}
 
     async def work(client: BinderClient) -> None:
-        if not wanted and pinned is None:
+        preferred = profile_fields(profile, profile_options)
+        if pinned is not None:
+            preferred["pinned"] = pinned
+        if not wanted and not preferred and open_in is None:
             raise CommandFailed(
                 "Nothing to change. Give an option, for example --name.", USAGE, code="usage"
             )
         found = await find_environment(client, environment)
-        if pinned is not None:
-            await client.set_preference(found["id"], {"pinned": pinned})
+        if open_in is not None:
+            preferred["opens"] = await find_application(client, found["id"], open_in)
+        if preferred:
+            await client.set_preference(found["id"], preferred)
         changed = await client.update(found["id"], wanted) if wanted else found
         session.result(changed, f"Saved: {changed['name']}.")
 

@@ -221,8 +221,13 @@ class BinderClient:
         path = f"/environments/{quote(environment_id, safe='')}/current"
         return await self._call("PUT", path, json=body)
 
+    async def preference(self, environment_id: str) -> Json:
+        """Return what I prefer in an environment, and what I can choose."""
+        path = f"/environments/{quote(environment_id, safe='')}/preferences"
+        return await self._call("GET", path)
+
     async def set_preference(self, environment_id: str, fields: Mapping[str, Any]) -> Json:
-        """Change what I prefer in an environment: `pinned`, `opens`."""
+        """Change what I prefer in an environment: `pinned`, `opens`, `profile`."""
         path = f"/environments/{quote(environment_id, safe='')}/preferences"
         return await self._call("PUT", path, json=fields)
 

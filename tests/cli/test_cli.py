@@ -325,6 +325,23 @@ def test_edit_pins_without_changing_anything_else(run, service: Service) -> None
     assert service.preferences == {"eeeeeeeee3": {"pinned": False}}
 
 
+def test_edit_sets_what_a_launch_opens_and_its_profile(run, service: Service) -> None:
+    service.add("eeeeeeeee3", "daylight", "bbbbbbbbb3", "built")
+    profile = ("--profile", "large", "--profile-option", "memory=16")
+    assert run("edit", "daylight", "--open-in", "vs code", *profile).exit_code == 0
+    chosen = {"profile": "large", "profile_options": {"memory": "16"}}
+    assert service.preferences == {"eeeeeeeee3": {"opens": "/vscode", **chosen}}
+    assert run("launch", "daylight").exit_code == 0
+    assert run("launch", "daylight", "--path", "a.ipynb", "--profile", "").exit_code == 0
+    assert service.sent == [
+        {"path": "/vscode"},
+        {"path": "a.ipynb", "profile": "", "profile_options": {}},
+    ]
+    assert "There is: JupyterLab, RStudio" in run("edit", "daylight", "--open-in", "emacs").stderr
+    assert run("launch", "daylight", "--profile-option", "memory=16").exit_code == 2
+    assert run("edit", "daylight", "--profile", "x", "--profile-option", "y").exit_code == 2
+
+
 def test_content_options_reach_the_service(run, service: Service) -> None:
     service.add("eeeeeeeee3", "daylight", None, "unbuilt")
     content = ("--content", "sync", "--content-url", "org/course", "--content-ref", "v2")

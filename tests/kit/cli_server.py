@@ -104,6 +104,7 @@ class Service:
                 web.get(api + "/environments/{id}", self._environment),
                 web.patch(api + "/environments/{id}", self._update),
                 web.put(api + "/environments/{id}/preferences", self._prefer),
+                web.get(api + "/environments/{id}/preferences", self._preferred),
                 web.get(api + "/environments/{id}/{what:changes|files}", self._past),
                 web.put(api + "/environments/{id}/{what:current}", self._past),
                 web.get(api + "/builds/{id}/{what:packages|difference|receipt}", self._past),
@@ -229,7 +230,13 @@ class Service:
 
     async def _prefer(self, request: web.Request) -> web.Response:
         self.preferences[request.match_info["id"]] = await request.json()
-        return web.json_response({"pinned": True, "opens": "", "applications": []})
+        return await self._preferred(request)
+
+    async def _preferred(self, request: web.Request) -> web.Response:
+        named = (("JupyterLab", ""), ("RStudio", "/rstudio"), ("VS Code", "/vscode"))
+        there = [{"name": name, "path": path} for name, path in named]
+        known = self.preferences.get(request.match_info["id"], {})
+        return web.json_response({"opens": known.get("opens", ""), "applications": there})
 
     async def _past(self, request: web.Request) -> web.Response:
         if request.method != "GET":
