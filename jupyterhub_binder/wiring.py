@@ -242,6 +242,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             providers=providers,
             fetcher=fetcher,
             builds=builds,
+            rules=rules,
         )
     )
     profiles = Profiles(store=store, environments=environments, hub=hub)

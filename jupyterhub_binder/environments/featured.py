@@ -16,6 +16,7 @@ from typing import Any
 from traitlets import Float, List
 from traitlets.config import LoggingConfigurable
 
+from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.gallery import Gallery, clean_text
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
@@ -104,6 +105,7 @@ class Featured(LoggingConfigurable):
         providers: Providers,
         fetcher: Fetcher,
         builds: Builds,
+        rules: Rules,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -112,6 +114,7 @@ class Featured(LoggingConfigurable):
         self._launch_specs = launch_specs
         self._providers = providers
         self._fetcher = fetcher
+        self._rules = rules
         self._tasks = TaskSet(self.log)
         self._wake = asyncio.Event()
         self._said: dict[str, str] = {}
@@ -248,6 +251,8 @@ class Featured(LoggingConfigurable):
         environment = await self._store.fetch_environment(entry.environment_id)
         shown = (environment.current or environment.latest) if environment else None
         if shown is None or shown.build.resolved_ref == entry.read_ref:
+            return
+        if self._rules.judge(shown.build) is not None:  # the host of a refused one is not asked
             return
         async with self._fetcher.peek(shown.build.resolved, README) as peek:
             about = await asyncio.to_thread(read_about, peek.path)

@@ -16,7 +16,7 @@ from jupyterhub_binder.errors import (
     UpstreamUnavailable,
 )
 from jupyterhub_binder.model import Commit, EnvironmentState, UpdateMode, User
-from jupyterhub_binder.model.admin import SERVICE, Action
+from jupyterhub_binder.model.admin import SERVICE, Action, RuleKind
 from jupyterhub_binder.model.featured import HUB_OWNER
 from jupyterhub_binder.model.sharing import Right, Subject, SubjectKind
 from jupyterhub_binder.repositories.fetcher import Fetcher, Peek
@@ -139,6 +139,7 @@ def configured(service, *items, fetcher=None):
         providers=service.providers,
         fetcher=fetcher or ReadmeFetcher(git=Git()),
         builds=service.builds,
+        rules=service.admin.rules,
         environments=list(items),
     )
 
@@ -230,6 +231,18 @@ async def test_a_bad_item_stops_the_start_and_names_the_option(service, item, wh
     assert why in str(raised.value)
     with pytest.raises(ConfigurationError, match="there twice"):
         await configured(service, COURSES[0], COURSES[0]).start()
+
+
+async def test_the_host_of_a_banned_repository_is_not_asked_for_its_readme(service):
+    environment = await service.create()
+    await service.gallery.put(ADMIN, environment.id, EVERYONE)
+    rule = await service.admin.rules.add(ADMIN, RuleKind.BAN, "github.com/org/repo", "")
+    part = configured(service)
+    await _check(part)
+    assert (await service.store.fetch_featured(environment.id)).read_ref == ""
+    await service.admin.rules.remove(ADMIN, rule.id)
+    await part.check()
+    assert (await service.store.fetch_featured(environment.id)).text.startswith("The notebooks")
 
 
 async def test_a_host_that_does_not_answer_delays_only_its_own(service, caplog, monkeypatch):
