@@ -22,6 +22,7 @@ from jupyterhub_binder.errors import (
 )
 from jupyterhub_binder.model import Commit, RefKind, Resolved
 from jupyterhub_binder.repositories.git import Git
+from jupyterhub_binder.repositories.lfs import LfsFiles, find_pointers
 from jupyterhub_binder.repositories.mirror import Mirror
 from jupyterhub_binder.repositories.peeks import CONFIGURATION, PeekKind
 from jupyterhub_binder.repositories.recipe import find_missing
@@ -194,6 +195,7 @@ class GitWork(Work):
     source: Path | None = None
     """A mirror that has the commit."""
     submodules: SubmodulePolicy | None = None
+    lfs: LfsFiles | None = None
     depth: int = 0
     """How many repositories this one is a submodule of."""
     links: dict[str, str] = field(default_factory=dict)
@@ -211,6 +213,7 @@ class GitWork(Work):
         await self._check_tree("-l")
         where = ["-B", ref, "--track", f"origin/{ref}"] if ref and self._has(ref) else []
         await self._local("checkout", "--quiet", *(where or ["--detach", sha]), "--")
+        await self._fetch_lfs()
         await self._fetch_submodules(self.links)
         for path in await asyncio.to_thread(drop_leading_links, self.folder):
             self.on_line(f"Skipped {path!r}, a symbolic link that leads out of the repository.")
@@ -293,6 +296,7 @@ class GitWork(Work):
             ),
             *(folder, self.max_bytes, self.max_files, self.on_line),
             submodules=policy,
+            lfs=self.lfs,
             depth=self.depth + 1,
         )
         try:
@@ -305,6 +309,19 @@ class GitWork(Work):
                 code="submodule_not_fetched",
             ) from error
         return ""
+
+    async def _fetch_lfs(self) -> None:
+        """Put files of Git LFS in the place of their pointers. Raises FetchFailed."""
+        if self.lfs is None:
+            return
+        out = await self._local("ls-files", "-z", "--", ":(attr:filter=lfs)")
+        paths = [path for path in out.split("\0") if path]
+        sizes = await asyncio.to_thread(
+            lambda: [one.size_bytes for one in find_pointers(self.folder, paths)]
+        )
+        if sum(sizes) > self.max_bytes:
+            raise self.too_large()
+        await self.lfs.fetch(self.folder, paths, url_of(self))
 
     async def _write_matching(self, url: str, paths: set[str], *command: str) -> None:
         """Write what the patterns match; one request fetches all missing blobs."""

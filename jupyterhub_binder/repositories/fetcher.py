@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ from jupyterhub_binder.repositories.fetch_work import (
     url_of,
 )
 from jupyterhub_binder.repositories.git import Git
+from jupyterhub_binder.repositories.lfs import LfsFiles
 from jupyterhub_binder.repositories.listing import FileListing, choose, read_tree
 from jupyterhub_binder.repositories.mirror import Mirror, Mirrors
 from jupyterhub_binder.repositories.peeks import CONFIGURATION, PeekKind
@@ -111,6 +112,14 @@ class Fetcher(LoggingConfigurable):
         fetched over https. Submodules that are not allowed are named before the build. Environments
         that are built already stay as they are until somebody builds them again. Default: False,
         their folders stay empty.
+        """,
+    ).tag(config=True)
+    lfs = Bool(
+        False,
+        help="""
+        Fetch the files that a repository keeps in Git LFS, from the repository's own host and over
+        https. They count against `max_bytes`. Environments that are built already stay as they are
+        until somebody builds them again. Default: False, small text files take their place.
         """,
     ).tag(config=True)
     free_bytes = Integer(
@@ -319,7 +328,13 @@ class Fetcher(LoggingConfigurable):
         return GitWork(
             *(self.git, resolved, folder, max_bytes, self.max_files, on_line),
             submodules=self._submodule_policy(),
+            lfs=self._lfs_files(on_line),
         )
+
+    def _lfs_files(self, on_line: Callable[[str], None]) -> LfsFiles | None:
+        if not self.lfs or self.archives is None:
+            return None
+        return LfsFiles(git=self.git, downloads=self.archives.downloads, on_line=on_line)
 
     def _submodule_policy(self) -> SubmodulePolicy | None:
         return SubmodulePolicy(self.git, self.may_fetch) if self.submodules else None
@@ -328,8 +343,11 @@ class Fetcher(LoggingConfigurable):
         """Read what `checkout` or `peek` fetched. Blocking; call it in a thread."""
         policy = self._submodule_policy()
         if policy is None:
-            return read_recipe(folder)
-        return read_recipe(folder, fetches=lambda url: policy.fetches(url, resolved.clone_url))
+            recipe = read_recipe(folder)
+        else:
+            parent = resolved.clone_url
+            recipe = read_recipe(folder, fetches=lambda url: policy.fetches(url, parent))
+        return replace(recipe, lfs=()) if self.lfs else recipe
 
     async def _guard(
         self, work: Work, do: Callable[[], Coroutine[Any, Any, T]], seconds: float

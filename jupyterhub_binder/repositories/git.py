@@ -325,6 +325,11 @@ class Git(LoggingConfigurable):
             return {}
         return {f"http.{root}.extraHeader": f"Authorization: Basic {secret}"}
 
+    def authorization(self, url: str) -> dict[str, str]:
+        """Return the header with a host's token, for requests that are not Git's."""
+        values = self._credential(url).values()
+        return {name: text for name, _, text in (value.partition(": ") for value in values)}
+
     def add_credential(self, host: str, user: str, token: str) -> None:
         """Use a token for this host over https. Raises NotUnderstood."""
         remote = parse_remote(f"https://{host}/-")

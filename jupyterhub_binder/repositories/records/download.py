@@ -173,14 +173,16 @@ class Downloads(LoggingConfigurable):
         """
         asked = _read_url(url).update_query(query) if query else url
         answer = await self._fetch(asked, site, what, _no_line, {"Accept": "application/json"})
-        try:
-            return await asyncio.to_thread(_read_json, answer.body)
-        except (ValueError, RecursionError):
-            raise UpstreamUnavailable(
-                "%(host)s gave an unexpected answer about %(what)s. Try again later.",
-                host=answer.url.host,
-                what=what,
-            ) from None
+        return await _json_of(answer, what)
+
+    async def post_json(
+        self, url: str | URL, site: Site, body: Any, *, what: str, media_type: str
+    ) -> Any:
+        """Send JSON and return the answer's. Redirects are not followed. Raises as `fetch_json`."""
+        headers = {"Accept": media_type, "Content-Type": media_type}
+        data = json.dumps(body).encode()
+        answer = await self._fetch(url, site, what, _no_line, headers, body=data)
+        return await _json_of(answer, what)
 
     async def fetch_headers(
         self,
@@ -291,12 +293,18 @@ class Downloads(LoggingConfigurable):
         *,
         max_bytes: int | None = None,
         partial: bool = False,
+        body: bytes | None = None,
     ) -> Answer:
         most = self.max_answer_bytes if max_bytes is None else max_bytes
         host = _read_url(url).host
         for attempt in range(1, self.attempts + 1):
             try:
-                async with self._opened(url, site, what, on_line, headers) as response:
+                # A body goes only where it was meant to go.
+                follow, method = body is None, "GET" if body is None else "POST"
+                opened = self._opened(
+                    url, site, what, on_line, headers, follow=follow, method=method, body=body
+                )
+                async with opened as response:
                     async with asyncio.timeout(self.answer_seconds):
                         return await _read(response, most, partial=partial)
             except TimeoutError:
@@ -323,6 +331,7 @@ class Downloads(LoggingConfigurable):
         file: bool = False,
         method: str = "GET",
         passes: Collection[int] = (),
+        body: bytes | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield a successful response, after redirects and waiting."""
         slots = self._file_slots if file else self._slots
@@ -330,7 +339,7 @@ class Downloads(LoggingConfigurable):
             backoff, waited, hops = Backoff(2), 0, 0
             asked = self.check(url, site)
             while True:
-                response = await self._request(stack, asked, site, headers, method)
+                response = await self._request(stack, asked, site, headers, method, body)
                 if follow and response.status in _REDIRECTS and "Location" in response.headers:
                     hops += 1
                     asked = self.check(_next_address(response, hops), site)
@@ -351,6 +360,7 @@ class Downloads(LoggingConfigurable):
         site: Site,
         headers: Mapping[str, str],
         method: str,
+        body: bytes | None,
     ) -> aiohttp.ClientResponse:
         remote = _remote(url)
         if self.git.proxy or _is_address(remote.host):  # aiohttp does not resolve these
@@ -363,6 +373,7 @@ class Downloads(LoggingConfigurable):
                         method,
                         url,
                         allow_redirects=False,
+                        data=body,
                         headers={**headers, **secret},
                         proxy=self.git.proxy or None,
                     )
@@ -488,6 +499,17 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, *, partial: bo
     return Answer(
         response.url, bytes(body), response.status == 206, int(found[1]) if found else None
     )
+
+
+async def _json_of(answer: Answer, what: str) -> Any:
+    try:
+        return await asyncio.to_thread(_read_json, answer.body)
+    except (ValueError, RecursionError):
+        raise UpstreamUnavailable(
+            "%(host)s gave an unexpected answer about %(what)s. Try again later.",
+            host=answer.url.host,
+            what=what,
+        ) from None
 
 
 def _read_json(body: bytes) -> Any:
