@@ -46,7 +46,7 @@ class Pointer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Download:
     """Where an object is."""
 
     url: URL
@@ -74,7 +74,7 @@ class LfsFiles:
             for pointer in batch:
                 await self._fetch_one(folder, pointer, places.get(pointer.oid))
 
-    async def _ask(self, pointers: Sequence[Pointer], url: str) -> dict[str, _Place]:
+    async def _ask(self, pointers: Sequence[Pointer], url: str) -> dict[str, _Download]:
         """Return where objects are. Raises FetchFailed, or as `Downloads.fetch_json`."""
         root = url.rstrip("/")
         root = root if root.endswith(".git") else f"{root}.git"
@@ -94,7 +94,7 @@ class LfsFiles:
         )
         return dict(_read_places(answer, pointers))
 
-    async def _fetch_one(self, folder: Path, pointer: Pointer, place: _Place | None) -> None:
+    async def _fetch_one(self, folder: Path, pointer: Pointer, place: _Download | None) -> None:
         if place is None:
             raise _not_fetched(pointer, Message("Its host does not have it."))
         self._on_line(f"Fetching {pointer.path!r} from Git LFS")
@@ -139,7 +139,7 @@ def _batches(pointers: Iterable[Pointer]) -> Iterator[list[Pointer]]:
         yield batch
 
 
-def _read_places(answer: Any, pointers: Sequence[Pointer]) -> Iterator[tuple[str, _Place]]:
+def _read_places(answer: Any, pointers: Sequence[Pointer]) -> Iterator[tuple[str, _Download]]:
     """Yield what a host says of the objects; raise for one that it refuses."""
     known = {one.oid: one for one in pointers}
     objects = answer.get("objects") if isinstance(answer, Mapping) else None
@@ -152,7 +152,7 @@ def _read_places(answer: Any, pointers: Sequence[Pointer]) -> Iterator[tuple[str
         actions = each.get("actions")
         action = actions.get("download") if isinstance(actions, Mapping) else None
         if isinstance(action, Mapping) and isinstance(action.get("href"), str):
-            yield pointer.oid, _Place(URL(action["href"]), _headers(action.get("header")))
+            yield pointer.oid, _Download(URL(action["href"]), _headers(action.get("header")))
 
 
 def _headers(value: Any) -> dict[str, str]:
