@@ -20,6 +20,7 @@ from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.admin.usage import PeopleUsage
 from jupyterhub_binder.backends.installed import backend_class
 from jupyterhub_binder.backends.repo2docker.registry import Registry
+from jupyterhub_binder.backends.venv.pods.runner import BuildPods
 from jupyterhub_binder.builds.history import BuildHistory
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.auto_updates import AutoUpdates
@@ -75,6 +76,7 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Fetcher,
     Mirrors,
     Registry,
+    BuildPods,
     Rules,
     Retention,
     Audit,

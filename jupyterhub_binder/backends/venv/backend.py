@@ -28,6 +28,7 @@ from jupyterhub_binder.backends.venv.kept import fetch_cache_bytes, list_kept
 from jupyterhub_binder.backends.venv.links import can_clone
 from jupyterhub_binder.backends.venv.lock import OPTION, clean_lock, lock_of
 from jupyterhub_binder.backends.venv.plan import Offer
+from jupyterhub_binder.backends.venv.pods.runner import BuildPods
 from jupyterhub_binder.backends.venv.requirements import Policy
 from jupyterhub_binder.backends.venv.sandbox import MISSING, Sandbox
 from jupyterhub_binder.backends.venv.steps import Interpreter, VenvSettings
@@ -51,6 +52,18 @@ class VenvBackend(BuildBackend):
         "Makes Python environments in a folder of this machine; other languages and system "
         "packages need a hub that builds container images."
     )
+
+    where = Enum(
+        ["local", "kubernetes"],
+        "local",
+        help="""
+        Where a repository's own code (setup.py of source distributions, postBuild) runs: in a
+        sandbox on this machine, or each step in a Kubernetes pod of its own, see `BuildPods`. With
+        `kubernetes` the service runs in a pod, and `environments_root` is a volume that pods for
+        builds and servers can mount. The chart sets all this with `builder.type: folders`. Default:
+        `local`.
+        """,
+    ).tag(config=True)
 
     environments_root = Unicode(
         help="""
@@ -131,7 +144,8 @@ class VenvBackend(BuildBackend):
         Hosts that sandboxed steps can reach over https, in addition to the package indexes that the
         service uses. `*` means every host that has only public addresses; hosts in the local
         network must be named. Default: `*`, as on BinderHub. To restrict it, name the hosts of your
-        index and, for requirements from Git, `github.com` and `codeload.github.com`.
+        index and, for requirements from Git, `github.com` and `codeload.github.com`. On Kubernetes a
+        NetworkPolicy decides instead, so other values are refused there.
         """,
     ).tag(config=True)
 
@@ -190,7 +204,8 @@ class VenvBackend(BuildBackend):
         min=0,
         help="""
         Maximum address space of each process of a build, in bytes. This is more than the memory it
-        uses. To limit a whole build, run the service in a cgroup. Default: 16 GiB. 0: no limit.
+        uses. To limit a whole build, run the service in a cgroup; on Kubernetes, `BuildPods.resources`
+        limits the pods. Default: 16 GiB. 0: no limit.
         """,
     ).tag(config=True)
 
@@ -221,6 +236,7 @@ class VenvBackend(BuildBackend):
         self._can_clone = False
         self._sandbox: Sandbox | None = None
         self._why_no_sandbox: str | None = MISSING
+        self._pods: BuildPods | None = None
         self._folders = Folders(Path(self.environments_root).absolute())
 
     @observe("environments_root")
@@ -237,9 +253,7 @@ class VenvBackend(BuildBackend):
                 f"({error.strerror})."
             ) from error
         self._can_clone = await asyncio.to_thread(can_clone, self._folders.building)
-        self._interpreters, (self._sandbox, self._why_no_sandbox) = await asyncio.gather(
-            find_pythons(self.pythons), Sandbox.find()
-        )
+        self._interpreters, _ = await asyncio.gather(find_pythons(self.pythons), self._find_place())
         if self.default_python not in self._interpreters:
             raise ConfigurationError(
                 f"VenvBackend.default_python: Python {self.default_python} is not available. "
@@ -251,6 +265,27 @@ class VenvBackend(BuildBackend):
             self.log.info("Leftovers of an earlier build are being removed: %s", name)
         if os.geteuid() == 0:
             await asyncio.to_thread(self._warn_of_closed_folders)
+
+    async def _find_place(self) -> None:
+        """Find out where untrusted steps run."""
+        if self.where == "local":
+            self._sandbox, self._why_no_sandbox = await Sandbox.find()
+            return
+        if list(self.build_hosts) != ["*"]:
+            raise ConfigurationError(
+                "VenvBackend.build_hosts does not work with VenvBackend.where='kubernetes'. Change "
+                "the NetworkPolicy of pods for builds instead."
+            )
+        if self.session is None:
+            raise ValueError("the backend needs a session")
+        self._why_no_sandbox = None
+        self._pods = BuildPods(parent=self)
+        await self._pods.start(self._folders.root, self.session)
+
+    async def stop(self) -> None:
+        """Release everything. Idempotent."""
+        if self._pods is not None:
+            await self._pods.stop()
 
     def _warn_of_closed_folders(self) -> None:
         paths = [self._folders.root / "x", *(one.program for one in self._interpreters.values())]
@@ -288,7 +323,8 @@ class VenvBackend(BuildBackend):
         return plan.reuse(recipe, self._offer(), lock_of(options))
 
     def _offer(self) -> Offer:
-        runs_code = self._sandbox is not None or self.allow_unsandboxed
+        isolated = self._sandbox is not None or self._pods is not None
+        runs_code = isolated or self.allow_unsandboxed
         return Offer(
             pythons={minor: str(one.program) for minor, one in self._interpreters.items()}
             or {self.default_python: ""},
@@ -361,6 +397,7 @@ class VenvBackend(BuildBackend):
             build_network=self.build_network,
             max_image_bytes=self.max_image_bytes,
             max_memory_bytes=self.max_memory_bytes,
+            pods=self._pods,
         )
 
     async def delete_image(self, image: str) -> None:
@@ -387,7 +424,7 @@ class VenvBackend(BuildBackend):
             return f"The folder {self._folders.root} is not writable."
         if not self._interpreters:
             return "No Python interpreter was found. Set VenvBackend.pythons."
-        return None
+        return await self._pods.health() if self._pods is not None else None
 
 
 def _find_uv() -> Path:

@@ -2,8 +2,9 @@
 
 *Trusted* steps run only uv, on the host, with network and shared cache; they run no code of
 repositories or packages. *Untrusted* steps (source distributions, postBuild, the smoke test) run in
-the sandbox. They see the environment under its final name, but no cache or other environments.
-After an untrusted step or an installation, the environment's programs run only in the sandbox.
+the sandbox, or on Kubernetes each in a pod. They see the environment under its final name, but no
+cache or other environments. After an untrusted step or an installation, the environment's programs
+run only there.
 """
 
 from __future__ import annotations
@@ -301,7 +302,7 @@ class VenvBuild:
             allowed=settings.link_mode,
             can_clone=settings.can_clone,
             wheels_only=not (plan.post_build or plan.requirements.sources),
-            code_is_confined=settings.sandbox is not None or not settings.offer.runs_code,
+            code_is_confined=settings.isolated or not settings.offer.runs_code,
             servers_cannot_write=settings.servers_cannot_write,
         )
 
@@ -424,7 +425,7 @@ class VenvBuild:
         )
         script = Path(inside.__file__).with_name("compile.py")
         run = [interpreter.program, "-I", "-S", script, self._steps.seen / "lib"]
-        if self._settings.sandbox:
+        if self._settings.isolated:
             work = self._steps.untrusted(
                 run, interpreter, env={}, cwd=self._steps.seen, shown=[script]
             )
@@ -440,7 +441,7 @@ class VenvBuild:
 
         The sandbox is read-only by now, so both can run at once.
         """
-        if not self._settings.sandbox:
+        if not self._settings.isolated:
             await self._smoke_test(interpreter)
             await in_thread(name_final_place, self._workspace.environment, self._workspace.final)
             return await self._settle(note, lock)

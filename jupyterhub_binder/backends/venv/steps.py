@@ -1,4 +1,4 @@
-"""Runs the steps of a venv build with limits, on the host or in the sandbox.
+"""Runs the steps of a venv build with limits, on the host, in the sandbox or in a pod.
 
 Their output goes to the log, without credentials; the last lines are kept to explain failures.
 """
@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from jupyterhub_binder.backends.venv.egress import Egress
 from jupyterhub_binder.backends.venv.folders import MARKER, Usage, Workspace, end_processes, measure
 from jupyterhub_binder.backends.venv.plan import Offer
+from jupyterhub_binder.backends.venv.pods.runner import BuildPods
 from jupyterhub_binder.backends.venv.sandbox import Mount, Sandbox
 from jupyterhub_binder.backends.venv.uv import redact
 from jupyterhub_binder.backends.venv.wheels import WheelCaches
@@ -32,6 +33,8 @@ from jupyterhub_binder.utils.trees import TreeTooDeep
 T = TypeVar("T")
 Say = Callable[[BackendOutput], Awaitable[None]]
 Progress = Callable[[str], str]
+Stop = Callable[[], object]
+"""Ends a step early."""
 
 _KEPT_LINES = 300
 _MAX_NAMES = 1000
@@ -77,6 +80,13 @@ class VenvSettings:
     build_network: bool
     max_image_bytes: int
     max_memory_bytes: int
+    pods: BuildPods | None = None
+    """Where untrusted steps run, instead of the sandbox."""
+
+    @property
+    def isolated(self) -> bool:
+        """Whether untrusted steps are kept away from the service."""
+        return self.sandbox is not None or self.pods is not None
 
 
 class Steps:
@@ -98,17 +108,17 @@ class Steps:
     @property
     def seen(self) -> Path:
         """The environment's path in untrusted steps."""
-        return self._workspace.final if self._settings.sandbox else self._workspace.environment
+        return self._workspace.final if self._settings.isolated else self._workspace.environment
 
     @property
     def temporary(self) -> Path:
         """The /tmp folder of untrusted steps."""
-        return Path("/tmp") if self._settings.sandbox else self._workspace.home / "tmp"  # noqa: S108
+        return Path("/tmp") if self._settings.isolated else self._workspace.home / "tmp"  # noqa: S108
 
     def names_in_home(self) -> set[str]:
         """Return some names in the home folder of untrusted steps."""
         home = self._workspace.home
-        folder = home / "home" if self._settings.sandbox else home
+        folder = home / "home" if self._settings.isolated else home
         try:
             with os.scandir(folder) as entries:
                 return {entry.name for entry in islice(entries, _MAX_NAMES)} - {"tmp"}
@@ -126,7 +136,7 @@ class Steps:
 
         `progress` turns an output line into what the build does now.
         """
-        if self._is_tainted and self._settings.sandbox:
+        if self._is_tainted and self._settings.isolated:
             raise RuntimeError("a trusted step must not follow untrusted code in an environment")
         env = {**self._settings.uv_environment, **env}
         await self._stream(args, env, self._workspace.path, progress)
@@ -143,18 +153,18 @@ class Steps:
         shown: Sequence[Path] = (),
         writable: bool = True,
     ) -> None:
-        """Run untrusted code, in the sandbox if there is one. Raises ProcessFailed.
+        """Run untrusted code, in a pod or the sandbox if there is one. Raises ProcessFailed.
 
         It sees the environment under its final name, writable only if allowed, and never if files
         are shared with other environments. `network` adds the
         proxy, `resolving` the requirements and lock, `shown` more readable paths. Without a
         sandbox, if an admin allows it, it runs as the service's user with network.
         """
-        sandbox = self._settings.sandbox
-        if self.is_linked and (writable or sandbox is None):
+        isolated = self._settings.isolated
+        if self.is_linked and (writable or not isolated):
             raise RuntimeError("untrusted code must not write to an environment with hard links")
         self._is_tainted = self._is_tainted or writable
-        if sandbox is None:
+        if not isolated:
             await self._unsandboxed(args, env, cwd)
             return
         mounts = [
@@ -165,6 +175,24 @@ class Steps:
         ]
         if resolving:
             mounts.append(Mount.same(self._workspace.work, writable=True))
+        where = cwd or self.seen
+        if self._settings.pods is not None:
+            await self._in_pod(args, interpreter, mounts, env, where, network=network)
+        else:
+            await self._in_sandbox(args, interpreter, mounts, env, where, network=network)
+
+    async def _in_sandbox(
+        self,
+        args: Sequence[str | Path],
+        interpreter: Interpreter,
+        mounts: list[Mount],
+        env: Mapping[str, str],
+        cwd: Path,
+        *,
+        network: bool,
+    ) -> None:
+        sandbox = self._settings.sandbox
+        assert sandbox is not None
         async with contextlib.AsyncExitStack() as stack:
             if network:
                 way = await stack.enter_async_context(
@@ -174,13 +202,36 @@ class Steps:
                 env = {**env, **way.env}
                 args = way.wrap(interpreter.program, args)
             command = sandbox.command(
+                args, home=self._workspace.home, mounts=mounts, env=env, cwd=cwd
+            )
+            await self._stream(command, {"PATH": os.defpath}, self._workspace.path)
+
+    async def _in_pod(
+        self,
+        args: Sequence[str | Path],
+        interpreter: Interpreter,
+        mounts: Sequence[Mount],
+        env: Mapping[str, str],
+        cwd: Path,
+        *,
+        network: bool,
+    ) -> None:
+        pods = self._settings.pods
+        assert pods is not None
+        await self._follow(
+            lambda started: pods.stream(
                 args,
+                python=interpreter.program,
+                workspace=self._workspace.path.name,
                 home=self._workspace.home,
                 mounts=mounts,
                 env=env,
-                cwd=cwd or self.seen,
+                cwd=cwd,
+                network=network,
+                max_file_bytes=self._settings.max_image_bytes,
+                started=started,
             )
-            await self._stream(command, {"PATH": os.defpath}, self._workspace.path)
+        )
 
     async def _unsandboxed(
         self, args: Sequence[str | Path], env: Mapping[str, str], cwd: Path | None
@@ -199,20 +250,31 @@ class Steps:
         cwd: Path,
         progress: Progress | None = None,
     ) -> None:
-        """Run a command; log its lines and keep the last ones."""
-        self.output.clear()
-        watch: list[asyncio.Task[None]] = []
+        """Run a command as a process; log its lines and keep the last ones."""
         limits = ProcessLimits(
             memory_bytes=self._settings.max_memory_bytes or None,
             file_bytes=self._settings.max_image_bytes or None,
         )
-        lines = stream(
-            args,
-            env={**env, MARKER: str(self._workspace.path)},
-            cwd=cwd,
-            limits=limits,
-            started=lambda pgid: watch.extend(self._watch(pgid)),
+        await self._follow(
+            lambda started: stream(
+                args,
+                env={**env, MARKER: str(self._workspace.path)},
+                cwd=cwd,
+                limits=limits,
+                started=lambda pgid: started(partial(signal_group, pgid, SIGKILL)),
+            ),
+            progress,
         )
+
+    async def _follow(
+        self,
+        begin: Callable[[Callable[[Stop], None]], AsyncGenerator[str, None]],
+        progress: Progress | None = None,
+    ) -> None:
+        """Log the lines of what `begin` starts and keep the last ones; end it at a limit."""
+        self.output.clear()
+        watch: list[asyncio.Task[None]] = []
+        lines = begin(lambda stop: watch.extend(self._watch(stop)))
         try:
             async with contextlib.aclosing(lines):
                 async for line in lines:
@@ -221,7 +283,7 @@ class Steps:
                     del self.output[:-_KEPT_LINES]
                     step = progress(plain) if progress else ""
                     await self.say(Line(Phase.BUILDING, plain, step))
-        except ProcessFailed as error:
+        except (ProcessFailed, BuildFailed) as error:
             if self._stopped:
                 raise self._stopped from error
             raise
@@ -229,15 +291,15 @@ class Steps:
             for task in watch:
                 task.cancel()
 
-    def _watch(self, pgid: int) -> list[asyncio.Task[None]]:
+    def _watch(self, stop: Stop) -> list[asyncio.Task[None]]:
         """Start stopping a step that fills the disk or exceeds the number of files."""
         return [
-            asyncio.create_task(self._look_again(pgid, self._check_disk, pause=0)),
-            asyncio.create_task(self._look_again(pgid, self._check_tree, pause=_MEASURE_PAUSE)),
+            asyncio.create_task(self._look_again(stop, self._check_disk, pause=0)),
+            asyncio.create_task(self._look_again(stop, self._check_tree, pause=_MEASURE_PAUSE)),
         ]
 
     async def _look_again(
-        self, pgid: int, look: Callable[[], BuildFailed | None], *, pause: float
+        self, stop: Stop, look: Callable[[], BuildFailed | None], *, pause: float
     ) -> None:
         """Check repeatedly for a reason to stop; wait `pause` times the last check's duration.
 
@@ -260,7 +322,7 @@ class Steps:
                 self._stopped = self._stopped or why
                 break
             await asyncio.sleep(max(_WATCH_SECONDS, pause * (time.monotonic() - begun)))
-        signal_group(pgid, SIGKILL)
+        stop()
 
     def _check_disk(self) -> BuildFailed | None:
         disk = os.statvfs(self._workspace.path)

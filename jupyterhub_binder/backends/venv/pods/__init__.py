@@ -1,0 +1,1 @@
+"""Runs repository code in Kubernetes pods."""
