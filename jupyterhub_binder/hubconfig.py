@@ -25,6 +25,9 @@ from jupyterhub_binder.utils.share import share_folder
 CONFIG_VARIABLE = "JUPYTERHUB_BINDER_CONFIG"
 """Holds the service's configuration as JSON, class to traits."""
 
+CHART_ROOT = Path("/srv/jupyterhub-binder/environments")
+"""Where the chart mounts the volume of environments, in the service and in servers."""
+
 CUSTOM_SCOPES = {
     "custom:binder:build": {"description": "Build environments from repositories."},
     "custom:binder:admin": {"description": "See and manage everybody's environments and builds."},
@@ -53,6 +56,7 @@ def configure(
     backend: str = "venv",
     state_dir: str | Path = "jupyterhub-binder",
     environments_root: str | Path | None = None,
+    environments_claim: str = "",
     spawner_class: type[Spawner] | str | None = None,
     service_config: Mapping[str, Mapping[str, Any]] | None = None,
     service_environment: Mapping[str, str] | None = None,
@@ -83,7 +87,10 @@ def configure(
         The folder of the service, readable only by it. Relative to the hub's working directory.
     `environments_root`
         The folder of venv environments, readable by everyone who starts servers. Default: `state_dir`
-        with ``-environments`` appended.
+        with ``-environments`` appended; with `environments_claim`, where the chart mounts it.
+    `environments_claim`
+        On Kubernetes: the PersistentVolumeClaim with environments that are folders, which the chart
+        makes with ``builder.type: folders``.
     `spawner_class`
         Used if ``c.JupyterHub.spawner_class`` is not set: a class, an entry point (``docker``) or an
         import path (``kubespawner.KubeSpawner``). The matching mixin is added. Default:
@@ -120,7 +127,8 @@ def configure(
         )
     hub = c.JupyterHub
     state = Path(state_dir).expanduser().absolute()
-    root = Path(environments_root or environments_beside(state)).expanduser().absolute()
+    usual = CHART_ROOT if environments_claim else environments_beside(state)
+    root = Path(environments_root or usual).expanduser().absolute()
 
     if "allow_named_servers" not in hub:
         hub.allow_named_servers = named_servers
@@ -141,6 +149,8 @@ def configure(
         # The hub warns that such handlers are deprecated: a service should answer instead. But no
         # service can ask a spawner's `profile_list`, so this one is in the hub.
         _put(hub, "extra_handlers", (ROUTE, ProfilesHandler), lambda item: item[0] == ROUTE)
+    if environments_claim:
+        c.BinderKubeMixin.setdefault("binder_environments_claim", environments_claim)
     if url is None:
         _check_match(spawner, backend)
 

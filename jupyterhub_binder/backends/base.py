@@ -173,6 +173,10 @@ class BuildBackend(LoggingConfigurable):
         Servers look for the files under `Build.key`. Without them, git fetches them.
         """
 
+    async def has_files(self, key: str) -> bool:
+        """Return whether files are kept under a key; True if that is unknown."""
+        return True
+
     @abstractmethod
     async def delete_image(self, image: str) -> None:
         """Remove an image. Idempotent."""

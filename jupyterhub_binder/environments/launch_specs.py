@@ -45,6 +45,7 @@ class LaunchSpecs(LoggingConfigurable):
         removed = (
             current is not None and image is None and environment.state is EnvironmentState.READY
         )
+        content_key = shown.build.key if shown and shown.build.reused_key else ""
         return LaunchSpec(
             environment_id=environment.id,
             environment_name=environment.name,
@@ -59,7 +60,8 @@ class LaunchSpecs(LoggingConfigurable):
             ref=environment.spec.ref,
             build_number=current.number if current and image else None,
             **self.addresses(environment, resolved_ref),
-            content_key=shown.build.key if shown and shown.build.reused_key else "",
+            content_key=content_key,
+            content_kept=not content_key or await self._backend.has_files(content_key),
             **self._content_source(environment, shown.build if shown else None),
         )
 

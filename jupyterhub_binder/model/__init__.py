@@ -582,6 +582,8 @@ class LaunchSpec:
     """Whether files and image come from different repositories."""
     content_key: str = ""
     """The build whose files the backend keeps beside the image; empty if the image has them."""
+    content_kept: bool = True
+    """Whether the files of `content_key` are there, as far as the backend knows; else git fetches."""
     client_ip: str = ""
     """Of the launch request."""
     build_number: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jupyterhub.utils import maybe_future
@@ -19,11 +20,25 @@ from jupyterhub_binder.spawner.command import (
     content_script,
 )
 from jupyterhub_binder.spawner.ended import EndedServer
+from jupyterhub_binder.spawner.folder import (
+    find_content_key,
+    find_key,
+    folder_command,
+    folder_variables,
+)
+from jupyterhub_binder.spawner.form import PATH_OPTION
 from jupyterhub_binder.spawner.image import BRING, BinderImageMixin
 from jupyterhub_binder.spawner.profiles import describe_profiles
+from jupyterhub_binder.spawner.refusal import StartRefused
 
 try:
-    from kubernetes_asyncio.client.models import V1Container, V1EnvVar, V1VolumeMount
+    from kubernetes_asyncio.client.models import (
+        V1Container,
+        V1EnvVar,
+        V1PersistentVolumeClaimVolumeSource,
+        V1Volume,
+        V1VolumeMount,
+    )
     from kubespawner import KubeSpawner
 except ImportError as error:
     raise ImportError(
@@ -37,6 +52,8 @@ else:
 
 _ELSEWHERE = "/binder-home"
 _SERVER = "notebook"
+_VOLUME = "binder-environments"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HOPELESS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 """Reasons for which a container waits until somebody changes it."""
 
@@ -45,7 +62,8 @@ class BinderKubeMixin(BinderImageMixin, _Base):  # pyright: ignore[reportIncompa
     """Starts environments as pods: a profile sets resources, the environment the image.
 
     The environment's image and server replace a profile's. For pull secrets, use
-    `KubeSpawner.image_pull_secrets`.
+    `KubeSpawner.image_pull_secrets`. An environment that is a folder is mounted read-only into a pod
+    of one image for all.
     """
 
     binder_owned_options: ClassVar[frozenset[str]] = frozenset()
@@ -73,6 +91,24 @@ class BinderKubeMixin(BinderImageMixin, _Base):  # pyright: ignore[reportIncompa
         """,
     )
 
+    binder_environments_claim = Unicode(
+        config=True,
+        help="""
+        The PersistentVolumeClaim with the environments that are folders, in the namespace of the
+        servers. Each server mounts its own environment, read-only, below `environments_root`.
+        Default: none, only container images can be started. `configure(environments_claim=...)`
+        sets it.
+        """,
+    )
+    binder_environments_image = Unicode(
+        config=True,
+        help="""
+        The image for servers of environments that are folders. It must have the same interpreters
+        as the service's image, at the same paths: build it with helm/images/singleuser. Default:
+        the image in `KubeSpawner.image`, or in the profile.
+        """,
+    )
+
     @contextmanager
     def _with_image(self, spec: LaunchSpec) -> Iterator[None]:
         """Refuse an invalid image before any request."""
@@ -92,28 +128,81 @@ class BinderKubeMixin(BinderImageMixin, _Base):  # pyright: ignore[reportIncompa
             profiles = await maybe_future(profiles(self))
         return describe_profiles(self._get_initialized_profile_list(profiles))
 
+    def image_of(self, spec: LaunchSpec) -> str:
+        """Return the environment's image, or the one for folders. Raises StartRefused."""
+        if find_key(spec) is None:
+            return super().image_of(spec)
+        if not (self.binder_environments_claim and self.environments_root):
+            raise StartRefused(
+                "An administrator must set BinderKubeMixin.binder_environments_claim and "
+                "environments_root, because the environment is a folder.",
+                reason="configuration",
+            )
+        return self.binder_environments_image or self.image
+
     def command_of(self, spec: LaunchSpec) -> list[str]:
-        """Escape the command for Kubernetes."""
-        return [_escape(word) for word in super().command_of(spec)]
+        """Return the command, escaped for Kubernetes."""
+        key = find_key(spec)
+        if key is None:
+            return [_escape(word) for word in super().command_of(spec)]
+        command = folder_command(
+            self.cmd,
+            spec,
+            self._environment_path(key),
+            path=self.user_options.get(PATH_OPTION),
+            limits=self.content_limits(),
+            run_start=self.binder_run_start,
+        )
+        return [_escape(word) for word in command]
+
+    def _environment_path(self, key: str) -> Path:
+        return Path(self.environments_root) / key
 
     def environment_variables(self, spec: LaunchSpec) -> dict[str, str]:
-        """Escape the variables for Kubernetes."""
+        """Return the variables, escaped for Kubernetes."""
         known = super().environment_variables(spec)
+        if key := find_key(spec):
+            theirs = self.environment.get("PATH")
+            path = theirs if isinstance(theirs, str) else _PATH
+            known |= folder_variables(self._environment_path(key), path)
         return {name: _escape(value) for name, value in known.items()}
 
     async def get_pod_manifest(self) -> Any:
-        """Add the init container, if configured. Keep the server's last words."""
+        """Add the folder or the init container. Keep the server's last words."""
         pod = await super().get_pod_manifest()
         spec = self.binder_spec
         if spec is None:
             return pod
         server = next(one for one in pod.spec.containers if one.name == _SERVER)
         server.termination_message_policy = "FallbackToLogsOnError"
+        if key := find_key(spec):
+            content = find_content_key(spec) if spec.content_kept else ""
+            self._mount(pod, server, sorted({key, content or key}))
+            return pod
         mounts = self._home_elsewhere(server.volume_mounts or ())
         if mounts and self.binder_content_init and not spec.content_elsewhere:
             before = pod.spec.init_containers or []
             pod.spec.init_containers = [*before, self._bring(spec, server, mounts)]
         return pod
+
+    def _mount(self, pod: Any, server: Any, keys: Sequence[str]) -> None:
+        """Mount the folders of an environment where they were made."""
+        # A volume that is read-only as a whole is never given to the pod's fsGroup, file by file.
+        claim = V1PersistentVolumeClaimVolumeSource(
+            claim_name=self.binder_environments_claim, read_only=True
+        )
+        volume = V1Volume(name=_VOLUME, persistent_volume_claim=claim)
+        pod.spec.volumes = [*(pod.spec.volumes or ()), volume]
+        mounts = [
+            V1VolumeMount(
+                name=_VOLUME,
+                mount_path=str(self._environment_path(key)),
+                sub_path=key,
+                read_only=True,
+            )
+            for key in keys
+        ]
+        server.volume_mounts = [*(server.volume_mounts or ()), *mounts]
 
     async def find_ended(self) -> EndedServer | None:
         """Return the pod if its server has ended or can't be started."""

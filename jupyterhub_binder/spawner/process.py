@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +11,15 @@ from typing import Any
 from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner
 
 from jupyterhub_binder.model import LaunchSpec
-from jupyterhub_binder.spawner.command import RUN_CONTENT, content_arguments, wrap
+from jupyterhub_binder.spawner.folder import (
+    REPLACED,
+    find_key,
+    folder_command,
+    folder_variables,
+)
 from jupyterhub_binder.spawner.form import PATH_OPTION
 from jupyterhub_binder.spawner.mixin import BinderSpawnerMixin
 from jupyterhub_binder.spawner.refusal import StartRefused
-
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_VENV = re.compile(rf"venv:({_KEY.pattern})")
 
 
 class BinderProcessMixin(BinderSpawnerMixin):
@@ -45,13 +46,10 @@ class BinderProcessMixin(BinderSpawnerMixin):
         if spec is None:
             return env
         folder = self._environment_folder(spec)
-        for name in ("PYTHONPATH", "PYTHONHOME", "CONDA_DEFAULT_ENV", "CONDA_PREFIX"):
+        for name in REPLACED:
             if name not in self.environment:
                 env.pop(name, None)
-        path = env.get("PATH") or os.defpath
-        env["PATH"] = f"{folder / 'bin'}{os.pathsep}{path}"
-        env["VIRTUAL_ENV"] = str(folder)
-        return env
+        return env | folder_variables(folder, env.get("PATH") or os.defpath)
 
     async def _signal(self, sig: int) -> bool:
         """Send SIGTERM instead of the hub's SIGINT.
@@ -62,8 +60,8 @@ class BinderProcessMixin(BinderSpawnerMixin):
         return await super()._signal(sig)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _environment_folder(self, spec: LaunchSpec) -> Path:
-        found = _VENV.fullmatch(spec.image or "")
-        if found is None:
+        key = find_key(spec)
+        if key is None:
             raise StartRefused(
                 "This hub starts local processes, but the environment is a container image. "
                 "Build it again, or ask an administrator.",
@@ -74,7 +72,7 @@ class BinderProcessMixin(BinderSpawnerMixin):
                 "An administrator must set BinderSpawnerMixin.environments_root.",
                 reason="configuration",
             )
-        folder = Path(self.environments_root) / found[1]
+        folder = Path(self.environments_root) / key
         if not (folder / "bin" / "jupyterhub-singleuser").is_file():
             raise self.environment_refusal(
                 f"The files of {spec.environment_name} are no longer on this machine. Build "
@@ -85,19 +83,13 @@ class BinderProcessMixin(BinderSpawnerMixin):
         return folder
 
     def _command(self, spec: LaunchSpec, folder: Path) -> list[str]:
-        path = self.user_options.get(PATH_OPTION)
-        files = folder.with_name(spec.content_key) if _KEY.fullmatch(spec.content_key) else folder
-        arguments = content_arguments(
-            spec,
-            [str(files / "repo")],
-            path=path,
-            limits=self.content_limits(),
-            start=str(folder) if self.binder_run_start else "",
-        )
-        return wrap(
+        return folder_command(
             self.cmd,
-            bring=[str(folder / "bin" / "python"), "-I", "-c", RUN_CONTENT, *arguments],
-            program=str(folder / "bin" / "jupyterhub-singleuser"),
+            spec,
+            folder,
+            path=self.user_options.get(PATH_OPTION),
+            limits=self.content_limits(),
+            run_start=self.binder_run_start,
         )
 
 

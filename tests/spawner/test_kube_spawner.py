@@ -347,6 +347,55 @@ async def test_nobody_is_told_the_profiles_of_another_person(hub: MockHub, perso
     assert await offered_to(other) == []
 
 
+# --- Environments that are folders --------------------------------------------------------------------------
+
+
+async def test_a_folder_is_mounted_read_only_where_it_was_made(
+    hub: MockHub, fresh: FakeService, person: Person
+) -> None:
+    person.spawner.profile_list = PROFILES
+    person.spawner.binder_environments_claim = "binder-environments"
+    person.spawner.binder_environments_image = "hub/folders:1"
+    person.spawner.environments_root = "/srv/environments"
+    kept = fresh.add("one", image="venv:abc", content_key="def")
+    manifest = await manifest_for(person, kept, {"profile": "large"})
+    server = server_of(manifest)
+    assert server["image"] == "hub/folders:1"
+    assert server["resources"]["limits"]["memory"] == 8 * 2**30
+    assert server["args"][:2] == ["tini", "/srv/environments/abc/bin/python"]
+    assert server["args"][-2:] == ["/srv/environments/abc/bin/jupyterhub-singleuser", "-x"]
+    assert "--from=/srv/environments/def/repo" in server["args"]
+    env = env_of(server)
+    assert env["VIRTUAL_ENV"] == "/srv/environments/abc"
+    assert env["PATH"].startswith("/srv/environments/abc/bin:/usr/local/sbin:")
+
+    [volume] = [one for one in manifest["spec"]["volumes"] if one["name"] != "home"]
+    claim = {"claimName": "binder-environments", "readOnly": True}
+    assert volume == {"name": "binder-environments", "persistentVolumeClaim": claim}
+    mounts = [one for one in server["volumeMounts"] if one["name"] == volume["name"]]
+    assert mounts == [
+        {
+            "mountPath": f"/srv/environments/{key}",
+            "subPath": key,
+            "name": volume["name"],
+            "readOnly": True,
+        }
+        for key in ("abc", "def")
+    ]
+
+    gone = fresh.add("two", image="venv:abc", content_key="def", content_kept=False)
+    mounts = server_of(await manifest_for(person, gone, {}))["volumeMounts"]
+    assert "def" not in [one.get("subPath") for one in mounts]
+
+
+async def test_a_folder_without_a_claim_is_refused_with_what_to_set(
+    hub: MockHub, fresh: FakeService, person: Person
+) -> None:
+    status, answer = await person.spawn({"environment": fresh.add("one", image="venv:abc")})
+    assert status == 400
+    assert "binder_environments_claim" in answer["message"]
+
+
 # --- Content through an init container ----------------------------------------------------------------------
 
 

@@ -378,6 +378,10 @@ class VenvBackend(BuildBackend):
     def _wheels(self) -> WheelCaches:
         return WheelCaches(self._folders.wheels, _find_uv())
 
+    async def has_files(self, key: str) -> bool:
+        """Return whether files are kept under a key."""
+        return await asyncio.to_thread((self._folders.environment(key) / "repo").is_dir)
+
     def _settings(self) -> VenvSettings:
         passed = self._uv_environment()
         return VenvSettings(

@@ -318,7 +318,7 @@ class BuildPods(LoggingConfigurable):
                     return
                 lasting = 400 <= error.http_status < 500 and error.http_status != 429
                 if lasting or not await backoff.wait():
-                    self.log.error("A pod for a build can't be created: %s", error)  # noqa: TRY400
+                    self.log.error("A pod for a build can't be created: %s", error)
                     raise self._no_pod(Message("Kubernetes refused it")) from error
 
     async def _follow(self, name: str) -> Lines:

@@ -308,6 +308,7 @@ EXAMPLES: dict[str, Any] = {
         "content_ref": "main",
         "content_elsewhere": False,
         "content_key": "",
+        "content_kept": True,
         "client_ip": "203.0.113.7",
         "build_number": 1,
         "receipt": "",
