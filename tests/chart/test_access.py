@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.kit.chart import ALL, FAKE, VALUES, Manifest, Rendered, containers, render
+from tests.kit.chart import ALL, FAKE, VALUES, Manifest, Rendered, containers, render, secret_text
 from tests.kit.network_policy import Peer, allowed
 
 every_set = pytest.mark.parametrize("values", ALL.values(), ids=ALL)
@@ -17,7 +18,11 @@ Rights = set[tuple[str, str, str]]
 """Where it counts (``hub``: the namespace, ``*``: all of the cluster), what, and which verb."""
 
 TABLE: dict[str, Rights] = {
-    "service": set(),
+    "service": {
+        *(("hub", "pods", verb) for verb in ("get", "list", "watch", "create", "delete")),
+        ("hub", "pods/log", "get"),
+    },
+    "pre-puller": set(),
     "backup": set(),
     "registry": set(),
     "builder": set(),
@@ -57,7 +62,9 @@ def granted(rendered: Rendered, binding: Manifest) -> Rights:
 
 @pytest.mark.parametrize("component", TABLE)
 def test_each_part_may_do_what_the_table_says(component: str) -> None:
-    assert rights(render(VALUES["everything"]), component) == TABLE[component]
+    folders = component in ("service", "pre-puller")
+    values = VALUES["folders" if folders else "everything"]
+    assert rights(render(values), component) == TABLE[component]
 
 
 @every_set
@@ -83,7 +90,9 @@ def test_only_who_needs_a_token_of_kubernetes_has_one(values: dict[str, Any]) ->
         if pod["spec"]["automountServiceAccountToken"]
     }
     cordon = values.get("imageCleaner", {}).get("threshold", {}).get("cordon")
-    assert with_token <= {"binderhub", *(["image-cleaner"] if cordon else [])}
+    folders = values.get("builder", {}).get("type") == "folders"
+    allowed_one = {"image-cleaner": cordon, "service": folders, "binderhub": True}
+    assert with_token <= {component for component, may in allowed_one.items() if may}
     for account in rendered.all("ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
 
@@ -281,6 +290,33 @@ def test_a_registry_at_a_port_of_its_own_is_reached_by_who_pushes_and_looks_up()
             if allowed(policies(rendered), known[name], known["internet"], 5443)
         }
         assert through == {"service", "binderhub", "builder"}
+
+
+HTTPS = {("dns", 53), ("internet", 443), ("internet 6", 443)}
+
+
+@pytest.mark.parametrize(("network", "reached"), [("none", set()), ("https", HTTPS)])
+def test_pods_for_builds_of_folders_reach_public_https_or_nothing(
+    network: str, reached: set[tuple[str, int]]
+) -> None:
+    rendered = render({"builder": {"type": "folders"}})
+    known = peers(rendered)
+    labels = config_of(rendered)["BuildPods"]["labels"]
+    pod = Peer("10.42.0.21", {**labels, "jupyterhub-binder/network": network}, rendered.namespace)
+    ports = (22, 53, 80, 443, 6443, 8000, 8081, 8888, 10101, 10250)
+    through = {
+        (name, port)
+        for name, peer in known.items()
+        for port in ports
+        if allowed(policies(rendered), pod, peer, port)
+    }
+    assert through == reached
+    for name in ("hub", "person", "neighbour", "service"):
+        assert not allowed(policies(rendered), known[name], pod, 8080)
+
+
+def config_of(rendered: Rendered) -> dict[str, Any]:
+    return json.loads(secret_text(rendered.one("Secret", "binder-config"), "chart.json"))
 
 
 def test_policies_can_be_left_out() -> None:

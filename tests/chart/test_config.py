@@ -18,6 +18,7 @@ from traitlets.config import Config, Configurable, PyFileConfigLoader
 
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.backends.repo2docker.docker_config import DockerConfig
+from jupyterhub_binder.hubconfig import CHART_ROOT
 from tests.kit.chart import ALL, FAKE, VALUES, Manifest, Rendered, render, secret_text
 
 STRANGE = {
@@ -51,6 +52,23 @@ def load_service(rendered: Rendered, folder: Path, name: str = "binder") -> Jupy
 def variables(rendered: Rendered, component: str) -> dict[str, Any]:
     (container,) = rendered.pod(component)["spec"]["containers"]
     return {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}
+
+
+def test_folders_are_made_on_the_volume_that_servers_mount(tmp_path: Path) -> None:
+    rendered = render(VALUES["folders"])
+    app = load_service(rendered, tmp_path)
+    assert app.backend == "venv"
+    pods, venv = app.config.BuildPods, app.config.VenvBackend
+    assert venv.where == "kubernetes"
+    assert app.config.Cleanup.budget_bytes == 50 * 2**30
+    pod = rendered.pod("service")["spec"]
+    [volume] = [one for one in pod["volumes"] if one["name"] == "environments"]
+    assert volume["persistentVolumeClaim"] == {"claimName": pods.claim}
+    [mount] = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "environments"]
+    assert mount["mountPath"] == venv.environments_root == str(CHART_ROOT)
+    assert pods.image == pod["containers"][0]["image"]
+    assert pods.labels["app.kubernetes.io/component"] == "build"
+    assert f'environments_claim="{pods.claim}"' in rendered.notes
 
 
 def test_options_arrive_as_they_are_written(tmp_path: Path) -> None:

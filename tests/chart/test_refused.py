@@ -45,11 +45,45 @@ REFUSED_BY_SCHEMA: dict[str, tuple[dict[str, Any], str]] = {
     "the removal of what is needed": ({"networkPolicy": {"people": None}}, "people"),
 }
 
+FOLDERS: dict[str, Any] = {"config": {}, "builder": {"type": "folders"}}
 EXTERNAL = {"imagePrefix": "example.org/env-"}
 
 REFUSED_TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
     "nothing that builds": ({"config": {}}, "nothing that builds"),
-    "venv": ({"config": {"JupyterHubBinder": {"backend": "venv"}}}, "no pod can start"),
+    "venv without a volume": (
+        {"config": {"JupyterHubBinder": {"backend": "venv"}}},
+        "builder.type: folders",
+    ),
+    "folders and another backend": (
+        {**FOLDERS, "config": {"JupyterHubBinder": {"backend": "fake"}}},
+        "Leave one of them out",
+    ),
+    "folders and a BinderHub": (
+        {**FOLDERS, "binderhub": {"enabled": True}},
+        "builds in one way",
+    ),
+    "folders that no server could mount": (
+        {**FOLDERS, "hub": {"namespace": "people"}},
+        "the hub's namespace",
+    ),
+    "folders without network policies": (
+        {**FOLDERS, "networkPolicy": {"enabled": False}},
+        "networkPolicy.enabled",
+    ),
+    "folders of root": (
+        {**FOLDERS, "podSecurityContext": {"runAsUser": 0}},
+        "must not be root",
+    ),
+    "folders for one pod": (
+        {
+            "config": {},
+            "builder": {
+                "type": "folders",
+                "folders": {"persistence": {"accessModes": ["ReadWriteOncePod"]}},
+            },
+        },
+        "ReadWriteMany for several",
+    ),
     "a database that is lost": ({"persistence": {"enabled": False}}, "persistence.enabled"),
     "a backup of a volume for one pod": (
         {"backup": {"enabled": True}, "persistence": {"accessModes": ["ReadWriteOncePod"]}},

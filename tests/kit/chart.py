@@ -104,6 +104,18 @@ VALUES: dict[str, dict[str, Any]] = {
         "networkPolicy": {"enabled": False},
         "hub": {"apiToken": "0123456789abcdef"},
     },
+    "folders": {
+        "builder": {
+            "type": "folders",
+            "folders": {
+                "maxGigabytes": 50,
+                "prePuller": {"enabled": True},
+                "builds": {"runtimeClassName": "gvisor", "nodeSelector": {"disk": "ssd"}},
+            },
+        },
+        "imagePullSecrets": ["ours"],
+        "networkPolicy": {"folders": {"extraEgress": [{"to": [{"podSelector": {}}]}]}},
+    },
     "accounts and claims that are there": {
         "binderhub": {
             "enabled": True,

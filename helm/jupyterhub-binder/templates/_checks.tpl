@@ -1,11 +1,9 @@
 {{- /* Rejects values that contradict each other, with a message that says what to do. */}}
 {{- define "binder.check" -}}
 {{- $backend := dig "JupyterHubBinder" "backend" "binderhub" .Values.config -}}
-{{- if eq $backend "venv" -}}
-{{- fail "config.JupyterHubBinder.backend: `venv` makes folders, which no pod can start. Choose binderhub or federation, or fake to try the pages." -}}
-{{- end -}}
-{{- if and (eq $backend "binderhub") (not .Values.binderhub.enabled) (not (dig "BinderHubBackend" "url" "" .Values.config)) (not .Values.extraConfig) -}}
-{{- fail "There is nothing that builds. Set binderhub.enabled: true, or config.BinderHubBackend.url to a BinderHub that you have, or config.JupyterHubBinder.backend: fake to try the pages." -}}
+{{- include "binder.checkFolders" . -}}
+{{- if and (ne .Values.builder.type "folders") (eq $backend "binderhub") (not .Values.binderhub.enabled) (not (dig "BinderHubBackend" "url" "" .Values.config)) (not .Values.extraConfig) -}}
+{{- fail "There is nothing that builds. Set builder.type: folders, or binderhub.enabled: true, or config.BinderHubBackend.url to a BinderHub that you have, or config.JupyterHubBinder.backend: fake to try the pages." -}}
 {{- end -}}
 {{- $database := or .Values.database.url .Values.database.existingSecret.name (dig "JupyterHubBinder" "database_url" "" .Values.config) -}}
 {{- if and (not .Values.persistence.enabled) (not $database) -}}

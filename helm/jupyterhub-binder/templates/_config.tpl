@@ -3,11 +3,14 @@
 {{- define "binder.chartConfig" -}}
 {{- $config := dict -}}
 {{- $_ := set $config "JupyterHubBinder" (dict
-  "backend" "binderhub"
+  "backend" (eq .Values.builder.type "folders" | ternary "venv" "binderhub")
   "ip" "0.0.0.0"
   "port" 10101
   "state_dir" "/var/lib/jupyterhub-binder"
 ) -}}
+{{- if eq .Values.builder.type "folders" -}}
+{{- $config = merge $config (include "binder.folders.chartConfig" . | fromJson) -}}
+{{- end -}}
 {{- if .Values.binderhub.enabled -}}
 {{- $url := printf "http://%s:%v/" (include "binder.binderhub.fullname" .) .Values.binderhub.service.port -}}
 {{- $_ := set $config "BinderHubBackend" (dict "url" $url) -}}
