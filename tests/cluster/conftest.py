@@ -88,8 +88,16 @@ def merge(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+@pytest.fixture(scope="module")
+def chart_values() -> dict[str, Any]:
+    """Return what a module adds to the chart's values."""
+    return {}
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(cluster: Cluster, images: Images) -> AsyncIterator[Site]:
+async def site(
+    cluster: Cluster, images: Images, chart_values: dict[str, Any]
+) -> AsyncIterator[Site]:
     """Put up the hub, then the chart."""
     password = secrets.token_urlsafe(24)
     name, _, tag = images.service.rpartition(":")
@@ -103,7 +111,8 @@ async def site(cluster: Cluster, images: Images) -> AsyncIterator[Site]:
     }
     await asyncio.to_thread(cluster.apply, fill("hub.yaml", words))
     await asyncio.to_thread(cluster.wait_for, "git")
-    site = Site(cluster, images, password, fill("values.yaml", words)[0])
+    values = merge(fill("values.yaml", words)[0], chart_values)
+    site = Site(cluster, images, password, values)
     site.before = (cluster.list_objects(), cluster.list_cluster_objects())
     try:
         await site.install()

@@ -69,12 +69,14 @@ def build_images(docker: Engine) -> Images:
     base = _ensure_base(docker)
     folder = str(HERE)
     hub_base = _build(docker, "hub-base", f"{folder}/hub-base.Dockerfile", folder, base)
+    images = f"{PROJECT}/helm/images"
+    servers = _build(
+        docker, "folders", f"{images}/singleuser/Dockerfile", f"{images}/singleuser", base
+    )
     return Images(
-        service=_build(
-            docker, "service", f"{PROJECT}/helm/images/service/Dockerfile", str(PROJECT), base
-        ),
-        hub=_build(docker, "hub", f"{PROJECT}/helm/images/hub/Dockerfile", str(PROJECT), hub_base),
-        singleuser=_build(docker, "singleuser", f"{folder}/singleuser.Dockerfile", folder, base),
+        service=_build(docker, "service", f"{images}/service/Dockerfile", str(PROJECT), base),
+        hub=_build(docker, "hub", f"{images}/hub/Dockerfile", str(PROJECT), hub_base),
+        singleuser=_build(docker, "singleuser", f"{folder}/singleuser.Dockerfile", folder, servers),
     )
 
 

@@ -21,6 +21,7 @@
   "VenvBackend" (dict
     "where" "kubernetes"
     "environments_root" (include "binder.folders.path" .)
+    "servers_cannot_write" true
   )
   "BuildPods" (dict
     "image" (include "binder.service.image" .)

@@ -42,7 +42,7 @@ NOT_SERVED: Mapping[str, Message] = {
         "This hub can't build with Nix. List the Python packages in requirements.txt."
     ),
     "Dockerfile": Message(
-        "This hub does not use containers. List the Python packages in requirements.txt."
+        "This hub does not build container images. List the Python packages in requirements.txt."
     ),
     "Pipfile": Message(
         "This hub does not read Pipfile. List the packages in requirements.txt (`pipenv "

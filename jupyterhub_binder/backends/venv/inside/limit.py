@@ -25,7 +25,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.dup2(1, 2)  # one stream keeps the order of lines
     try:
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606 - the command comes in parts
     except OSError as error:
         sys.exit(f"{command[0]}: {error.strerror}")
 

@@ -131,7 +131,7 @@ def make_name(workspace: str) -> str:
 
 
 def _mount(mount: Mount, root: Path) -> dict[str, Any]:
-    """Raises ValueError for what is not on the volume."""
+    """Return a mount of the volume. Raises ValueError for what is not on it."""
     return {
         "name": _VOLUME,
         "mountPath": str(mount.target),

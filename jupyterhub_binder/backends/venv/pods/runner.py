@@ -47,7 +47,6 @@ _HOME = "/home/builder"
 _LIMIT = Path(inside.__file__).with_name("limit.py")
 _PATIENCE_SECONDS = 60
 _GONE_SECONDS = 60
-_LOOK_SECONDS = 0.2
 _LOG_SECONDS = 2.0
 """How long after the log's end a pod's end may become known."""
 
@@ -271,7 +270,7 @@ class BuildPods(LoggingConfigurable):
         cwd: Path,
         network: bool,
         max_file_bytes: int,
-        started: Callable[[Callable[[], object]], object],
+        started: Callable[[Callable[[], object]], None],
     ) -> Lines:
         """Run a command in a pod of its own; yield its lines. Raises ProcessFailed, BuildFailed.
 
@@ -400,15 +399,15 @@ class BuildPods(LoggingConfigurable):
             await self._kubernetes.delete_pod(name, grace_seconds=1 if wait else 0)
             if wait:
                 await self._await_removal(name)
-        except KubernetesError as error:
+        except (KubernetesError, BuildFailed) as error:
             self.log.warning("Pod %s can't be removed: %s", name, error)
         except TimeoutError:
             self.log.warning("Pod %s has not ended %s s after its removal", name, _GONE_SECONDS)
 
     async def _await_removal(self, name: str) -> None:
-        async with asyncio.timeout(_GONE_SECONDS):
-            while await self._kubernetes.fetch_pod(name) is not None:
-                await asyncio.sleep(_LOOK_SECONDS)
+        async with asyncio.timeout(_GONE_SECONDS), aclosing(self._states(name)) as states:
+            async for _ in states:
+                pass
 
     @property
     def _kubernetes(self) -> KubernetesApi:
