@@ -17,6 +17,7 @@ from jupyterhub_binder.repositories.recipe.files import (
 )
 from jupyterhub_binder.repositories.recipe.lockfiles import read_lock
 from jupyterhub_binder.repositories.recipe.packages import (
+    lists_packages,
     read_environment,
     read_pipfile,
     read_project,
@@ -57,6 +58,8 @@ def _read(checkout: Path, fetches: Callable[[str], bool]) -> tuple[Checkout, Rec
     if "runtime.txt" in used:
         check_language(folder, pack, runtime)
     scripts = {kind: _read_script(folder, path) for kind, path in used.items() if kind in _SCRIPTS}
+    if pack.name == "python" and not used.keys() & _DECIDE:
+        _check_project(folder)
     _check_others(folder, pack, wanted)
     return folder, Recipe(
         directory=folder.directory,
@@ -153,6 +156,24 @@ def _read_script(folder: Checkout, path: str) -> str:
             path,
         )
     return data.decode("utf-8", "replace")
+
+
+_DECIDE = frozenset({"requirements.txt", "setup.py", "uv.lock", "pylock.toml", "pyproject.toml"})
+"""Files that say which packages a Python repository needs."""
+
+
+def _check_project(folder: Checkout) -> None:
+    """Say it if a project only lists packages, which no builder installs."""
+    if folder.has("pyproject.toml") and lists_packages(folder):
+        folder.warn(
+            "not_installed",
+            Message(
+                "%(path)s lists packages, but they are not installed, because it has no "
+                "[build-system] and no lock. Commit a uv.lock, or list them in requirements.txt.",
+                path="pyproject.toml",
+            ),
+            "pyproject.toml",
+        )
 
 
 def _check_others(folder: Checkout, pack: Pack, wanted: Wanted) -> None:

@@ -212,6 +212,11 @@ def read_project(checkout: Checkout, wanted: Wanted) -> None:
         wanted.python = wanted.python or asked.strip()
 
 
+def lists_packages(checkout: Checkout) -> bool:
+    """Say whether pyproject.toml has dependencies."""
+    return bool(_table(load_toml(checkout, "pyproject.toml"), "project").get("dependencies"))
+
+
 _PYTHON_VERSION = re.compile(r"(?:cpython-|python-?)?(3(?:\.\d{1,2}){0,2})")
 
 

@@ -258,6 +258,12 @@ def test_a_python_version_is_a_preference(tmp_path: Path, text, preferred, found
     assert (runtime.preferred_python, runtime.python) == ("", "3.9")
 
 
+def test_packages_of_a_project_that_nobody_can_install_are_said(tmp_path: Path):
+    project = '[project]\nname = "x"\ndependencies = ["numpy"]\n'
+    assert codes(read(tmp_path, {"pyproject.toml": project})) == {"not_installed"}
+    assert "not_installed" not in codes(read(tmp_path, {"requirements.txt": "numpy==2"}))
+
+
 def test_scripts_and_names_that_will_not_work_are_warned_of(tmp_path: Path):
     recipe = read(
         tmp_path,
