@@ -38,6 +38,7 @@ Stop = Callable[[], object]
 
 _KEPT_LINES = 300
 _MAX_NAMES = 1000
+_PROGRESS_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 2.0
@@ -275,13 +276,17 @@ class Steps:
         self.output.clear()
         watch: list[asyncio.Task[None]] = []
         lines = begin(lambda stop: watch.extend(self._watch(stop)))
+        said = 0.0
         try:
             async with contextlib.aclosing(lines):
                 async for line in lines:
                     plain = redact(line)
                     self.output.append(plain)
                     del self.output[:-_KEPT_LINES]
-                    step = progress(plain) if progress else ""
+                    step = progress(plain) if progress and time.monotonic() >= said else ""
+                    if step:
+                        # Every page that shows it fetches it.
+                        said = time.monotonic() + _PROGRESS_SECONDS
                     await self.say(Line(Phase.BUILDING, plain, step))
         except (ProcessFailed, BuildFailed) as error:
             if self._stopped:

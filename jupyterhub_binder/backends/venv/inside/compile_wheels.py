@@ -24,8 +24,8 @@ from pathlib import Path
 NO_SPACE = 28
 """The exit status for a full disk."""
 
-_BATCH = 24
-_POLL_SECONDS = 0.1
+_BATCH = 64
+_POLL_SECONDS = 0.2
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DATA = ".data"
 """uv moves what is in such a folder by the wheel's own list, which has no bytecode."""
@@ -102,8 +102,9 @@ class Compiler:
                 self._take(path, package, wait=False)
 
     def _new_wheels(self) -> list[Path]:
-        wheels = (self._cache / "uv").glob("archive-v*/*")
-        return [wheel for wheel in wheels if wheel.name not in self._known]
+        archives = (self._cache / "uv").glob("archive-v*")
+        names = [(archive, name) for archive in archives for name in os.listdir(archive)]  # noqa: PTH208 - often
+        return [archive / name for archive, name in names if name not in self._known]
 
     def _take(self, path: Path, package: str, *, wait: bool) -> None:
         """Queue a wheel unless another build compiles it, or has done so."""
