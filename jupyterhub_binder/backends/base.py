@@ -42,6 +42,20 @@ class Reuse:
     """Whether a later build of the same recipe may bring other packages."""
 
 
+PYTHON_OPTION = "python"
+"""The option that chooses another Python than the repository's, such as ``3.11``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pythons:
+    """The Python of a build, as minor versions such as ``3.12``."""
+
+    used: str = ""
+    """Empty if the backend does not choose it."""
+    offered: tuple[str, ...] = ()
+    """What `PYTHON_OPTION` may name, oldest first; empty without such an option."""
+
+
 class HostState(StrEnum):
     """Whether a remote host gets builds."""
 
@@ -139,6 +153,10 @@ class BuildBackend(LoggingConfigurable):
                 detail={"options": ["lock"] if self.takes_lock else []},
             )
         return {}
+
+    def pythons_of(self, recipe: Recipe, options: Mapping[str, Any]) -> Pythons:
+        """Return the Python of a recipe, and those that a person can choose. Pure."""
+        return Pythons()
 
     @abstractmethod
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from traitlets import Dict, Float, Unicode
 
-from jupyterhub_binder.backends.base import BuildBackend, KeptImage, Reuse
+from jupyterhub_binder.backends.base import PYTHON_OPTION, BuildBackend, KeptImage, Pythons, Reuse
 from jupyterhub_binder.errors import BuildFailed, InvalidInput
 from jupyterhub_binder.model import (
     Assessment,
@@ -52,6 +52,8 @@ HOSTILE_LINES = (
     "x" * 20_000,
 )
 """Lines that have broken log viewers."""
+
+_PYTHONS = ("3.11", "3.13")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +196,17 @@ class FakeBackend(BuildBackend):
         return "fake 1"
 
     def clean_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the option `fake`. Raises InvalidInput for others."""
-        unknown = sorted(options.keys() - {"fake"})
-        if unknown:
-            raise InvalidInput("Fake builds have no option '%(name)s'.", name=unknown[0])
+        """Return the options `fake` and `python`. Raises InvalidInput for others."""
+        unknown = sorted(options.keys() - {"fake", PYTHON_OPTION})
+        if unknown or options.get(PYTHON_OPTION, _PYTHONS[0]) not in _PYTHONS:
+            name = unknown[0] if unknown else PYTHON_OPTION
+            raise InvalidInput("Fake builds have no option '%(name)s'.", name=name)
         Script.parse(_option(options))
         return dict(options)
+
+    def pythons_of(self, recipe: Recipe, options: Mapping[str, Any]) -> Pythons:
+        """Return two versions, to look at pages with a choice."""
+        return Pythons(options.get(PYTHON_OPTION, _PYTHONS[-1]), _PYTHONS)
 
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
         """Return each file as unused, with the script's problem."""

@@ -194,7 +194,7 @@ class Builds(LoggingConfigurable):
         self._backend = backend
         self._fetcher = fetcher
         self._history = history
-        self.explainer = LogExplainer(store, self.log)
+        self.explainer = LogExplainer(store, self.log, backend.pythons_of)
         self._pages = LogPages(
             lambda build_id, after, limit: store.fetch_events(build_id, after=after, limit=limit)
         )

@@ -213,6 +213,10 @@ main.add_command(explain)
 )
 @click.option("--ref", help="With --again: switch to this branch, tag or commit.")
 @click.option("--force", is_flag=True, help="With --again: build even if the image exists.")
+@click.option(
+    "--python",
+    help="With --again: use this Python from now on, such as 3.11; '' is the repository's.",
+)
 @click.option("--wait", is_flag=True, help="Show the log and wait for the build to end.")
 @hub_command
 def build(session: Session, link: str, wait: bool, **options: Any) -> None:
@@ -325,15 +329,16 @@ async def _build(
     new: bool,
     ref: str | None,
     force: bool,
+    python: str | None,
     **fields: str | None,
 ) -> None:
     if again and new:
         raise CommandFailed("Use either --again or --new, not both.", USAGE, code="usage")
     if again:
         environment_id = (await find_environment(client, link))["id"]
-        environment = await client.rebuild(environment_id, ref=ref, force=force)
-    elif ref or force:
-        raise CommandFailed("--ref and --force need --again.", USAGE, code="usage")
+        environment = await client.rebuild(environment_id, ref=ref, force=force, python=python)
+    elif ref or force or python is not None:
+        raise CommandFailed("--ref, --force and --python need --again.", USAGE, code="usage")
     else:
         said = {name: value for name, value in fields.items() if value is not None}
         environment = await _make(session, client, link, said, new=new)

@@ -204,10 +204,16 @@ class BinderClient:
     # --- Builds ------------------------------------------------------------------------------
 
     async def rebuild(
-        self, environment_id: str, *, ref: str | None = None, force: bool = False
+        self,
+        environment_id: str,
+        *,
+        ref: str | None = None,
+        force: bool = False,
+        python: str | None = None,
     ) -> Json:
-        """Build again."""
-        body = {"force": force} | ({"ref": ref} if ref else {})
+        """Build again; an empty `python` is the repository's own."""
+        body: Json = {"force": force} | ({"ref": ref} if ref else {})
+        body |= {"python": python} if python is not None else {}
         path = f"/environments/{quote(environment_id, safe='')}/builds"
         return await self._call("POST", path, json=body)
 

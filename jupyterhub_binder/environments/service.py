@@ -19,7 +19,7 @@ from traitlets.config import LoggingConfigurable
 from jupyterhub_binder.admin.audit import Audit
 from jupyterhub_binder.admin.limits import Limits
 from jupyterhub_binder.admin.rules import MAX_REASON_CHARACTERS, Rules
-from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.backends.base import PYTHON_OPTION, BuildBackend
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.previews import DirectoryNames, Previews
 from jupyterhub_binder.environments.rights import (
@@ -412,10 +412,12 @@ class Environments(LoggingConfigurable):
         content_ref: str | None = None,
         updates: UpdateMode | None = None,
         resume: bool = False,
+        python: str | None = None,
     ) -> Environment:
         """Change fields that are not None. Raises InvalidInput and providers' errors.
 
-        `resume` ends a hold; a changed `updates` does so, too.
+        `resume` ends a hold; a changed `updates` does so, too. `python` is the version of later
+        builds, empty for the repository's own.
 
         An empty `content_url` restores the environment's own files.
         """
@@ -429,18 +431,25 @@ class Environments(LoggingConfigurable):
             changes["content"] = content
         if content_url is not None or content_ref is not None:
             changes |= await self._change_content(user, environment, content_url, content_ref)
-        if updates is not None and updates is not environment.updates:
-            changes |= {"updates": updates, "held": None}
-        if resume:
-            changes["held"] = None
-        if "held" in changes and (updates or environment.updates) is UpdateMode.AUTO:
-            _require_can_update(user, environment)
+        changes |= _change_updates(user, environment, updates, resume=resume)
+        options = self._with_python(environment, python)
+        if options != environment.options:
+            _require_can_steer(user, environment)
+            changes["options"] = options
         if not changes:
             return environment
         changed = await self._rights.view(user, await self._change(environment, changes))
         if "directory" in changes:
             await self._store.forget_directories(environment.id)
         return changed
+
+    def _with_python(self, environment: Environment, python: str | None) -> Mapping[str, Any]:
+        """Return the options with another Python; None keeps the one that they have."""
+        if python is None:
+            return environment.options
+        others = {k: v for k, v in environment.options.items() if k != PYTHON_OPTION}
+        chosen = {PYTHON_OPTION: python} if python else {}
+        return self._backend.clean_options({**others, **chosen})
 
     async def _change_content(
         self, user: User, environment: Environment, url: str | None, ref: str | None
@@ -527,19 +536,23 @@ class Environments(LoggingConfigurable):
         *,
         ref: str | None = None,
         force: bool = False,
+        python: str | None = None,
         cause: ChangeCause = ChangeCause.ASKED,
     ) -> Environment:
         """Request a build of the current ref.
 
-        `ref` changes the ref to follow; with automatic updates, only the owner may do that. Raises
-        NotAllowed, LimitReached and providers' errors.
+        `ref` changes the ref to follow, `python` the version to build with; with automatic updates,
+        only the owner may do that. Raises NotAllowed, LimitReached and providers' errors.
         """
         require_can_build(user)
         environment = await self.get(user, environment_id, Right.MANAGE)
         link = Link(environment.spec)
         if ref is not None:
             link = self._providers.at_ref(link, ref)
-            _require_can_follow(user, environment, link.spec)
+            if link.spec != environment.spec:
+                _require_can_steer(user, environment)
+        if python is not None:
+            environment = await self.update(user, environment_id, python=python)
         built = await self._build_newest(user, environment, link.spec, force=force, cause=cause)
         if force:
             self._note(user, Action.BUILD_FORCE, built)
@@ -694,6 +707,19 @@ def require_can_build(user: User) -> None:
         )
 
 
+def _change_updates(
+    user: User, environment: Environment, updates: UpdateMode | None, *, resume: bool
+) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    if updates is not None and updates is not environment.updates:
+        changes = {"updates": updates, "held": None}
+    if resume:
+        changes["held"] = None
+    if changes and (updates or environment.updates) is UpdateMode.AUTO:
+        _require_can_update(user, environment)
+    return changes
+
+
 def _require_can_update(user: User, environment: Environment) -> None:
     """Raise unless builds may be made in the owner's name without being asked for."""
     require_can_build(user)
@@ -701,14 +727,14 @@ def _require_can_update(user: User, environment: Environment) -> None:
         raise NotAllowed("Only the owner can turn on automatic updates.")
 
 
-def _require_can_follow(user: User, environment: Environment, spec: Spec) -> None:
-    """Raise if another ref would be built in the owner's name without the owner's asking."""
-    if environment.updates is not UpdateMode.AUTO or spec == environment.spec:
+def _require_can_steer(user: User, environment: Environment) -> None:
+    """Raise if something else would be built in the owner's name without the owner's asking."""
+    if environment.updates is not UpdateMode.AUTO:
         return
     if user.name != environment.owner and not user.admin:
         raise NotAllowed(
             "“%(name)s” is updated automatically, in the name of its owner, %(owner)s. Only the "
-            "owner can change the branch, tag or commit that it follows.",
+            "owner can change what it is built from.",
             name=environment.name,
             owner=environment.owner,
         )

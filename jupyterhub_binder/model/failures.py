@@ -23,6 +23,8 @@ class WayKind(StrEnum):
     """Build the same commit again."""
     NEWEST = "newest"
     """Build the newest commit of the ref."""
+    PYTHON = "python"
+    """Build with another Python."""
     OPEN = "open"
     """Open a file at its host."""
     ADMIN = "admin"
@@ -39,6 +41,8 @@ class Way:
     label: Message
     url: str = ""
     """Where `OPEN` leads."""
+    python: str = ""
+    """The version for `PYTHON`, such as ``3.11``."""
 
 
 @dataclass(frozen=True, slots=True)

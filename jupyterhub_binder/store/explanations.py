@@ -22,7 +22,12 @@ def explanation_row(explanation: Explanation | None) -> dict[str, Any]:
             "owner": explanation.owner,
             "line": explanation.line,
             "ways": [
-                {"kind": way.kind, "label": way.label.to_json(), "url": way.url}
+                {
+                    "kind": way.kind,
+                    "label": way.label.to_json(),
+                    "url": way.url,
+                    "python": way.python,
+                }
                 for way in explanation.ways
             ],
         },
@@ -49,4 +54,6 @@ def _read_way(stored: Mapping[str, Any]) -> Way | None:
     label = Message.from_json(stored.get("label"))
     if stored.get("kind") not in set(WayKind) or label is None:
         return None
-    return Way(WayKind(stored["kind"]), label, str(stored.get("url", "")))
+    return Way(
+        WayKind(stored["kind"]), label, str(stored.get("url", "")), str(stored.get("python", ""))
+    )

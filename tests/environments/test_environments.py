@@ -8,6 +8,7 @@ import pytest
 from jupyterhub_binder.errors import (
     BinderError,
     Conflict,
+    InvalidInput,
     LimitReached,
     NotAllowed,
     NotFound,
@@ -367,3 +368,15 @@ async def test_who_leaves_while_an_environment_is_kept_leaves_a_build_that_begin
 async def test_a_repository_that_only_the_backend_reaches_is_no_reason_against_a_build(service):
     preview = await service.previews.preview(ALICE, Link(Spec("gh", "org/repo", "main")))
     assert (preview.commit, preview.recipe.files, preview.findings) == (None, (), ())
+
+
+async def test_another_python_is_kept_for_later_builds_until_it_is_taken_back(service):
+    environment = await service.create()
+    with pytest.raises(InvalidInput):
+        await service.environments.build(ALICE, environment.id, python="2.7")
+    built = await service.environments.build(ALICE, environment.id, python="3.11")
+    assert built.options == built.latest.build.options == {"python": "3.11"}
+    again = await service.environments.build(ALICE, environment.id, force=True)
+    assert again.latest.build.options == {"python": "3.11"}
+    back = await service.environments.update(ALICE, environment.id, python="")
+    assert back.options == {}

@@ -520,6 +520,8 @@ async def test_a_manager_does_not_choose_what_is_built_in_the_owners_name(servic
     await service.environments.update(ALICE, environment.id, updates=UpdateMode.AUTO)
     with pytest.raises(NotAllowed, match="Only the owner"):
         await service.environments.build(BOB, environment.id, ref="theirs")
+    with pytest.raises(NotAllowed, match="Only the owner"):
+        await service.environments.build(BOB, environment.id, python="3.11")
     assert (await service.environments.build(BOB, environment.id, ref="main")).spec.ref == "main"
     await service.environments.update(BOB, environment.id, updates=UpdateMode.ASK)
     changed = await service.environments.build(BOB, environment.id, ref="theirs")

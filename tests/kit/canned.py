@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
-from jupyterhub_binder.backends.base import HostState, HostStatus
+from jupyterhub_binder.backends.base import HostState, HostStatus, Pythons
 from jupyterhub_binder.builds.service import BuildProgress, QueueState
 from jupyterhub_binder.environments.applications import find_applications
 from jupyterhub_binder.environments.gallery import FeaturedEnvironment
@@ -667,6 +668,9 @@ class Backend:
     name = "federation"
     goes_on_alone = True
     description = "Container images, made by repo2docker on several BinderHubs."
+
+    def pythons_of(self, recipe: Recipe, options: Mapping[str, Any]) -> Pythons:
+        return Pythons("3.12", ("3.11", "3.12"))
 
     def statuses(self) -> tuple[HostStatus, ...]:
         asked, prefixes = NOW - timedelta(seconds=20), frozenset({"gh", "git"})

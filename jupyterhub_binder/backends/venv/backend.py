@@ -18,7 +18,13 @@ from packaging.version import Version
 from platformdirs import user_state_path
 from traitlets import Bool, Dict, Enum, Int, List, Unicode, default, observe
 
-from jupyterhub_binder.backends.base import BuildBackend, KeptImage, Reuse
+from jupyterhub_binder.backends.base import (
+    PYTHON_OPTION,
+    BuildBackend,
+    KeptImage,
+    Pythons,
+    Reuse,
+)
 from jupyterhub_binder.backends.venv import plan
 from jupyterhub_binder.backends.venv.build import VenvBuild
 from jupyterhub_binder.backends.venv.egress import Egress
@@ -34,7 +40,7 @@ from jupyterhub_binder.backends.venv.sandbox import MISSING, Sandbox
 from jupyterhub_binder.backends.venv.steps import Interpreter, VenvSettings
 from jupyterhub_binder.backends.venv.uv import PASSED, index_hosts, index_urls, uv_environment
 from jupyterhub_binder.backends.venv.wheels import WheelCaches
-from jupyterhub_binder.errors import BuildFailed, ConfigurationError
+from jupyterhub_binder.errors import BuildFailed, ConfigurationError, InvalidInput
 from jupyterhub_binder.model import Assessment, BackendOutput, Build, BuildJob, Recipe
 from jupyterhub_binder.model.text import Message
 
@@ -310,17 +316,39 @@ class VenvBackend(BuildBackend):
         return f"venv {json.dumps(decides, sort_keys=True)}"
 
     def clean_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the option `lock`. Raises InvalidInput."""
-        super().clean_options({name: each for name, each in options.items() if name != OPTION})
-        return {OPTION: clean_lock(options[OPTION])} if OPTION in options else {}
+        """Return the options `lock` and `python`. Raises InvalidInput."""
+        known = (OPTION, PYTHON_OPTION)
+        super().clean_options({name: each for name, each in options.items() if name not in known})
+        found = {OPTION: clean_lock(options[OPTION])} if OPTION in options else {}
+        return found | self._clean_python(options)
+
+    def _clean_python(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        if PYTHON_OPTION not in options:
+            return {}
+        offered = self.pythons_of(Recipe(), {}).offered
+        if options[PYTHON_OPTION] not in offered:
+            raise InvalidInput(
+                "This hub has no Python %(asked)s. It has %(known)s.",
+                asked=str(options[PYTHON_OPTION])[:20],
+                known=", ".join(offered),
+            )
+        if OPTION in options:
+            raise InvalidInput("The option 'lock' names a Python already.")
+        return {PYTHON_OPTION: options[PYTHON_OPTION]}
+
+    def pythons_of(self, recipe: Recipe, options: Mapping[str, Any]) -> Pythons:
+        """Return the interpreter of a recipe, and all interpreters."""
+        offer = self._offer()
+        made, _ = plan.make_plan(plan.with_python(recipe, options), offer, lock_of(options))
+        return Pythons(made.python, plan.in_order(offer.pythons))
 
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
         """Return what is installed, what runs, and what is not supported."""
-        return plan.assess(recipe, self._offer(), lock_of(options))
+        return plan.assess(plan.with_python(recipe, options), self._offer(), lock_of(options))
 
     def reuse(self, recipe: Recipe, options: Mapping[str, Any]) -> Reuse:
         """Return whether builds with the same recipe may share an environment."""
-        return plan.reuse(recipe, self._offer(), lock_of(options))
+        return plan.reuse(plan.with_python(recipe, options), self._offer(), lock_of(options))
 
     def _offer(self) -> Offer:
         isolated = self._sandbox is not None or self._pods is not None

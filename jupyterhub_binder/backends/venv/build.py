@@ -25,7 +25,7 @@ from jupyterhub_binder.backends.venv.folders import PREFIX, Folders, Usage, name
 from jupyterhub_binder.backends.venv.inventory import list_packages, portable_lock
 from jupyterhub_binder.backends.venv.links import LinkMode, choose_link_mode
 from jupyterhub_binder.backends.venv.lock import lock_of
-from jupyterhub_binder.backends.venv.plan import Plan, make_plan
+from jupyterhub_binder.backends.venv.plan import Plan, make_plan, with_python
 from jupyterhub_binder.backends.venv.project_lock import merge
 from jupyterhub_binder.backends.venv.steps import (
     Interpreter,
@@ -119,7 +119,8 @@ class VenvBuild:
                 commit=lock.commit,
                 code="lock_of_another_commit",
             )
-        plan, assessment = make_plan(self._recipe, self._settings.offer, lock)
+        recipe = with_python(self._recipe, self._build.options)
+        plan, assessment = make_plan(recipe, self._settings.offer, lock)
         for problem in assessment.problems:
             raise BuildFailed(problem.message, code=problem.code)
         return plan

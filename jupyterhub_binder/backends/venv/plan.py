@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from jupyterhub_binder.backends.base import Reuse
+from jupyterhub_binder.backends.base import PYTHON_OPTION, Reuse
 from jupyterhub_binder.backends.left_out import left_out
 from jupyterhub_binder.backends.pythons import serves_python
 from jupyterhub_binder.backends.venv.lock import Lock, choose_locked
@@ -97,6 +98,17 @@ class Plan:
     """The repository's file that has all its packages in exact versions; the hub's are added."""
 
 
+def with_python(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with the Python that a person chose in place of the repository's."""
+    chosen = options.get(PYTHON_OPTION)
+    return replace(recipe, python=chosen, preferred_python="") if chosen else recipe
+
+
+def in_order(versions: Iterable[str]) -> tuple[str, ...]:
+    """Return versions, oldest first."""
+    return tuple(sorted(versions, key=_version_key))
+
+
 def assess(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> Assessment:
     """Return the actions and findings."""
     return make_plan(recipe, offer, lock)[1]
@@ -175,7 +187,7 @@ class _Planner:
 
     def choose_python(self, asked: str, preferred: str = "") -> str:
         chosen = choose_python(asked, self.offer, preferred=preferred)
-        known = ", ".join(sorted(self.offer.pythons, key=_version_key))
+        known = ", ".join(in_order(self.offer.pythons))
         if chosen and not serves_python(chosen, preferred):
             self._warn(
                 "python_other",
@@ -337,7 +349,7 @@ _DOWNLOADS = r"\b(pip3? install|conda install|mamba install|curl|wget|git clone|
 
 def choose_python(asked: str, offer: Offer, *, preferred: str = "") -> str | None:
     """Return the minor version for a request, or None; the preferred one if it is possible."""
-    newest_first = sorted(offer.pythons, key=_version_key, reverse=True)
+    newest_first = reversed(in_order(offer.pythons))
     candidates = [offer.default_python, *newest_first]
     if preferred:
         candidates.sort(key=lambda one: not serves_python(one, preferred))

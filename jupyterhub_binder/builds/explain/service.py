@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jupyterhub_binder.backends.base import Pythons
 from jupyterhub_binder.builds.explain.explainer import Explainer, Failure, Finder
 from jupyterhub_binder.builds.explain.rules import RuleError, read_rules
 from jupyterhub_binder.builds.explain.ways import FilesAtHost, RecipeText
@@ -35,8 +36,16 @@ _MAX_FILES = 20
 class LogExplainer:
     """Explains builds of one store."""
 
-    def __init__(self, store: Store, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        log: logging.Logger | logging.LoggerAdapter[Any],
+        pythons: Callable[[Recipe, Mapping[str, Any]], Pythons] = lambda _recipe, _options: (
+            Pythons()
+        ),
+    ) -> None:
         self._store = store
+        self._pythons = pythons
         self._log = log
         self._explainer: Explainer | None = None
 
@@ -73,7 +82,8 @@ class LogExplainer:
             await self._search(build.id, finder)
             finder.read_sentence(build.lines + 1, reason.message)
         files = await asyncio.to_thread(_read_files, recipe, checkout)
-        place = FilesAtHost(build.spec.provider, build.repo_url, build.resolved_ref, files)
+        pythons = self._pythons(recipe, build.options)
+        place = FilesAtHost(build.spec.provider, build.repo_url, build.resolved_ref, files, pythons)
         return _redacted(explainer.explain(Failure(reason, place, build.phase), finder))
 
     async def _search(self, build_id: str, finder: Finder) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
+from jupyterhub_binder.backends.base import Pythons
+from jupyterhub_binder.backends.pythons import serves_python
 from jupyterhub_binder.builds.explain.rules import FailureRule
 from jupyterhub_binder.model.failures import Way, WayKind
 from jupyterhub_binder.model.text import Message
@@ -29,7 +31,7 @@ class RecipeText:
 
 @dataclass(frozen=True, slots=True)
 class FilesAtHost:
-    """Where the repository's files can be read by people."""
+    """Where the repository's files can be read by people, and which Pythons there are."""
 
     provider: str = ""
     repo_url: str = ""
@@ -37,6 +39,7 @@ class FilesAtHost:
     """The commit."""
     files: Sequence[RecipeText] = ()
     """The configuration files that the build used."""
+    pythons: Pythons = field(default_factory=Pythons)
 
 
 def make_ways(
@@ -53,9 +56,30 @@ def _make(
 ) -> Way | None:
     if kind is WayKind.ADVICE:
         return Way(kind, Message.from_parts(rule.advice, "", values)) if rule else None
+    if kind is WayKind.PYTHON:
+        return _another_python(values, place.pythons)
     if kind is WayKind.OPEN:
         return _open(rule.opens if rule else (), values, place)
     return Way(kind, _LABELS[kind])
+
+
+def _another_python(values: Mapping[str, str], pythons: Pythons) -> Way | None:
+    """Return a build with another Python: one that is needed, the hub's own, or an older one."""
+    others = [one for one in pythons.offered if one != pythons.used]
+    if "needs" in values:
+        found = [one for one in others if serves_python(one, values["needs"])]
+    elif "asked" in values:  # no Python here is what the repository asks for
+        found = [pythons.used] if pythons.offered else []
+    else:
+        found = [one for one in pythons.offered[: _place_of(pythons)] if one in others]
+    if not found:
+        return None
+    label = Message("Build with Python %(version)s", version=found[-1])
+    return Way(WayKind.PYTHON, label, python=found[-1])
+
+
+def _place_of(pythons: Pythons) -> int:
+    return pythons.offered.index(pythons.used) if pythons.used in pythons.offered else 0
 
 
 def _open(names: Sequence[str], values: Mapping[str, str], place: FilesAtHost) -> Way | None:

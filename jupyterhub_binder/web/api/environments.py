@@ -82,6 +82,7 @@ class EnvironmentHandler(Handler):
             content_ref=body.content_ref,
             updates=body.updates,
             resume=body.resume,
+            python=body.python,
         )
         return await self.render_environment(environment)
 
@@ -118,7 +119,11 @@ class EnvironmentBuildsHandler(Handler):
     async def post(self, environment_id: str, *, body: BuildAgainBody) -> EnvironmentJSON:
         """Build an environment again."""
         environment = await self.services.environments.build(
-            self.me, environment_id, ref=body.ref or None, force=body.force
+            self.me,
+            environment_id,
+            ref=body.ref or None,
+            force=body.force,
+            python=body.python,
         )
         return await self.render_environment(environment)
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from jupyterhub_binder.admin.rules import MAX_REASON_CHARACTERS
 from jupyterhub_binder.errors import InvalidInput, NotFound
-from jupyterhub_binder.model import ContentMode, Environment, Link, Page, UpdateMode
+from jupyterhub_binder.model import ContentMode, Environment, Link, Page, Recipe, UpdateMode
 from jupyterhub_binder.model.preferences import Application
 from jupyterhub_binder.repositories.links.binder import format_binder_link
 from jupyterhub_binder.utils.validation import (
@@ -146,6 +146,7 @@ class EnvironmentPage(PageHandler):
             changes=changes,
             change_views=[ChangeView(each, shows_people) for each in changes.items],
             refusal=self.services.rules.judge(environment),
+            pythons=self._pythons(environment),
             applications=applications,
             profiles=await profiles_view(self, environment_id),
             files=await self._files(environment, item.preference.opens, applications),
@@ -156,6 +157,11 @@ class EnvironmentPage(PageHandler):
             **await sharing_values(self, environment),
             **await feature_values(self, environment),
         )
+
+    def _pythons(self, environment: Environment) -> tuple[str, ...]:
+        """Return the Python versions to choose from; a receipt's environment has its own."""
+        pythons = self.services.backend.pythons_of(Recipe(), {})
+        return () if "lock" in environment.options else pythons.offered
 
     async def _files(
         self, environment: Environment, preferred: str, applications: tuple[Application, ...]
@@ -218,6 +224,7 @@ class EnvironmentAction(PageHandler):
             content_url=self.form.text("content_url", max_length=MAX_ADDRESS_CHARACTERS),
             content_ref=self.form.text("content_ref", max_length=MAX_REF_CHARACTERS),
             updates=self.form.choice("updates", UpdateMode),
+            python=self.form.text("python", max_length=10),
         )
         return f"{self._page(environment_id)}?said=saved"
 
@@ -233,6 +240,7 @@ class EnvironmentAction(PageHandler):
             environment_id,
             ref=self.form.text("ref", max_length=MAX_REF_CHARACTERS) or None,
             force=self.form.text("force", max_length=5) == "1",
+            python=self.form.text("python", max_length=10),
         )
         page = page_of_newest_build(self.prefix, environment)
         return f"{page}?said=newest" if page == self.back else page

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from jupyterhub_binder.backends.venv.plan import Offer, assess, choose_python, make_plan, reuse
+from jupyterhub_binder.backends.venv.plan import (
+    Offer,
+    assess,
+    choose_python,
+    make_plan,
+    reuse,
+    with_python,
+)
 from jupyterhub_binder.backends.venv.uv import (
     index_urls,
     redact,
@@ -195,3 +202,9 @@ def test_untrusted_code_is_given_no_credentials():
 
 def test_credentials_of_an_address_are_hidden():
     assert redact("from https://me:p@i.example/x") == "from https://****@i.example/x"
+
+
+def test_a_persons_python_comes_before_the_repositorys() -> None:
+    asked = recipe(runtime__txt="python-3.13")
+    assert plan(with_python(asked, {"python": "3.9"}))[0].python == "3.9"
+    assert plan(with_python(asked, {}))[0].python == "3.13"

@@ -6,11 +6,12 @@ import time
 
 import pytest
 
+from jupyterhub_binder.backends.base import Pythons
 from jupyterhub_binder.builds.explain import Explainer
 from jupyterhub_binder.builds.explain.fingerprint import fingerprint, normalise, tells
 from jupyterhub_binder.builds.explain.lines import read_lines
 from jupyterhub_binder.builds.explain.patterns import MAX_LINE, read_pattern
-from jupyterhub_binder.builds.explain.rules import own_rules
+from jupyterhub_binder.builds.explain.rules import own_rules, read_rules
 from jupyterhub_binder.builds.explain.ways import (
     FilesAtHost,
     RecipeText,
@@ -18,6 +19,7 @@ from jupyterhub_binder.builds.explain.ways import (
     find_line,
     make_ways,
 )
+from jupyterhub_binder.model.failures import WayKind
 
 
 @pytest.mark.parametrize(
@@ -173,3 +175,24 @@ def test_file_that_names_the_cause_is_opened(values: dict[str, str], opened: str
 def test_file_is_opened_at_hosts_that_are_known(provider: str, url: str, address: str) -> None:
     place = FilesAtHost(provider, url, "abc", (RecipeText("x y.txt", TEXT),))
     assert address_of_file(place, "x y.txt", 3) == address
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "python"),
+    [
+        ("package-needs-python", {"package": "x", "needs": ">=3.9,<3.12"}, "3.11"),
+        ("package-needs-python", {"package": "x", "needs": ">=3.14"}, ""),
+        ("package-without-wheel", {"package": "x"}, "3.11"),
+        ("python-not-offered", {"asked": "3.7"}, "3.12"),
+    ],
+)
+def test_another_python_is_offered_where_it_may_help(
+    rule: str, values: dict[str, str], python: str
+) -> None:
+    chosen = next(each for each in read_rules() if each.id == rule)
+    place = FilesAtHost(pythons=Pythons("3.12", ("3.9", "3.11", "3.12", "3.13")))
+    found = [way for way in make_ways(chosen, values, place) if way.kind is WayKind.PYTHON]
+    assert [way.python for way in found] == ([python] if python else [])
+    assert not [
+        way for way in make_ways(chosen, values, FilesAtHost()) if way.kind is WayKind.PYTHON
+    ]

@@ -250,7 +250,10 @@ def render_reason(reason: Reason | None) -> ReasonJSON | None:
         owner=told.owner,
         line=told.line or None,
         actions=tuple(
-            WayOutJSON(kind=way.kind, label=way.label, url=way.url or None) for way in told.ways
+            WayOutJSON(
+                kind=way.kind, label=way.label, url=way.url or None, python=way.python or None
+            )
+            for way in told.ways
         ),
         fingerprint=told.fingerprint or None,
     )

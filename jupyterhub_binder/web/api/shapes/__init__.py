@@ -85,6 +85,7 @@ Path = Annotated[str, TextLine(MAX_PATH_CHARACTERS, clean=clean_path)]
 Person = Annotated[str, TextLine(MAX_PERSON_CHARACTERS)]
 ProfileName = Annotated[str, TextLine(MAX_NAME_CHARACTERS)]
 Search = Annotated[str, TextLine(MAX_SEARCH_CHARACTERS)]
+PythonVersion = Annotated[str, TextLine(10)]
 ServerName = Annotated[str, TextLine(MAX_SERVER_CHARACTERS, clean=clean_server_name)]
 
 
@@ -151,10 +152,13 @@ class WayOutJSON:
     """A way out of a failure."""
 
     kind: WayKind
-    """`again` and `newest` are builds to request; `open` is a page; `admin` is for an administrator; `advice` is a sentence"""
+    """`again`, `newest` and `python` are builds to request; `open` is a page; `admin` is for an
+    administrator; `advice` is a sentence"""
     label: str
     url: str | None
     """The page to open"""
+    python: str | None
+    """The version to build with"""
 
 
 @shape

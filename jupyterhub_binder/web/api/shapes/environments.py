@@ -24,6 +24,7 @@ from jupyterhub_binder.web.api.shapes import (
     PageQuery,
     Path,
     Person,
+    PythonVersion,
     ReasonJSON,
     Ref,
     Search,
@@ -221,6 +222,8 @@ class UpdateBody(_ContentBody):
     """What happens when the repository has a newer commit"""
     resume: bool = False
     """End a pause of updates"""
+    python: PythonVersion | None = None
+    """The version of the next builds, such as 3.11; empty: the repository's own"""
     path: Path | None = None
     """What opens: relative to the repository's root, or below the server's address: /rstudio"""
 
@@ -233,6 +236,8 @@ class BuildAgainBody:
     """Move to this ref; default: resolve the current ref again"""
     force: bool = False
     """Build even if this commit is already built"""
+    python: PythonVersion | None = None
+    """Build with this version from now on, such as 3.11; empty: the repository's own"""
 
 
 @shape
