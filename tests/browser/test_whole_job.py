@@ -168,7 +168,7 @@ def _ask_the_command_line(hub: LiveHub, token: str) -> None:
     facts = dict(line.split("\t", 1) for line in shown.stdout.splitlines())
     assert facts["page"].startswith(f"{hub.binder}environments/")
     address = urljoin(hub.url, server["url"])
-    assert facts["server"] == f"Running {address}"
+    assert facts["server"] == f"{address}\tRunning"
     started = _run_command(hub, token, "launch", "Moo course", "--hub", hub.binder)
     assert started.stdout.startswith(address), started.stderr
     listed = _run_command(hub, token, "list", "--hub", hub.url)
