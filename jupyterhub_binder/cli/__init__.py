@@ -253,7 +253,7 @@ for command in COMMANDS:
 @main.command(short_help="Start a server in an environment.")
 @click.argument("environment")
 @click.option("--server-name", default="", help="Start a named server instead of the default one.")
-@click.option("--path", help="What to open instead of the application that you chose last.")
+@click.option("--path", help="Open this path instead of the application that you chose last.")
 @click.option(
     "--restart", is_flag=True, help="If that server is running, restart it in ENVIRONMENT."
 )

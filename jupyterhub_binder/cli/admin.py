@@ -146,7 +146,7 @@ def featured(session: Session) -> None:
 @click.argument("environment")
 @click.option("--group", metavar="NAME", help="Only for this group of the hub.")
 @click.option(
-    "--text", default="", help="What to say of it.  [default: the first paragraph of the README]"
+    "--text", default="", help="Description to show.  [default: the first paragraph of the README]"
 )
 @hub_command
 def feature(session: Session, environment: str, group: str | None, text: str) -> None:
@@ -174,7 +174,7 @@ def feature(session: Session, environment: str, group: str | None, text: str) ->
 @click.argument("environment")
 @hub_command
 def unfeature(session: Session, environment: str) -> None:
-    """No longer feature ENVIRONMENT (id). A share that came with it ends too."""
+    """Stop featuring ENVIRONMENT (id). A share that came with it ends too."""
 
     async def work(client: BinderClient) -> None:
         ended = await client.admin("DELETE", f"featured/{environment}")

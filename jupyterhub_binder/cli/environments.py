@@ -405,7 +405,7 @@ def restore(session: Session, environment: str) -> None:
 @click.argument("search", default="")
 @hub_command
 def files(session: Session, environment: str, search: str) -> None:
-    """List what ENVIRONMENT (id or name) has to open: its repository's README and notebooks.
+    """List the README and the notebooks in the repository of ENVIRONMENT (id or name).
 
     The list is of the commit of the current build. SEARCH shows only paths that contain its words.
 

@@ -179,7 +179,7 @@ class VenvBackend(BuildBackend):
         "auto",
         help="""
         How packages get from the cache of wheels into environments. `auto` clones files where the
-        file system can (btrfs, XFS), and else makes hard links for environments that nobody can
+        file system can (btrfs, XFS), and otherwise makes hard links for environments that nobody can
         write to; see `servers_cannot_write`. Everything else is copied. `clone` makes no hard
         links, `copy` copies everything. Default: `auto`.
         """,
@@ -191,7 +191,7 @@ class VenvBackend(BuildBackend):
         Whether no server can write to environments: every server runs as another user than the
         service and not as root, or sees environments on a read-only mount. Then environments of
         wheels alone share files with the cache by hard links, which saves most of their time and
-        disk space. If it is set wrongly, a person can change other people's environments. Default:
+        disk space. If you set it wrongly, a person can change other people's environments. Default:
         False; `configure` sets it for spawners that start servers as system users.
         """,
     ).tag(config=True)

@@ -115,8 +115,8 @@ class BuildPods(LoggingConfigurable):
         min=0,
         help="""
         Maximum number of processes and threads of a pod's user. Without user namespaces, all
-        processes of this user on the node count. `podPidsLimit` of the kubelet limits each pod by
-        itself; set it, too. Default: 4096. 0: no limit.
+        processes of this user on the node count. Also set `podPidsLimit` in the kubelet's
+        configuration, which limits each pod separately. Default: 4096. 0: no limit.
         """,
     ).tag(config=True)
 
@@ -124,7 +124,7 @@ class BuildPods(LoggingConfigurable):
         3600,
         min=1,
         help="""
-        Time limit of each pod, in seconds. It also ends pods while the service is away. Default:
+        Time limit of each pod, in seconds. It also ends pods while the service is down. Default:
         3600.
         """,
     ).tag(config=True)
@@ -133,7 +133,7 @@ class BuildPods(LoggingConfigurable):
         300,
         min=1,
         help="""
-        How long a pod may take until it runs, in seconds, for example while the cluster adds a
+        How long a pod may take to start, in seconds, for example while the cluster adds a
         node. Default: 300.
         """,
     ).tag(config=True)
