@@ -113,7 +113,7 @@ class Gallery(LoggingConfigurable):
             )
         if before is None and len(await self._store.list_featured()) >= _MAX_FEATURED:
             raise InvalidInput(
-                "At most %(most)s environments can be featured. End another one first.",
+                "At most %(most)s environments can be featured. Stop featuring another one first.",
                 most=_MAX_FEATURED,
             )
         wanted = GalleryEntry(environment.id, subject, utc_now(), user.name, clean_text(text))

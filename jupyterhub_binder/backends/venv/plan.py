@@ -273,7 +273,7 @@ class _Planner:
 
     def project(self, file: RecipeFile) -> None:
         if self.recipe.lock is not None:
-            message = Message("Says what %(path)s installs", path=self.recipe.lock.path)
+            message = Message("Selects what is installed from %(path)s", path=self.recipe.lock.path)
             self._act(file, message, supported=True)
             return
         if "." not in self.wanted.sources:

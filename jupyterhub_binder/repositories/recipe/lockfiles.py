@@ -115,7 +115,7 @@ def _is_plain(text: str) -> bool:
 
 def _read_uv_lock(path: str, content: Table, project: Table) -> LockFile:
     if content.get("version") != 1:
-        raise _BadLock(Message("its format is not the one that this hub knows"))
+        raise _BadLock(Message("this hub does not support its format"))
     manifest = _table(content, "manifest")
     packages = tuple(_uv_package(each) for each in _tables(content, "package", MAX_LINES))
     if _count(packages) > _MAX_DEPENDENCIES:
@@ -183,7 +183,7 @@ def _uv_package(table: Table) -> LockedPackage:
 def _source(table: Table) -> tuple[str, str, str]:
     kind = next((one for one in _KINDS if one in table), "")
     if not kind:
-        raise _BadLock(Message("a package comes from a place that this hub does not know"))
+        raise _BadLock(Message("a package comes from a source that this hub does not support"))
     return kind, _text(table, kind), _text(table, "subdirectory")
 
 
@@ -233,7 +233,7 @@ def _conflicts(content: Table) -> Iterator[tuple[tuple[str, str, str], ...]]:
 
 def _read_pylock(path: str, content: Table, project: Table) -> LockFile:
     if not str(content.get("lock-version", "")).startswith("1."):
-        raise _BadLock(Message("its format is not the one that this hub knows"))
+        raise _BadLock(Message("this hub does not support its format"))
     choices = _choices(project)
     known = _names(content.get("extras", [])), _names(content.get("dependency-groups", []))
     extras = _names(choices.get("extras", []))
@@ -277,7 +277,7 @@ def _pylock_place(table: Table) -> tuple[str, str, Table]:
     """Return the kind and the place of a package, and the table that says more."""
     if vcs := _table(table, "vcs"):
         if vcs.get("type") != "git" or "url" not in vcs:
-            raise _BadLock(Message("a package comes from a place that this hub does not know"))
+            raise _BadLock(Message("a package comes from a source that this hub does not support"))
         return "git", f"{_text(vcs, 'url')}#{_text(vcs, 'commit-id')}", vcs
     if folder := _table(table, "directory"):
         return (
@@ -309,7 +309,7 @@ def _tables(content: Table, name: str, most: int) -> list[Any]:
 
 def _list(value: Any, most: int, kind: type) -> list[Any]:
     if not isinstance(value, list) or not all(isinstance(one, kind) for one in value):
-        raise _BadLock(Message("it does not have the form of a lock file"))
+        raise _BadLock(Message("it is not a valid lock file"))
     if len(value) > most:
         raise _BadLock(Message("it is longer than this hub allows"))
     return value
@@ -318,7 +318,7 @@ def _list(value: Any, most: int, kind: type) -> list[Any]:
 def _text(table: Table, name: str) -> str:
     value = table.get(name, "")
     if not isinstance(value, str) or len(value) > _MAX_CHARACTERS or not value.isprintable():
-        raise _BadLock(Message("it does not have the form of a lock file"))
+        raise _BadLock(Message("it is not a valid lock file"))
     return value
 
 

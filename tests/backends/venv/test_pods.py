@@ -190,7 +190,7 @@ async def test_a_pod_that_cannot_start_ends_the_build_with_the_reason(backend, n
 @pytest.mark.sandbox
 async def test_a_step_without_enough_memory_says_how_much_it_may_have(backend, node):
     node.ends_as = "OOMKilled"
-    with pytest.raises(BuildFailed, match="more memory than this hub gives to one: 4Gi"):
+    with pytest.raises(BuildFailed, match="more memory than this hub's limit for a build: 4Gi"):
         await run(backend, "true")
 
 

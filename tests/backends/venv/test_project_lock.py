@@ -109,12 +109,12 @@ def test_places_that_the_hub_does_not_allow_are_refused():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("version = 1\n", "version = 2\n"), "not the one that this hub knows"),
+        (("version = 1\n", "version = 2\n"), "this hub does not support its format"),
         (('name = "cowsay"', 'name = "cow say"'), "invalid name"),
         (('{ name = "cowsay" }', '{ name = "cowsay", marker = "os == 1" }'), "marker is invalid"),
-        (('version = "6.1"', "version = 6"), "form of a lock file"),
+        (('version = "6.1"', "version = 6"), "not a valid lock file"),
         (('editable = "b"', 'editable = "../b"'), "outside the repository"),
-        (('editable = "b"', 'magic = "b"'), "place that this hub does not know"),
+        (('editable = "b"', 'magic = "b"'), "source that this hub does not support"),
         (('name = "cowsay"\nversion', 'name = "cowboy"\nversion'), "lacks cowsay"),
         (('requires-python = ">=3.11"', 'requires-python = ">=3.40"'), "asks for Python >=3.40"),
         (("version = 1\n", "version = '''1'''\n"), "not written as a lock file is"),
@@ -133,7 +133,7 @@ def test_a_lock_that_can_not_be_kept_is_said_before_the_build(change, words, tmp
     [
         ('extras = ["old", "new"]', "exclude each other"),
         ('extras = ["nosuch"]', "no extra or group “nosuch”"),
-        ('groups = "test"', "form of a lock file"),
+        ('groups = "test"', "not a valid lock file"),
     ],
 )
 def test_a_choice_that_the_lock_does_not_have_is_said(text, words, tmp_path: Path):

@@ -92,7 +92,13 @@ def test_german_quotes_are_german():
 
 
 NOT_COLLECTED = ("cli", "client", "demo", "spawner", "singleuser", "fake.py")
-FOR_ADMINISTRATORS = {"ConfigurationError", "ProcessFailed", "ApiError", "KubernetesError", "Unreachable"}
+FOR_ADMINISTRATORS = {
+    "ConfigurationError",
+    "ProcessFailed",
+    "ApiError",
+    "KubernetesError",
+    "Unreachable",
+}
 
 
 def _errors(kind: type[BinderError] = BinderError) -> set[str]:

@@ -388,7 +388,7 @@ class BuildPods(LoggingConfigurable):
                 self.log.warning("Pod %s can't be watched: %s", name, error)
             if not await backoff.wait():
                 raise BuildFailed(
-                    "The hub lost sight of this build, because Kubernetes does not answer. Build "
+                    "The hub lost contact with this build because Kubernetes does not respond. Build "
                     "again later.",
                     code="kubernetes_unavailable",
                 )
@@ -419,7 +419,7 @@ class BuildPods(LoggingConfigurable):
     def _failure(self, program: str, state: PodState) -> ProcessFailed | BuildFailed:
         if state.reason == "OOMKilled":
             return BuildFailed(
-                "The build needed more memory than this hub gives to one: %(limit)s. Use smaller "
+                "The build needed more memory than this hub's limit for a build: %(limit)s. Use smaller "
                 "packages or data, or ask an administrator for more.",
                 limit=str(self.resources.get("limits", {}).get("memory", "?")),
                 code="killed",
