@@ -168,6 +168,8 @@ class Featured(LoggingConfigurable):
             if self._said.get(what) != error.message:
                 self.log.warning("Featured environment %s: %s", what, error.message)
             self._said[what] = str(error.message)
+        except Exception:  # one of them must not end the work for all others
+            self.log.exception("Featured environment %s", what)
         else:
             self._said.pop(what, None)
 

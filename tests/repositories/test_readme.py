@@ -96,6 +96,13 @@ def test_a_picture_is_a_file_of_the_repository(
     assert find_pictures(tmp_path) == ({path} if path else set())
 
 
+def test_a_wrong_declaration_in_html_ends_only_the_search_for_pictures(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(
+        f'{SENTENCE}\n\n<div><img src="a.png">\n<![x[ y ]]></div>\n'
+    )
+    assert find_pictures(tmp_path) == {"a.png"}
+
+
 def test_only_pictures_without_scripts_within_limits_are_given_out() -> None:
     jpeg = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc0\x00\x0b\x08\x00\x10\x00\x20\x01\x01\x11\x00"
     webp = b"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\x1f\x00\x00\x0f\x00\x00"
