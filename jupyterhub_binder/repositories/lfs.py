@@ -34,6 +34,19 @@ _POINTER = re.compile(
     r"oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,18})\n?"
 )
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
+_OURS = frozenset(
+    [
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
+"""Headers of the connection, which later requests to the same host use, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +165,11 @@ def _read_places(answer: Any, pointers: Sequence[Pointer]) -> Iterator[tuple[str
         actions = each.get("actions")
         action = actions.get("download") if isinstance(actions, Mapping) else None
         if isinstance(action, Mapping) and isinstance(action.get("href"), str):
-            yield pointer.oid, _Download(URL(action["href"]), _headers(action.get("header")))
+            try:
+                url = URL(action["href"])
+            except ValueError:
+                raise _not_fetched(pointer, Message("Its address is invalid.")) from None
+            yield pointer.oid, _Download(url, _headers(action.get("header")))
 
 
 def _headers(value: Any) -> dict[str, str]:
@@ -161,7 +178,10 @@ def _headers(value: Any) -> dict[str, str]:
     return {
         name: text
         for name, text in islice(value.items(), 20)
-        if _HEADER.fullmatch(name) and isinstance(text, str) and text.isprintable()
+        if _HEADER.fullmatch(name)
+        and name.lower() not in _OURS
+        and isinstance(text, str)
+        and text.isprintable()
     }
 
 

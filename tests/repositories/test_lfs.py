@@ -15,6 +15,7 @@ from jupyterhub_binder.errors import FetchFailed
 from jupyterhub_binder.model import Spec
 from jupyterhub_binder.repositories.fetcher import Fetcher
 from jupyterhub_binder.repositories.git import Git
+from jupyterhub_binder.repositories.lfs import _headers
 from jupyterhub_binder.repositories.providers.registry import Providers
 from tests.kit.git_server import GitServer
 
@@ -119,6 +120,7 @@ async def test_files_in_lfs_take_the_place_of_their_pointers(
         ({"error": {"code": 404, "message": "no such object"}}, "no such object"),
         ({"href": "http://10.0.0.1/secret"}, "not on the public internet"),
         ({"href": "file:///etc/passwd"}, "invalid address"),
+        ({"href": "http://["}, "address is invalid"),
     ],
 )
 async def test_a_file_that_can_not_be_fetched_ends_the_fetch_with_its_name(
@@ -142,3 +144,8 @@ async def test_files_in_lfs_count_against_the_size_before_they_are_asked_for(
     with pytest.raises(FetchFailed, match="is larger than"):
         await fetcher.checkout(resolved, tmp_path / "co")
     assert host.asked == []
+
+
+def test_a_host_can_not_set_the_headers_of_a_connection() -> None:
+    given = {"Authorization": "Basic x", "Content-Length": "99", "host": "other", "TE": "trailers"}
+    assert _headers(given) == {"Authorization": "Basic x"}
