@@ -148,7 +148,7 @@ class ImageProvider(RecordProvider):
                 what=what,
             )
         found = _DIGEST.fullmatch(headers.get("Docker-Content-Digest", ""))
-        if found is None:
+        if found is None or (version.startswith("sha256:") and found[0] != version):
             raise Odd(host, what)
         return found[1]
 

@@ -200,8 +200,13 @@ class Downloads(LoggingConfigurable):
         opened = self._opened(
             url, site, what, _no_line, headers, follow=False, method="HEAD", passes=passes
         )
-        async with opened as response:
-            return response.status, response.headers.copy()
+        try:
+            async with opened as response:
+                return response.status, response.headers.copy()
+        except _Broken as error:
+            raise UpstreamUnavailable(
+                "The connection to %(host)s broke. Try again later.", host=error.host
+            ) from None
 
     async def fetch_landing(self, url: str | URL, site: Site, *, what: str) -> URL:
         """Follow redirects; return the final URL. Raises as `fetch_json`."""

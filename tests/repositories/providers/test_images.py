@@ -36,10 +36,13 @@ class FakeRegistry:
     images: dict[str, str] = field(default_factory=dict)
     """Digests by ``path:version``."""
     challenge: str = 'Bearer realm="http://{host}/token",service="registry"'
+    breaks: bool = False
     asked: list[str] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(f"{request.method} {request.path_qs}")
+        if self.breaks and request.transport:
+            request.transport.close()
         if request.path == "/token":
             return web.json_response({"token": f"for {request.query['scope']}".replace(" ", "-")})
         path, _, version = request.path.removeprefix("/v2/").partition("/manifests/")
@@ -182,6 +185,22 @@ async def test_only_the_admins_registries_are_asked(
     with pytest.raises(NotAllowed, match=r"quay\.io, only from"):
         await providers.resolve(providers.understand("docker://quay.io/org/name").spec)
     assert registry.asked == []
+
+
+async def test_a_registry_can_not_give_another_image_for_a_digest(
+    registry: FakeRegistry, providers: Providers
+) -> None:
+    registry.images = {f"org/x:sha256:{HEX}": f"sha256:{HEX[::-1]}"}
+    with pytest.raises(UpstreamUnavailable):
+        await providers.resolve(Spec("docker", f"{registry.host}/org/x@sha256:{HEX}"))
+
+
+async def test_a_registry_that_breaks_the_connection_is_unavailable(
+    registry: FakeRegistry, providers: Providers
+) -> None:
+    registry.breaks = True
+    with pytest.raises(UpstreamUnavailable, match="broke"):
+        await providers.resolve(Spec("docker", f"{registry.host}/org/x:1"))
 
 
 def test_a_banned_image_is_refused_with_any_tag() -> None:
