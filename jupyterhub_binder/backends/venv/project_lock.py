@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from urllib.parse import parse_qs, urlsplit
 
 from packaging.markers import Marker, UndefinedComparison, UndefinedEnvironmentName
@@ -110,9 +110,17 @@ class _Reading:
         self._environment = environment
         self._active: set[str] = set()
         self._known: dict[str, bool] = {}
-        self._by_name: dict[str, list[LockedPackage]] = {}
+        self._roots = {*lock.roots}
+        self._chosen = {"extra": {*lock.chosen_extras}, "group": {*lock.chosen_groups}}
+        # A stranger wrote the lock, so nothing may search all packages for each dependency.
+        self._found: dict[tuple[str, str, str], LockedPackage | None] = {}
+        self._parts: dict[tuple[int, str], Sequence[LockedDependency]] = {}
+        self._by_place: dict[tuple[str, str, str], list[LockedPackage]] = {}
         for one in lock.packages:
-            self._by_name.setdefault(one.name, []).append(one)
+            for version, place in product({"", one.version}, {"", one.place}):
+                self._by_place.setdefault((one.name, version, place), []).append(one)
+            for kind, parts in (("extra", one.extras), ("group", one.groups)):
+                self._parts |= {(id(one), f"{kind}:{name}"): each for name, each in parts}
 
     def find_problems(self) -> Iterator[Message]:
         """Yield why the lock can't be used as the repository chooses."""
@@ -129,7 +137,7 @@ class _Reading:
             yield Message("%(path)s is not for this hub's platform.", path=lock.path)
         if lock.flat:
             return
-        roots = [one for one in lock.packages if one.name in lock.roots]
+        roots = [one for one in lock.packages if one.name in self._roots]
         extras = {name for one in roots for name, _ in one.extras}
         groups = {name for one in roots for name, _ in one.groups}
         groups |= {name for name, _ in lock.root_groups}
@@ -147,8 +155,7 @@ class _Reading:
                 )
 
     def _is_chosen(self, package: str, kind: str, name: str) -> bool:
-        chosen = self._lock.chosen_extras if kind == "extra" else self._lock.chosen_groups
-        return package in self._lock.roots and name in chosen
+        return package in self._roots and name in self._chosen[kind]
 
     def choose(self) -> list[LockedPackage]:
         """Return the packages to install, sorted by name."""
@@ -187,6 +194,7 @@ class _Reading:
         for _ in range(_MAX_ROUNDS):
             before = frozenset(self._active)
             self._known.clear()
+            self._found.clear()
             found = self._walk_once()
             if before == self._active:
                 break
@@ -197,9 +205,11 @@ class _Reading:
         done = set[tuple[int, str]]()
         waiting: list[tuple[LockedPackage, str]] = []
         self._active |= {f"project-{len(name)}-{name}" for name in lock.roots}
-        for one in (each for name in lock.roots for each in self._by_name.get(name, ())):
-            waiting += [(one, ""), *((one, f"extra:{name}") for name in lock.chosen_extras)]
-            waiting += [(one, f"group:{name}") for name in lock.chosen_groups]
+        for one in (each for each in lock.packages if each.name in self._roots):
+            waiting.append((one, ""))
+            for kind, parts in (("extra", one.extras), ("group", one.groups)):
+                chosen = self._chosen[kind]
+                waiting += [(one, f"{kind}:{name}") for name, _ in parts if name in chosen]
         for name, dependencies in lock.root_groups:
             if name in lock.chosen_groups:
                 waiting += [each for one in dependencies for each in self._follow(one)]
@@ -219,7 +229,7 @@ class _Reading:
             return package.dependencies
         kind, _, name = part.partition(":")
         self._active.add(f"{kind}-{len(package.name)}-{package.name}-{name}")
-        return dict(package.extras if kind == "extra" else package.groups).get(name, ())
+        return self._parts.get((id(package), part), ())
 
     def _follow(self, dependency: LockedDependency) -> Iterator[tuple[LockedPackage, str]]:
         if not self._holds(dependency.marker):
@@ -239,14 +249,13 @@ class _Reading:
             yield package, f"extra:{name}"
 
     def _find(self, wanted: LockedDependency) -> LockedPackage | None:
-        candidates = [
-            one
-            for one in self._by_name.get(wanted.name, ())
-            if wanted.version in ("", one.version) and wanted.place in ("", one.place)
-        ]
-        if len(candidates) > 1:
-            candidates = [one for one in candidates if self._applies(one)]
-        return candidates[0] if candidates else None
+        key = (wanted.name, wanted.version, wanted.place)
+        if key not in self._found:
+            candidates = self._by_place.get(key, [])
+            if len(candidates) > 1:
+                candidates = [one for one in candidates if self._applies(one)]
+            self._found[key] = candidates[0] if candidates else None
+        return self._found[key]
 
     def _applies(self, package: LockedPackage) -> bool:
         return not package.markers or any(map(self._holds, package.markers))

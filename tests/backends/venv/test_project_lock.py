@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from packaging.markers import Marker
 
 from jupyterhub_binder.backends.venv.backend import VenvBackend
 from jupyterhub_binder.backends.venv.plan import Offer, make_plan, reuse
+from jupyterhub_binder.backends.venv.project_lock import choose_from_lock
 from jupyterhub_binder.backends.venv.requirements import Policy, Requirements
 from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.model import Recipe
+from jupyterhub_binder.model.lockfile import LockedPackage, LockFile
 from jupyterhub_binder.repositories.recipe import read_recipe
 from tests.kit.jobs import (
     build_hosts,
@@ -222,3 +225,16 @@ async def test_a_constraint_of_the_admin_refuses_a_locked_version(backend, tmp_p
     backend.constraints = ["cowsay>=6.1"]
     with pytest.raises(BuildFailed, match=r"this hub allows only cowsay>=6\.1"):
         await collect(backend, job_of(tmp_path / "co", locked()))
+
+
+def test_roots_and_extras_that_a_lock_repeats_take_no_memory_for_each_pair():
+    one = LockedPackage("a", "1", "virtual", ".", extras=(("x", ()),))
+    packages = tuple(
+        LockedPackage("a", str(n), "virtual", ".", extras=one.extras) for n in range(100)
+    )
+    lock = LockFile("uv.lock", packages=packages, roots=("a",) * 100, chosen_extras=("x",) * 100)
+    tracemalloc.start()
+    choose_from_lock(lock, "3.11.7", Policy(), ())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
