@@ -218,8 +218,9 @@ class BuildRun:
 
     async def _tell_findings(self, recipe: Recipe) -> None:
         """Log warnings. Raises BuildFailed for a problem."""
-        found = recipe.findings + self._backend.assess(recipe, self.build.options).findings
-        for finding in dict.fromkeys(found):
+        assess = self._backend.assess
+        assessment = await asyncio.to_thread(assess, recipe, self.build.options)
+        for finding in dict.fromkeys(recipe.findings + assessment.findings):
             if finding.severity is Severity.PROBLEM:
                 raise BuildFailed(finding.message, code=finding.code)
             if finding.severity is Severity.WARNING:

@@ -87,7 +87,7 @@ class VenvBuild:
 
     async def _make(self) -> Image:
         begun = time.monotonic()
-        plan = self._plan()
+        plan = await in_thread(self._plan)
         interpreter = self._settings.interpreters[plan.python]
         await in_thread(self._workspace.begin, self._checkout)
         await self._create(interpreter, plan.start)

@@ -82,7 +82,7 @@ class LogExplainer:
             await self._search(build.id, finder)
             finder.read_sentence(build.lines + 1, reason.message)
         files = await asyncio.to_thread(_read_files, recipe, checkout)
-        pythons = self._pythons(recipe, build.options)
+        pythons = await asyncio.to_thread(self._pythons, recipe, build.options)
         place = FilesAtHost(build.spec.provider, build.repo_url, build.resolved_ref, files, pythons)
         return _redacted(explainer.explain(Failure(reason, place, build.phase), finder))
 
