@@ -23,12 +23,12 @@ from jupyterhub_binder.backends.venv.requirements import (
     RefusedLine,
     Requirements,
     choose_lines,
+    is_pypi,
 )
 from jupyterhub_binder.model import RequirementLine
 from jupyterhub_binder.model.lockfile import LockedDependency, LockedPackage, LockFile
 from jupyterhub_binder.model.text import Message
 
-_PYPI = ("", "https://pypi.org/simple", "https://pypi.org/simple/")
 _MAX_ROUNDS = 20
 _MAX_PROBLEMS = 10
 _CONFLICT = re.compile(r"\bextra (==|!=) ('(?:extra|group|project)-\d+-[^']*')")
@@ -54,8 +54,9 @@ def choose_from_lock(
     problems = [*reading.find_problems()]
     packages = [] if problems else reading.choose()
     problems += reading.problems
-    places = sorted({one.place for one in packages if one.kind == "registry"} - {*_PYPI})
-    indexes = [_line(lock, "--extra-index-url", place) for place in places]
+    places = sorted({one.place for one in packages if one.kind == "registry"} - {""})
+    others = [place for place in places if not is_pypi(place)]
+    indexes = [_line(lock, "--extra-index-url", place) for place in others]
     lines = {id(one): _line_of(lock, one) for one in packages}
     found = choose_lines((*indexes, *lines.values()), policy)
     found.hashes = {

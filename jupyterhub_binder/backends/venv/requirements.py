@@ -112,7 +112,7 @@ class _Chooser:
         bare = (url or "").rstrip("/")
         if line.option not in _FOLDERS and bare in self._policy.own_indexes:
             return
-        if line.option not in _FOLDERS and _PYPI.fullmatch(bare):
+        if line.option not in _FOLDERS and is_pypi(bare):
             self.found.replaced_pypi = bool(self._policy.own_indexes)
         elif url is not None and any(_is_below(url, known) for known in self._policy.index_urls):
             self.found.indexes.append(url)
@@ -179,6 +179,11 @@ class _Chooser:
         if parts.hostname not in self._policy.url_hosts:
             return Message("this hub does not fetch packages from %(host)s", host=parts.hostname)
         return None
+
+
+def is_pypi(url: str) -> bool:
+    """Whether a package index is PyPI."""
+    return bool(_PYPI.fullmatch(url.rstrip("/")))
 
 
 def inside_checkout(place: str, folder: str) -> str | None:

@@ -26,7 +26,7 @@ UV_LOCK = (
     'version = 1\nrequires-python = ">=3.9"\n[[package]]\nname = "mine"\nversion = "1"\n'
     'source = { virtual = "." }\ndependencies = [{ name = "cowsay" }]\n'
     '[[package]]\nname = "cowsay"\nversion = "6.1"\n'
-    'source = { registry = "https://pypi.org/simple" }\n'
+    'source = { registry = "https://pypi.python.org/simple" }\n'
 )
 PYLOCK = 'lock-version = "1.0"\n[[packages]]\nname = "cowsay"\nversion = "6.1"\n'
 

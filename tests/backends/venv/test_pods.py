@@ -207,7 +207,7 @@ async def test_a_starting_service_ends_the_pods_of_the_last_one(backend, node):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"VenvBackend": {"build_hosts": ["pypi.org"]}}, "NetworkPolicy"),
+        ({"VenvBackend": {"build_hosts": ["files.example.org"]}}, "NetworkPolicy"),
         ({"BuildPods": {"claim": ""}}, "BuildPods.claim"),
         ({"BuildPods": {"api_url": "http://127.0.0.1:9"}}, "can't be listed"),
     ],

@@ -192,7 +192,7 @@ def locked(version: str = "6.0", checksum: str = "") -> dict[str, str]:
         'version = 1\nrequires-python = ">=3.9"\n[[package]]\nname = "mine"\nversion = "1"\n'
         'source = { virtual = "." }\ndependencies = [\n    { name = "cowsay" },\n]\n'
         f'[[package]]\nname = "cowsay"\nversion = "{version}"\n'
-        'source = { registry = "https://pypi.org/simple" }\n'
+        'source = { registry = "https://pypi.python.org/simple" }\n'
     )
     if checksum:
         lock += f'wheels = [{{ url = "https://x.org/x.whl", hash = "{checksum}" }}]\n'
