@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub_binder.backends.venv import inside
-from jupyterhub_binder.backends.venv.bytecode import check_sources
+from jupyterhub_binder.backends.venv.bytecode import add_bytecode, check_sources
 from jupyterhub_binder.backends.venv.folders import PREFIX, Folders, Usage, name_final_place
 from jupyterhub_binder.backends.venv.inventory import list_packages, portable_lock
 from jupyterhub_binder.backends.venv.links import LinkMode, choose_link_mode
@@ -42,7 +42,7 @@ from jupyterhub_binder.backends.venv.uv import (
     lacks_wheels,
     without_secrets,
 )
-from jupyterhub_binder.backends.venv.wheels import locked_names, names_of, read_progress
+from jupyterhub_binder.backends.venv.wheels import locked_names, read_progress
 from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.model import BackendOutput, BuildJob, Checkpoint, Image, Inventory
 from jupyterhub_binder.model.text import Message
@@ -275,8 +275,8 @@ class VenvBuild:
     async def _link(self, plan: Plan, interpreter: Interpreter, lock: Path) -> None:
         """Install the lock's wheels from the cache, each compiled once.
 
-        Wheels that are new to the cache are compiled there while uv downloads more. They are then
-        installed a second time, with their bytecode.
+        Wheels that are new to the cache are compiled there while uv downloads more. uv may have
+        installed them before that, so their bytecode is added last.
         """
         cache = self._settings.wheels.of(interpreter.bytecode)
         names = locked_names(await in_thread(lock.read_text))
@@ -285,16 +285,17 @@ class VenvBuild:
         mode = self._link_mode(plan)
         self._steps.is_linked = mode is LinkMode.HARDLINK
         uv = Uv(self._settings.uv, self._workspace.environment)
-        install = partial(uv.install, plan.requirements, lock=lock, link_mode=mode, build=False)
+        install = uv.install(plan.requirements, lock=lock, link_mode=mode, build=False)
         script = Path(inside.__file__).with_name("compile_wheels.py")
         compiling = [str(interpreter.program), "-I", "-S", str(script), str(cache.folder)]
         before = await in_thread(cache.marks, names)
         await self._trusted(
-            [*compiling, str(listed), *install()], interpreter, progress=read_progress
+            [*compiling, str(listed), *install], interpreter, progress=read_progress
         )
-        if fresh := names_of(await in_thread(cache.marks, names) - before):
-            await self._trusted(uv.uninstall(fresh), interpreter)
-            await self._trusted(install(quiet=True), interpreter)
+        fresh = await in_thread(cache.marks, names) - before
+        wheels = await in_thread(cache.wheels_of, fresh)
+        add = partial(add_bytecode, link=self._steps.is_linked)
+        await in_thread(add, wheels, self._workspace.site_packages)
         await in_thread(cache.note_use, names)
 
     def _link_mode(self, plan: Plan) -> LinkMode:

@@ -51,6 +51,11 @@ class Workspace:
         return self.path / "environment"
 
     @property
+    def site_packages(self) -> Path:
+        """The folder of the environment's packages. Raises StopIteration before it exists."""
+        return next(self.environment.glob("lib/python*/site-packages"))
+
+    @property
     def home(self) -> Path:
         """The sandbox's folder for temporary files."""
         return self.path / "home"

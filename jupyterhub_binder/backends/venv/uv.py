@@ -7,7 +7,7 @@ Each command names its environment and ignores project files, because a checkout
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -72,29 +72,17 @@ class Uv:
         ]
 
     def install(
-        self,
-        wanted: Requirements,
-        *,
-        lock: Path,
-        link_mode: str,
-        build: bool,
-        quiet: bool = False,
+        self, wanted: Requirements, *, lock: Path, link_mode: str, build: bool
     ) -> list[str]:
-        """Install the packages in `lock`. Unless `quiet`, large downloads are named."""
+        """Install the packages in `lock`; large downloads are named."""
         return [
             *(str(self._program), "pip", "sync", "--color", "never", *_no_build(build)),
-            *(("--quiet",) if quiet else ()),
             *("--link-mode", link_mode),
             *("--python", str(self._environment / "bin/python")),
             *(part for url in wanted.indexes for part in ("--extra-index-url", url)),
             *(("--index-strategy", "unsafe-best-match") if wanted.indexes else ()),
             str(lock),
         ]
-
-    def uninstall(self, names: Collection[str]) -> list[str]:
-        """Remove packages."""
-        python = ("--python", str(self._environment / "bin/python"))
-        return [*self._start("pip", "uninstall", "--quiet"), *python, *sorted(names)]
 
     def _start(self, *words: str) -> list[str]:
         return [str(self._program), *words, "--color", "never", "--no-progress"]

@@ -60,6 +60,11 @@ class WheelCache:
         marks = (mark.name for mark in self.compiled.iterdir())
         return frozenset(mark for mark in marks if _name_in(mark) in names)
 
+    def wheels_of(self, marks: Collection[str]) -> list[Path]:
+        """Return the unpacked wheels of marks."""
+        names = [mark.partition(".")[0] for mark in marks]
+        return [wheel for name in names for wheel in self.uv.glob(f"archive-v*/{name}")]
+
     def note_use(self, names: Collection[str]) -> None:
         """Note that a build uses packages, so that their wheels stay."""
         for mark in self.marks(names):
@@ -171,11 +176,6 @@ class WheelCaches:
 def locked_names(lock: str) -> frozenset[str]:
     """Return the packages of a lock that come from an index."""
     return frozenset(canonicalize_name(name) for name in _LOCKED.findall(lock))
-
-
-def names_of(marks: Collection[str]) -> frozenset[str]:
-    """Return the packages of marks."""
-    return frozenset(map(_name_in, marks))
 
 
 def read_progress(line: str) -> str:

@@ -16,6 +16,7 @@ import pytest
 from jupyterhub_binder.backends.venv import inside
 from jupyterhub_binder.backends.venv.backend import VenvBackend
 from jupyterhub_binder.backends.venv.links import LinkMode, can_clone, choose_link_mode
+from jupyterhub_binder.backends.venv.steps import Steps
 from jupyterhub_binder.backends.venv.uv import lacks_space
 from jupyterhub_binder.backends.venv.wheels import KEPT_SECONDS
 from jupyterhub_binder.model import Line
@@ -136,6 +137,38 @@ def main():
 
 
 @pytest.mark.sandbox
+async def test_no_trusted_step_follows_code_that_could_write_to_the_environment(tmp_path, wheels):
+    """It would run what the code put in the place of the environment's interpreter."""
+    backend = await start(tmp_path)
+    workspace = backend._folders.workspace("a", "1")
+    workspace.home.mkdir(parents=True)
+    workspace.environment.mkdir()
+    steps = Steps(workspace, backend._settings())
+    interpreter = next(iter(backend._interpreters.values()))
+    replace = ["/bin/sh", "-c", "mkdir bin && echo harm > bin/python"]
+    await steps.trusted(["/bin/true"], env={})
+    await steps.untrusted(replace, interpreter, env={}, cwd=steps.seen)
+    assert (workspace.environment / "bin/python").exists()
+    with pytest.raises(RuntimeError, match="must not follow untrusted code"):
+        await steps.trusted([workspace.environment / "bin/python"], env={})
+
+
+@pytest.mark.parametrize("linked", [True, False])
+async def test_module_of_two_wheels_gets_the_bytecode_of_its_own_source(tmp_path, wheels, linked):
+    """Bytecode of the other one would be taken as it is."""
+    for value, package in enumerate(("one", "two"), 1):
+        make_wheel(wheels, package, {"both/__init__.py": f"VALUE = {value}\n"})
+    backend = await start(tmp_path, servers_cannot_write=linked)
+    for name, needed in (("a", "one\n"), ("b", "one\ntwo\nmine\n")):
+        made, _ = await build(backend, tmp_path / name, **{"requirements.txt": needed})
+    source = next(made.glob("lib/python*/site-packages/both/__init__.py"))
+    run = [made / "bin/python", "-c", "import both; print('VALUE =', both.VALUE)"]
+    seen = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+    assert seen == source.read_text()
+    assert Path(importlib.util.cache_from_source(source)).exists()
+
+
+@pytest.mark.sandbox
 async def test_what_post_build_changes_is_its_own_and_takes_effect(tmp_path, wheels):
     """Bytecode that is not compared with its source would hide the change."""
     backend = await start(tmp_path)
@@ -208,6 +241,14 @@ def test_wheel_whose_compiling_was_killed_is_not_trusted(tmp_path):
     subprocess.run(compiling(tmp_path), check=True)
     assert [mark.name for mark in (tmp_path / "compiled").iterdir()] == ["abc.big==1.0"]
     assert len(list(wheel.glob("*/__pycache__/*.pyc"))) >= 300
+
+
+def test_source_that_takes_too_much_memory_is_left_out(tmp_path):
+    wheel = unpacked(tmp_path, files=1, text="VALUE = 1\n")
+    (wheel / "pkg0/hostile.py").write_text(f"x = [{'-a,' * 6_000_000}]\n")
+    subprocess.run(compiling(tmp_path), check=True)
+    assert [mark.name for mark in (tmp_path / "compiled").iterdir()] == ["abc.big==1.0"]
+    assert [path.name.partition(".")[0] for path in wheel.rglob("*.pyc")] == ["__init__"]
 
 
 @pytest.mark.sandbox

@@ -16,6 +16,7 @@ import fcntl
 import os
 import py_compile
 import re
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ NO_SPACE = 28
 
 _BATCH = 64
 _POLL_SECONDS = 0.2
+_LIMITS = ((resource.RLIMIT_AS, 2**30), (resource.RLIMIT_CPU, 120))
+"""Bytes of memory and seconds of processor time for a batch."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DATA = ".data"
 """uv moves what is in such a folder by the wheel's own list, which has no bytecode."""
@@ -151,6 +154,7 @@ class Compiler:
             batch = self._queue.pop(0)
             pid = os.fork()
             if pid == 0:
+                _limit()
                 os._exit(_compile(batch[1]))
             self._running[pid] = batch
 
@@ -191,6 +195,14 @@ def _wait(*, block: bool) -> tuple[int, int]:
         return 0, 0
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
     return pid, code
+
+
+def _limit() -> None:
+    """Limit this process, because a source can take any memory or time to compile."""
+    for what, most in _LIMITS:
+        _, hard = resource.getrlimit(what)
+        if hard == resource.RLIM_INFINITY or hard > most:
+            resource.setrlimit(what, (most, most))
 
 
 def _compile(files: list[str]) -> int:
