@@ -29,13 +29,15 @@ from jupyterhub_binder.backends.venv.plan import Plan, make_plan, with_python
 from jupyterhub_binder.backends.venv.project_lock import merge
 from jupyterhub_binder.backends.venv.steps import (
     Interpreter,
-    Progress,
     Say,
     Steps,
     VenvSettings,
     in_thread,
 )
 from jupyterhub_binder.backends.venv.uv import (
+    NOISE,
+    SAY_CHOICES,
+    Choices,
     Uv,
     lacks_network,
     lacks_space,
@@ -136,12 +138,21 @@ class VenvBuild:
         )
         await in_thread(self._workspace.place_checkout, start_script)
 
-    async def _trusted(
-        self, args: Sequence[str], interpreter: Interpreter, *, progress: Progress | None = None
-    ) -> None:
+    async def _trusted(self, args: Sequence[str], interpreter: Interpreter) -> None:
         """Run a trusted command with the cache of the interpreter's wheels."""
-        cache = self._settings.wheels.of(interpreter.bytecode)
-        await self._steps.trusted(args, env={"UV_CACHE_DIR": str(cache.uv)}, progress=progress)
+        await self._steps.trusted(args, env=self._cache_environment(interpreter))
+
+    def _cache_environment(self, interpreter: Interpreter) -> dict[str, str]:
+        return {"UV_CACHE_DIR": str(self._settings.wheels.of(interpreter.bytecode).uv)}
+
+    async def _choose(self, uv: Uv, plan: Plan, interpreter: Interpreter) -> None:
+        """Choose versions of which all have wheels."""
+        await self._steps.trusted(
+            self._resolve(uv, plan, build=False),
+            env=self._cache_environment(interpreter) | SAY_CHOICES,
+            progress=Choices().read,
+            noise=NOISE,
+        )
 
     async def _install(self, plan: Plan, interpreter: Interpreter) -> None:
         if plan.locked:
@@ -211,7 +222,7 @@ class VenvBuild:
         try:
             uv = Uv(self._settings.uv, self._workspace.environment)
             try:
-                await self._trusted(self._resolve(uv, plan, build=False), interpreter)
+                await self._choose(uv, plan, interpreter)
             except ProcessFailed:
                 if not (lacks_wheels(self._steps.output) and self._settings.offer.runs_code):
                     raise
@@ -260,7 +271,7 @@ class VenvBuild:
         uv = Uv(self._settings.uv, self._workspace.environment)
         await self._steps.tell("Choosing versions of all packages", Message("choosing versions"))
         try:
-            await self._trusted(self._resolve(uv, plan, build=False), interpreter)
+            await self._choose(uv, plan, interpreter)
         except ProcessFailed as error:
             if lacks_wheels(self._steps.output) and self._settings.offer.runs_code:
                 return False
@@ -289,8 +300,10 @@ class VenvBuild:
         script = Path(inside.__file__).with_name("compile_wheels.py")
         compiling = [str(interpreter.program), "-I", "-S", str(script), str(cache.folder)]
         before = await in_thread(cache.marks, names)
-        await self._trusted(
-            [*compiling, str(listed), *install], interpreter, progress=read_progress
+        await self._steps.trusted(
+            [*compiling, str(listed), *install],
+            env=self._cache_environment(interpreter),
+            progress=read_progress,
         )
         fresh = await in_thread(cache.marks, names) - before
         wheels = await in_thread(cache.wheels_of, fresh)

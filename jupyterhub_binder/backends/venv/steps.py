@@ -131,16 +131,22 @@ class Steps:
         await self.say(Line(Phase.BUILDING, text, step))
 
     async def trusted(
-        self, args: Sequence[str], *, env: Mapping[str, str], progress: Progress | None = None
+        self,
+        args: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        progress: Progress | None = None,
+        noise: str = "",
     ) -> None:
         """Run a trusted command on the host. Raises ProcessFailed.
 
-        `progress` turns an output line into what the build does now.
+        `progress` turns an output line into what the build does now. Lines that begin with `noise`
+        serve only that purpose.
         """
         if self._is_tainted and self._settings.isolated:
             raise RuntimeError("a trusted step must not follow untrusted code in an environment")
         env = {**self._settings.uv_environment, **env}
-        await self._stream(args, env, self._workspace.path, progress)
+        await self._stream(args, env, self._workspace.path, progress, noise)
 
     async def untrusted(
         self,
@@ -250,6 +256,7 @@ class Steps:
         env: Mapping[str, str],
         cwd: Path,
         progress: Progress | None = None,
+        noise: str = "",
     ) -> None:
         """Run a command as a process; log its lines and keep the last ones."""
         limits = ProcessLimits(
@@ -265,28 +272,36 @@ class Steps:
                 started=lambda pgid: started(partial(signal_group, pgid, SIGKILL)),
             ),
             progress,
+            noise,
         )
 
     async def _follow(
         self,
         begin: Callable[[Callable[[Stop], None]], AsyncGenerator[str, None]],
         progress: Progress | None = None,
+        noise: str = "",
     ) -> None:
         """Log the lines of what `begin` starts and keep the last ones; end it at a limit."""
         self.output.clear()
         watch: list[asyncio.Task[None]] = []
         lines = begin(lambda stop: watch.extend(self._watch(stop)))
-        said = 0.0
+        said = time.monotonic() + _PROGRESS_SECONDS if noise else 0.0
         try:
             async with contextlib.aclosing(lines):
                 async for line in lines:
                     plain = redact(line)
-                    self.output.append(plain)
-                    del self.output[:-_KEPT_LINES]
-                    step = progress(plain) if progress and time.monotonic() >= said else ""
+                    step = progress(plain) if progress else ""
+                    if time.monotonic() < said:
+                        step = ""
                     if step:
                         # Every page that shows it fetches it.
                         said = time.monotonic() + _PROGRESS_SECONDS
+                    if noise and plain.startswith(noise):
+                        if step:
+                            await self.tell(str(step), step)
+                        continue
+                    self.output.append(plain)
+                    del self.output[:-_KEPT_LINES]
                     await self.say(Line(Phase.BUILDING, plain, step))
         except (ProcessFailed, BuildFailed) as error:
             if self._stopped:

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from jupyterhub_binder.backends.venv.requirements import Requirements
+from jupyterhub_binder.model.text import Message
 
 PASSED = (
     "SSL_CERT_FILE",
@@ -42,6 +43,33 @@ PASSED = (
 """The service's variables that uv gets, by name or pattern."""
 
 NO_BUILD = "--no-build"
+
+NOISE = "DEBUG "
+"""How the lines begin that uv prints because of `SAY_CHOICES`."""
+SAY_CHOICES = {"RUST_LOG": "uv_resolver=debug"}
+"""Lets uv print each version that it chooses while it resolves."""
+
+_CHOICE = re.compile(r"DEBUG Selecting: ([A-Za-z0-9][\w.-]{0,99})==")
+
+
+class Choices:
+    """Follows how uv chooses versions."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def read(self, line: str) -> str:
+        """Return what the build does now, for people."""
+        found = _CHOICE.match(line)
+        if found is None:
+            return ""
+        self._names.add(found[1])
+        return Message(
+            "choosing versions, %(count)s so far: %(name)s",
+            count=len(self._names),
+            name=found[1],
+        )
+
 
 
 class Uv:

@@ -90,6 +90,19 @@ async def test_wheel_is_compiled_once_and_later_environments_share_its_files(tmp
     assert value(second) == "1"
 
 
+async def test_choosing_versions_says_how_far_it_is(tmp_path, wheels, monkeypatch):
+    monkeypatch.setattr("jupyterhub_binder.backends.venv.steps._PROGRESS_SECONDS", 0.0)
+    make_wheel(wheels, "other", {"other.py": ""})
+    backend = await start(tmp_path)
+    _, said = await build(backend, tmp_path / "a", **{"requirements.txt": "mine\nother\n"})
+    steps = [str(each.step) for each in said if isinstance(each, Line)]
+    assert [step for step in steps if "so far" in step] == [
+        "choosing versions, 1 so far: mine",
+        "choosing versions, 2 so far: other",
+    ]
+    assert not [line for line in lines(said) if "DEBUG" in line]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a server as another user")
 async def test_server_that_writes_to_its_environment_changes_no_other(open_path, wheels):
     tmp_path = open_path
