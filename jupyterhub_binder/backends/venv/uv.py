@@ -71,7 +71,6 @@ class Choices:
         )
 
 
-
 class Uv:
     """uv for one environment, with paths as they are where it runs."""
 
