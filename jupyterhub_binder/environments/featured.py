@@ -118,7 +118,7 @@ class Featured(LoggingConfigurable):
         self._tasks = TaskSet(self.log)
         self._wake = asyncio.Event()
         self._said: dict[str, str] = {}
-        """The last problem of each link, which the log has once."""
+        """The last problem of each link or environment, which the log has once."""
         self._disconnect = (
             gallery.changed.connect(self._wake.set),
             builds.ended.connect(self._ended),
@@ -142,22 +142,25 @@ class Featured(LoggingConfigurable):
         woken = False
         while True:
             self._wake.clear()
-            await self.check(images=not woken)
+            await self.check(thorough=not woken)
             woken = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.check_seconds):
                     woken = await self._wake.wait()
 
-    async def check(self, *, images: bool = True) -> None:
+    async def check(self, *, thorough: bool = True) -> None:
         """Bring everything to what the configuration says, as far as hosts and limits allow.
 
-        With `images`, the backend is asked for those that a clean-up may have removed.
+        Only if `thorough`, hosts are asked again after a failure, and the backend for images that a
+        clean-up may have removed.
         """
         await self._remove_others()
         for position, item in enumerate(self._links):
-            await self._try(item.text, self._keep_link(item, position, images=images))
+            if thorough or item.text not in self._said:
+                await self._try(item.text, self._keep_link(item, position, thorough=thorough))
         for entry in await self._store.list_featured():
-            await self._try(entry.environment_id, self._read_about(entry))
+            if thorough or entry.environment_id not in self._said:
+                await self._try(entry.environment_id, self._read_about(entry))
 
     async def _try(self, what: str, work: Awaitable[None]) -> None:
         try:
@@ -190,7 +193,7 @@ class Featured(LoggingConfigurable):
         if environment is not None and environment.owner == HUB_OWNER:
             await self._environments.delete(_HUB, environment.id)
 
-    async def _keep_link(self, item: ConfiguredLink, position: int, *, images: bool) -> None:
+    async def _keep_link(self, item: ConfiguredLink, position: int, *, thorough: bool) -> None:
         entries = {each.link: each for each in await self._store.list_featured() if each.link}
         entry = entries.get(item.text)
         if entry is None:
@@ -209,7 +212,7 @@ class Featured(LoggingConfigurable):
         if entry is None or _differs(entry, wanted):
             await self._store.put_featured(wanted)
         if environment.owner == HUB_OWNER:
-            await self._keep_built(environment, images=images)
+            await self._keep_built(environment, thorough=thorough)
 
     async def _make(self, item: ConfiguredLink, taken: set[str]) -> Environment:
         environment = await self._environments.ensure(_HUB, item.link, build=False)
@@ -226,14 +229,15 @@ class Featured(LoggingConfigurable):
             return await self._environments.update(_HUB, environment.id, name=item.name)
         return environment
 
-    async def _keep_built(self, environment: Environment, *, images: bool) -> None:
+    async def _keep_built(self, environment: Environment, *, thorough: bool) -> None:
         """Build what has no image: never built, or removed by a clean-up."""
         latest = environment.latest
         if environment.current is not None:
-            if images:
+            if thorough:
                 await self._launch_specs.bring_back(_HUB, environment.id)
             return
-        if latest is None or (latest.build.state.finished and await self._is_due(environment)):
+        again = thorough and latest is not None and latest.build.state.finished
+        if latest is None or (again and await self._is_due(environment)):
             await self._environments.build(_HUB, environment.id, cause=ChangeCause.BY_ITSELF)
 
     async def _is_due(self, environment: Environment) -> bool:

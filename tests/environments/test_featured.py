@@ -246,10 +246,11 @@ async def test_the_host_of_a_banned_repository_is_not_asked_for_its_readme(servi
 
 
 async def test_a_host_that_does_not_answer_delays_only_its_own(service, caplog, monkeypatch):
-    resolve = service.providers.resolve
+    resolve, asked = service.providers.resolve, []
 
     async def unreachable(spec, *, fresh=False):
         if spec.repo == "org/one":
+            asked.append(spec)
             raise UpstreamUnavailable("github.com does not answer.")
         return await resolve(spec, fresh=fresh)
 
@@ -257,6 +258,9 @@ async def test_a_host_that_does_not_answer_delays_only_its_own(service, caplog, 
     part = configured(service, *COURSES)
     await _check(part)
     await part.check()
+    once = len(asked)
+    await part.check(thorough=False)  # as after each build that ends
+    assert len(asked) == once
     (only,) = await service.gallery.list(BOB)
     assert only.entry.link == COURSES[1]
     assert caplog.text.count("github.com does not answer.") == 1
