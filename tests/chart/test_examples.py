@@ -16,7 +16,7 @@ from kubespawner import KubeSpawner
 from traitlets.config import Config
 
 from jupyterhub_binder.spawner import BinderSpawnerMixin
-from tests.kit.chart import EXAMPLES, Rendered, examples, render, secret_text
+from tests.kit.chart import EXAMPLES, Rendered, containers, examples, render, secret_text
 
 NAMES = [name.removesuffix(".yaml") for name in examples()]
 NAMESPACE = "jupyterhub"
@@ -30,7 +30,7 @@ def read(path: Path) -> dict[str, Any]:
 def chart_of(name: str) -> Rendered:
     """Return what an example's values of our chart become, with what an admin adds by hand."""
     values = read(EXAMPLES / f"{name}.yaml")
-    if "internal" not in values["registry"]:
+    if "internal" not in values.get("registry", {"internal": {}}):
         values["registry"] |= {"username": "binder", "password": "a password"}
     return render(values, namespace=NAMESPACE)
 
@@ -146,7 +146,7 @@ def test_servers_pull_with_credentials_that_the_chart_makes(
     example: tuple[Rendered, dict[str, Any]],
 ):
     chart, theirs = example
-    for name in theirs["singleuser"]["image"]["pullSecrets"]:
+    for name in theirs["singleuser"]["image"].get("pullSecrets", ()):
         secret = chart.one("Secret", name)
         assert secret["type"] == "kubernetes.io/dockerconfigjson"
 
@@ -174,7 +174,7 @@ def test_all_servers_of_a_person_have_one_home(example: tuple[Rendered, dict[str
 
 
 def test_the_machines_runtime_finds_the_registry_that_images_name():
-    chart = chart_of("single-node-k3s")
+    chart = chart_of("single-node-k3s-binderhub")
     service = chart.one("Service", "binder-registry")
     (port,) = service["spec"]["ports"]
     name = f"binder-registry.{NAMESPACE}.svc.cluster.local:{port['port']}"
@@ -194,7 +194,45 @@ def test_the_kubelets_limits_go_together():
     kubelet = read(MACHINE / "99-kubelet.conf")
     assert kubelet["kind"] == "KubeletConfiguration"
     assert kubelet["maxPods"] < 254
-    assert kubelet["imageGCLowThresholdPercent"] < kubelet["imageGCHighThresholdPercent"]
+    images = read(MACHINE / "99-images.conf")
+    assert images["kind"] == kubelet["kind"]
+    assert images["imageGCLowThresholdPercent"] < images["imageGCHighThresholdPercent"]
+
+
+def test_one_vm_needs_no_registry_and_no_privilege():
+    chart, theirs = (
+        chart_of("single-node-k3s"),
+        read(EXAMPLES / "single-node-k3s.jupyterhub.yaml"),
+    )
+    assert {component for component, _ in chart.pods()} == {"service", "backup", "pre-puller"}
+    for _, pod in chart.pods():
+        assert all("hostPath" not in volume for volume in pod["spec"].get("volumes", ()))
+        assert all(
+            not one["securityContext"]["allowPrivilegeEscalation"] for one in containers(pod)
+        )
+    assert not theirs["singleuser"]["cloudMetadata"]["blockWithIptables"]
+
+
+def test_one_vm_removes_folders_before_its_volume_is_full():
+    claim = chart_of("single-node-k3s").one("PersistentVolumeClaim", "binder-environments")
+    assert claim["spec"]["storageClassName"] == "local-path"
+    gigabytes = int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi"))
+    budget = read(EXAMPLES / "single-node-k3s.yaml")["builder"]["folders"]["maxGigabytes"]
+    assert 0 < budget < gigabytes
+
+
+def test_servers_have_the_image_that_stays_on_the_machine_and_mount_the_claim():
+    chart, theirs = (
+        chart_of("single-node-k3s"),
+        read(EXAMPLES / "single-node-k3s.jupyterhub.yaml"),
+    )
+    image = theirs["singleuser"]["image"]
+    (kept,) = chart.pod("pre-puller")["spec"]["containers"]
+    assert kept["image"] == f"{image['name']}:{image['tag']}"
+    (claim,) = re.findall(
+        r'environments_claim="([^"]+)"', theirs["hub"]["extraConfig"]["zz-binder"]
+    )
+    assert chart.one("PersistentVolumeClaim", claim)
 
 
 def test_examples_and_their_counterparts_are_pairs():

@@ -49,6 +49,21 @@ def test_the_service_image_has_a_locked_version_of_each_package() -> None:
         assert asked.specifier.contains(version, prereleases=True), text
 
 
+def test_a_released_chart_names_the_images_that_are_released_with_it(tmp_path: Path) -> None:
+    for name in (".ci/name-images", "helm/jupyterhub-binder/values.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    command = [sys.executable, tmp_path / ".ci/name-images", "ghcr.io/someone"]
+    subprocess.run(command, check=True)
+    values = yaml.safe_load((tmp_path / "helm/jupyterhub-binder/values.yaml").read_text())
+    named = {values["image"]["name"], values["builder"]["folders"]["image"]["name"]}
+    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
+    built = {one["image"] for one in workflow["jobs"]["images"]["strategy"]["matrix"]["include"]}
+    assert named == {f"ghcr.io/someone/{name}" for name in built - {"k8s-hub-binder"}}
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+
+
 def check_release(root: Path, tag: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, root / ".ci/release", tag], capture_output=True, text=True, check=False
