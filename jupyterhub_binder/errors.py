@@ -57,6 +57,13 @@ class NotAllowed(BinderError):
     status = 403
 
 
+class WrongSignature(BinderError):
+    """Who sends a webhook doesn't have its secret."""
+
+    code = "wrong_signature"
+    status = 401
+
+
 class NotFound(BinderError):
     """It does not exist, or this user may not see it."""
 

@@ -29,8 +29,10 @@ from jupyterhub_binder.environments.departures import Departures
 from jupyterhub_binder.environments.featured import Featured
 from jupyterhub_binder.environments.files import RepositoryFiles
 from jupyterhub_binder.environments.gallery import Gallery
+from jupyterhub_binder.environments.hooks import Hooks
 from jupyterhub_binder.environments.inventories import Inventories
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
+from jupyterhub_binder.environments.prebuilds import Prebuilds
 from jupyterhub_binder.environments.preferences import Preferences
 from jupyterhub_binder.environments.previews import Previews
 from jupyterhub_binder.environments.profiles import Profiles
@@ -56,6 +58,7 @@ from jupyterhub_binder.repositories.records.download import Downloads
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.http import open_session
 from jupyterhub_binder.utils.redact import redactor
+from jupyterhub_binder.utils.sealing import Sealer
 from jupyterhub_binder.utils.signing import SigningKey
 from jupyterhub_binder.web.services import Services, Streams, Traffic
 
@@ -67,6 +70,8 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Transfers,
     Upstreams,
     AutoUpdates,
+    Hooks,
+    Prebuilds,
     Featured,
     Departures,
     Launches,
@@ -86,6 +91,7 @@ CONFIGURABLES: tuple[type[Any], ...] = (
 """Classes with options, besides backends and providers."""
 
 _RECEIPT_KEY = "receipt.key"
+_SECRETS_KEY = "secrets.key"
 _ACCESS_SCOPE = "access:services!service=binder"
 
 
@@ -213,7 +219,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             rules=rules,
         )
     )
-    await started(
+    updates = await started(
         AutoUpdates(
             parent=parent,
             store=store,
@@ -226,12 +232,29 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             hub=hub,
         )
     )
+    sealer = await asyncio.to_thread(Sealer.ensure, Path(options.state_dir) / _SECRETS_KEY)
+    hooks = Hooks(parent=parent, store=store, environments=environments, audit=audit, sealer=sealer)
     launch_specs = LaunchSpecs(
         parent=parent,
         environments=environments,
         rules=rules,
         providers=providers,
         backend=backend,
+    )
+    prebuilds = await started(
+        Prebuilds(
+            parent=parent,
+            store=store,
+            environments=environments,
+            updates=updates,
+            upstreams=upstreams,
+            launch_specs=launch_specs,
+            builds=builds,
+            hooks=hooks,
+            rules=rules,
+            drain=drain,
+            audit=audit,
+        )
     )
     gallery = Gallery(parent=parent, store=store, environments=environments, audit=audit)
     await started(
@@ -299,6 +322,8 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         copies=Copies(environments=environments, rules=rules),
         transfers=transfers,
         upstreams=upstreams,
+        hooks=hooks,
+        prebuilds=prebuilds,
         launch_specs=launch_specs,
         inventories=inventories,
         files=RepositoryFiles(fetcher=fetcher),

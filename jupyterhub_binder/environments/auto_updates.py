@@ -20,12 +20,12 @@ from jupyterhub_binder.environments.service import Environments
 from jupyterhub_binder.environments.upstream import Upstreams, follows, is_newer
 from jupyterhub_binder.errors import BinderError, NotAllowed
 from jupyterhub_binder.hub import HubClient
-from jupyterhub_binder.model import Build, BuildState, Environment, Hold
+from jupyterhub_binder.model import Build, BuildState, Environment, Hold, User
 from jupyterhub_binder.model.admin import SERVICE, Action
 from jupyterhub_binder.model.history import ChangeCause
 from jupyterhub_binder.model.upstream import Upstream
 from jupyterhub_binder.store import Store
-from jupyterhub_binder.utils.concurrency import TaskSet
+from jupyterhub_binder.utils.concurrency import Locks, TaskSet
 from jupyterhub_binder.utils.time import utc_now
 
 _FAILURES = 2
@@ -66,6 +66,7 @@ class AutoUpdates(LoggingConfigurable):
         self._audit = audit
         self._hub = hub
         self._tasks = TaskSet(self.log)
+        self._locks: Locks[str] = Locks()
         self._disconnect = (
             upstreams.moved.connect(self._moved),
             builds.ended.connect(self._ended),
@@ -91,21 +92,27 @@ class AutoUpdates(LoggingConfigurable):
             return
         for id_ in await self._store.list_auto_updated(upstream.spec, limit=self.max_per_commit):
             environment = await self._store.fetch_environment(id_)
-            if environment is not None and _is_wanted(upstream, environment):
-                await self._build(environment)
+            if environment is None or not follows(environment):
+                continue
+            try:
+                await self.build_newest(id_, upstream, Action.BUILD_AUTO)
+            except BinderError as error:
+                self.log.info("No automatic update of %s: %s", id_, error.message)
 
-    async def _build(self, environment: Environment) -> None:
-        """Build as the owner, with the owner's rights and limits."""
-        owner = self._limits.recall(environment.owner)
-        try:
-            await self._require_known(owner.name)
+    async def build_newest(self, environment_id: str, upstream: Upstream, action: Action) -> None:
+        """Build what the host has, with the owner's rights and limits, if it is worth a build.
+
+        Raises NotAllowed, LimitReached, the hub's errors and providers' errors.
+        """
+        async with self._locks[environment_id]:
+            environment = await self._store.fetch_environment(environment_id)
+            if environment is None or not is_wanted(upstream, environment):
+                return
+            owner = await self.fetch_owner(environment)
             await self._environments.build(owner, environment.id, cause=ChangeCause.BY_ITSELF)
-        except BinderError as error:
-            self.log.info("No automatic update of %s: %s", environment.id, error.message)
-            return
         self._audit.note(
             SERVICE,
-            Action.BUILD_AUTO,
+            action,
             environment.id,
             always=True,
             name=environment.name,
@@ -113,12 +120,16 @@ class AutoUpdates(LoggingConfigurable):
             owner=environment.owner,
         )
 
-    async def _require_known(self, owner: str) -> None:
-        """Raise the hub's errors, above all for a person whom it no longer knows."""
-        if self._hub is None or owner.startswith(_SERVICE):
-            return
-        with suppress(NotAllowed):  # a hub that does not let us look
-            await self._hub.fetch_servers(self._hub.api_token, owner)
+    async def fetch_owner(self, environment: Environment) -> User:
+        """Return the owner, in whose name is built. Raises the hub's errors.
+
+        Above all, it raises for a person whom the hub no longer knows.
+        """
+        owner = self._limits.recall(environment.owner)
+        if self._hub is not None and not owner.name.startswith(_SERVICE):
+            with suppress(NotAllowed):  # a hub that does not let us look
+                await self._hub.fetch_servers(self._hub.api_token, owner.name)
+        return owner
 
     # --- Failures -----------------------------------------------------------------------------------
 
@@ -135,10 +146,12 @@ class AutoUpdates(LoggingConfigurable):
                 await self._store.update_environment(id_, {"held": Hold.FAILURES}, at=utc_now())
 
 
-def _is_wanted(upstream: Upstream, environment: Environment) -> bool:
+def is_wanted(upstream: Upstream, environment: Environment) -> bool:
     """Say whether to build: not again what failed, and not beside an unfinished build."""
     latest = environment.latest
-    if latest is None or not follows(environment) or not is_newer(upstream, environment):
+    if latest is None:
+        return True
+    if environment.current is not None and not is_newer(upstream, environment):
         return False
     tried = latest.build.resolved_ref == upstream.resolved_ref
     return latest.build.state is BuildState.BUILT or (latest.build.state.finished and not tried)

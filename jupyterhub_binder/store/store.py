@@ -8,9 +8,11 @@ from jupyterhub_binder.store.admin import AdminQueries
 from jupyterhub_binder.store.builds import BuildQueries
 from jupyterhub_binder.store.changes import ChangeQueries
 from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.deliveries import DeliveryQueries
 from jupyterhub_binder.store.environments import EnvironmentQueries
 from jupyterhub_binder.store.failures import FailureQueries
 from jupyterhub_binder.store.featured import FeaturedQueries
+from jupyterhub_binder.store.hooks import HookQueries
 from jupyterhub_binder.store.images import ImageQueries
 from jupyterhub_binder.store.inventories import InventoryQueries
 from jupyterhub_binder.store.launches import LaunchQueries
@@ -36,6 +38,8 @@ class Store(
     FailureQueries,
     RetentionQueries,
     UpstreamQueries,
+    DeliveryQueries,
+    HookQueries,
     AdminQueries,
 ):
     """All stored data."""

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from jupyterhub_binder.model import Environment, UpdateMode
 from jupyterhub_binder.model.sharing import Right, SubjectKind, Transfer
 from jupyterhub_binder.store import environments as queries
+from jupyterhub_binder.store import hooks
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.shares import find_directory_of
 from jupyterhub_binder.store.sharing_tables import environment_people, shares, transfers
@@ -104,6 +105,7 @@ def _accept(
     _end_share(connection, environment_id, person)
     _end_share(connection, environment_id, before)
     _keep_as_manager(connection, environment, at)
+    hooks.end(connection, environment_id)
     _delete(connection, environment_id)
     return queries.update(connection, environment_id, changes, at)
 

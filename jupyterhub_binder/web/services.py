@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from jupyterhub_binder.environments.copies import Copies
     from jupyterhub_binder.environments.files import RepositoryFiles
     from jupyterhub_binder.environments.gallery import Gallery
+    from jupyterhub_binder.environments.hooks import Hooks
     from jupyterhub_binder.environments.inventories import Inventories
     from jupyterhub_binder.environments.launch_specs import LaunchSpecs
+    from jupyterhub_binder.environments.prebuilds import Prebuilds
     from jupyterhub_binder.environments.preferences import Preferences
     from jupyterhub_binder.environments.previews import Previews
     from jupyterhub_binder.environments.profiles import Profiles
@@ -148,6 +150,8 @@ class Services:
     copies: Copies
     transfers: Transfers
     upstreams: Upstreams
+    hooks: Hooks
+    prebuilds: Prebuilds
     launch_specs: LaunchSpecs
     inventories: Inventories
     files: RepositoryFiles

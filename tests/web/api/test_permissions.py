@@ -26,6 +26,7 @@ SHOWN = "shown"
 """What only a featured environment has, and this one is none."""
 
 ENVIRONMENT = "/api/v1/environments/{environment_id}"
+HOOK = f"{ENVIRONMENT}/hooks/{{hook_id}}"
 BUILD = "/api/v1/builds/{build_id}"
 LAUNCHES = "/api/v1/launches/{launch_id}"
 FEATURED = "/api/v1/admin/featured/{environment_id}"
@@ -43,6 +44,11 @@ TABLE: dict[tuple[str, str], tuple[str, Any]] = {
     ("get", f"{ENVIRONMENT}/changes"): (LAUNCH, None),
     ("put", f"{ENVIRONMENT}/current"): (MANAGE, {"number": 1}),
     ("get", f"{ENVIRONMENT}/upstream"): (LAUNCH, None),
+    ("get", f"{ENVIRONMENT}/prebuild"): (OWN, None),
+    ("put", f"{ENVIRONMENT}/schedule"): (OWN, {"cron": ""}),
+    ("post", f"{ENVIRONMENT}/hooks"): (OWN, {"host": "gitea"}),
+    ("post", f"{HOOK}/secret"): (OWN, {}),
+    ("delete", HOOK): (OWN, None),
     ("get", f"{ENVIRONMENT}/launch-spec"): (LAUNCH, None),
     ("post", f"{ENVIRONMENT}/launch-spec"): (LAUNCH, None),
     ("post", f"{ENVIRONMENT}/launches"): (LAUNCH, {"server_name": "one", "restart": True}),
@@ -102,6 +108,7 @@ CHANGES_MUCH = {
     ("put", f"{ENVIRONMENT}/shares"),
     ("post", f"{ENVIRONMENT}/transfer"),
     ("delete", f"{ENVIRONMENT}/transfer"),
+    ("delete", HOOK),
 }
 
 
@@ -119,8 +126,14 @@ async def prepare(ada: Api, git_repo: GitRepo, shares: list[Any]) -> dict[str, s
     await wait_for_build(ada, built)
     launch = await ada("POST", f"{path}/launches", {"server_name": "of-ada", "restart": True})
     assert (await ada("PUT", f"{path}/shares", {"shares": shares})).status == 200
+    hook = (await ada("POST", f"{path}/hooks", {"host": "github"})).json["id"]
     assert (await ada("POST", f"{path}/transfer", {"to": "eve"})).status == 200
-    return {"environment_id": made["id"], "build_id": built, "launch_id": launch.json["id"]}
+    return {
+        "environment_id": made["id"],
+        "build_id": built,
+        "launch_id": launch.json["id"],
+        "hook_id": hook,
+    }
 
 
 def expected(need: str, right: str | None, name: str) -> tuple[int, ...]:

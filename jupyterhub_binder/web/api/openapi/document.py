@@ -42,6 +42,7 @@ _PATH_HELP = {
     "environment_id": "An environment's id",
     "build_id": "A build's id",
     "launch_id": "A launch's id",
+    "hook_id": "A webhook's id",
     "rule_id": "A rule's id",
 }
 _XSRF = {

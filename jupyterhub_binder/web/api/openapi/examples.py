@@ -52,6 +52,34 @@ _RULE: dict[str, Any] = {
     "created_by": "root",
 }
 
+_DELIVERY = {
+    "time": "2026-03-01T09:30:00.000Z",
+    "event": "push",
+    "outcome": "building",
+    "number": 2,
+    "message": "",
+}
+_HOOK = {
+    "id": "4f1c0d6a2b7e9835f0a1c2d3e4b5a69788796a5b",
+    "url": "/services/binder/hooks/4f1c0d6a2b7e9835f0a1c2d3e4b5a69788796a5b",
+    "host": "github",
+    "created": "2026-02-01T09:30:00.000Z",
+    "deliveries": [_DELIVERY],
+}
+_SCHEDULE = {
+    "cron": "30 3 * * *",
+    "time_zone": "Europe/Berlin",
+    "words": "Every day at 03:30.",
+    "next": ["2026-03-02T02:30:00.000Z", "2026-03-03T02:30:00.000Z", "2026-03-04T02:30:00.000Z"],
+}
+_LOOK = {
+    "time": "2026-03-01T09:30:01.000Z",
+    "cause": "hook",
+    "outcome": "building",
+    "number": 2,
+    "message": "",
+}
+
 EXAMPLES: dict[str, Any] = {
     "Info": {
         "version": "0.1.0",
@@ -289,6 +317,20 @@ EXAMPLES: dict[str, Any] = {
             "page": "/services/binder/builds/b3n8w5yd2h",
         },
     },
+    "Delivery": _DELIVERY,
+    "Hook": _HOOK,
+    "HookSecret": {
+        "id": _HOOK["id"],
+        "url": _HOOK["url"],
+        "host": "github",
+        "secret": "whsec_QmFzZTY0IG9mIHRoaXJ0eS10d28gcmFuZG9tIGJ5dGU=",
+    },
+    "Schedule": _SCHEDULE,
+    "Look": _LOOK,
+    "Prebuild": {"hooks": [_HOOK], "schedule": _SCHEDULE, "pending": None, "last": _LOOK},
+    "HookBody": {"host": "github"},
+    "SecretBody": {},
+    "ScheduleBody": {"cron": "30 3 * * *", "time_zone": "Europe/Berlin"},
     "LaunchSpec": {
         "environment_id": "k7m2p9qx4t",
         "environment_name": "requirements",

@@ -23,6 +23,11 @@ WORDS = {
     Action.BUILD_CANCEL: N_("cancelled a build"),
     Action.BUILD_CHOOSE: N_("chose a build"),
     Action.BUILD_AUTO: N_("updated an environment"),
+    Action.BUILD_PREBUILD: N_("built an environment ahead"),
+    Action.HOOK_CREATE: N_("created a webhook"),
+    Action.HOOK_ROTATE: N_("replaced the secret of a webhook"),
+    Action.HOOK_DELETE: N_("removed a webhook"),
+    Action.SCHEDULE_SET: N_("changed a schedule of builds"),
     Action.RULE_ADD: N_("added a rule"),
     Action.RULE_REMOVE: N_("removed a rule"),
     Action.RULE_HIT: N_("was refused"),
@@ -34,6 +39,14 @@ WORDS = {
     Action.CLEANUP_LAUNCHES: N_("removed old launches"),
     Action.CLEANUP_AUDIT: N_("removed old entries of this log"),
 }
+
+_OF_ENVIRONMENTS = (
+    Action.BUILD_FORCE,
+    Action.BUILD_CHOOSE,
+    Action.BUILD_AUTO,
+    Action.BUILD_PREBUILD,
+    Action.SCHEDULE_SET,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +70,8 @@ class AuditView:
         """The page of what it was done to, below the service's prefix; empty without one."""
         if self.entry.action is Action.BUILD_CANCEL:
             return f"builds/{self.entry.target}"
-        of_environment = self.entry.action in (Action.BUILD_FORCE, Action.BUILD_CHOOSE)
-        if self.entry.action.startswith("environment.") or of_environment:
+        of_environment = self.entry.action in _OF_ENVIRONMENTS
+        if self.entry.action.startswith(("environment.", "hook.")) or of_environment:
             return f"environments/{self.entry.target}"
         return ""
 

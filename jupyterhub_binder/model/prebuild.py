@@ -1,0 +1,105 @@
+"""Prebuilds: what makes an environment's newest commit built before anybody asks, as frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from jupyterhub_binder.model.text import Message
+
+
+class HookHost(StrEnum):
+    """The kind of host that sends a hook's deliveries."""
+
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    GITEA = "gitea"
+    """Gitea, Forgejo (Codeberg) and Gogs."""
+
+
+class Outcome(StrEnum):
+    """What became of a delivery, or of a look at the repository."""
+
+    ACCEPTED = "accepted"
+    """The service will look."""
+    PING = "ping"
+    """The host tries the hook out."""
+    IGNORED = "ignored"
+    """An event that moves no branch."""
+    REPEATED = "repeated"
+    """Seen before."""
+    REFUSED = "refused"
+    """The signature is wrong."""
+    BUILDING = "building"
+    """A build was requested."""
+    NOTHING_NEW = "nothing_new"
+    FAILED_BEFORE = "failed_before"
+    """The newest commit was tried, and failed."""
+    ON_HOLD = "on_hold"
+    """The owner has to resume updates first."""
+    NOT_BUILT = "not_built"
+    """A rule, a right or the host forbids it."""
+
+
+class PrebuildCause(StrEnum):
+    """Why the service looks at a repository."""
+
+    HOOK = "hook"
+    SCHEDULE = "schedule"
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """An address that a host calls when something is pushed."""
+
+    id: str
+    environment_id: str
+    host: HookHost
+    sealed: str
+    """The secret, encrypted. It is shown once, when it is made."""
+    created: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A call of a hook."""
+
+    hook_id: str
+    time: datetime
+    event: str
+    """In the host's words."""
+    outcome: Outcome
+    number: int | None = None
+    """The build that came of it."""
+    message: Message | None = None
+    """Why nothing came of it."""
+    id: int = 0
+    """Ascending; assigned by the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prebuild:
+    """What an environment is built ahead by, what waits, and what happened last."""
+
+    environment_id: str
+    cron: str = ""
+    """The schedule; empty for none."""
+    time_zone: str = "UTC"
+    due: datetime | None = None
+    """When the schedule comes next."""
+    pending: datetime | None = None
+    """Since when a look waits; a newer one takes its place."""
+    cause: PrebuildCause = PrebuildCause.HOOK
+    """Of what waits."""
+    delivery: int = 0
+    """The newest delivery that waits."""
+    not_before: datetime | None = None
+    """When to try what waits again."""
+    last: datetime | None = None
+    """When the service last looked."""
+    last_cause: PrebuildCause = PrebuildCause.HOOK
+    outcome: Outcome | None = None
+    number: int | None = None
+    message: Message | None = None

@@ -1,0 +1,174 @@
+"""Routes of prebuilds: webhooks and schedules. `web.hooks` receives the deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jupyterhub_binder.environments.hooks import NewHook
+from jupyterhub_binder.environments.schedules import Schedule
+from jupyterhub_binder.model.prebuild import Delivery, Hook, HookHost, Prebuild
+from jupyterhub_binder.utils.time import utc_now
+from jupyterhub_binder.web.api.common import Handler
+from jupyterhub_binder.web.api.operation import operation
+from jupyterhub_binder.web.api.shapes.hooks import (
+    DeliveryJSON,
+    HookBody,
+    HookJSON,
+    HookSecretJSON,
+    LookJSON,
+    PrebuildJSON,
+    ScheduleBody,
+    ScheduleJSON,
+    SecretBody,
+)
+
+SHOWN_TIMES = 3
+
+
+class PrebuildHandler(Handler):
+    """What builds an environment ahead."""
+
+    @operation("get_prebuild")
+    async def get(self, environment_id: str) -> PrebuildJSON:
+        """Get an environment's webhooks and schedule, and what came of them."""
+        services = self.services
+        return render_prebuild(
+            services.base_url,
+            await services.prebuilds.fetch(self.me, environment_id),
+            await services.hooks.list(self.me, environment_id),
+            await services.hooks.deliveries(self.me, environment_id),
+        )
+
+
+class ScheduleHandler(Handler):
+    """The schedule of an environment."""
+
+    @operation("put_schedule", needs_body=True)
+    async def put(self, environment_id: str, *, body: ScheduleBody) -> PrebuildJSON:
+        """Look at the repository by a schedule, and build what is newer; an empty one ends that.
+
+        The builds are made in the owner's name, and count to the owner's limits.
+        """
+        prebuild = await self.services.prebuilds.set_schedule(
+            self.me, environment_id, body.cron, body.time_zone
+        )
+        hooks = self.services.hooks
+        return render_prebuild(
+            self.services.base_url,
+            prebuild,
+            await hooks.list(self.me, environment_id),
+            await hooks.deliveries(self.me, environment_id),
+        )
+
+
+class HooksHandler(Handler):
+    """The webhooks of an environment."""
+
+    @operation("create_hook", errors=(429,), needs_body=True)
+    async def post(self, environment_id: str, *, body: HookBody) -> HookSecretJSON:
+        """Create a webhook. The answer has its secret, which is told only once.
+
+        Give the host the address and the secret, and let it send pushes as JSON.
+        """
+        made = await self.services.hooks.create(
+            self.me, environment_id, HookHost(body.host), secret=body.secret or ""
+        )
+        return render_secret(self.services.base_url, made)
+
+
+class OneHookHandler(Handler):
+    """A webhook."""
+
+    @operation("delete_hook")
+    async def delete(self, environment_id: str, hook_id: str) -> PrebuildJSON:
+        """Remove a webhook. Its address then answers 404."""
+        await self.services.hooks.delete(self.me, environment_id, hook_id)
+        return render_prebuild(
+            self.services.base_url,
+            await self.services.prebuilds.fetch(self.me, environment_id),
+            await self.services.hooks.list(self.me, environment_id),
+            await self.services.hooks.deliveries(self.me, environment_id),
+        )
+
+
+class SecretHandler(Handler):
+    """The secret of a webhook."""
+
+    @operation("replace_hook_secret")
+    async def post(self, environment_id: str, hook_id: str, *, body: SecretBody) -> HookSecretJSON:
+        """Give a webhook another secret. The one before is worth nothing from then on."""
+        made = await self.services.hooks.replace_secret(
+            self.me, environment_id, hook_id, secret=body.secret or ""
+        )
+        return render_secret(self.services.base_url, made)
+
+
+def path_of(base_url: str, hook: Hook) -> str:
+    """Return the path that the host calls."""
+    return f"{base_url}hooks/{hook.id}"
+
+
+def render_secret(base_url: str, made: NewHook) -> HookSecretJSON:
+    """Render a webhook with its secret."""
+    hook = made.hook
+    return HookSecretJSON(
+        id=hook.id, url=path_of(base_url, hook), host=hook.host, secret=made.secret
+    )
+
+
+def render_prebuild(
+    base_url: str, prebuild: Prebuild, hooks: Iterable[Hook], deliveries: Iterable[Delivery]
+) -> PrebuildJSON:
+    """Render what builds an environment ahead."""
+    found: dict[str, list[DeliveryJSON]] = {}
+    for each in deliveries:
+        found.setdefault(each.hook_id, []).append(_render_delivery(each))
+    return PrebuildJSON(
+        hooks=tuple(
+            HookJSON(
+                id=hook.id,
+                url=path_of(base_url, hook),
+                host=hook.host,
+                created=hook.created,
+                deliveries=tuple(found.get(hook.id, ())),
+            )
+            for hook in hooks
+        ),
+        schedule=_render_schedule(prebuild),
+        pending=prebuild.pending,
+        last=_render_look(prebuild),
+    )
+
+
+def _render_delivery(delivery: Delivery) -> DeliveryJSON:
+    return DeliveryJSON(
+        time=delivery.time,
+        event=delivery.event,
+        outcome=delivery.outcome,
+        number=delivery.number,
+        message=delivery.message or "",
+    )
+
+
+def _render_schedule(prebuild: Prebuild) -> ScheduleJSON | None:
+    if not prebuild.cron:
+        return None
+    schedule = Schedule(prebuild.cron, prebuild.time_zone)
+    return ScheduleJSON(
+        cron=schedule.cron,
+        time_zone=schedule.time_zone,
+        words=schedule.words,
+        next=schedule.next(utc_now(), SHOWN_TIMES),
+    )
+
+
+def _render_look(prebuild: Prebuild) -> LookJSON | None:
+    if prebuild.last is None or prebuild.outcome is None:
+        return None
+    return LookJSON(
+        time=prebuild.last,
+        cause=prebuild.last_cause,
+        outcome=prebuild.outcome,
+        number=prebuild.number,
+        message=prebuild.message or "",
+    )

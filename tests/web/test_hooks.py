@@ -1,0 +1,137 @@
+"""What git hosts call, through a running service: no login, only a signature."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from typing import Any
+
+import aiohttp
+import pytest
+
+from jupyterhub_binder.web.hooks import MAX_BODY_BYTES
+from tests.kit.api_client import Api
+from tests.kit.git_server import GitRepo
+from tests.kit.service import Person, wait_for_build
+from tests.kit.waiting import until_it_comes
+
+BODY = b'{"ref": "refs/heads/main"}'
+
+
+async def hooked(ada: Api, environment: dict[str, Any], host: str = "github") -> dict[str, Any]:
+    path = f"api/v1/environments/{environment['id']}/hooks"
+    made = await ada("POST", path, {"host": host})
+    assert made.status == 200, made.text
+    return made.json
+
+
+def address(service_url: str, hook: dict[str, Any]) -> str:
+    return service_url.partition("/services/")[0] + hook["url"]
+
+
+def signed(hook: dict[str, Any], name: str, event: str = "push", body: bytes = BODY):
+    mac = hmac.new(hook["secret"].encode(), body, hashlib.sha256).hexdigest()
+    return {
+        "X-Hub-Signature-256": f"sha256={mac}",
+        "X-GitHub-Delivery": name,
+        "X-GitHub-Event": event,
+        "Content-Type": "application/json",
+    }
+
+
+async def post(session: aiohttp.ClientSession, url: str, **kwargs: Any) -> tuple[int, Any]:
+    async with session.post(url, **{"data": BODY, **kwargs}) as response:
+        return response.status, await response.json()
+
+
+async def test_a_push_is_built_without_login(
+    ada: Api, session, service_url: str, git_repo: GitRepo, new_environment
+) -> None:
+    environment = await new_environment()
+    await wait_for_build(ada, environment["latest"]["id"])
+    hook = await hooked(ada, environment)
+    url = address(service_url, hook)
+    status, answer = await post(session, url, headers=signed(hook, "1", "ping"))
+    assert (status, answer) == (200, {"result": "ping"})
+    sha = git_repo.commit({"requirements.txt": "numpy==2.3.2\n"}, "Another numpy")
+    status, answer = await post(session, url, headers=signed(hook, "2"))
+    assert (status, answer) == (202, {"result": "accepted"})
+
+    async def built() -> Any:
+        found = (await ada("GET", f"api/v1/environments/{environment['id']}/prebuild")).json
+        return found if found["last"] and found["last"]["outcome"] == "building" else None
+
+    found = await until_it_comes(built)
+    assert found["hooks"][0]["deliveries"][0]["number"] == 2
+    now = (await ada("GET", f"api/v1/environments/{environment['id']}")).json
+    assert now["latest"]["resolved_ref"] == sha
+    status, answer = await post(session, url, headers=signed(hook, "2"))
+    assert (status, answer) == (200, {"result": "repeated"})
+
+
+async def test_the_secret_is_told_once(ada: Api, new_environment) -> None:
+    environment = await new_environment(build=False)
+    hook = await hooked(ada, environment, "gitlab")
+    shown = await ada("GET", f"api/v1/environments/{environment['id']}/prebuild")
+    assert hook["secret"] not in shown.text
+    path = f"api/v1/environments/{environment['id']}/hooks/{hook['id']}/secret"
+    assert (await ada("POST", path, {})).json["secret"] != hook["secret"]
+    short = await ada("POST", path, {"secret": "short"})
+    assert (short.status, short.json["error"]["detail"]["field"]) == (400, "secret")
+
+
+async def test_without_the_secret_nothing_is_started(
+    ada: Api, person: Person, session, service_url: str, new_environment
+) -> None:
+    hook = await hooked(ada, await new_environment(build=False))
+    url = address(service_url, hook)
+    right = signed(hook, "1")
+    for headers in (
+        {},
+        {**right, "X-Hub-Signature-256": "sha256=" + "0" * 64},
+        {"Authorization": "token ada-token", "X-GitHub-Event": "push"},
+    ):
+        status, answer = await post(session, url, headers=headers)
+        assert (status, answer["error"]["code"]) == (401, "wrong_signature")
+    status, answer = await post(session, url, headers=right, data=BODY + b" ")
+    assert status == 401
+
+
+async def test_an_unknown_address_is_404_and_no_other_method_works(
+    ada: Api, session, service_url: str, new_environment
+) -> None:
+    hook = await hooked(ada, await new_environment(build=False))
+    url = address(service_url, hook)
+    unknown = f"{service_url}hooks/{'0' * 40}"
+    assert (await post(session, unknown, headers=signed(hook, "1")))[0] == 404
+    for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH"):
+        async with session.request(method, url, headers=signed(hook, "1")) as response:
+            assert response.status == 405
+            assert response.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_has_a_largest_size(
+    ada: Api, session, service_url: str, new_environment, chunked: bool
+) -> None:
+    hook = await hooked(ada, await new_environment(build=False))
+    host, port = service_url.split("/")[2].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    length = MAX_BODY_BYTES + 1
+    how = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {length}"
+    writer.write(f"POST {hook['url']} HTTP/1.1\r\nHost: {host}\r\n{how}\r\n\r\n".encode())
+    if chunked:
+        writer.write(f"{length:x}\r\n".encode() + b" " * length + b"\r\n0\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+    writer.close()
+
+
+async def test_a_large_delivery_is_signed_as_a_whole(
+    ada: Api, session, service_url: str, new_environment
+) -> None:
+    hook = await hooked(ada, await new_environment(build=False))
+    body = b"x" * (5 * 1024 * 1024)
+    headers = signed(hook, "1", body=body)
+    status, _ = await post(session, address(service_url, hook), headers=headers, data=body)
+    assert status == 202
