@@ -172,6 +172,13 @@ class HubClient(LoggingConfigurable):
             self._version = tuple(int(part) for part in found.groups(default="0"))
         return self._version
 
+    async def fetch_info(self) -> Mapping[str, Any]:
+        """Return the hub's version and, with the scope `read:hub`, its spawner's and others."""
+        try:
+            return await self._call("GET", "/info", self.api_token)
+        except (NotAllowed, NotFound):
+            return await self._call("GET", "/", token="")
+
     async def check_token(self) -> None:
         """Raise NotAllowed if the hub does not know the service's own token."""
         model = await self._call("GET", "/user", self.api_token)

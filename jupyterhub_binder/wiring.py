@@ -49,6 +49,7 @@ from jupyterhub_binder.launches.service import Launches
 from jupyterhub_binder.maintenance.health import Health
 from jupyterhub_binder.maintenance.images import Cleanup, fetch_images_in_use
 from jupyterhub_binder.maintenance.retention import Retention
+from jupyterhub_binder.maintenance.software import Software
 from jupyterhub_binder.model import Spec
 from jupyterhub_binder.repositories.fetcher import Fetcher
 from jupyterhub_binder.repositories.git import Git
@@ -283,7 +284,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             profiles=profiles,
         )
     )
-    await started(
+    cleanup = await started(
         Cleanup(
             parent=parent,
             store=store,
@@ -346,6 +347,9 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         store=store,
         streams=Streams(),
         traffic=Traffic(),
+        cleanup=cleanup,
+        software=Software(hub=hub, backend=backend),
+        disk=health.disk,
         health=health.check,
         base_url=options.base_url,
         hub_url=hub_auth.hub_host + hub_auth.hub_prefix,

@@ -7,6 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from jupyterhub_binder.backends.base import BuildBackend
@@ -39,6 +40,20 @@ _PUBLIC = {
 def without_detail(parts: Mapping[str, str | None]) -> Mapping[str, str | None]:
     """Hide folders, hosts and settings from users."""
     return {part: _PUBLIC[part] if wrong else None for part, wrong in parts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The disk of the service's state."""
+
+    total_bytes: int
+    free_bytes: int
+    min_free_bytes: int
+
+    @property
+    def low(self) -> bool:
+        """Whether less is free than the limit."""
+        return self.free_bytes < self.min_free_bytes
 
 
 class Hub(Protocol):
@@ -119,15 +134,20 @@ class Health:
             return error.message
         return None
 
+    def disk(self) -> Disk:
+        """Return the space now. Raises OSError."""
+        usage = shutil.disk_usage(self._state_dir)
+        return Disk(usage.total, usage.free, self._min_free_bytes)
+
     def _look_at_disk(self) -> str | None:
         try:
-            free = shutil.disk_usage(self._state_dir).free
+            disk = self.disk()
         except OSError as error:
             return f"The folder {self._state_dir} can't be read: {error.strerror}."
-        if free >= self._min_free_bytes:
+        if not disk.low:
             return None
         return (
-            f"Only {free // 10**6} MB are free in {self._state_dir}. Free some space, for "
+            f"Only {disk.free_bytes // 10**6} MB are free in {self._state_dir}. Free some space, for "
             "example with Cleanup.budget_bytes. JupyterHubBinder.min_free_bytes sets the limit "
             "for this warning."
         )

@@ -6,6 +6,7 @@ A launch or build brings an image back.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from jupyterhub_binder.backends.base import BuildBackend, KeptImage
 from jupyterhub_binder.errors import BinderError, Conflict
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.maintenance.retention import Retention
+from jupyterhub_binder.model import User
 from jupyterhub_binder.model.admin import SERVICE, Action
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.images import ImageUse
@@ -72,6 +74,35 @@ def choose(
         chosen.append(one)
         over -= one.size_bytes
     return tuple(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUse:
+    """What images take, and what a clean-up could free."""
+
+    images: int
+    image_bytes: int
+    cache_bytes: int
+    removable: int
+    """Images that no server uses and that are unused for long enough."""
+    removable_bytes: int
+    checked: datetime
+
+
+def measure(
+    candidates: Iterable[Candidate], *, cache_bytes: int, now: datetime, unused_days: float
+) -> DiskUse:
+    """Add up the images, and those that a clean-up without a budget would remove."""
+    everything = list(candidates)
+    removable = choose(everything, now=now, budget_bytes=0, unused_days=unused_days)
+    return DiskUse(
+        images=len(everything),
+        image_bytes=sum(one.size_bytes for one in everything),
+        cache_bytes=cache_bytes,
+        removable=len(removable),
+        removable_bytes=sum(one.size_bytes for one in removable),
+        checked=now,
+    )
 
 
 def join(
@@ -152,9 +183,14 @@ class Cleanup(LoggingConfigurable):
         self._in_use = in_use
         self._running = asyncio.Lock()
         self._tasks = TaskSet(self.log)
+        self._freeing: asyncio.Task[None] | None = None
+        self.disk_use: DiskUse | None = None
+        """As of the last clean-up or `look`."""
+        self.problem = ""
+        """Why the last clean-up or `look` failed."""
 
     async def start(self) -> None:
-        """Clean up regularly; images only with a budget."""
+        """Clean up regularly; without a budget, only measure images."""
         if self.budget_bytes or self._retention:
             self._tasks.spawn(self._run_always(), name="cleanup")
 
@@ -166,41 +202,81 @@ class Cleanup(LoggingConfigurable):
         while True:
             if self.budget_bytes:
                 await self._try(self.run)
+            else:
+                await self._try(self.look, logging.INFO)  # nothing is to be removed
             if self._retention:
                 await self._try(self._retention.run)
             await asyncio.sleep(self.interval_seconds)
 
-    async def _try(self, work: Callable[[], Awaitable[object]]) -> None:
+    async def _try(
+        self, work: Callable[[], Awaitable[object]], level: int = logging.WARNING
+    ) -> None:
         try:
             await work()
         except BinderError as error:
-            self.log.warning("Clean-up failed: %s", error.message)
+            self.problem = error.message
+            self.log.log(level, "Clean-up failed: %s", error.message)
+
+    async def look(self) -> None:
+        """Measure what images take, and remove nothing. Raises BinderError."""
+        async with self._running:
+            candidates = await self._list_candidates()
+            self._note(candidates, await self._backend.fetch_cache_bytes())
 
     async def run(self) -> CleanupReport:
         """Clean up once. Raises BinderError, without removing images, if a part fails."""
         async with self._running:
-            images = await self._backend.list_images()
-            uses = await self._store.list_image_uses(self._backend.name)
-            # Last, since servers may start at any time.
-            in_use = await self._in_use() if self._in_use else ()
-            candidates = join(images, uses, in_use)
+            candidates = await self._list_candidates()
             cache = await self._trim_cache(sum(one.size_bytes for one in candidates))
-            chosen = choose(
-                candidates,
-                now=utc_now(),
-                budget_bytes=self.budget_bytes - cache,
-                unused_days=self.unused_days,
-            )
-            removed = [one for one in chosen if await self._remove(one)]
+            return await self._clean(SERVICE, candidates, cache, self.budget_bytes - cache)
+
+    @property
+    def freeing(self) -> bool:
+        """Whether `free` is at work."""
+        return self._freeing is not None and not self._freeing.done()
+
+    def free(self, user: User) -> None:
+        """Begin to remove every image that may go, whatever the budget."""
+        if not self.freeing:
+            work = self._try(lambda: self._free(user))
+            self._freeing = self._tasks.spawn(work, name="free disk space")
+
+    async def _free(self, user: User) -> None:
+        async with self._running:
+            candidates = await self._list_candidates()
+            cache = await self._backend.fetch_cache_bytes()
+            await self._clean(user.name, candidates, cache, 0)
+
+    async def _list_candidates(self) -> tuple[Candidate, ...]:
+        images = await self._backend.list_images()
+        uses = await self._store.list_image_uses(self._backend.name)
+        # Last, since servers may start at any time.
+        in_use = await self._in_use() if self._in_use else ()
+        return join(images, uses, in_use)
+
+    async def _clean(
+        self, actor: str, candidates: tuple[Candidate, ...], cache: int, budget_bytes: int
+    ) -> CleanupReport:
+        chosen = choose(
+            candidates, now=utc_now(), budget_bytes=budget_bytes, unused_days=self.unused_days
+        )
+        removed = [one for one in chosen if await self._remove(one)]
+        self._note((one for one in candidates if one not in removed), cache)
         report = self._report(candidates, removed, cache)
         if removed and self._audit:
             await self._audit.record(
-                SERVICE,
+                actor,
                 Action.CLEANUP_IMAGES,
                 removed=len(removed),
                 freed_bytes=report.freed_bytes,
             )
         return report
+
+    def _note(self, candidates: Iterable[Candidate], cache_bytes: int) -> None:
+        self.problem = ""
+        self.disk_use = measure(
+            candidates, cache_bytes=cache_bytes, now=utc_now(), unused_days=self.unused_days
+        )
 
     async def _trim_cache(self, image_bytes: int) -> int:
         """Trim the backend's cache if the budget is exceeded; return its size."""

@@ -16,6 +16,7 @@ from jupyterhub_binder.store.hooks import HookQueries
 from jupyterhub_binder.store.images import ImageQueries
 from jupyterhub_binder.store.inventories import InventoryQueries
 from jupyterhub_binder.store.launches import LaunchQueries
+from jupyterhub_binder.store.overview import OverviewQueries
 from jupyterhub_binder.store.preferences import PreferenceQueries
 from jupyterhub_binder.store.retention import RetentionQueries
 from jupyterhub_binder.store.shares import ShareQueries
@@ -36,6 +37,7 @@ class Store(
     PreferenceQueries,
     ImageQueries,
     FailureQueries,
+    OverviewQueries,
     RetentionQueries,
     UpstreamQueries,
     DeliveryQueries,

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from jupyterhub_binder.environments.upstream import Upstreams
     from jupyterhub_binder.hub import HubClient
     from jupyterhub_binder.launches.service import Launches
+    from jupyterhub_binder.maintenance.health import Disk
+    from jupyterhub_binder.maintenance.images import Cleanup
+    from jupyterhub_binder.maintenance.software import Software
     from jupyterhub_binder.repositories.providers.registry import Providers
     from jupyterhub_binder.store import Store
 
@@ -168,6 +171,10 @@ class Services:
     store: Store
     streams: Streams
     traffic: Traffic
+    cleanup: Cleanup
+    software: Software
+    disk: Callable[[], Disk]
+    """Raises OSError."""
     health: Callable[[], Awaitable[Mapping[str, str | None]]]
     """None, or a sentence about a problem."""
     base_url: str

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.browser
 
 TABS = (
     "",
+    "/queue",
     "/environments",
     "/use",
     "/failures",
@@ -82,7 +83,7 @@ async def test_a_ban_is_made_and_offers_to_cancel_what_runs(page: Page, tmp_path
 
 async def test_a_cancel_asks_first_and_is_one_key_away(page: Page, tmp_path: Path):
     async with admin_pages(tmp_path, 3) as (address, _):
-        await page.goto(f"{address}admin")
+        await page.goto(f"{address}admin/queue")
         button = page.get_by_role("button", name="Cancel the build")
         await expect(button.first).to_be_hidden()
         await page.locator(".b-confirm > summary").first.focus()

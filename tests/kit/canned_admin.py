@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from jupyterhub_binder.admin.usage import UseOrder, find, in_order
+from jupyterhub_binder.maintenance.health import Disk
+from jupyterhub_binder.maintenance.images import DiskUse
+from jupyterhub_binder.maintenance.software import Installed
 from jupyterhub_binder.model import Environment, Page, User
 from jupyterhub_binder.model.admin import (
     Action,
@@ -20,6 +24,8 @@ from jupyterhub_binder.model.admin import (
     Rule,
     RuleKind,
 )
+from jupyterhub_binder.model.overview import RecentFailures, Totals
+from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
@@ -47,8 +53,8 @@ class MadeUpUsage:
         )
 
 
-class MadeUpFailures:
-    """Stands for the builds that failed."""
+class MadeUpStore:
+    """Stands for what the database counts."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -64,6 +70,54 @@ class MadeUpFailures:
             for n in range(self._rows)
         )
         return Page(kinds[offset : offset + limit], len(kinds), offset, limit)
+
+    async def fetch_totals(self, *, until: datetime, **_: Any) -> Totals:
+        if not self._rows:
+            return Totals()
+        if NOW - until > timedelta(days=1):
+            return Totals(180, 9, 402, 3, 91)
+        return Totals(212, 31, 388, 12, 97)
+
+    async def list_recent_failures(self, *, limit: int, **_: Any) -> tuple[RecentFailures, ...]:
+        page = await self.list_failure_kinds(known=True, limit=limit)
+        return tuple(RecentFailures(kind.key, kind.times, kind.newest) for kind in page.items)
+
+    async def list_large_owners(self, *, limit: int, **_: Any) -> tuple[tuple[str, int], ...]:
+        names = [HOSTILE * 4, "ada", *(f"student-{n:04}" for n in range(self._rows))]
+        return tuple((name, 10_000 + n) for n, name in enumerate(names[: self._rows]))[:limit]
+
+
+class MadeUpCleanup:
+    """Stands for the clean-up."""
+
+    budget_bytes = 200 * 10**9
+    unused_days = 30.0
+    freeing = False
+
+    def __init__(self, rows: int) -> None:
+        self.problem = HOSTILE if rows == 1000 else ""
+        self.disk_use = DiskUse(rows, rows * 10**9, 3 * 10**9, rows // 2, rows // 2 * 10**9, NOW)
+
+    def free(self, user: User) -> None:
+        self.freeing = True
+
+
+class MadeUpSoftware:
+    """Stands for the versions: old ones, if there is anything at all."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    async def list(self) -> tuple[Installed, ...]:
+        here = Installed("jupyterhub-binder", "0.1.0", Message("this service"))
+        if not self._rows:
+            return (here,)
+        return (
+            Installed("jupyterhub", "5.4.4", Message("the hub"), of_hub=True),
+            Installed("oauthenticator", "17.4.0", Message("the hub's authenticator"), of_hub=True),
+            here,
+            Installed("binderhub", "1.0.0-0.dev", Message("the BinderHub %(name)s", name=HOSTILE)),
+        )
 
 
 async def fill(admin: AdminParts, store: Store, rows: int) -> None:
@@ -118,7 +172,13 @@ async def admin_pages(folder: Path, rows: int) -> AsyncIterator[tuple[str, Admin
     await fill(admin, store, rows)
     await admin.start()
     shown = environments(rows) if rows != 3 else all_states()
-    made_up = {"usage": MadeUpUsage(rows), "store": MadeUpFailures(rows)}
+    made_up = {
+        "usage": MadeUpUsage(rows),
+        "store": MadeUpStore(rows),
+        "cleanup": MadeUpCleanup(rows),
+        "software": MadeUpSoftware(rows),
+        "disk": lambda: Disk(512 * 10**9, 41 * 10**9, 10**9),
+    }
     server, port = serve(shown, admin={**vars(admin), **made_up})
     try:
         yield f"http://127.0.0.1:{port}{PREFIX}", admin

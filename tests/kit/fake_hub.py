@@ -124,6 +124,15 @@ class OneUser(Base):
         self.finish({"kind": "user", "name": name, "servers": self.hub.servers[name]})
 
 
+class AllUsers(Base):
+    def get(self) -> None:
+        if self.request.headers.get("Authorization") != f"Bearer {self.hub.service_token}":
+            self.send_error(403)
+            return
+        users = [{"name": name, "servers": each} for name, each in self.hub.servers.items()]
+        self.finish({"items": users, "_pagination": {"next": None}})
+
+
 class HubProfiles(Base):
     def get(self, name: str) -> None:
         if self.person() != name:
@@ -170,6 +179,7 @@ async def running_hub():
             (f"{api}/user", WhoAmI),
             (f"{api}/oauth2/authorize", Authorize),
             (f"{api}/oauth2/token", Token),
+            (f"{api}/users", AllUsers),
             (f"{api}/users/([^/]+)", OneUser),
             (f"{api}/users/([^/]+)/binder-profiles", HubProfiles),
             (f"{api}/users/([^/]+)/server", OneServer),

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyterhub_binder.errors import UpstreamUnavailable
+from jupyterhub_binder.errors import HubError, UpstreamUnavailable
 from jupyterhub_binder.maintenance import images as cleanup
 from jupyterhub_binder.maintenance.images import Candidate, Cleanup, choose
 from jupyterhub_binder.model import BuildState, EnvironmentState
-from tests.kit.parts import ALICE, BOB
+from jupyterhub_binder.model.admin import Action
+from tests.kit.parts import ADMIN, ALICE, BOB
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 
@@ -285,3 +286,45 @@ async def test_without_budget_nothing_is_ever_removed(service, later):
     assert len(cleaner._tasks) == 0
     await cleaner.stop()
     await cleaner.stop()
+
+
+# --- What administrators see and do ----------------------------------------------------------------
+
+
+async def test_disk_use_says_what_could_go_and_removes_nothing(service, later):
+    environment = await built(service)
+    size = environment.current.build.size_bytes
+    tidy = make_cleanup(service, budget_bytes=0)
+    await tidy.look()
+    assert (tidy.disk_use.images, tidy.disk_use.removable) == (1, 0)
+    later(31)
+    await tidy.look()
+    assert (tidy.disk_use.image_bytes, tidy.disk_use.removable_bytes) == (size, size)
+    assert len(await service.backend.list_images()) == 1
+
+
+async def test_an_administrator_frees_what_no_budget_asks_for(service, later):
+    await built(service)
+    later(31)
+    tidy = make_cleanup(service, budget_bytes=0, audit=service.admin.audit)
+    tidy.free(ADMIN)
+    tidy.free(ADMIN)  # twice is once
+    await tidy._freeing
+    assert not tidy.freeing
+    assert (tidy.disk_use.images, tidy.disk_use.removable) == (0, 0)
+    assert await service.backend.list_images() == ()
+    (entry,) = (await service.admin.audit.list(action=Action.CLEANUP_IMAGES)).items
+    assert (entry.actor, entry.detail["removed"]) == (ADMIN.name, 1)
+
+
+async def test_a_hub_that_is_away_is_said_and_nothing_goes(service, later):
+    async def in_use():
+        raise HubError("The hub does not answer.")
+
+    await built(service)
+    later(31)
+    tidy = make_cleanup(service, in_use=in_use)
+    tidy.free(ADMIN)
+    await tidy._freeing
+    assert tidy.problem == "The hub does not answer."
+    assert len(await service.backend.list_images()) == 1

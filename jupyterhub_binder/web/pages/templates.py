@@ -260,6 +260,7 @@ def in_unit(value: Any, unit: Unit) -> str:
 _FILTERS: dict[str, Callable[..., Any]] = {
     "when": when,
     "day": lambda then: day(then.date()),
+    "date": day,
     "clock": clock,
     "about": about,
     "size": size,

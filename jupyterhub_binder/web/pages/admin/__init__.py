@@ -10,6 +10,7 @@ from jupyterhub_binder.web.pages.admin.audit import AuditPage
 from jupyterhub_binder.web.pages.admin.builds import BackendsPage, BuildCancelAction, QueuePage
 from jupyterhub_binder.web.pages.admin.drain import DrainPage, ResumeAction
 from jupyterhub_binder.web.pages.admin.failures import FailuresPage
+from jupyterhub_binder.web.pages.admin.home import FreeAction, HomePage
 from jupyterhub_binder.web.pages.admin.policy import LimitsPage, RuleAction, RulesPage
 from jupyterhub_binder.web.pages.admin.users import (
     AllEnvironmentsPage,
@@ -23,7 +24,9 @@ __all__ = ["admin_handlers"]
 def admin_handlers(base_url: str) -> list[URLSpec]:
     """Return the admin routes."""
     routes: list[tuple[str, type[RequestHandler]]] = [
-        (r"admin", QueuePage),
+        (r"admin", HomePage),
+        (r"admin/cleanup", FreeAction),
+        (r"admin/queue", QueuePage),
         (rf"admin/builds/{ID}/cancel", BuildCancelAction),
         (r"admin/environments", AllEnvironmentsPage),
         (rf"admin/environments/{ID}/(delete|restore)", EnvironmentAdminAction),

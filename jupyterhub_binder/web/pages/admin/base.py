@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 PAGE_SIZE = 50
 TABS = (
-    ("builds", "admin", N_("Builds")),
+    ("home", "admin", N_("Overview")),
+    ("queue", "admin/queue", N_("Queue")),
     ("environments", "admin/environments", N_("Environments")),
     ("use", "admin/use", N_("Usage")),
     ("failures", "admin/failures", N_("Failures")),
@@ -53,7 +54,7 @@ class AdminPage(PageHandler):
             nav="admin",
             tab=tab,
             tabs=TABS,
-            here=f"{self.prefix}admin{'' if tab == 'builds' else f'/{tab}'}",
+            here=f"{self.prefix}admin{'' if tab == 'home' else f'/{tab}'}",
             **values,
         )
 

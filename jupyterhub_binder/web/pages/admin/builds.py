@@ -7,7 +7,7 @@ from jupyterhub_binder.web.pages.views import BuildView, HostView
 
 
 class QueuePage(AdminPage):
-    """``/admin``: running and waiting builds."""
+    """``/admin/queue``: running and waiting builds."""
 
     async def get(self) -> None:
         """Show the queue."""
@@ -15,7 +15,7 @@ class QueuePage(AdminPage):
         queue = services.builds.queue()
         page = part((*queue.running, *queue.waiting), self.offset)
         self.render_tab(
-            "builds",
+            "queue",
             builds=[BuildView(build, await self.fetch_progress(build)) for build in page.items],
             running=len(queue.running),
             waiting=len(queue.waiting),
@@ -30,7 +30,7 @@ class BuildCancelAction(AdminPage):
 
     async def post(self, build_id: str) -> None:
         """Cancel a build for everyone."""
-        self.back = f"{self.prefix}admin"
+        self.back = f"{self.prefix}admin/queue"
         await self.services.builds.cancel(build_id, user=self.me)
         self.redirect(self.back, status=303)
 

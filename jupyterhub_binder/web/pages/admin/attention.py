@@ -1,0 +1,91 @@
+"""What an administrator should look at, as sentences with a page to act on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from jupyterhub_binder._version import __version__
+from jupyterhub_binder.backends.base import HostState, HostStatus
+from jupyterhub_binder.maintenance.software import Installed, spawner_differs
+from jupyterhub_binder.model.admin import Drain
+from jupyterhub_binder.model.text import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """One thing to look at."""
+
+    kind: str
+    """``bad`` or ``warn``, for the colour."""
+    word: Message
+    text: str
+    path: str = ""
+    """Where one acts on it, below the service's prefix or an anchor of this page."""
+    action: Message | str = ""
+
+
+def of_health(parts: Mapping[str, str | None]) -> Iterator[Concern]:
+    """Yield the parts of the service that don't work."""
+    paths = {
+        "backend": ("admin/backends", Message("Show the backends")),
+        "disk": ("#disk", Message("Show the disk")),
+    }
+    for part, wrong in parts.items():
+        if wrong:
+            path, action = paths.get(part, ("", ""))
+            yield Concern("bad", Message("Not working"), wrong, path, action)
+
+
+def of_drain(drain: Drain | None) -> Iterator[Concern]:
+    """Yield a drain that is on."""
+    if drain is not None:
+        text = Message("New builds wait: %(person)s has paused them.", person=drain.by)
+        yield Concern("warn", Message("Paused"), text, "admin/drain", Message("Resume builds"))
+
+
+def of_hosts(hosts: Iterable[HostStatus]) -> Iterator[Concern]:
+    """Yield the BinderHubs that get no builds."""
+    for host in hosts:
+        if host.state is HostState.FAILED:
+            text = Message(
+                "%(name)s gets no builds. %(reason)s", name=host.name, reason=host.reason
+            )
+            action = Message("Show the backends")
+            yield Concern("bad", Message("Unavailable"), text, "admin/backends", action)
+
+
+def of_software(installed: tuple[Installed, ...]) -> Iterator[Concern]:
+    """Yield packages with known holes, and a hub with another version of this package."""
+    for each in installed:
+        if found := each.advisories:
+            text = Message.counted(
+                "%(package)s %(version)s of %(where)s has %(num)s known vulnerability.",
+                "%(package)s %(version)s of %(where)s has %(num)s known vulnerabilities.",
+                len(found),
+                package=each.package,
+                version=each.version,
+                where=each.where,
+            )
+            severe = {"high", "critical"} & {one.severity for one in found}
+            kind = "bad" if severe else "warn"
+            yield Concern(kind, Message("Vulnerable"), text, "#versions", Message("Show which"))
+    if other := spawner_differs(installed):
+        text = Message(
+            "The hub has jupyterhub-binder %(other)s, this service %(own)s. Install the same "
+            "version in both.",
+            other=other,
+            own=__version__,
+        )
+        yield Concern("warn", Message("Versions differ"), text, "#versions", Message("Show both"))
+
+
+def of_cleanup(problem: str) -> Iterator[Concern]:
+    """Yield why the last clean-up failed."""
+    if problem:
+        yield Concern("warn", Message("No clean-up"), problem, "#disk", Message("Show the disk"))
+
+
+def worst_first(concerns: Iterable[Concern]) -> list[Concern]:
+    """Sort, and leave out repetitions."""
+    return sorted(dict.fromkeys(concerns), key=lambda each: each.kind != "bad")
