@@ -50,7 +50,7 @@ class Installed:
         return advisories_of(self.package, self.version)
 
 
-class Hub(Protocol):
+class InformingHub(Protocol):
     """The part of `HubClient` needed here."""
 
     async def fetch_info(self) -> Mapping[str, Any]:
@@ -61,7 +61,7 @@ class Hub(Protocol):
 class Software:
     """The versions, asked for at most every few minutes."""
 
-    def __init__(self, *, hub: Hub, backend: BuildBackend) -> None:
+    def __init__(self, *, hub: InformingHub, backend: BuildBackend) -> None:
         self._hub = hub
         self._backend = backend
         self._asking: SingleFlight[str, None] = SingleFlight()
