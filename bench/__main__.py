@@ -22,6 +22,7 @@ NAMES = {
     "launches": "a launch over the hub's bare spawn; launches taken in and counted",
     "venv": "a build of the venv backend over bare uv",
     "repo2docker": "seconds of a repo2docker build over the bare command",
+    "cluster": "from a pasted link to JupyterLab on a cluster, by phase: folders and images",
     "binderhub": "delay and memory of the BinderHub backend",
 }
 

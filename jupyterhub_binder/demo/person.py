@@ -93,6 +93,12 @@ class Person:
         """Ask the hub to stop it."""
         await self._hub_api("DELETE", f"users/{quote(self.name)}/server")
 
+    async def open_lab(self) -> int:
+        """Open JupyterLab of the default server; return the HTTP status."""
+        async with self._browser.get(self._hub / f"user/{quote(self.name)}/lab") as response:
+            await response.read()
+            return response.status
+
     async def _server(self, method: str, path: str, fields: Any = None) -> Any:
         url = self._hub / f"user/{quote(self.name)}/api" / path
         headers = {"Authorization": f"token {self._token}"}

@@ -66,7 +66,10 @@ def test_folders_are_made_on_the_volume_that_servers_mount(tmp_path: Path) -> No
     assert volume["persistentVolumeClaim"] == {"claimName": pods.claim}
     [mount] = [m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "environments"]
     assert mount["mountPath"] == venv.environments_root == str(CHART_ROOT)
+    claim = rendered.one("PersistentVolumeClaim", pods.claim)["spec"]
+    assert (claim["storageClassName"], claim["accessModes"]) == ("nfs", ["ReadWriteMany"])
     assert pods.image == pod["containers"][0]["image"]
+    assert pods.user_namespaces is True
     assert pods.labels["app.kubernetes.io/component"] == "build"
     assert f'environments_claim="{pods.claim}"' in rendered.notes
 

@@ -203,6 +203,10 @@ def test_old_pod_ends_before_the_new_one_starts() -> None:
     assert spec["strategy"] == {"type": "Recreate"}
 
 
+def test_requests_reach_the_new_pod_as_soon_as_it_listens() -> None:
+    assert render(FAKE).one("Service", "binder")["spec"]["publishNotReadyAddresses"] is True
+
+
 # --- The package ---------------------------------------------------------------------------------
 
 

@@ -8,28 +8,19 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import Any
 
 import pytest
 
-from jupyterhub_binder.client.follow import Reporter, follow_build, follow_launch
-from tests.cluster.conftest import (
-    DEPLOYMENT,
-    RELEASE,
-    REPOSITORY,
-    WAIT_SECONDS,
-    Site,
-    Visitor,
-    merge,
-)
 from tests.conftest import requires
 from tests.kit.chart import render
 from tests.kit.cluster import fill
 from tests.kit.cluster_images import BINDERHUB, find_binderhub
+from tests.kit.cluster_site import DEPLOYMENT, RELEASE, WAIT_SECONDS, Log, Site, Visitor, merge
 from tests.kit.restore_pod import make_restore_pod
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
+REPOSITORY = "http://git/answer"
 CELL = """
 import json, os, pathlib, socket, sys
 print(json.dumps({
@@ -41,33 +32,9 @@ print(json.dumps({
 """
 
 
-class Log(Reporter):
-    """Keeps what was told of a build."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-        self.reached = asyncio.Event()
-
-    def line(self, event: dict[str, Any]) -> None:
-        self.lines.append(event)
-        if len(self.lines) >= 10:
-            self.reached.set()
-
-
-def said(build: dict[str, Any], log: Log) -> str:
-    """Return why a build ended as it did, and its last lines."""
-    return f"{build.get('reason')}\n" + "\n".join(line["message"] for line in log.lines[-20:])
-
-
 async def test_a_build_and_a_launch_end_with_a_cell_in_a_pod(site: Site, visitor: Visitor):
-    environment = await visitor.client.create({"url": REPOSITORY, "path": "answer.py"})
-    log = Log()
-    build = await follow_build(visitor.client, environment["latest"]["id"], log)
-    assert build["state"] == "built", said(build, log)
-
-    launch = await visitor.client.launch(environment["id"], {})
-    launch = await follow_launch(visitor.client, launch, Reporter())
-    assert launch["state"] == "ready", f"{launch}\n{site.cluster.explain()}"
+    environment, _ = await visitor.build(REPOSITORY, path="answer.py")
+    await visitor.launch(environment)
     pods = site.cluster.get("pods", "--selector=component=singleuser-server")["items"]
     assert [pod["spec"]["containers"][0]["image"] for pod in pods] == [site.images.singleuser]
 
@@ -82,9 +49,7 @@ async def test_an_edit_survives_the_pod(visitor: Visitor):
     await visitor.person.write_file("answer/answer.py", "answer = 43\n")
     await visitor.stop_server()
     [environment] = await visitor.client.environments()
-    launch = await visitor.client.launch(environment["id"], {})
-    launch = await follow_launch(visitor.client, launch, Reporter())
-    assert launch["state"] == "ready", launch
+    await visitor.launch(environment)
     assert await visitor.person.read_file("answer/answer.py") == "answer = 43\n"
     await visitor.stop_server()
 
@@ -93,29 +58,21 @@ async def test_a_build_and_the_launch_that_waits_for_it_survive_the_services_res
     site: Site, visitor: Visitor
 ):
     fake = {"lines": 200, "lines_per_second": 20.0, "image": site.images.singleuser}
-    environment = await visitor.client.create(
-        {"url": REPOSITORY, "name": "slow", "options": {"fake": fake}}
-    )
-    build_id = environment["latest"]["id"]
+    environment = await visitor.create(REPOSITORY, name="slow", options={"fake": fake})
     log = Log()
-    following = asyncio.create_task(follow_build(visitor.client, build_id, log))
+    following = asyncio.create_task(visitor.await_build(environment, log))
     launch = await visitor.client.launch(environment["id"], {"server_name": "slow"})
     async with asyncio.timeout(60):
         await log.reached.wait()
 
-    await asyncio.to_thread(
-        site.cluster.run,
-        "delete", "pod", "--selector=app.kubernetes.io/component=service", "--wait=false",
-    )  # fmt: skip
+    await site.restart_service()
     async with asyncio.timeout(WAIT_SECONDS):
         build = await following
-        launch = await follow_launch(visitor.client, launch, Reporter())
-    assert build["state"] == "built", said(build, log)
-    assert build["id"] == build_id
+        await visitor.await_launch(launch)
+    assert build["id"] == environment["latest"]["id"]
     # Every line reached the watcher once and in order, those from before the restart too.
     assert [line["seq"] for line in log.lines] == list(range(1, build["lines"] + 1))
     assert sum(line["message"] == "Pushing image" for line in log.lines) == 1
-    assert launch["state"] == "ready", f"{launch}\n{site.cluster.explain()}"
     assert {e["name"] for e in await visitor.client.environments()} == {"answer", "slow"}
     # A server of another name has the same home, which the deletion of that server leaves alone.
     pod = site.cluster.run("get", "pods", "--selector=component=singleuser-server", "--output=name")
@@ -176,14 +133,11 @@ async def _until_service_is_gone(site: Site) -> None:
 
 
 async def test_the_service_runs_as_nobody_on_a_read_only_root(site: Site):
-    def run(*command: str) -> str:
-        return site.cluster.run("exec", f"deployment/{DEPLOYMENT}", "--", *command).strip()
-
-    assert run("id", "-u") == "1000"
+    assert (await site.run_in_service("id", "-u")).strip() == "1000"
     with pytest.raises(RuntimeError, match="Read-only"):
-        run("touch", "/opt/binder/here")
+        await site.run_in_service("touch", "/opt/binder/here")
     with pytest.raises(RuntimeError):
-        run("ls", "/var/run/secrets/kubernetes.io")
+        await site.run_in_service("ls", "/var/run/secrets/kubernetes.io")
 
 
 async def test_binderhub_builds_the_image_of_a_pod(site: Site, visitor: Visitor):
@@ -193,14 +147,8 @@ async def test_binderhub_builds_the_image_of_a_pod(site: Site, visitor: Visitor)
     await site.install(**fill("binderhub.yaml", named)[0])
     await asyncio.to_thread(site.cluster.wait_for, f"{DEPLOYMENT}-binderhub")
 
-    environment = await visitor.client.create({"url": REPOSITORY, "name": "image"})
-    log = Log()
-    build = await follow_build(visitor.client, environment["latest"]["id"], log)
-    assert build["state"] == "built", f"{said(build, log)}\n{site.cluster.explain()}"
-
-    launch = await visitor.client.launch(environment["id"], {})
-    launch = await follow_launch(visitor.client, launch, Reporter())
-    assert launch["state"] == "ready", f"{launch}\n{site.cluster.explain()}"
+    environment, _ = await visitor.build(REPOSITORY, name="image")
+    await visitor.launch(environment)
     [pod] = site.cluster.get("pods", "--selector=component=singleuser-server")["items"]
     image = pod["spec"]["containers"][0]["image"]
     assert image.startswith("binder/env-"), image

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import pytest
 
-from jupyterhub_binder.client.follow import Reporter, follow_build, follow_launch
 from jupyterhub_binder.hubconfig import CHART_ROOT
-from tests.cluster.conftest import DEPLOYMENT, WAIT_SECONDS, Site, Visitor
-from tests.cluster.test_cluster import Log, said
 from tests.kit.cluster_images import JUPYTERHUB
+from tests.kit.cluster_site import WAIT_SECONDS, Log, Site, Visitor
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -33,6 +30,8 @@ print(json.dumps({
     "packages": tabulate.__file__,
     "writes": writes(sys.prefix + "/here"),
     "others": writes(os.path.dirname(sys.prefix) + "/here"),
+    "root": writes("/opt/jupyter/here"),
+    "uid": os.getuid(),
 }))
 """
 
@@ -48,59 +47,45 @@ def chart_values() -> dict[str, Any]:
     }
 
 
-async def build(visitor: Visitor, name: str) -> dict[str, Any]:
-    """Build a repository of the cluster's git host; return the environment."""
-    environment = await visitor.client.create({"url": f"http://git/{name}", "name": name})
-    log, begun = Log(), time.monotonic()
-    built = await follow_build(visitor.client, environment["latest"]["id"], log)
-    assert built["state"] == "built", said(built, log)
-    print(f"{name}: built in {time.monotonic() - begun:.1f} s")
-    for line in log.lines:
-        print("   ", line["time"][11:23], line["message"][:100])
-    return environment
+async def build_and_launch(visitor: Visitor, name: str) -> None:
+    """Build a repository of the cluster's git host, and start a server from it."""
+    environment, _ = await visitor.build(f"http://git/{name}", name=name)
+    await visitor.launch(environment)
 
 
-async def launch(site: Site, visitor: Visitor, environment: dict[str, Any]) -> None:
-    begun = time.monotonic()
-    started = await visitor.client.launch(environment["id"], {})
-    started = await follow_launch(visitor.client, started, Reporter())
-    assert started["state"] == "ready", f"{started}\n{site.cluster.explain()}"
-    print(f"{environment['name']}: started in {time.monotonic() - begun:.1f} s")
-
-
-def folders(site: Site) -> set[str]:
+async def folders(site: Site) -> set[str]:
     """Return the environments on the volume."""
-    return set(
-        site.cluster.run("exec", f"deployment/{DEPLOYMENT}", "--", "ls", str(CHART_ROOT)).split()
-    )
+    return set((await site.run_in_service("ls", str(CHART_ROOT))).split())
 
 
 async def test_a_first_build_and_a_launch_from_its_folder(site: Site, visitor: Visitor):
-    await launch(site, visitor, await build(visitor, "packages"))
+    await build_and_launch(visitor, "packages")
     seen = json.loads(await visitor.person.run_cell(CELL))
     assert seen["prefix"].startswith(f"{CHART_ROOT}/")
     assert seen["packages"].startswith(seen["prefix"])
     assert "Read-only" in seen["writes"]
     assert seen["others"] != "yes"
+    assert "Read-only" in seen["root"]
+    assert seen["uid"] == 1000
     pods = site.cluster.get("pods", "--selector=component=singleuser-server")["items"]
     assert [pod["spec"]["containers"][0]["image"] for pod in pods] == [site.images.singleuser]
     await visitor.stop_server()
 
 
 async def test_a_second_environment_comes_from_the_cache(site: Site, visitor: Visitor):
-    await launch(site, visitor, await build(visitor, "again"))
+    await build_and_launch(visitor, "again")
     await visitor.stop_server()
 
 
 async def test_a_post_build_runs_in_a_pod_that_is_gone_afterwards(site: Site, visitor: Visitor):
-    await launch(site, visitor, await build(visitor, "script"))
+    await build_and_launch(visitor, "script")
     assert await visitor.person.read_file("script/made.txt") == "made by 1000\n"
     assert not site.cluster.get("pods", "--selector=app.kubernetes.io/component=build")["items"]
     await visitor.stop_server()
 
 
 async def test_an_attack_from_a_build_reaches_nothing(site: Site, visitor: Visitor):
-    await launch(site, visitor, await build(visitor, "attack"))
+    await build_and_launch(visitor, "attack")
     seen = json.loads(await visitor.person.read_file("attack/seen.json"))
     print(seen)
     await visitor.stop_server()
@@ -119,32 +104,27 @@ async def test_an_attack_from_a_build_reaches_nothing(site: Site, visitor: Visit
 
 
 async def test_a_launch_goes_on_while_the_service_restarts(site: Site, visitor: Visitor):
-    environment = await visitor.client.create({"url": "http://git/restart", "name": "restart"})
+    environment = await visitor.create("http://git/restart", name="restart")
     log = Log()
-    following = asyncio.create_task(follow_build(visitor.client, environment["latest"]["id"], log))
+    following = asyncio.create_task(visitor.await_build(environment, log))
     started = await visitor.client.launch(environment["id"], {})
     async with asyncio.timeout(WAIT_SECONDS):
         await log.reached.wait()
-    await asyncio.to_thread(
-        site.cluster.run,
-        "delete", "pod", "--selector=app.kubernetes.io/component=service", "--wait=false",
-    )  # fmt: skip
+    await site.restart_service()
     async with asyncio.timeout(WAIT_SECONDS):
-        built = await following
-        started = await follow_launch(visitor.client, started, Reporter())
-    assert built["state"] == "built", said(built, log)
-    assert started["state"] == "ready", f"{started}\n{site.cluster.explain()}"
+        await following
+        await visitor.await_launch(started)
     assert not site.cluster.get("pods", "--selector=app.kubernetes.io/component=build")["items"]
 
 
 async def test_clean_up_removes_the_folders_that_no_server_uses(site: Site, visitor: Visitor):
     """The server of the last test runs in one of them."""
-    before = folders(site)
+    before = await folders(site)
     assert len(before) > 1
     cleanup = {"budget_bytes": 1, "unused_days": 0, "interval_seconds": 5}
     await site.install(config={"Cleanup": cleanup})
     async with asyncio.timeout(WAIT_SECONDS):
-        while len(left := await asyncio.to_thread(folders, site)) > 1:
+        while len(left := await folders(site)) > 1:
             await asyncio.sleep(1)
     pods = site.cluster.get("pods", "--selector=component=singleuser-server")["items"]
     mounts = pods[0]["spec"]["containers"][0]["volumeMounts"]

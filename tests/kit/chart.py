@@ -109,6 +109,8 @@ VALUES: dict[str, dict[str, Any]] = {
             "type": "folders",
             "folders": {
                 "maxGigabytes": 50,
+                # several nodes
+                "persistence": {"storageClassName": "nfs", "accessModes": ["ReadWriteMany"]},
                 "prePuller": {"enabled": True},
                 "builds": {"runtimeClassName": "gvisor", "nodeSelector": {"disk": "ssd"}},
             },
