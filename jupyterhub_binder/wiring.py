@@ -20,6 +20,7 @@ from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.admin.usage import PeopleUsage
 from jupyterhub_binder.backends.installed import backend_class
 from jupyterhub_binder.backends.repo2docker.registry import Registry
+from jupyterhub_binder.backends.venv.conda.options import CondaChannels
 from jupyterhub_binder.backends.venv.pods.runner import BuildPods
 from jupyterhub_binder.builds.history import BuildHistory
 from jupyterhub_binder.builds.service import Builds
@@ -83,6 +84,7 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Mirrors,
     Registry,
     BuildPods,
+    CondaChannels,
     Rules,
     Retention,
     Audit,

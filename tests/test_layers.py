@@ -128,6 +128,8 @@ PROCESSES: dict[str, tuple[set[str], tuple[str, ...]]] = {
     "spawner": (HUB | CONTAINERS, ("spawner", "model", "errors", "utils")),
     "hubconfig.py": (HUB, ("hubconfig", "spawner", "model", "errors", "utils", "")),
     "backends/venv/inside": (set(), ()),
+    "backends/venv/conda/inside": ({"rattler"}, ()),
+    "backends/venv/conda/worker.py": ({"rattler"}, ()),
     "backends/repo2docker/inside": (
         {"repo2docker", "traitlets"},
         ("backends.repo2docker.inside", "backends.repo2docker.builder", "utils"),

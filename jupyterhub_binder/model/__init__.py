@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+from jupyterhub_binder.model.condafile import CondaFile
 from jupyterhub_binder.model.failures import Explanation
 from jupyterhub_binder.model.history import ChangeCause
 from jupyterhub_binder.model.inventory import Inventory
@@ -214,6 +215,8 @@ class Recipe:
     """For pip, with included files."""
     conda: tuple[str, ...] = ()
     """conda packages except Python."""
+    conda_file: CondaFile | None = None
+    """The file with what conda installs, if one is used."""
     post_build: str = ""
     """The start of the script."""
     submodules: tuple[str, ...] = ()

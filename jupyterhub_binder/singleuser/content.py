@@ -22,6 +22,7 @@ import datetime
 import errno
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -74,6 +75,7 @@ def main(argv=None):
     folder = prepare(arguments, env)
     command = with_root(arguments.command)
     enter(home_of(env))
+    env = activate(sys.prefix, env)
     script = find_start(arguments.start)
     if script:
         start_with(
@@ -86,6 +88,31 @@ def main(argv=None):
         os.execvpe(command[0], command, env)  # noqa: S606 - becoming the command is the point
     except FileNotFoundError:
         sys.exit("jupyterhub-binder: %s: not found" % command[0])
+
+
+def activate(environment, env):
+    """Return the variables of an environment with conda packages, by its own script.
+
+    The script runs what packages have for this, with the person's rights. If it fails, the server
+    starts without it.
+    """
+    script = os.path.join(environment, "binder", "activate.sh")
+    if not os.path.isfile(script):
+        return env
+    shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+    show = [os.path.join(environment, "bin", "python"), "-I", "-c", _SHOW]
+    try:
+        done = subprocess.run(
+            [shell, script, *show], env=env, stdout=subprocess.PIPE, check=True, timeout=60
+        )
+        return json.loads(done.stdout.decode())
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        why = "jupyterhub-binder: the environment can't be activated (%s)" % error
+        print(why, file=sys.stderr, flush=True)  # noqa: T201
+        return env
+
+
+_SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
 
 
 def find_start(environment):

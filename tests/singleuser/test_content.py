@@ -285,6 +285,30 @@ def test_a_start_script_runs_in_the_repositorys_folder_and_the_server_in_the_hom
     assert ("start script can't run" in log) is (script is not None and not said)
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ('export SAID=so\necho noise >&2\nexec "$@"\n', {"SAID": "so", "HOME": "/home/ada"}),
+        ("exit 3\n", {"HOME": "/home/ada"}),
+        ("echo noise\n", {"HOME": "/home/ada"}),
+        (None, {"HOME": "/home/ada"}),
+    ],
+)
+def test_an_environments_own_script_changes_the_servers_variables(
+    tmp_path: Path, capfd, script: str | None, said: dict[str, str]
+) -> None:
+    for folder in ("bin", "binder"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    if script is not None:
+        (tmp_path / "binder/activate.sh").write_text(script)
+    env = content.activate(str(tmp_path), {"HOME": "/home/ada"})
+    assert {name: env[name] for name in ("SAID", "HOME") if name in env} == said
+    assert ("can't be activated" in capfd.readouterr().err) is (
+        script is not None and "SAID" not in said
+    )
+
+
 def test_log_of_repo2dockers_entrypoint_stays_in_the_image(home: Path, source: Path) -> None:
     (source / ".jupyter-server-log.txt").write_text("one start")
     start(home, source)

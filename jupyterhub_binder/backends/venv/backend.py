@@ -27,6 +27,7 @@ from jupyterhub_binder.backends.base import (
 )
 from jupyterhub_binder.backends.venv import plan
 from jupyterhub_binder.backends.venv.build import VenvBuild
+from jupyterhub_binder.backends.venv.conda.options import CondaChannels
 from jupyterhub_binder.backends.venv.egress import Egress
 from jupyterhub_binder.backends.venv.folders import PREFIX, Folders
 from jupyterhub_binder.backends.venv.interpreters import OWN, closed_folder, find_pythons
@@ -243,6 +244,7 @@ class VenvBackend(BuildBackend):
         self._sandbox: Sandbox | None = None
         self._why_no_sandbox: str | None = MISSING
         self._pods: BuildPods | None = None
+        self._conda = CondaChannels(parent=self)
         self._folders = Folders(Path(self.environments_root).absolute())
 
     @observe("environments_root")
@@ -258,6 +260,7 @@ class VenvBackend(BuildBackend):
                 f"VenvBackend.environments_root: can't use {self.environments_root} "
                 f"({error.strerror})."
             ) from error
+        self._conda.check()
         self._can_clone = await asyncio.to_thread(can_clone, self._folders.building)
         self._interpreters, _ = await asyncio.gather(find_pythons(self.pythons), self._find_place())
         if self.default_python not in self._interpreters:
@@ -313,6 +316,8 @@ class VenvBackend(BuildBackend):
             "constraints": list(self.constraints),
             "network": self.build_network,
         }
+        if self._conda.offer().why_not() is None:
+            decides["conda"] = self._conda.fingerprint()
         return f"venv {json.dumps(decides, sort_keys=True)}"
 
     def clean_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -325,7 +330,10 @@ class VenvBackend(BuildBackend):
     def _clean_python(self, options: Mapping[str, Any]) -> dict[str, Any]:
         if PYTHON_OPTION not in options:
             return {}
-        offered = self.pythons_of(Recipe(), {}).offered
+        # Whether a repository's Python comes from a channel is known only with its files.
+        offer = self._offer()
+        channels = offer.for_conda().pythons if plan.can_conda(offer) else ()
+        offered = plan.in_order({*offer.pythons, *channels})
         if options[PYTHON_OPTION] not in offered:
             raise InvalidInput(
                 "This hub has no Python %(asked)s. It has %(known)s.",
@@ -340,7 +348,8 @@ class VenvBackend(BuildBackend):
         """Return the interpreter of a recipe, and all interpreters."""
         offer = self._offer()
         made, _ = plan.make_plan(plan.with_python(recipe, options), offer, lock_of(options))
-        return Pythons(made.python, plan.in_order(offer.pythons))
+        offered = offer.pythons if made.conda is None else offer.conda.pythons
+        return Pythons(made.python, plan.in_order(offered))
 
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
         """Return what is installed, what runs, and what is not supported."""
@@ -369,6 +378,8 @@ class VenvBackend(BuildBackend):
                 url_hosts=tuple(self.allowed_url_hosts),
             ),
             constraints=tuple(self.constraints),
+            isolated=isolated,
+            conda=self._conda.offer(),
         )
 
     def _uv_environment(self) -> dict[str, str]:
@@ -430,6 +441,8 @@ class VenvBackend(BuildBackend):
             max_image_bytes=self.max_image_bytes,
             max_memory_bytes=self.max_memory_bytes,
             pods=self._pods,
+            conda=self._conda.settings(one_machine=self.where == "local"),
+            conda_cache=self._folders.conda,
         )
 
     async def delete_image(self, image: str) -> None:

@@ -13,19 +13,25 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from jupyterhub_binder.backends.venv import inside
 from jupyterhub_binder.backends.venv.bytecode import add_bytecode, check_sources
+from jupyterhub_binder.backends.venv.conda.activate import activation, find_shell
+from jupyterhub_binder.backends.venv.conda.choice import CondaPlan
+from jupyterhub_binder.backends.venv.conda.install import CondaEnvironment, CondaInstallation
 from jupyterhub_binder.backends.venv.folders import PREFIX, Folders, Usage, name_final_place
-from jupyterhub_binder.backends.venv.inventory import list_packages, portable_lock
+from jupyterhub_binder.backends.venv.inventory import by_pip, list_packages, portable_lock
 from jupyterhub_binder.backends.venv.links import LinkMode, choose_link_mode
 from jupyterhub_binder.backends.venv.lock import lock_of
-from jupyterhub_binder.backends.venv.plan import Plan, make_plan, with_python
+from jupyterhub_binder.backends.venv.plan import Plan, in_order, make_plan, with_python
 from jupyterhub_binder.backends.venv.project_lock import merge
 from jupyterhub_binder.backends.venv.steps import (
     Interpreter,
@@ -70,6 +76,10 @@ class VenvBuild:
         self._steps = Steps(self._workspace, settings)
         self._has_sources = False
         """Whether packages were built from source, in the sandbox."""
+        self._conda: CondaEnvironment | None = None
+        self._conda_lock = ""
+        self._activate = ""
+        """The script that activates the environment; empty if it needs none."""
 
     def outputs(self) -> AsyncGenerator[BackendOutput, None]:
         """Yield the log, then the image."""
@@ -90,11 +100,17 @@ class VenvBuild:
     async def _make(self) -> Image:
         begun = time.monotonic()
         plan = await in_thread(self._plan)
-        interpreter = self._settings.interpreters[plan.python]
         await in_thread(self._workspace.begin, self._checkout)
-        await self._create(interpreter, plan.start)
-        await self._install(plan, interpreter)
-        lock = await self._read_lock()
+        if plan.conda is None:
+            interpreter = self._settings.interpreters[plan.python]
+            await self._create(interpreter, plan.start)
+            await self._install(plan, interpreter)
+            lock = await self._read_lock()
+        else:
+            interpreter = await self._create_with_conda(plan, plan.conda)
+            lock = self._conda_lock
+        if plan.conda is not None or plan.variables:
+            self._activate = activation(self._steps.seen, plan.variables)
         if plan.post_build:
             await in_thread(check_sources, self._workspace.environment)
             await self._post_build(plan.post_build, interpreter)
@@ -137,6 +153,52 @@ class VenvBuild:
             uv.venv(str(interpreter.program), prompt=self._workspace.final.name), interpreter
         )
         await in_thread(self._workspace.place_checkout, start_script)
+
+    async def _create_with_conda(self, plan: Plan, conda: CondaPlan) -> Interpreter:
+        """Make the environment from a channel's packages; return its Python, for the sandbox."""
+        interpreters = self._settings.interpreters
+        able = interpreters[in_order(interpreters)[-1]]
+        await in_thread(self._workspace.environment.mkdir)
+        await in_thread(self._workspace.place_checkout, plan.start)
+        installation = CondaInstallation(self._workspace, self._steps, self._settings)
+        self._conda = made = await installation.run(conda, plan.python, able)
+        # What compiles and runs here comes with the environment; `able` only starts the steps.
+        self._has_sources = True
+        pip = await self._add_pip_packages(plan, able)
+        self._conda_lock = made.lock + pip
+        return replace(able, version=made.python)
+
+    async def _add_pip_packages(self, plan: Plan, interpreter: Interpreter) -> str:
+        """Install what is listed under `pip:`, in the sandbox; return its lock.
+
+        uv asks the environment's Python what it is, and that is a channel's code.
+        """
+        wanted = plan.requirements
+        sources = [_placed(text, self._steps.seen / "repo") for text in wanted.sources]
+        asked = [*wanted.packages, *sources]
+        if not asked:
+            return ""
+        limits = [*self._settings.constraints, *wanted.constraints]
+        await in_thread(self._workspace.write_requirements, _lines(asked), _lines(limits))
+        before = await in_thread(list_packages, self._workspace.environment)
+        work = self._workspace.work
+        await self._steps.tell(
+            "Installing the packages under pip:, in the sandbox", Message("installing packages")
+        )
+        add = Uv(self._settings.uv, self._steps.seen).add(
+            wanted,
+            given=work / "requirements.in",
+            limits=work / "constraints.txt",
+            complete=plan.locked,
+        )
+        try:
+            await self._steps.untrusted(
+                add, interpreter, env=self._source_environment(), network=True, resolving=True
+            )
+        except ProcessFailed as error:
+            raise self._unresolvable(sandboxed=True) from error
+        new = await in_thread(by_pip, self._workspace.environment, before)
+        return _lines([*(f"{one.name}=={one.version}" for one in new), *sources])
 
     async def _trusted(self, args: Sequence[str], interpreter: Interpreter) -> None:
         """Run a trusted command with the cache of the interpreter's wheels."""
@@ -413,7 +475,7 @@ class VenvBuild:
             "PYTHONUNBUFFERED": "1",
         }
         before = await in_thread(self._steps.names_in_home)
-        run = ["/bin/sh", "-c", 'chmod +x -- "$0" && exec "$0"', script]
+        run = self._activated(["/bin/sh", "-c", 'chmod +x -- "$0" && exec "$0"', script])
         try:
             await self._steps.untrusted(
                 run, interpreter, env=env, cwd=self._steps.seen / "repo", network=network
@@ -439,7 +501,8 @@ class VenvBuild:
             "Compiling to bytecode so that servers start faster", Message("compiling to bytecode")
         )
         script = Path(inside.__file__).with_name("compile.py")
-        run = [interpreter.program, "-I", "-S", script, self._steps.seen / "lib"]
+        own = self._steps.seen / "bin/python" if self._conda else interpreter.program
+        run = [own, "-I", "-S", script, self._steps.seen / "lib"]
         if self._settings.isolated:
             work = self._steps.untrusted(
                 run, interpreter, env={}, cwd=self._steps.seen, shown=[script]
@@ -476,7 +539,7 @@ class VenvBuild:
         await self._steps.tell(f"Testing that {program} starts", Message("testing it"))
         try:
             await self._steps.untrusted(
-                [self._steps.seen / "bin" / program, *rest],
+                self._activated([self._steps.seen / "bin" / program, *rest]),
                 interpreter,
                 env={"PYTHONPATH": str(_SMOKE_PATH)},
                 cwd=self._steps.seen,
@@ -492,17 +555,30 @@ class VenvBuild:
                 code="smoke_test_failed",
             ) from error
 
+    def _activated(self, args: Sequence[str | Path]) -> list[str | Path]:
+        """Return a command that runs as a server would, in the activated environment."""
+        if not self._activate:
+            return list(args)
+        return [find_shell(), "-c", self._activate, "activate", *args]
+
     def _inventory(self, plan: Plan, interpreter: Interpreter, lock: str) -> Inventory:
         indexes = plan.requirements.indexes
+        packages, tools = list_packages(self._workspace.environment), {"uv": version("uv")}
+        if self._conda is not None:
+            known = {canonicalize_name(one.name) for one in self._conda.packages}
+            others = [one for one in packages if canonicalize_name(one.name) not in known]
+            packages = (*self._conda.packages, *others)
+            tools["rattler"] = version("py-rattler")
         return Inventory(
-            packages=list_packages(self._workspace.environment),
+            packages=packages,
             lock=portable_lock(lock, indexes, self._steps.seen / "repo"),
-            tools={"python": interpreter.version, "uv": version("uv")},
+            tools={"python": interpreter.version, **tools},
         )
 
     async def _settle(self, note: dict[str, Any], lock: str) -> Usage:
         usage = await self._steps.check_size()
-        await in_thread(self._folders.settle, self._workspace, note, lock, usage)
+        settle = partial(self._folders.settle, activate=self._activate)
+        await in_thread(settle, self._workspace, note, lock, usage)
         return usage
 
     def _note(self, plan: Plan, interpreter: Interpreter, lock: str) -> dict[str, Any]:
@@ -517,7 +593,9 @@ class VenvBuild:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "python": interpreter.version,
             "packages": sum(
-                "==" in line and line[0] not in "# " for line in lock.splitlines() if line
+                ("==" in line or "#sha256:" in line) and line[0] not in "# "
+                for line in lock.splitlines()
+                if line
             ),
             "base_packages": list(self._settings.base_packages),
             "post_build": plan.post_build,

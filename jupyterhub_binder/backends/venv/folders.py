@@ -25,6 +25,8 @@ from jupyterhub_binder.utils.trash import Trash
 from jupyterhub_binder.utils.trees import copy_tree, remove_tree, walk
 
 PREFIX = "venv:"
+ACTIVATE = "activate.sh"
+"""The script in `binder/` that `singleuser.content` runs before a server."""
 MARKER = "JUPYTERHUB_BINDER_WORKSPACE"
 """The variable that marks a build's processes, with the workspace's path."""
 
@@ -117,12 +119,13 @@ class Folders:
         self.deleted = root / ".deleted"
         self._trash = Trash(self.deleted)
         self.wheels = root / ".wheels"
+        self.conda = self.wheels / "conda"
 
     def ensure(self) -> None:
         """Create the folders; builds and wheels are private to the service."""
         # Who knows an environment's key may read it; nobody need see which there are.
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for folder in (self.building, self.deleted, self.wheels):
+        for folder in (self.building, self.deleted, self.wheels, self.conda):
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
 
@@ -143,13 +146,24 @@ class Folders:
         return folder if whole else None
 
     def settle(
-        self, workspace: Workspace, note: Mapping[str, Any], lock: str, usage: Usage
+        self,
+        workspace: Workspace,
+        note: Mapping[str, Any],
+        lock: str,
+        usage: Usage,
+        *,
+        activate: str = "",
     ) -> None:
-        """Add the note and make the environment read-only, for good."""
+        """Add the note and make the environment read-only, for good.
+
+        `activate` is a script that each server runs first.
+        """
         made = workspace.environment
         remove_tree(made / "binder")
         (made / "binder").mkdir()
         _write_new(made / "binder" / "lock.txt", lock)
+        if activate:
+            _write_new(made / "binder" / ACTIVATE, activate)
         whole = {
             **note,
             "size_bytes": usage.size_bytes,

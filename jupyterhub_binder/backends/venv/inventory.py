@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +22,18 @@ def list_packages(environment: Path) -> tuple[Package, ...]:
         if folder.is_dir() and not folder.is_symlink()
         for name, version in _installed(folder)
     )
+
+
+def by_pip(environment: Path, before: Collection[Package]) -> tuple[Package, ...]:
+    """Return the packages of an index that are new, those with an address apart."""
+    fresh = [one for one in list_packages(environment) if one not in before]
+    return tuple(one for one in fresh if not _has_address(environment, one))
+
+
+def _has_address(environment: Path, package: Package) -> bool:
+    name = f"{package.name.replace('-', '_')}-{package.version}{_ENDING}"
+    folders = environment.glob("lib/python3*/site-packages")
+    return any((folder / name / "direct_url.json").exists() for folder in folders)
 
 
 def _installed(folder: Path) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,13 @@ from typing import Any
 from jupyterhub_binder.backends.base import PYTHON_OPTION, Reuse
 from jupyterhub_binder.backends.left_out import left_out
 from jupyterhub_binder.backends.pythons import serves_python
+from jupyterhub_binder.backends.venv.conda.channels import split_explicit
+from jupyterhub_binder.backends.venv.conda.choice import (
+    CondaOffer,
+    CondaPlan,
+    choose_conda,
+    choose_explicit,
+)
 from jupyterhub_binder.backends.venv.lock import Lock, choose_locked
 from jupyterhub_binder.backends.venv.project_lock import choose_from_lock
 from jupyterhub_binder.backends.venv.requirements import (
@@ -80,6 +87,16 @@ class Offer:
     """The administrator's; uv applies them where it chooses versions."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """The interpreters' versions in full, as far as they are known."""
+    isolated: bool = True
+    """Whether a repository's code runs in a sandbox or a pod."""
+    conda: CondaOffer = field(default_factory=CondaOffer)
+
+    def for_conda(self) -> Offer:
+        """Return the offer for environments whose Python comes from a channel."""
+        pythons = dict.fromkeys(self.conda.pythons, "")
+        known = in_order(pythons)
+        own = self.default_python if self.default_python in pythons else known[-1]
+        return replace(self, pythons=pythons, default_python=own, versions={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +113,41 @@ class Plan:
     """Whether the requirements are all packages in exact versions, the hub's own among them."""
     lock_file: str = ""
     """The repository's file that has all its packages in exact versions; the hub's are added."""
+    conda: CondaPlan | None = None
+    """The conda packages, if there are any: Python is one of them then."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of servers."""
 
 
 def with_python(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     """Return the recipe with the Python that a person chose in place of the repository's."""
     chosen = options.get(PYTHON_OPTION)
-    return replace(recipe, python=chosen, preferred_python="") if chosen else recipe
+    if not chosen:
+        return recipe
+    file = recipe.conda_file
+    if file is not None and not file.is_lock:
+        kept = [spec for spec in file.specs if not _PYTHON_SPEC.match(spec)]
+        file = replace(file, specs=(*kept, f"python {chosen}.*"))
+    return replace(recipe, python=chosen, preferred_python="", conda_file=file)
+
+
+_PYTHON_SPEC = re.compile(r"(?:[^\s:]+::)?\s*python(?![\w.-])", re.IGNORECASE)
+
+
+def needs_conda(recipe: Recipe, offer: Offer) -> bool:
+    """Whether Python and other packages must come from a channel."""
+    file = recipe.conda_file
+    if file is None or file.is_lock:
+        return file is not None
+    if any(name not in CONDA_OF_BASE for name in recipe.conda):
+        return True
+    has_python = choose_python(recipe.python, offer) is not None
+    return not has_python and can_conda(offer)
+
+
+def can_conda(offer: Offer) -> bool:
+    """Whether this hub installs conda packages."""
+    return offer.conda.why_not() is None and bool(offer.conda.pythons)
 
 
 def in_order(versions: Iterable[str]) -> tuple[str, ...]:
@@ -116,7 +162,10 @@ def assess(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> Assessment
 
 def make_plan(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> tuple[Plan, Assessment]:
     """Return plan and assessment; a plan with problems must not be built."""
-    planner = _Planner(recipe, offer)
+    from_channels = needs_conda(recipe, offer)
+    if from_channels and can_conda(offer):
+        offer = offer.for_conda()
+    planner = _Planner(recipe, offer, from_channels=from_channels)
     if lock is not None:
         python = planner.choose_python(lock.python)
     else:
@@ -133,6 +182,8 @@ def make_plan(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> tuple[P
         planner.start_script,
         locked=lock is not None,
         lock_file=recipe.lock.path if recipe.lock and lock is None else "",
+        conda=planner.conda,
+        variables=dict(recipe.conda_file.variables) if recipe.conda_file else {},
     )
     findings = (*planner.findings, *left_out(recipe))
     return plan, Assessment(tuple(planner.actions), findings)
@@ -155,9 +206,11 @@ def reuse(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> Reuse:
 class _Planner:
     """Plans file by file."""
 
-    def __init__(self, recipe: Recipe, offer: Offer) -> None:
+    def __init__(self, recipe: Recipe, offer: Offer, *, from_channels: bool = False) -> None:
         self.recipe = recipe
         self.offer = offer
+        self.from_channels = from_channels
+        self.conda: CondaPlan | None = None
         self.wanted = Requirements()
         self.post_build = ""
         self.start_script = ""
@@ -181,6 +234,10 @@ class _Planner:
 
     def take_lock(self, lock: Lock) -> None:
         """Take a receipt's packages in place of the repository's."""
+        if self.from_channels:
+            packages, others = split_explicit(lock.requirements.splitlines())
+            self._take_conda(choose_explicit(packages, "receipt", self.offer.conda))
+            lock = replace(lock, requirements="".join(f"{line}\n" for line in others))
         self.wanted = choose_locked(lock, self.offer.policy, self.offer.constraints)
         for refused in self.wanted.refused:
             self._problem("requirement_refused", _cannot_install(refused))
@@ -228,18 +285,43 @@ class _Planner:
         self._act(file, _installs(found), supported=not found.refused)
 
     def environment(self, file: RecipeFile) -> None:
-        conda = [name for name in self.recipe.conda if name not in CONDA_OF_BASE]
-        if not conda:
+        if not self.from_channels:
             self.requirements(file)
             return
-        self._choose(file)
-        why = Message(
+        pip = self._choose(file)
+        if self._lacks_conda(file):
+            return
+        assert self.recipe.conda_file is not None
+        plan = choose_conda(self.recipe.conda_file, self.offer.conda)
+        self._take_conda(plan)
+        served = not (plan.problems or pip.refused)
+        self._act(file, _installs_conda(plan, pip), supported=served)
+
+    def _lacks_conda(self, file: RecipeFile) -> bool:
+        """Refuse conda packages by name if this hub can't install them."""
+        conda = [name for name in self.recipe.conda if name not in CONDA_OF_BASE]
+        why = self.offer.conda.why_not()
+        if why is None and not self.offer.isolated:
+            why = Message.joined(
+                Message("conda packages need a sandbox on this hub."), self.offer.why_not
+            )
+        if why is None:
+            return False
+        refusal = Message(
             "This hub can't install conda packages (%(packages)s). List those that are on "
             "PyPI under `pip:` or in requirements.txt.",
             packages=_some(conda),
         )
-        self._act(file, why, supported=False)
-        self._problem("conda_packages", Message.joined(f"{file.path}:", why), file.path)
+        whole = Message.joined(refusal, why)
+        self._act(file, whole, supported=False)
+        self._problem("conda_packages", Message.joined(f"{file.path}:", whole), file.path)
+        return True
+
+    def _take_conda(self, plan: CondaPlan) -> None:
+        """Install conda packages; a receipt's take the place of the repository's."""
+        self.conda = plan
+        for code, problem in plan.problems:
+            self._problem(code, problem, plan.path)
 
     def runtime(self, file: RecipeFile) -> None:
         if self.recipe.language in ("r", "julia"):
@@ -380,6 +462,23 @@ def _installs(found: Requirements, *, locked: bool = False) -> Message:
             count,
         )
     return Message.counted("Installs one package", "Installs %(num)s packages", count)
+
+
+def _installs_conda(plan: CondaPlan, pip: Requirements) -> Message:
+    count = len(plan.packages or plan.specs)
+    said = Message.counted(
+        "Installs one conda package from %(channels)s",
+        "Installs %(num)s conda packages from %(channels)s",
+        count,
+        channels=all_of([one.name for one in plan.channels]),
+    )
+    more = len(pip.packages) + len(pip.sources)
+    if not more:
+        return said
+    return Message.joined(
+        said,
+        Message.counted("and one package under `pip:`", "and %(num)s packages under `pip:`", more),
+    )
 
 
 def _some(names: Sequence[str]) -> str:

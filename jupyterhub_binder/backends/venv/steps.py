@@ -11,13 +11,14 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any, TypeVar
 
+from jupyterhub_binder.backends.venv.conda.choice import CondaSettings
 from jupyterhub_binder.backends.venv.egress import Egress
 from jupyterhub_binder.backends.venv.folders import MARKER, Usage, Workspace, end_processes, measure
 from jupyterhub_binder.backends.venv.plan import Offer
@@ -83,6 +84,9 @@ class VenvSettings:
     max_memory_bytes: int
     pods: BuildPods | None = None
     """Where untrusted steps run, instead of the sandbox."""
+    conda: CondaSettings = field(default_factory=CondaSettings)
+    conda_cache: Path = Path()
+    """The folder of downloaded conda packages and lists."""
 
     @property
     def isolated(self) -> bool:
@@ -159,6 +163,7 @@ class Steps:
         resolving: bool = False,
         shown: Sequence[Path] = (),
         writable: bool = True,
+        progress: Progress | None = None,
     ) -> None:
         """Run untrusted code, in a pod or the sandbox if there is one. Raises ProcessFailed.
 
@@ -184,9 +189,10 @@ class Steps:
             mounts.append(Mount.same(self._workspace.work, writable=True))
         where = cwd or self.seen
         if self._settings.pods is not None:
-            await self._in_pod(args, interpreter, mounts, env, where, network=network)
+            work = self._in_pod(args, interpreter, mounts, env, where, network, progress)
         else:
-            await self._in_sandbox(args, interpreter, mounts, env, where, network=network)
+            work = self._in_sandbox(args, interpreter, mounts, env, where, network, progress)
+        await work
 
     async def _in_sandbox(
         self,
@@ -195,8 +201,8 @@ class Steps:
         mounts: list[Mount],
         env: Mapping[str, str],
         cwd: Path,
-        *,
         network: bool,
+        progress: Progress | None,
     ) -> None:
         sandbox = self._settings.sandbox
         assert sandbox is not None
@@ -211,7 +217,7 @@ class Steps:
             command = sandbox.command(
                 args, home=self._workspace.home, mounts=mounts, env=env, cwd=cwd
             )
-            await self._stream(command, {"PATH": os.defpath}, self._workspace.path)
+            await self._stream(command, {"PATH": os.defpath}, self._workspace.path, progress)
 
     async def _in_pod(
         self,
@@ -220,8 +226,8 @@ class Steps:
         mounts: Sequence[Mount],
         env: Mapping[str, str],
         cwd: Path,
-        *,
         network: bool,
+        progress: Progress | None,
     ) -> None:
         pods = self._settings.pods
         assert pods is not None
@@ -237,7 +243,8 @@ class Steps:
                 network=network,
                 max_file_bytes=self._settings.max_image_bytes,
                 started=started,
-            )
+            ),
+            progress,
         )
 
     async def _unsandboxed(

@@ -111,6 +111,18 @@ class Uv:
             str(lock),
         ]
 
+    def add(self, wanted: Requirements, *, given: Path, limits: Path, complete: bool) -> list[str]:
+        """Install `given` beside what is there, from source too; `complete` has all it needs."""
+        return [
+            *self._start("pip", "install", "--link-mode", "copy"),
+            *(("--no-deps",) if complete else ()),
+            *("--python", str(self._environment / "bin/python")),
+            *(part for url in wanted.indexes for part in ("--extra-index-url", url)),
+            *(("--index-strategy", "unsafe-best-match") if wanted.indexes else ()),
+            *(("--prerelease", "allow") if wanted.prereleases else ()),
+            *("--constraints", str(limits), "--requirements", str(given)),
+        ]
+
     def _start(self, *words: str) -> list[str]:
         return [str(self._program), *words, "--color", "never", "--no-progress"]
 

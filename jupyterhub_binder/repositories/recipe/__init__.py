@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jupyterhub_binder.model import Recipe, RecipeFile, RecipeInput
 from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.repositories.recipe.environments import read_environment
 from jupyterhub_binder.repositories.recipe.files import (
     AT_ROOT_ONLY,
     FOLDERS,
@@ -18,7 +19,6 @@ from jupyterhub_binder.repositories.recipe.files import (
 from jupyterhub_binder.repositories.recipe.lockfiles import read_lock
 from jupyterhub_binder.repositories.recipe.packages import (
     lists_packages,
-    read_environment,
     read_pipfile,
     read_project,
     read_python_version,
@@ -73,6 +73,7 @@ def _read(checkout: Path, fetches: Callable[[str], bool]) -> tuple[Checkout, Rec
         unpinned=tuple(wanted.unpinned),
         requirements=tuple(wanted.requirements),
         conda=tuple(wanted.conda),
+        conda_file=wanted.conda_file,
         post_build=scripts.get("postBuild", ""),
         submodules=folder.submodules,
         lfs=tuple(_LFS.findall(folder.first_text(".gitattributes"))[:_MAX_LFS]),

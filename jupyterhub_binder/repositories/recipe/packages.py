@@ -1,4 +1,4 @@
-"""Reads packages and Python versions from environment.yml, Pipfile and pyproject.
+"""Reads packages and Python versions from Pipfile and pyproject.toml.
 
 Invalid files become findings.
 """
@@ -10,123 +10,25 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.recipe.files import Checkout
 from jupyterhub_binder.repositories.recipe.requirements import (
     MAX_LINE_CHARACTERS,
     Wanted,
-    read_pip_list,
     read_requirement,
 )
-from jupyterhub_binder.utils.safe_load import load_json, load_yaml
+from jupyterhub_binder.utils.safe_load import load_json
 
-_MAX_YAML = 2**17
 _MAX_TOML = 2**17
 _MAX_DOTS = 1000
 
 _VERSION = re.compile(r"\d+\.\d+")
-_CONDA = re.compile(r"(?:[^\s:]+::)?\s*([\w.-]+)\s*(.*)", re.DOTALL)
-_CONDA_BRACKET = re.compile(r"\[(?>.*?\bversion\s*=\s*['\"]?([^'\"\]]*)).*\]")
 
 
 def short_version(text: str) -> str:
     """Return ``3.11`` for ``3.11.4``, or ""."""
     found = _VERSION.match(text.strip())
     return found[0] if found else ""
-
-
-# --- environment.yml ----------------------------------------------------------------------------
-
-
-def read_environment(checkout: Checkout, path: str, wanted: Wanted) -> None:
-    """Read conda's environment.yml, with its pip list."""
-    content = _load_yaml(checkout, path)
-    if content in (None, ""):
-        return
-    dependencies = content.get("dependencies") or [] if isinstance(content, Mapping) else None
-    if not isinstance(dependencies, list):
-        checkout.problem(
-            "not_an_environment",
-            Message("%(path)s must be a mapping with a list of dependencies.", path=path),
-            path,
-        )
-        return
-    for item in dependencies:
-        if isinstance(item, str):
-            _read_conda(item, wanted)
-        elif isinstance(item, Mapping) and _is_pip_list(item):
-            read_pip_list(checkout, path, item["pip"] or [], wanted)
-        else:
-            checkout.problem(
-                "not_an_environment",
-                Message(
-                    "%(path)s has an entry in its dependencies that is neither a package nor a "
-                    "list under `pip:`.",
-                    path=path,
-                ),
-                path,
-            )
-
-
-def _is_pip_list(item: Mapping[Any, Any]) -> bool:
-    lines = item.get("pip")
-    is_list = isinstance(lines, list) and all(isinstance(line, str) for line in lines)
-    return set(item) == {"pip"} and (is_list or not lines)
-
-
-def _load_yaml(checkout: Checkout, path: str) -> Any:
-    text = checkout.read(path) or ""
-    if len(text) > _MAX_YAML:
-        checkout.problem(
-            "too_large", Message("%(path)s is too large for an environment file.", path=path), path
-        )
-        return None
-    try:
-        return load_yaml(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        why = Message("%(path)s is not valid YAML.", path=path)
-        if mark:
-            line = mark.line + 1
-            why = Message("%(path)s is not valid YAML (line %(line)s).", path=path, line=line)
-        checkout.problem(
-            "not_yaml",
-            why,
-            path,
-        )
-    except (yaml.YAMLError, RecursionError, ValueError):
-        checkout.problem(
-            "not_yaml",
-            Message(
-                "%(path)s uses YAML that this hub does not support, such as aliases or deep "
-                "nesting.",
-                path=path,
-            ),
-            path,
-        )
-    return None
-
-
-def _read_conda(item: str, wanted: Wanted) -> None:
-    item = item.strip()[:MAX_LINE_CHARACTERS]
-    found = _CONDA.fullmatch(item)
-    if found is None or found[1].lower() not in ("python", "pip"):
-        wanted.conda.append(found[1] if found else item)
-        wanted.add(item, pinned=bool(re.search(r"[^<>!~]=", item)) and "*" not in item)
-    elif found[1].lower() == "python":
-        wanted.python = wanted.python or _conda_version(found[2])
-
-
-def _conda_version(text: str) -> str:
-    """Return the version of conda's ``=3.11``, `` 3.11.* build``, ``>=3.10,<3.13``."""
-    if bracket := _CONDA_BRACKET.fullmatch(text):
-        text = bracket[1]
-    # ``=3.11=h123`` and ``3.11 h123`` name a build, too.
-    text = re.sub(r"([<>=!~,|])\s+", r"\1", text.strip()).partition(" ")[0]
-    exact = re.fullmatch(r"=*(\d[\w.*]*)(?:=.*)?", text)
-    return (short_version(exact[1]) or exact[1]) if exact else text
 
 
 # --- Pipfile ------------------------------------------------------------------------------------

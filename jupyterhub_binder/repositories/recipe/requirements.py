@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from packaging.requirements import InvalidRequirement, Requirement
 
 from jupyterhub_binder.model import RequirementLine
+from jupyterhub_binder.model.condafile import CondaFile
 from jupyterhub_binder.model.lockfile import LockFile
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.recipe.files import Checkout
@@ -43,6 +44,7 @@ class Wanted:
     conda: list[str] = field(default_factory=list)
     preferred_python: str = ""
     lock: LockFile | None = None
+    conda_file: CondaFile | None = None
 
     def add(self, text: str, *, pinned: bool) -> None:
         """Add a package as written."""

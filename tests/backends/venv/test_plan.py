@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jupyterhub_binder.backends.venv.conda.channels import channels_of
+from jupyterhub_binder.backends.venv.conda.choice import CondaOffer
 from jupyterhub_binder.backends.venv.plan import (
     Offer,
     assess,
@@ -139,6 +142,105 @@ dependencies:
     given = recipe(environment__yml=text)
     assert "gdal and r-base" in problems(given)[0]
     assert plan(given)[0].requirements.packages == ["cowsay==6.1"]
+
+
+CONDA = replace(
+    OFFER,
+    conda=CondaOffer(
+        channels=channels_of(
+            {"conda-forge": "https://mirror.example.org/conda-forge", "lab": "file:///srv/lab"},
+            ["conda-forge"],
+            own_order=False,
+        ),
+        platform="linux-64",
+        pythons=("3.10", "3.12"),
+        installed=True,
+    ),
+)
+
+
+def environment(*packages: object, **more: object) -> Recipe:
+    return recipe(environment__yml=json.dumps({"dependencies": list(packages), **more}))
+
+
+def test_conda_packages_come_from_the_channels_in_the_files_order():
+    given = environment(
+        "python>=3.10",
+        "gdal =3.8",
+        "lab::words",
+        "numpy[version='>=1,<2']",
+        {"pip": ["cowsay"]},
+        channels=["lab", "https://conda.anaconda.org/conda-forge/", "nodefaults"],
+        variables={"A": "b"},
+    )
+    assert problems(given, CONDA) == []
+    made, assessment = plan(given, CONDA)
+    assert made.conda is not None
+    assert [one.name for one in made.conda.channels] == ["lab", "conda-forge"]
+    assert made.conda.specs == [
+        "gdal =3.8",
+        "file:///srv/lab::words",
+        "numpy[version='>=1,<2']",
+    ]
+    assert (made.conda.python, made.python) == (["python>=3.10"], "3.12")
+    assert (made.requirements.packages, made.variables) == (["cowsay"], {"A": "b"})
+    assert assessment.actions[0].action == (
+        "Installs 3 conda packages from lab and conda-forge and one package under `pip:`"
+    )
+
+
+def test_the_hubs_order_of_channels_counts_if_the_admin_says_so():
+    channels = replace(CONDA.conda.channels, in_own_order=True)
+    offer = replace(CONDA, conda=replace(CONDA.conda, channels=channels))
+    made, _ = plan(environment("gdal", channels=["lab", "conda-forge"]), offer)
+    assert made.conda is not None
+    assert [one.name for one in made.conda.channels] == ["conda-forge", "lab"]
+
+
+@pytest.mark.parametrize(
+    ("packages", "channels", "said"),
+    [
+        (["gdal"], ["defaults"], "does not allow the channel defaults. It allows conda-forge, lab"),
+        (["gdal"], ["https://mirror.example.org/other"], "does not allow the channel https://"),
+        (["bioconda::gdal"], [], "does not allow the channel bioconda"),
+        (["gdal[channel=defaults]"], [], "does not understand it"),
+        (["gdal[url='https://example.org/gdal-1-0.conda']"], [], "does not understand it"),
+        (["https://example.org/gdal-1-0.conda"], [], "does not understand it"),
+        (["gdal", "__glibc>=2"], [], "a property of the machine"),
+        (["gdal", "python=3.7"], [], "asks for Python 3.7, but this hub has 3.10, 3.12"),
+    ],
+)
+def test_what_a_channel_must_not_or_cannot_serve_is_said_before_the_build(packages, channels, said):
+    (problem,) = problems(environment(*packages, channels=channels), CONDA)
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"conda": replace(CONDA.conda, installed=False)}, "install jupyterhub-binder[conda]"),
+        ({"isolated": False, "why_not": "Install bubblewrap."}, "Install bubblewrap."),
+        ({"conda": CondaOffer()}, "This hub installs no conda packages."),
+    ],
+)
+def test_a_hub_without_conda_says_what_it_lacks(changes, said):
+    (problem,) = problems(environment("gdal"), replace(CONDA, **changes))
+    assert "can't install conda packages (gdal)" in problem
+    assert said in problem
+
+
+def test_python_alone_comes_from_the_channel_only_if_the_hub_has_no_such_interpreter():
+    assert plan(environment("python=3.11", {"pip": ["cowsay"]}), CONDA)[0].conda is None
+    made, _ = plan(environment("python=3.12", {"pip": ["cowsay"]}), CONDA)
+    assert made.conda is not None
+    assert (made.python, made.conda.python) == ("3.12", ["python=3.12"])
+
+
+def test_a_persons_choice_of_python_takes_the_place_of_the_files():
+    given = with_python(environment("python=3.12", "gdal"), {"python": "3.10"})
+    made, _ = plan(given, CONDA)
+    assert made.conda is not None
+    assert (made.python, made.conda.python) == ("3.10", ["python 3.10.*"])
 
 
 def test_environment_of_pip_packages_is_served():

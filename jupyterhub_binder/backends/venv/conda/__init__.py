@@ -1,0 +1,1 @@
+"""conda packages in environments of the venv backend."""

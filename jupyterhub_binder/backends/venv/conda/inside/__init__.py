@@ -1,0 +1,1 @@
+"""What unpacks conda packages, in the sandbox or in a pod."""
