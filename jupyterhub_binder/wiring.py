@@ -18,6 +18,7 @@ from jupyterhub_binder.admin.drain import Draining
 from jupyterhub_binder.admin.limits import Limits
 from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.admin.usage import PeopleUsage
+from jupyterhub_binder.admin.usage_reports import UsageReports
 from jupyterhub_binder.backends.installed import backend_class
 from jupyterhub_binder.backends.repo2docker.registry import Registry
 from jupyterhub_binder.backends.venv.conda.options import CondaChannels
@@ -88,6 +89,7 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Rules,
     Retention,
     Audit,
+    UsageReports,
     HubClient,
     HubOAuth,
 )
@@ -148,6 +150,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             containers=backend.makes_containers,
         )
     )
+    store.may_name = providers.is_public
     mirrors = Mirrors(parent=parent, git=git)
     mirrors.root = mirrors.root or str(Path(options.state_dir) / "mirrors")
     await started(mirrors)
@@ -346,6 +349,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         drain=drain,
         audit=audit,
         usage=PeopleUsage(store),
+        usage_reports=UsageReports(parent=parent, store=store),
         store=store,
         streams=Streams(),
         traffic=Traffic(),

@@ -21,6 +21,11 @@ class Unit(StrEnum):
     BYTES = "bytes"
     TIME = "time"
     COMMIT = "commit"
+    DAY = "day"
+    SHARE = "share"
+    """0.5 for 50 %."""
+    CHANGE = "change"
+    """0.5 for +50 %."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Removes old logs, launches and audit entries."""
+"""Removes old logs, launches, audit entries, and hashes of people in the counts of usage."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Retention(LoggingConfigurable):
     launch_days = Float(
         400,
         min=0,
-        help="""How long a launch is kept after its end, in days, for the usage report. 0 keeps
+        help="""How long a launch is kept after its end, in days. Usage counts it forever. 0 keeps
         launches forever. Default: 400.""",
     ).tag(config=True)
 
@@ -57,6 +57,7 @@ class Retention(LoggingConfigurable):
         """Remove old data. Raises StoreUnavailable."""
         logs, lines = await self._prune_logs()
         launches = await self._prune_launches()
+        await self._store.close_usage_periods(utc_now().date())
         entries = await self._audit.prune()
         for action, count in (
             (Action.CLEANUP_LAUNCHES, launches),

@@ -25,6 +25,7 @@ from jupyterhub_binder.store.tables import (
     read_build,
     read_event,
 )
+from jupyterhub_binder.store.usage_counting import count_build
 from jupyterhub_binder.utils.names import new_id
 
 
@@ -271,12 +272,23 @@ def _finish(
         if build.reason is None or build.reason.seq is not None:
             return build, last  # a commit whose answer was lost
         last = replace(last, phase=Phase.FAILED, message=build.reason.message)
-        changes = {"reason_seq": last.seq}
+        _append(connection, build_id, [last])
+        _set(connection, build_id, {"reason_seq": last.seq})
+        return _require(connection, build_id), last
     _append(connection, build_id, [last])
-    _set(connection, build_id, changes)
-    if changes.get("state") is BuildState.BUILT:
+    ended = _set_ended(connection, build, changes)
+    if ended.state is BuildState.BUILT:
         _give_image(connection, build_id, changes["finished"])
-    return _require(connection, build_id), last
+    return ended, last
+
+
+def _set_ended(connection: sa.Connection, build: Build, changes: Mapping[str, Any]) -> Build:
+    """End a build, which empties its checkpoint, and count it."""
+    host = build.checkpoint.get("host")
+    _set(connection, build.id, {**changes, "host": host if isinstance(host, str) else None})
+    ended = _require(connection, build.id)
+    count_build(connection, ended)
+    return ended
 
 
 def _give_image(connection: sa.Connection, build_id: str, at: datetime) -> None:
@@ -351,7 +363,7 @@ def _withdraw(
     if build.state.finished:
         return build, len(people)
     if (reason := end(len(people))) is not None:
-        _set(connection, build_id, _end(BuildState.CANCELLED, at, reason))
+        _set_ended(connection, build, _end(BuildState.CANCELLED, at, reason))
     elif build.created_by not in people:
         _set(connection, build_id, {"created_by": people[0]})
     return _require(connection, build_id), len(people)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from jupyterhub_binder.model import Launch, LaunchState
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.tables import launch_row, launches, read_launch
+from jupyterhub_binder.store.usage_counting import MayName, count_launch
 
 _UNFINISHED = launches.c.state.in_((LaunchState.PENDING, LaunchState.STARTING))
 
@@ -26,14 +27,16 @@ class LaunchQueries:
     """Launches."""
 
     _database: Database
+    may_name: MayName = staticmethod(lambda *_: False)
+    """Which repositories usage may name."""
 
     async def insert_launch(self, launch: Launch) -> None:
-        """Insert a launch."""
-        await self._database.run(_insert, launch)
+        """Insert a launch. A finished one found its server running."""
+        await self._database.run(_insert, launch, self.may_name)
 
     async def update_launch(self, launch: Launch) -> None:
-        """Update a launch."""
-        await self._database.run(_update, launch)
+        """Update a launch, and count its end for usage once."""
+        await self._database.run(_update, launch, self.may_name)
 
     async def fetch_launch(self, launch_id: str) -> Launch | None:
         """Return a launch, or None."""
@@ -85,13 +88,19 @@ _CREATED_BETWEEN = sa.select(sa.func.count()).where(
 )
 
 
-def _insert(connection: sa.Connection, launch: Launch) -> None:
+def _insert(connection: sa.Connection, launch: Launch, may_name: MayName) -> None:
     connection.execute(launches.insert(), launch_row(launch))
+    if launch.state.finished:
+        count_launch(connection, launch, may_name, opened=True)
 
 
-def _update(connection: sa.Connection, launch: Launch) -> None:
-    row = launch_row(launch)
-    connection.execute(launches.update().where(launches.c.id == launch.id).values(**row))
+def _update(connection: sa.Connection, launch: Launch, may_name: MayName) -> None:
+    mine = launches.c.id == launch.id
+    before = connection.scalar(sa.select(launches.c.state).where(mine))
+    connection.execute(launches.update().where(mine).values(**launch_row(launch)))
+    # After a commit whose answer was lost, the same end comes again.
+    if launch.state.finished and before is not None and not LaunchState(before).finished:
+        count_launch(connection, launch, may_name)
 
 
 def _read(connection: sa.Connection, query: sa.Select[tuple[object, ...]]) -> tuple[Launch, ...]:

@@ -22,6 +22,7 @@ from jupyterhub_binder.store.retention import RetentionQueries
 from jupyterhub_binder.store.shares import ShareQueries
 from jupyterhub_binder.store.transfers import TransferQueries
 from jupyterhub_binder.store.upstreams import UpstreamQueries
+from jupyterhub_binder.store.usage import UsageQueries
 from jupyterhub_binder.utils.signal import Signal
 
 
@@ -43,6 +44,7 @@ class Store(
     DeliveryQueries,
     HookQueries,
     AdminQueries,
+    UsageQueries,
 ):
     """All stored data."""
 

@@ -120,6 +120,8 @@ builds = sa.Table(
     sa.Column("recipe_digest", sa.String(40)),
     sa.Column("reused_key", sa.String(64)),
     sa.Column("packages_from", UTCTime),
+    # The BinderHub that made it, if several can; for usage alone.
+    sa.Column("host", sa.Text),
     sa.Index("ix_builds_base_key", "base_key", "generation"),
     sa.Index("ix_builds_repository_key", "repository_key", "finished"),
     sa.Index("ix_builds_state", "state", "finished"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.admin.limits import Limits
     from jupyterhub_binder.admin.rules import Rules
     from jupyterhub_binder.admin.usage import PeopleUsage
+    from jupyterhub_binder.admin.usage_reports import UsageReports
     from jupyterhub_binder.backends.base import BuildBackend
     from jupyterhub_binder.builds.service import Builds
     from jupyterhub_binder.environments.copies import Copies
@@ -168,6 +169,7 @@ class Services:
     drain: Draining
     audit: Audit
     usage: PeopleUsage
+    usage_reports: UsageReports
     store: Store
     streams: Streams
     traffic: Traffic

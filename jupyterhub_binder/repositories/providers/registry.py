@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -38,6 +38,7 @@ from jupyterhub_binder.repositories.providers.base import RepoProvider
 from jupyterhub_binder.repositories.providers.records import LeadsElsewhere, RecordProvider
 from jupyterhub_binder.repositories.records.checkout import Listing
 from jupyterhub_binder.repositories.records.download import Downloads
+from jupyterhub_binder.repositories.urls import host_matches, parse_remote
 from jupyterhub_binder.utils.concurrency import SingleFlight
 
 __all__ = ["Providers", "RepoProvider"]
@@ -82,6 +83,15 @@ class Providers(LoggingConfigurable):
         1000,
         min=1,
         help="Maximum number of cached answers; the oldest are removed first. Default: 1000.",
+    ).tag(config=True)
+
+    public_hosts = List(
+        Unicode(),
+        help="""
+        Hosts with a token that opens public repositories only, such as `github.com` with a token
+        for higher rate limits. Usage names no repository of a host with a token, because it may be
+        private, unless the host is here. Default: none.
+        """,
     ).tag(config=True)
 
     def __init__(
@@ -245,6 +255,25 @@ class Providers(LoggingConfigurable):
                     "them. Ask an administrator to add it.",
                     code=NOT_ON_LIST,
                 )
+
+    def is_public(self, urls: Sequence[str]) -> bool:
+        """Whether anybody can read a repository with these URLs, by the configuration. Pure.
+
+        No for a host with a token or with a private address.
+        """
+        return all(map(self._is_public, urls))
+
+    def _is_public(self, url: str) -> bool:
+        try:
+            remote = parse_remote(url)
+        except NotUnderstood:
+            return False
+        if remote.scheme not in ("https", "http"):
+            return False
+        if host_matches(remote, self.git.private_hosts):
+            return False
+        tokens = {host for provider in self._providers.values() for host in provider.tokens}
+        return host_matches(remote, self.public_hosts) or not host_matches(remote, tuple(tokens))
 
     def _are_meant(self, names: Collection[str], patterns: Iterable[str]) -> bool:
         hosts = self.hosts

@@ -18,6 +18,7 @@ from jupyterhub_binder.web.api import (
     service,
     sharing,
     upstream,
+    usage,
 )
 from jupyterhub_binder.web.api.admin import builds as admin_builds
 from jupyterhub_binder.web.api.admin import failures, policy, use
@@ -71,6 +72,8 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/launches/{ID}/events", launches.LaunchEventsHandler),
     (rf"api/v1/launches/{ID}/cancel", launches.CancelLaunchHandler),
     (r"api/v1/servers", launches.ServersHandler),
+    (r"api/v1/usage", usage.UsageSummaryHandler),
+    (rf"api/v1/usage/{ID}\.csv", usage.UsageTableHandler),
     (r"api/v1/admin/queue", admin_builds.QueueHandler),
     (r"api/v1/admin/backends", admin_builds.BackendsHandler),
     (r"api/v1/admin/environments", use.AllEnvironmentsHandler),

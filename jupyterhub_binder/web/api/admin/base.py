@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from tornado.web import RequestHandler
+
 from jupyterhub_binder.errors import NotAllowed
 from jupyterhub_binder.model import Build, Page
 from jupyterhub_binder.web.api.common import Handler
@@ -30,10 +32,15 @@ class AdminAPIHandler(Handler):
 
     def finish_download(self, text: str, kind: str, name: str) -> None:
         """Send text that a browser saves as a file."""
-        self.set_header("Content-Type", f"{kind}; charset=UTF-8")
-        self.set_header("Content-Disposition", f'attachment; filename="{name}"')
-        self.set_header("Cache-Control", "no-store")
-        self.finish(text)
+        send_download(self, text, kind, name)
+
+
+def send_download(handler: RequestHandler, text: str, kind: str, name: str) -> None:
+    """Send text that a browser saves as a file."""
+    handler.set_header("Content-Type", f"{kind}; charset=UTF-8")
+    handler.set_header("Content-Disposition", f'attachment; filename="{name}"')
+    handler.set_header("Cache-Control", "no-store")
+    handler.finish(text)
 
 
 def cut_page(items: Sequence[T], query: PageQuery) -> Page[T]:

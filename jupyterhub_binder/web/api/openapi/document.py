@@ -44,6 +44,7 @@ _PATH_HELP = {
     "launch_id": "A launch's id",
     "hook_id": "A webhook's id",
     "rule_id": "A rule's id",
+    "table": "A table of the usage page, such as launches or quarters",
 }
 _XSRF = {
     "name": "_xsrf",
@@ -150,7 +151,7 @@ def _tag(path: str) -> str:
     parts = path.removeprefix("/api/v1/").split("/")
     kind = {"launches": "launches", "builds": "builds"}.get(parts[-1], parts[0])
     kind = "environments" if kind == "featured" else kind
-    return kind if kind in ("admin", "environments", "builds", "launches") else "service"
+    return kind if kind in ("admin", "environments", "builds", "launches", "usage") else "service"
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jupyterhub_binder.admin.columns import USE
@@ -98,13 +98,18 @@ def audit_lines(entries: Iterable[AuditEntry]) -> str:
 
 
 def use_csv(uses: Iterable[PersonUse]) -> str:
-    """Render usage as CSV, safe from spreadsheet formulas."""
+    """Render usage by person as CSV."""
     names = [column.name for column in USE]
+    return write_csv(names, ([getattr(use, name) for name in names] for use in uses))
+
+
+def write_csv(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Write CSV, safe from spreadsheet formulas."""
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow(names)
-    for use in uses:
-        writer.writerow([_harmless(getattr(use, name)) for name in names])
+    writer.writerow([_harmless(title) for title in titles])
+    for row in rows:
+        writer.writerow([_harmless(value) for value in row])
     return file.getvalue()
 
 

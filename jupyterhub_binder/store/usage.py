@@ -1,0 +1,228 @@
+"""Queries for usage, and the end of periods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import sqlalchemy as sa
+
+from jupyterhub_binder.model.usage import (
+    BuildOutcome,
+    DayBuilds,
+    DayFailures,
+    DayLaunches,
+    FailedPart,
+    LaunchOutcome,
+    Period,
+    RepositoryLaunches,
+    Timed,
+    Times,
+    read_period,
+)
+from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.usage_counting import seconds_of
+from jupyterhub_binder.store.usage_tables import (
+    usage_builds,
+    usage_failures,
+    usage_launches,
+    usage_people,
+    usage_periods,
+    usage_repositories,
+    usage_times,
+)
+
+_GRACE = timedelta(days=7)
+"""For launches whose end could not be stored at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopRepositories:
+    """The most used repositories of a period."""
+
+    items: tuple[RepositoryLaunches, ...]
+    """With a public name, the most used first."""
+    total: int
+    """How many have a public name."""
+    unnamed_launches: int
+    """Sessions of those that have none."""
+
+
+class UsageQueries:
+    """Counts of launches, builds and people."""
+
+    _database: Database
+
+    async def list_launches_by_day(self, first: date, end: date) -> tuple[DayLaunches, ...]:
+        """Count the ended launches of each day in UTC; `end` is excluded.
+
+        A launch counts on the day of its end, also after retention has removed it.
+        """
+        return await self._database.run(_launches_by_day, first, end)
+
+    async def list_builds_by_day(self, first: date, end: date) -> tuple[DayBuilds, ...]:
+        """Count the ended builds of each day in UTC; `end` is excluded."""
+        return await self._database.run(_builds_by_day, first, end)
+
+    async def list_failures_by_day(self, first: date, end: date) -> tuple[DayFailures, ...]:
+        """Count the failures of each day in UTC by cause; `end` is excluded."""
+        return await self._database.run(_failures_by_day, first, end)
+
+    async def fetch_first_usage_day(self) -> date | None:
+        """Return the first day with a launch; None before any."""
+        return await self._database.run(_first_day)
+
+    async def count_people_by_period(self, periods: Sequence[Period]) -> dict[Period, int]:
+        """Count the people who started a server in each period; those without any are left out."""
+        return await self._database.run(_people, periods)
+
+    async def list_times(self, periods: Sequence[Period]) -> dict[tuple[Period, Timed], Times]:
+        """Return medians and 95th percentiles by period, at most 2.5 % off."""
+        return await self._database.run(_times, periods)
+
+    async def list_top_repositories(self, period: Period, *, limit: int) -> TopRepositories:
+        """Return the most used repositories of a quarter or a year."""
+        return await self._database.run(_top, period, limit)
+
+    async def close_usage_periods(self, today: date) -> int:
+        """Replace the hashes of people of past periods by their number. Idempotent.
+
+        Returns how many periods were closed.
+        """
+        return await self._database.run(_close, today)
+
+
+# --- By day --------------------------------------------------------------------------------------
+
+
+def _launches_by_day(connection: sa.Connection, first: date, end: date) -> tuple[DayLaunches, ...]:
+    query = usage_launches.select().where(*_between(usage_launches, first, end))
+    return tuple(
+        DayLaunches(row.day, row.origin, row.provider, LaunchOutcome(row.outcome), row.launches)
+        for row in connection.execute(query.order_by(usage_launches.c.day))
+    )
+
+
+def _builds_by_day(connection: sa.Connection, first: date, end: date) -> tuple[DayBuilds, ...]:
+    query = usage_builds.select().where(*_between(usage_builds, first, end))
+    return tuple(
+        DayBuilds(row.day, BuildOutcome(row.outcome), row.builds)
+        for row in connection.execute(query.order_by(usage_builds.c.day))
+    )
+
+
+def _failures_by_day(connection: sa.Connection, first: date, end: date) -> tuple[DayFailures, ...]:
+    query = usage_failures.select().where(*_between(usage_failures, first, end))
+    return tuple(
+        DayFailures(row.day, FailedPart(row.what), row.code, row.owner, row.failures)
+        for row in connection.execute(query.order_by(usage_failures.c.day))
+    )
+
+
+def _between(table: sa.Table, first: date, end: date) -> tuple[sa.ColumnElement[bool], ...]:
+    return table.c.day >= first, table.c.day < end
+
+
+def _first_day(connection: sa.Connection) -> date | None:
+    return connection.scalar(sa.select(sa.func.min(usage_launches.c.day)))
+
+
+# --- By period -----------------------------------------------------------------------------------
+
+
+def _people(connection: sa.Connection, periods: Sequence[Period]) -> dict[Period, int]:
+    wanted = {period.name: period for period in periods}
+    known = sa.select(usage_periods.c.period, usage_periods.c.salt, usage_periods.c.people)
+    return {
+        wanted[row.period]: row.people
+        if row.salt is None
+        else _count_people(connection, row.period)
+        for row in connection.execute(known.where(usage_periods.c.period.in_(wanted)))
+    }
+
+
+def _count_people(connection: sa.Connection, period: str) -> int:
+    query = sa.select(sa.func.count()).where(usage_people.c.period == period)
+    return connection.scalar(query) or 0
+
+
+def _times(
+    connection: sa.Connection, periods: Sequence[Period]
+) -> dict[tuple[Period, Timed], Times]:
+    wanted = {period.name: period for period in periods}
+    query = (
+        usage_times.select()
+        .where(usage_times.c.period.in_(wanted))
+        .order_by(usage_times.c.period, usage_times.c.what, usage_times.c.bucket)
+    )
+    found: dict[tuple[Period, Timed], list[tuple[int, int]]] = {}
+    for row in connection.execute(query):
+        key = wanted[row.period], Timed(row.what)
+        found.setdefault(key, []).append((row.bucket, row.times))
+    return {key: _percentiles(buckets) for key, buckets in found.items()}
+
+
+def _percentiles(buckets: Sequence[tuple[int, int]]) -> Times:
+    """Read a histogram in the order of its buckets."""
+    count = sum(times for _, times in buckets)
+    return Times(count, _rank(buckets, count * 0.5), _rank(buckets, count * 0.95))
+
+
+def _rank(buckets: Sequence[tuple[int, int]], rank: float) -> float:
+    seen = 0
+    for bucket, times in buckets:
+        seen += times
+        if seen >= rank:
+            return seconds_of(bucket)
+    return 0.0
+
+
+def _top(connection: sa.Connection, period: Period, limit: int) -> TopRepositories:
+    table = usage_repositories.c
+    named = sa.and_(
+        table.period.in_([quarter.name for quarter in period.quarters]), table.repository_key != ""
+    )
+    launches = sa.func.sum(table.launches)
+    query = (
+        sa.select(
+            table.repository_key,
+            sa.func.min(table.label).label("label"),
+            launches.label("launches"),
+            sa.func.count().over().label("total"),
+        )
+        .where(named)
+        .group_by(table.repository_key)
+        .order_by(launches.desc(), table.repository_key)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    others = sa.select(launches).where(
+        table.period.in_([quarter.name for quarter in period.quarters]), table.repository_key == ""
+    )
+    return TopRepositories(
+        items=tuple(
+            RepositoryLaunches(row.repository_key, row.label, int(row.launches)) for row in rows
+        ),
+        total=rows[0].total if rows else 0,
+        unnamed_launches=int(connection.scalar(others) or 0),
+    )
+
+
+# --- The end of a period -------------------------------------------------------------------------
+
+
+def _close(connection: sa.Connection, today: date) -> int:
+    still_open = sa.select(usage_periods.c.period).where(usage_periods.c.salt.is_not(None))
+    over = [
+        name for name in connection.scalars(still_open) if read_period(name).end + _GRACE <= today
+    ]
+    for name in over:
+        people = _count_people(connection, name)
+        connection.execute(
+            usage_periods.update()
+            .where(usage_periods.c.period == name)
+            .values(salt=None, people=people)
+        )
+        connection.execute(usage_people.delete().where(usage_people.c.period == name))
+    return len(over)
