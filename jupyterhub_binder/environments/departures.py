@@ -76,11 +76,14 @@ class Departures(LoggingConfigurable):
 
     async def _end(self, name: str) -> None:
         for environment_id in await self._store.end_person(name):
+            environment = await self._store.fetch_environment(environment_id)
             self._audit.note(
                 SERVICE,
                 Action.ENVIRONMENT_SHARE,
                 environment_id,
                 always=True,
+                name=environment.name if environment else "",
+                repository=environment.label if environment else "",
                 ended=f"user:{name}",
                 reason="The hub has removed this person.",
             )

@@ -137,6 +137,7 @@ class Sharing(LoggingConfigurable):
             environment.id,
             always=user.admin,
             name=environment.name,
+            repository=environment.label,
             owner=environment.owner if environment.owner != user.name else "",
             given=_listed(now - was),
             ended=_listed(was - now),

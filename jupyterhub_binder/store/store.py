@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from jupyterhub_binder.store.admin import AdminQueries
+from jupyterhub_binder.store.build_lists import BuildListQueries
 from jupyterhub_binder.store.builds import BuildQueries
 from jupyterhub_binder.store.changes import ChangeQueries
 from jupyterhub_binder.store.database import Database
@@ -32,6 +33,7 @@ class Store(
     FeaturedQueries,
     TransferQueries,
     BuildQueries,
+    BuildListQueries,
     ChangeQueries,
     InventoryQueries,
     LaunchQueries,

@@ -125,6 +125,8 @@ builds = sa.Table(
     sa.Index("ix_builds_base_key", "base_key", "generation"),
     sa.Index("ix_builds_repository_key", "repository_key", "finished"),
     sa.Index("ix_builds_state", "state", "finished"),
+    sa.Index("ix_builds_state_created", "state", "created"),
+    sa.Index("ix_builds_created_by", "created_by", "created"),
     sa.Index("ix_builds_created", "created"),
     sa.Index("ix_builds_recipe_digest", "recipe_digest", "packages_from"),
     sa.Index("ix_builds_rule", "reason_rule", "finished"),

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.browser
 TABS = (
     "",
     "/queue",
+    "/builds",
     "/environments",
     "/use",
     "/failures",

@@ -29,6 +29,7 @@ from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
+from jupyterhub_binder.store.build_lists import BuildPart
 from jupyterhub_binder.utils.names import new_id
 from tests.kit.canned import HOSTILE, NOW, PREFIX, all_states, serve
 from tests.kit.parts import AdminParts
@@ -70,6 +71,14 @@ class MadeUpStore:
             for n in range(self._rows)
         )
         return Page(kinds[offset : offset + limit], len(kinds), offset, limit)
+
+    async def list_builds(self, *_: Any, limit: int, **__: Any) -> BuildPart:
+        made = [e.latest.build for e in all_states() if e.latest]
+        found = tuple(
+            replace(made[n % len(made)], id=f"b{n:09}", created_by=HOSTILE if n == 1 else "ada")
+            for n in range(min(self._rows, limit))
+        )
+        return BuildPart(found, "b000000049" if self._rows > limit else "", self._rows > limit)
 
     async def fetch_totals(self, *, until: datetime, **_: Any) -> Totals:
         if not self._rows:

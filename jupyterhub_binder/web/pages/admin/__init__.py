@@ -10,6 +10,7 @@ from jupyterhub_binder.web.pages.admin.audit import AuditPage
 from jupyterhub_binder.web.pages.admin.builds import BackendsPage, BuildCancelAction, QueuePage
 from jupyterhub_binder.web.pages.admin.drain import DrainPage, ResumeAction
 from jupyterhub_binder.web.pages.admin.failures import FailuresPage
+from jupyterhub_binder.web.pages.admin.history import HistoryPage
 from jupyterhub_binder.web.pages.admin.home import FreeAction, HomePage
 from jupyterhub_binder.web.pages.admin.policy import LimitsPage, RuleAction, RulesPage
 from jupyterhub_binder.web.pages.admin.users import (
@@ -27,6 +28,7 @@ def admin_handlers(base_url: str) -> list[URLSpec]:
         (r"admin", HomePage),
         (r"admin/cleanup", FreeAction),
         (r"admin/queue", QueuePage),
+        (r"admin/builds", HistoryPage),
         (rf"admin/builds/{ID}/cancel", BuildCancelAction),
         (r"admin/environments", AllEnvironmentsPage),
         (rf"admin/environments/{ID}/(delete|restore)", EnvironmentAdminAction),

@@ -20,6 +20,7 @@ PAGE_SIZE = 50
 TABS = (
     ("home", "admin", N_("Overview")),
     ("queue", "admin/queue", N_("Queue")),
+    ("builds", "admin/builds", N_("Builds")),
     ("environments", "admin/environments", N_("Environments")),
     ("use", "admin/use", N_("Usage")),
     ("failures", "admin/failures", N_("Failures")),

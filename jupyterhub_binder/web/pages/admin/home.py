@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.admin import columns
@@ -44,11 +44,12 @@ class Compared:
         return f"{self.now - self.before:+d}" if self.now != self.before else "0"
 
 
-def compare(now: Totals, before: Totals) -> list[Compared]:
-    """Return the rows of the table."""
+def compare(now: Totals, before: Totals, day: date) -> list[Compared]:
+    """Return the rows of the table; `day` is today."""
+    built, failed = (f"admin/builds?state={state}&since={day}" for state in ("built", "failed"))
     return [
-        Compared(Message("Builds that succeeded"), now.built, before.built),
-        Compared(Message("Builds that failed"), now.failed, before.failed, "admin/failures"),
+        Compared(Message("Builds that succeeded"), now.built, before.built, built),
+        Compared(Message("Builds that failed"), now.failed, before.failed, failed),
         Compared(Message("Launches"), now.launches, before.launches, "admin/use?days=7"),
         Compared(Message("Launches that failed"), now.failed_launches, before.failed_launches),
         Compared(Message("People who launched"), now.people, before.people, "admin/use?days=7"),
@@ -89,8 +90,9 @@ class HomePage(AdminPage):
             waiting=len(queue.waiting),
             max_running=services.builds.max_running,
             oldest_wait=oldest_wait(queue, now),
+            day=now.date(),
             today=today,
-            compared=compare(today, before),
+            compared=compare(today, before, now.date()),
             builds=[
                 BuildView(build, await self.fetch_progress(build))
                 for build in active[:_SHOWN_BUILDS]
