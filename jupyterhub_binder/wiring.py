@@ -147,7 +147,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             parent=parent,
             git=git,
             buildable=lambda: backend.provider_prefixes,
-            containers=backend.makes_containers,
+            containers=any(maker.makes_containers for maker in backend.makers),
         )
     )
     store.may_name = providers.is_public

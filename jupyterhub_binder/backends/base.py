@@ -19,6 +19,7 @@ from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import Assessment, BackendOutput, Build, BuildJob, Recipe
+from jupyterhub_binder.model.text import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ class Reuse:
 
 PYTHON_OPTION = "python"
 """The option that chooses another Python than the repository's, such as ``3.11``."""
+
+
+BACKEND_OPTION = "backend"
+"""The option that names one of several backends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,18 @@ class HostStatus:
     """Builds that failed because of the host."""
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The backend that makes the image of a recipe."""
+
+    backend: BuildBackend
+    assessment: Assessment
+    why: str = ""
+    """Why this one, before a colon: ``apt.txt``. Empty if there is nothing to say."""
+    possible: tuple[BuildBackend, ...] = ()
+    """All that can serve the recipe, in order; empty if there is only one backend."""
+
+
 class BuildBackend(LoggingConfigurable):
     """Makes images. Subclasses write fingerprint, assess, find_image, build and delete_image."""
 
@@ -101,6 +118,12 @@ class BuildBackend(LoggingConfigurable):
 
     description: ClassVar[str] = ""
     """One sentence for people: what it makes from what."""
+
+    made: ClassVar[str] = Message("made as a container image")
+    """What happens to a repository, for people who choose among several backends."""
+
+    pace: ClassVar[str] = Message("usually in minutes")
+    """How long a build takes, where no earlier one is known."""
 
     needs_checkout: ClassVar[bool] = True
     """Whether it needs `BuildJob.checkout`; False if a remote host fetches the repository."""
@@ -171,6 +194,26 @@ class BuildBackend(LoggingConfigurable):
         By default they may not: most images contain files of their repository.
         """
         return Reuse()
+
+    @property
+    def makers(self) -> tuple[BuildBackend, ...]:
+        """The backends that make images: itself, or those that it chooses from, in order."""
+        return (self,)
+
+    def maker(self, name: str) -> BuildBackend:
+        """Return the maker of that name, such as `Build.backend`; itself if there is none."""
+        return next((each for each in self.makers if each.name == name), self)
+
+    def fits(self, recipe: Recipe) -> str:
+        """Return in a few words why it can serve a recipe; empty if it serves almost all. Pure."""
+        return ""
+
+    def choose(self, recipe: Recipe | None, options: Mapping[str, Any], provider: str) -> Choice:
+        """Return the maker for a recipe of a provider's prefix. Pure.
+
+        Without a recipe, only the backend can reach the repository.
+        """
+        return Choice(self, self.assess(recipe or Recipe(), options))
 
     @abstractmethod
     async def find_image(self, key: str) -> str | None:

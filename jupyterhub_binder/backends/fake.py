@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, ClassVar
 
-from traitlets import Dict, Float, Unicode
+from traitlets import Dict, Float, List, Unicode
 
 from jupyterhub_binder.backends.base import PYTHON_OPTION, BuildBackend, KeptImage, Pythons, Reuse
 from jupyterhub_binder.errors import BuildFailed, InvalidInput
@@ -79,7 +79,7 @@ class Script:
     gate: str = ""
     """The gate at which the build waits after its lines."""
     image: str = ""
-    """The image's name; empty for ``fake:<key>``."""
+    """The image's name; empty for ``<backend>:<key>``."""
     size_bytes: int = 123_456_789
     """The size to report."""
     checkpoints: int = 1
@@ -178,6 +178,14 @@ class FakeBackend(BuildBackend):
         """,
     ).tag(config=True)
 
+    refuses = List(
+        Unicode(),
+        help="""
+        Kinds of configuration files that it does not serve, such as `["apt.txt", "Dockerfile"]`, to
+        look at pages with several backends. Default: none.
+        """,
+    ).tag(config=True)
+
     poll_seconds = Float(0.02, min=0.001, help="Interval between looks at `gates_dir`, in seconds. Default: 0.02.").tag(config=True)  # fmt: skip
 
     def __init__(self, **kwargs: Any) -> None:
@@ -209,16 +217,22 @@ class FakeBackend(BuildBackend):
         return Pythons(options.get(PYTHON_OPTION, _PYTHONS[-1]), _PYTHONS)
 
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
-        """Return each file as unused, with the script's problem."""
-        actions = tuple(
-            RecipeAction(file.path, supported=True, action=Message("Is read but not used"))
-            for file in recipe.files
-        )
+        """Return each file as unused, with the script's problem and the refused files."""
         script = replace(Script(), **Script.parse({**self.script, **_option(options)}))
-        if not script.problem:
-            return Assessment(actions)
-        problem = Message.verbatim(script.problem)
-        return Assessment(actions, (Finding(Severity.PROBLEM, "fake_problem", problem),))
+        refused = [each.path for each in recipe.files if each.used and each.kind in self.refuses]
+        problems = [(path, f"{path}: fake builds refuse it.") for path in refused]
+        if script.problem:
+            problems.append(("", script.problem))
+        return Assessment(
+            tuple(
+                RecipeAction(file.path, file.path not in refused, Message("Is read but not used"))
+                for file in recipe.files
+            ),
+            tuple(
+                Finding(Severity.PROBLEM, "fake_problem", Message.verbatim(text), path)
+                for path, text in problems
+            ),
+        )
 
     def reuse(self, recipe: Recipe, options: Mapping[str, Any]) -> Reuse:
         """Return what the script says."""
@@ -256,7 +270,7 @@ class FakeBackend(BuildBackend):
             async for output in self._stages(script):
                 yield output
             yield _inventory(script)
-            image = Image(script.image or f"fake:{build.key}", script.size_bytes)
+            image = Image(script.image or f"{self.name}:{build.key}", script.size_bytes)
             await self._keep(build.key, image)
         finally:
             if partial:

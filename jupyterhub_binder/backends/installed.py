@@ -16,19 +16,15 @@ GROUP = "jupyterhub_binder.backends"
 """The entry point group of backends."""
 
 
-def backend_class(name: str) -> type[BuildBackend]:
-    """Return the class of a backend. Raises ConfigurationError."""
+def backend_class(name: str, option: str = "JupyterHubBinder.backend") -> type[BuildBackend]:
+    """Return the class of a backend that an option names. Raises ConfigurationError."""
     points = _points()
     if name not in points:
-        raise ConfigurationError(
-            f"JupyterHubBinder.backend is {name!r}; there are {', '.join(points)}."
-        )
+        raise ConfigurationError(f"{option} is {name!r}; there are {', '.join(points)}.")
     try:
         return points[name].load()
     except ImportError as error:
-        raise ConfigurationError(
-            f"JupyterHubBinder.backend: {name} can't be loaded: {error}"
-        ) from error
+        raise ConfigurationError(f"{option}: {name} can't be loaded: {error}") from error
 
 
 def loadable_backends() -> Iterator[type[BuildBackend]]:

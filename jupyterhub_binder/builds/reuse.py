@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from jupyterhub_binder.backends.base import BuildBackend, Reuse
+from jupyterhub_binder.backends.base import BACKEND_OPTION, BuildBackend, Reuse
 from jupyterhub_binder.model import Build, Recipe, Resolved
 from jupyterhub_binder.repositories.recipe.digest import recipe_digest
 from jupyterhub_binder.store import Store
@@ -26,11 +26,15 @@ class Found:
 
 
 def digest_of(backend: BuildBackend, build: Build, recipe: Recipe) -> tuple[str | None, Reuse]:
-    """Return the recipe digest, or None if the image depends on more than the recipe. Pure."""
+    """Return the recipe digest, or None if the image depends on more than the recipe. Pure.
+
+    `backend` makes the image; whether a person or the service chose it does not matter.
+    """
     reuse = backend.reuse(recipe, build.options)
     if not reuse.self_contained:
         return None, reuse
-    digest = recipe_digest(recipe, options=build.options, fingerprint=backend.fingerprint())
+    options = {name: value for name, value in build.options.items() if name != BACKEND_OPTION}
+    digest = recipe_digest(recipe, options=options, fingerprint=backend.fingerprint())
     return digest, reuse
 
 

@@ -87,6 +87,8 @@ class BuildRun:
         self.ending = False
         self._store = store
         self._backend = backend
+        self._maker = backend.maker(build.backend)
+        """The backend that makes the image, once it is chosen."""
         self._fetcher = fetcher
         self._limits = limits
         self._checkout = checkout
@@ -139,7 +141,7 @@ class BuildRun:
     @property
     def cancel_note(self) -> str:
         """The backend's note on a cancelled build."""
-        return self._backend.cancel_note if self._build_log is not None else ""
+        return self._maker.cancel_note if self._build_log is not None else ""
 
     async def cancel(self, ended: Build) -> None:
         """Stop a build that the store has cancelled; clean-up continues later.
@@ -202,23 +204,54 @@ class BuildRun:
             )
 
     async def _make(self) -> Image:
-        build = self.build
-        if (name := await self._backend.find_image(build.key)) is not None:
+        await self._choose_maker()
+        if (name := await self._maker.find_image(self.build.key)) is not None:
             # An earlier run made it, but stopped before it was recorded.
             await self._say(Phase.BUILDING, "The image already exists.")
             return Image(name)
         recipe, checkout = Recipe(), None
-        if self._backend.needs_checkout:
+        if self._maker.needs_checkout:
             recipe, checkout = await self._fetch(), self._checkout
             self._recipe = recipe
             await self._tell_findings(recipe)
             if (image := await self._reuse(recipe)) is not None:
                 return image
-        return await self._follow(BuildJob(build, recipe, checkout))
+        return await self._follow(BuildJob(self.build, recipe, checkout))
+
+    async def _choose_maker(self) -> None:
+        """Choose among several backends by the recipe, once; a restart keeps the choice.
+
+        Raises BuildFailed if none can serve it.
+        """
+        if self._maker in self._backend.makers:
+            return
+        recipe, build = await self._peek(), self.build
+        choice = await asyncio.to_thread(
+            self._backend.choose, recipe, build.options, build.spec.provider
+        )
+        problems = (*(recipe.problems if recipe else ()), *choice.assessment.problems)
+        if problems:
+            raise BuildFailed(problems[0].message, code=problems[0].code)
+        await self._note({"backend": choice.backend.name})
+        self._maker = choice.backend
+        why = f"{choice.why}: " if choice.why else ""
+        await self._say(Phase.FETCHING, f"{why}{choice.backend.made}.")
+
+    async def _peek(self) -> Recipe | None:
+        """Read only the configuration files; None if only a backend may reach the repository."""
+        resolved = self.build.resolved
+        try:
+            async with self._fetcher.peek(resolved) as peek:
+                read = self._fetcher.read_recipe
+                return await asyncio.to_thread(read, peek.path, resolved)
+        except BinderError:
+            if all(maker.needs_checkout for maker in self._backend.makers):
+                raise
+            return None
 
     async def _tell_findings(self, recipe: Recipe) -> None:
         """Log warnings. Raises BuildFailed for a problem."""
-        assess = self._backend.assess
+        assess = self._maker.assess
         assessment = await asyncio.to_thread(assess, recipe, self.build.options)
         for finding in dict.fromkeys(recipe.findings + assessment.findings):
             if finding.severity is Severity.PROBLEM:
@@ -237,7 +270,7 @@ class BuildRun:
 
     async def _reuse(self, recipe: Recipe) -> Image | None:
         """Return the image of an earlier build with the same recipe."""
-        digest, reuse = await asyncio.to_thread(digest_of, self._backend, self.build, recipe)
+        digest, reuse = await asyncio.to_thread(digest_of, self._maker, self.build, recipe)
         if digest is None:
             return None
         # Stored first, so that clean-up knows that somebody may want the image.
@@ -246,7 +279,7 @@ class BuildRun:
             return None
         found = await find_reusable(
             self._store,
-            self._backend,
+            self._maker,
             digest,
             clone_url=self.build.clone_url,
             serves=self._fetcher.serves,
@@ -267,13 +300,13 @@ class BuildRun:
             f"The recipe is the same as in build {earlier.id}; its image is used. No build was "
             "needed.",
         )
-        await self._backend.keep_files(self.build, self._checkout)
+        await self._maker.keep_files(self.build, self._checkout)
         await self._note({"reused_key": earlier.image_key})
         self._packages_from = earlier.packages_from
         return Image(earlier.image, earlier.size_bytes)
 
     async def _follow(self, job: BuildJob) -> Image:
-        made = cast("AsyncGenerator[BackendOutput, None]", self._backend.build(job))
+        made = cast("AsyncGenerator[BackendOutput, None]", self._maker.build(job))
         async with aclosing(made) as outputs:
             async for output in outputs:
                 match output:

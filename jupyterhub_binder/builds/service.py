@@ -387,15 +387,15 @@ class Builds(LoggingConfigurable):
             step=run.step if run else "",
         )
 
-    async def expected_seconds(self, repository: str) -> float | None:
-        """Return how long a build of a repository takes, from earlier ones."""
-        return await self._history.expected_seconds(repository)
+    async def expected_seconds(self, build: Build) -> float | None:
+        """Return how long such a build takes, from earlier ones of its repository."""
+        return await self._history.expected_seconds(repository_key(build.spec), build.backend)
 
     async def _expected_seconds(self, build: Build, run: BuildRun | None) -> float | None:
         """Return one estimate for as long as the build lives, whatever ends meanwhile."""
         if run is not None and run.expected_seconds is not None:
             return run.expected_seconds
-        expected = await self._history.expected_seconds(repository_key(build.spec))
+        expected = await self.expected_seconds(build)
         if run is not None:
             run.expected_seconds = expected
         return expected

@@ -217,6 +217,11 @@ main.add_command(explain)
     "--python",
     help="With --again: use this Python from now on, such as 3.11; '' is the repository's.",
 )
+@click.option(
+    "--backend",
+    help="Where the hub has several backends: make it with this one, also later; with --again, '' "
+    "is the first that can.",
+)
 @click.option("--wait", is_flag=True, help="Show the log and wait for the build to end.")
 @hub_command
 def build(session: Session, link: str, wait: bool, **options: Any) -> None:
@@ -234,6 +239,7 @@ def build(session: Session, link: str, wait: bool, **options: Any) -> None:
       jupyterhub-binder build https://github.com/binder-examples/requirements --wait
       jupyterhub-binder build org/repository --name "Spring course" --path week1/index.ipynb
       jupyterhub-binder build my-analysis --again --ref v2.0
+      jupyterhub-binder build org/repository --backend binderhub
       id=$(jupyterhub-binder build org/repository) && jupyterhub-binder launch "$id"
     """  # noqa: D301 - Click wants the character
     session.run(lambda client: _build(session, client, link, wait, **options))
@@ -330,17 +336,21 @@ async def _build(
     ref: str | None,
     force: bool,
     python: str | None,
+    backend: str | None,
     **fields: str | None,
 ) -> None:
     if again and new:
         raise CommandFailed("Use either --again or --new, not both.", USAGE, code="usage")
     if again:
         environment_id = (await find_environment(client, link))["id"]
-        environment = await client.rebuild(environment_id, ref=ref, force=force, python=python)
+        environment = await client.rebuild(
+            environment_id, ref=ref, force=force, python=python, backend=backend
+        )
     elif ref or force or python is not None:
         raise CommandFailed("--ref, --force and --python need --again.", USAGE, code="usage")
     else:
-        said = {name: value for name, value in fields.items() if value is not None}
+        said: Json = {name: value for name, value in fields.items() if value is not None}
+        said |= {"options": {"backend": backend}} if backend else {}
         environment = await _make(session, client, link, said, new=new)
     session.say(f"{environment['name']}: {client.page_url(_page(environment))}")
     await _see_built(session, client, environment, wait)

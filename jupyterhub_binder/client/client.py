@@ -210,10 +210,12 @@ class BinderClient:
         ref: str | None = None,
         force: bool = False,
         python: str | None = None,
+        backend: str | None = None,
     ) -> Json:
-        """Build again; an empty `python` is the repository's own."""
+        """Build again; an empty `python` is the repository's own, an empty `backend` any."""
         body: Json = {"force": force} | ({"ref": ref} if ref else {})
         body |= {"python": python} if python is not None else {}
+        body |= {"backend": backend} if backend is not None else {}
         path = f"/environments/{quote(environment_id, safe='')}/builds"
         return await self._call("POST", path, json=body)
 

@@ -47,7 +47,8 @@ class Inventories:
 
     def why_unknown(self, build: Build) -> str:
         """Return why the packages of a build are unknown, in one sentence; empty for no reason."""
-        return self._backend.inventory_note if build.backend == self._backend.name else ""
+        maker = self._backend.maker(build.backend)
+        return maker.inventory_note if build.backend == maker.name else ""
 
     async def fetch(self, user: User, build_id: str) -> Contents:
         """Return what is in a build's image. Raises NotFound."""

@@ -46,6 +46,7 @@ class LaunchSpecs(LoggingConfigurable):
             current is not None and image is None and environment.state is EnvironmentState.READY
         )
         content_key = shown.build.key if shown and shown.build.reused_key else ""
+        maker = self._backend.maker(shown.build.backend if shown else "")
         return LaunchSpec(
             environment_id=environment.id,
             environment_name=environment.name,
@@ -61,14 +62,15 @@ class LaunchSpecs(LoggingConfigurable):
             build_number=current.number if current and image else None,
             **self.addresses(environment, resolved_ref),
             content_key=content_key,
-            content_kept=not content_key or await self._backend.has_files(content_key),
+            content_kept=not content_key or await maker.has_files(content_key),
             **self._content_source(environment, shown.build if shown else None),
         )
 
     async def is_there(self, build: Build) -> bool:
         """Say whether a build's image exists. If unknown, let the start find out."""
         try:
-            return await self._backend.find_image(build.image_key) is not None
+            maker = self._backend.maker(build.backend)
+            return await maker.find_image(build.image_key) is not None
         except BinderError as error:
             self.log.warning("Can't tell whether %s exists: %s", build.image, error.message)
             return True

@@ -6,7 +6,7 @@ Never asks the hosts of refused repositories.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -16,7 +16,7 @@ from traitlets import Integer
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.admin.rules import Rules
-from jupyterhub_binder.backends.base import BuildBackend
+from jupyterhub_binder.backends.base import BuildBackend, Choice
 from jupyterhub_binder.builds.history import BuildHistory
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.errors import BinderError, InvalidInput, LimitReached
@@ -42,6 +42,14 @@ _WAITING_QUESTIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
+class BackendWay:
+    """A backend that can make the environment."""
+
+    backend: BuildBackend
+    expected_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
     """What a link would build."""
 
@@ -50,6 +58,10 @@ class Preview:
     commit: Commit | None
     recipe: Recipe
     assessment: Assessment
+    choice: Choice
+    """Which backend makes it, and why."""
+    ways: tuple[BackendWay, ...]
+    """All backends that can, if a person can choose; otherwise empty."""
     findings: tuple[Finding, ...]
     built: bool
     expected_seconds: float | None
@@ -102,8 +114,12 @@ class Previews(LoggingConfigurable):
         async with self._asking(user):
             link, resolved = await self._resolve(user, link)
             commit, recipe = await self._peek(resolved)
-            assessment = await asyncio.to_thread(self._backend.assess, recipe, {})
+            choice = await asyncio.to_thread(
+                self._backend.choose, recipe, {}, resolved.spec.provider
+            )
+        recipe = recipe or Recipe()
         repository = repository_key(resolved.spec)
+        maker = choice.backend.name
         source = await self.resolve_content(user, link, resolved.clone_url)
         content_url, content_ref = (source.clone_url, source.follow) if source else ("", "")
         return Preview(
@@ -111,11 +127,13 @@ class Previews(LoggingConfigurable):
             resolved=resolved,
             commit=commit,
             recipe=recipe,
-            assessment=assessment,
-            findings=_distinct(recipe.findings + assessment.findings),
+            assessment=choice.assessment,
+            choice=choice,
+            ways=tuple([await self._way(each, repository) for each in choice.possible]),
+            findings=_distinct(recipe.findings + choice.assessment.findings),
             built=await self._builds.is_built(resolved, {}),
-            expected_seconds=await self._history.expected_seconds(repository),
-            earlier_builds=len(await self._history.durations(repository)),
+            expected_seconds=await self._history.expected_seconds(repository, maker),
+            earlier_builds=len(await self._history.durations(repository, maker)),
             suggested_name=resolved.default_name,
             directory=await self._store.find_directory(
                 user.name, repository, DirectoryNames(source or resolved), content_url=content_url
@@ -127,7 +145,19 @@ class Previews(LoggingConfigurable):
             ),
         )
 
-    async def _peek(self, resolved: Resolved) -> tuple[Commit | None, Recipe]:
+    async def require_choice(self, user: User, spec: Spec, options: Mapping[str, Any]) -> None:
+        """Raise InvalidInput if the backend that the options choose can't serve the newest commit."""
+        async with self._asking(user):
+            _, resolved = await self._resolve(user, Link(spec))
+            _, recipe = await self._peek(resolved)
+            choice = await asyncio.to_thread(self._backend.choose, recipe, options, spec.provider)
+        if problems := choice.assessment.problems:
+            raise InvalidInput(problems[0].message)
+
+    async def _way(self, backend: BuildBackend, repository: str) -> BackendWay:
+        return BackendWay(backend, await self._history.expected_seconds(repository, backend.name))
+
+    async def _peek(self, resolved: Resolved) -> tuple[Commit | None, Recipe | None]:
         """Read the configuration files without a full fetch.
 
         Returns nothing if only the backend can reach the host.
@@ -137,12 +167,12 @@ class Previews(LoggingConfigurable):
                 read = self._fetcher.read_recipe
                 return peek.commit, await asyncio.to_thread(read, peek.path, resolved)
         except BinderError as error:
-            if self._backend.needs_checkout:
+            if all(maker.needs_checkout for maker in self._backend.makers):
                 raise
             self.log.info(
                 "Can't read the configuration files of %s: %s", resolved.label, error.message
             )
-            return None, Recipe()
+            return None, None
 
     @asynccontextmanager
     async def _asking(self, user: User) -> AsyncIterator[None]:

@@ -12,7 +12,7 @@ from jupyterhub_binder.environments.service import Environments
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import Build, Environment, Link, Spec, User, repository_key
 from jupyterhub_binder.model.receipt import SignedReceipt
-from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.model.text import Message, all_of
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.repositories.urls import SHA
 from jupyterhub_binder.store import Store
@@ -101,7 +101,8 @@ class Reproductions:
             own = Message("This hub still has the image that the receipt describes. It is used.")
             return self._backend.clean_options(options), True, (own,)
         lock, python = receipt.get("lock"), _python(receipt)
-        if not (self._backend.takes_lock and isinstance(lock, str) and lock and python):
+        takes_lock = any(maker.takes_lock for maker in self._backend.makers)
+        if not (takes_lock and isinstance(lock, str) and lock and python):
             return self._backend.clean_options(options), False, self._why_not_exact(receipt)
         commit = _text(_part(receipt, "repository"), "commit", MAX_REF_CHARACTERS)
         minor = ".".join(python.split(".")[:2])
@@ -122,7 +123,7 @@ class Reproductions:
         build = await self._store.find_built(key) if isinstance(key, str) and key else None
         if build is None or not self._would_reuse(build, _claimed(receipt), options):
             return False
-        if await self._backend.find_image(build.image_key) is None:
+        if await self._backend.maker(build.backend).find_image(build.image_key) is None:
             return False
         inventory = await self._store.fetch_inventory(build.id)
         if inventory is None:
@@ -143,12 +144,13 @@ class Reproductions:
     def _why_not_exact(self, receipt: Mapping[str, Any]) -> tuple[Message, ...]:
         notes = []
         backend = receipt.get("backend")
-        if isinstance(backend, str) and backend != self._backend.name:
+        ours = [maker.name for maker in self._backend.makers]
+        if isinstance(backend, str) and backend not in ours:
             notes.append(
                 Message(
                     "It was built with %(theirs)s; this hub builds with %(ours)s.",
                     theirs=backend[:40],
-                    ours=self._backend.name,
+                    ours=all_of(ours),
                 )
             )
         notes.append(

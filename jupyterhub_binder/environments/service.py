@@ -19,7 +19,7 @@ from traitlets.config import LoggingConfigurable
 from jupyterhub_binder.admin.audit import Audit
 from jupyterhub_binder.admin.limits import Limits
 from jupyterhub_binder.admin.rules import MAX_REASON_CHARACTERS, Rules
-from jupyterhub_binder.backends.base import PYTHON_OPTION, BuildBackend
+from jupyterhub_binder.backends.base import BACKEND_OPTION, PYTHON_OPTION, BuildBackend
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.previews import DirectoryNames, Previews
 from jupyterhub_binder.environments.rights import (
@@ -337,7 +337,7 @@ class Environments(LoggingConfigurable):
             except RateLimited:
                 raise  # the host is there, and others' requests must not open what it may refuse
             except UpstreamUnavailable:
-                if self._backend.needs_checkout:
+                if all(maker.needs_checkout for maker in self._backend.makers):
                     raise  # otherwise the backend may be the only one that reaches the host
         return new
 
@@ -413,11 +413,12 @@ class Environments(LoggingConfigurable):
         updates: UpdateMode | None = None,
         resume: bool = False,
         python: str | None = None,
+        backend: str | None = None,
     ) -> Environment:
         """Change fields that are not None. Raises InvalidInput and providers' errors.
 
         `resume` ends a hold; a changed `updates` does so, too. `python` is the version of later
-        builds, empty for the repository's own.
+        builds, empty for the repository's own; `backend` makes them, empty for the first that can.
 
         An empty `content_url` restores the environment's own files.
         """
@@ -432,9 +433,11 @@ class Environments(LoggingConfigurable):
         if content_url is not None or content_ref is not None:
             changes |= await self._change_content(user, environment, content_url, content_ref)
         changes |= _change_updates(user, environment, updates, resume=resume)
-        options = self._with_python(environment, python)
+        options = self._with_options(environment, python, backend)
         if options != environment.options:
             _require_can_steer(user, environment)
+            if options.get(BACKEND_OPTION) != environment.options.get(BACKEND_OPTION):
+                await self._previews.require_choice(user, environment.spec, options)
             changes["options"] = options
         if not changes:
             return environment
@@ -443,13 +446,18 @@ class Environments(LoggingConfigurable):
             await self._store.forget_directories(environment.id)
         return changed
 
-    def _with_python(self, environment: Environment, python: str | None) -> Mapping[str, Any]:
-        """Return the options with another Python; None keeps the one that they have."""
-        if python is None:
+    def _with_options(
+        self, environment: Environment, python: str | None, backend: str | None
+    ) -> Mapping[str, Any]:
+        """Return the options with another Python or backend; None keeps what they have."""
+        given = {PYTHON_OPTION: python, BACKEND_OPTION: backend}
+        changed = {name: value for name, value in given.items() if value is not None}
+        if not changed:
             return environment.options
-        others = {k: v for k, v in environment.options.items() if k != PYTHON_OPTION}
-        chosen = {PYTHON_OPTION: python} if python else {}
-        return self._backend.clean_options({**others, **chosen})
+        merged = {**environment.options, **changed}
+        return self._backend.clean_options(
+            {name: value for name, value in merged.items() if value or name not in given}
+        )
 
     async def _change_content(
         self, user: User, environment: Environment, url: str | None, ref: str | None
@@ -537,12 +545,13 @@ class Environments(LoggingConfigurable):
         ref: str | None = None,
         force: bool = False,
         python: str | None = None,
+        backend: str | None = None,
         cause: ChangeCause = ChangeCause.ASKED,
     ) -> Environment:
         """Request a build of the current ref.
 
-        `ref` changes the ref to follow, `python` the version to build with; with automatic updates,
-        only the owner may do that. Raises NotAllowed, LimitReached and providers' errors.
+        `ref` changes the ref to follow, `python` and `backend` what to build with; with automatic
+        updates, only the owner may do that. Raises NotAllowed, LimitReached and providers' errors.
         """
         require_can_build(user)
         environment = await self.get(user, environment_id, Right.MANAGE)
@@ -551,8 +560,8 @@ class Environments(LoggingConfigurable):
             link = self._providers.at_ref(link, ref)
             if link.spec != environment.spec:
                 _require_can_steer(user, environment)
-        if python is not None:
-            environment = await self.update(user, environment_id, python=python)
+        if python is not None or backend is not None:
+            environment = await self.update(user, environment_id, python=python, backend=backend)
         built = await self._build_newest(user, environment, link.spec, force=force, cause=cause)
         if force:
             self._note(user, Action.BUILD_FORCE, built)
@@ -623,7 +632,7 @@ class Environments(LoggingConfigurable):
         chosen = None
         if build.state is BuildState.BUILT:
             why = one_line(reason)[:MAX_REASON_CHARACTERS]
-            if await self._backend.find_image(build.image_key):
+            if await self._backend.maker(build.backend).find_image(build.image_key):
                 chosen = await self._store.choose_build(
                     environment.id, number, by=user.name, at=utc_now(), reason=why
                 )

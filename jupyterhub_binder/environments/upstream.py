@@ -142,8 +142,11 @@ class Upstreams(LoggingConfigurable):
         changes = await self._store.list_upstream_changes(set(keys.values()))
         found = {}
         for id_, upstream in newer.items():
-            repository = repository_key(environments[id_].spec)
-            expected = await self._history.expected_seconds(repository)
+            environment = environments[id_]
+            build = environment.current.build if environment.current else None
+            expected = await self._history.expected_seconds(
+                repository_key(environment.spec), build.backend if build else ""
+            )
             found[id_] = Newer(upstream, changes.get(keys[id_]), expected)
         return found
 

@@ -26,6 +26,7 @@ class _RecipeDigest:
 
     digest: str | None
     open_versions: bool
+    maker: BuildBackend
 
 
 class UpstreamChanges(LoggingConfigurable):
@@ -93,8 +94,11 @@ class UpstreamChanges(LoggingConfigurable):
         return change
 
     async def _digest(self, build: Build, recipe: Recipe) -> _RecipeDigest:
-        digest, reuse = await asyncio.to_thread(digest_of, self._backend, build, recipe)
-        return _RecipeDigest(digest, reuse.open_versions)
+        choice = await asyncio.to_thread(
+            self._backend.choose, recipe, build.options, build.spec.provider
+        )
+        digest, reuse = await asyncio.to_thread(digest_of, choice.backend, build, recipe)
+        return _RecipeDigest(digest, reuse.open_versions, choice.backend)
 
     def _remember(self, change: UpstreamChange, known: _RecipeDigest) -> None:
         if len(self._digests) >= _MAX_DIGESTS:
@@ -108,7 +112,7 @@ class UpstreamChanges(LoggingConfigurable):
             return True
         found = await find_reusable(
             self._store,
-            self._backend,
+            of.maker,
             of.digest,
             clone_url=build.clone_url,
             serves=self._fetcher.serves,

@@ -35,11 +35,13 @@ _PUBLIC = {
     "token": "The hub does not accept this service's token. The hub must be restarted.",
     "backend": "Nothing can be built at the moment.",
 }
+_SOME = "Some environments can't be built at the moment."
+"""What users are told of one of several backends."""
 
 
 def without_detail(parts: Mapping[str, str | None]) -> Mapping[str, str | None]:
     """Hide folders, hosts and settings from users."""
-    return {part: _PUBLIC[part] if wrong else None for part, wrong in parts.items()}
+    return {part: _PUBLIC.get(part, _SOME) if wrong else None for part, wrong in parts.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Health:
 
     async def _ask(self) -> Mapping[str, str | None]:
         database, hub, backend = await asyncio.gather(
-            self._ask_database(), self._ask_hub(), self._ask_backend()
+            self._ask_database(), self._ask_hub(), self._ask_backends()
         )
         if self._stopped:
             return self._answer
@@ -118,7 +120,7 @@ class Health:
             "database": database,
             "disk": self._look_at_disk(),
             **hub,
-            "backend": backend,
+            **backend,
         }
         self._asked = time.monotonic()
         _log_changes(before, self._answer)
@@ -164,12 +166,28 @@ class Health:
             return {"hub": error.message, "token": None}
         return {"hub": None, "token": None}
 
-    async def _ask_backend(self) -> str | None:
-        try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                return await self._backend.health()
-        except TimeoutError:
-            return f"The {self._backend.name} backend does not answer."
+    async def _ask_backends(self) -> Mapping[str, str | None]:
+        """Return ``backend``, and each of several backends; the first is wrong if all are."""
+        makers = self._backend.makers
+        answers = await asyncio.gather(*(_ask_backend(maker) for maker in makers))
+        if len(makers) == 1:
+            return {"backend": answers[0]}
+        each = {part_of(maker): answer for maker, answer in zip(makers, answers, strict=True)}
+        wrong = [answer for answer in answers if answer]
+        return {"backend": " ".join(wrong) if len(wrong) == len(makers) else None, **each}
+
+
+def part_of(maker: BuildBackend) -> str:
+    """Return the name of the part that is one of several backends."""
+    return f"backend {maker.name}"
+
+
+async def _ask_backend(maker: BuildBackend) -> str | None:
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            return await maker.health()
+    except TimeoutError:
+        return f"The {maker.name} backend does not answer."
 
 
 def _log_changes(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> None:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from traitlets import Float, Int
+from traitlets import Dict, Float, Int, Unicode
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.admin.audit import Audit
 from jupyterhub_binder.backends.base import BuildBackend, KeptImage
-from jupyterhub_binder.errors import BinderError, Conflict
+from jupyterhub_binder.errors import BinderError, ConfigurationError, Conflict
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.maintenance.retention import Retention
 from jupyterhub_binder.model import User
@@ -42,6 +42,8 @@ class Candidate:
     """By an environment's current, previous or newest build."""
     in_use: bool
     """By a server."""
+    backend: str = ""
+    """The name of the backend that made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,15 @@ class CleanupReport:
     kept_bytes: int
     over_bytes: int
     """Bytes above the budget that had to stay."""
+
+    def __add__(self, other: CleanupReport) -> CleanupReport:
+        """Return what two clean-ups did together."""
+        return CleanupReport(
+            self.removed + other.removed,
+            self.freed_bytes + other.freed_bytes,
+            self.kept_bytes + other.kept_bytes,
+            self.over_bytes + other.over_bytes,
+        )
 
 
 def choose(
@@ -141,8 +152,26 @@ async def fetch_images_in_use(hub: HubClient, store: Store) -> frozenset[str]:
     return frozenset().union(*images.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Backends that share a budget."""
+
+    makers: Sequence[BuildBackend]
+    budget_bytes: int
+
+    def maker(self, candidate: Candidate) -> BuildBackend:
+        return next(one for one in self.makers if one.name == candidate.backend)
+
+
+_CacheSize = tuple[BuildBackend, int]
+
+
+def _sum(sizes: Iterable[_CacheSize]) -> int:
+    return sum(size for _, size in sizes)
+
+
 class Cleanup(LoggingConfigurable):
-    """Keeps a backend's images within a budget."""
+    """Keeps the backends' images within budgets."""
 
     budget_bytes = Int(
         0,
@@ -152,6 +181,15 @@ class Cleanup(LoggingConfigurable):
         images. A container image counts in full, even if it shares layers with others, so the real
         use is lower; a file that several environments share counts once. Default: 0, nothing is
         ever removed. Example: `200 * 2**30`.""",
+    ).tag(config=True)
+
+    budgets = Dict(
+        key_trait=Unicode(),
+        value_trait=Int(min=0),
+        help="""Disk budgets of single backends, in bytes by name, where several make environments
+        on different disks: `{"venv": 50 * 2**30, "repo2docker": 200 * 2**30}`. `budget_bytes` then
+        holds for the others together. 0: nothing of this backend is removed. Default: empty,
+        `budget_bytes` holds for all.""",
     ).tag(config=True)
 
     unused_days = Float(
@@ -190,8 +228,14 @@ class Cleanup(LoggingConfigurable):
         """Why the last clean-up or `look` failed."""
 
     async def start(self) -> None:
-        """Clean up regularly; without a budget, only measure images."""
-        if self.budget_bytes or self._retention:
+        """Clean up regularly; without a budget, only measure images. Raises ConfigurationError."""
+        known = [maker.name for maker in self._backend.makers]
+        if unknown := sorted(self.budgets.keys() - known):
+            raise ConfigurationError(
+                f"Cleanup.budgets names {', '.join(unknown)}; this hub's backends are "
+                f"{', '.join(known)}."
+            )
+        if self.has_budget or self._retention:
             self._tasks.spawn(self._run_always(), name="cleanup")
 
     async def stop(self) -> None:
@@ -200,7 +244,7 @@ class Cleanup(LoggingConfigurable):
 
     async def _run_always(self) -> None:
         while True:
-            if self.budget_bytes:
+            if self.has_budget:
                 await self._try(self.run)
             else:
                 await self._try(self.look, logging.INFO)  # nothing is to be removed
@@ -220,15 +264,12 @@ class Cleanup(LoggingConfigurable):
     async def look(self) -> None:
         """Measure what images take, and remove nothing. Raises BinderError."""
         async with self._running:
-            candidates = await self._list_candidates()
-            self._note(candidates, await self._backend.fetch_cache_bytes())
+            await self._clean(SERVICE, lambda _: None)
 
     async def run(self) -> CleanupReport:
-        """Clean up once. Raises BinderError, without removing images, if a part fails."""
+        """Clean up once. Raises BinderError, without removing images of the backends that fail."""
         async with self._running:
-            candidates = await self._list_candidates()
-            cache = await self._trim_cache(sum(one.size_bytes for one in candidates))
-            return await self._clean(SERVICE, candidates, cache, self.budget_bytes - cache)
+            return await self._clean(SERVICE, lambda share: share.budget_bytes or None)
 
     @property
     def freeing(self) -> bool:
@@ -243,34 +284,79 @@ class Cleanup(LoggingConfigurable):
 
     async def _free(self, user: User) -> None:
         async with self._running:
-            candidates = await self._list_candidates()
-            cache = await self._backend.fetch_cache_bytes()
-            await self._clean(user.name, candidates, cache, 0)
+            await self._clean(user.name, lambda _: 0)
 
-    async def _list_candidates(self) -> tuple[Candidate, ...]:
-        images = await self._backend.list_images()
-        uses = await self._store.list_image_uses(self._backend.name)
-        # Last, since servers may start at any time.
-        in_use = await self._in_use() if self._in_use else ()
-        return join(images, uses, in_use)
+    @property
+    def has_budget(self) -> bool:
+        """Whether anything is removed without being asked for."""
+        return any(share.budget_bytes for share in self._shares())
 
-    async def _clean(
-        self, actor: str, candidates: tuple[Candidate, ...], cache: int, budget_bytes: int
-    ) -> CleanupReport:
-        chosen = choose(
-            candidates, now=utc_now(), budget_bytes=budget_bytes, unused_days=self.unused_days
-        )
-        removed = [one for one in chosen if await self._remove(one)]
-        self._note((one for one in candidates if one not in removed), cache)
-        report = self._report(candidates, removed, cache)
-        if removed and self._audit:
+    def _shares(self) -> list[_Share]:
+        """Return the budgets, each with the backends that it holds for."""
+        makers = self._backend.makers
+        single = [
+            _Share([one], self.budgets[one.name]) for one in makers if one.name in self.budgets
+        ]
+        others = [one for one in makers if one.name not in self.budgets]
+        return [*single, _Share(others, self.budget_bytes)] if others else single
+
+    async def _clean(self, actor: str, budget_of: Callable[[_Share], int | None]) -> CleanupReport:
+        """Bring each share within its budget, None for no limit; measure what is left."""
+        kept: list[Candidate] = []
+        report, cache_bytes, failure = CleanupReport((), 0, 0, 0), 0, None
+        for share in self._shares():
+            try:
+                left, cache, part = await self._clean_share(share, budget_of(share))
+            except BinderError as error:
+                failure = failure or error
+                continue
+            kept += left
+            cache_bytes += cache
+            report += part
+        if report.removed and self._audit:
             await self._audit.record(
                 actor,
                 Action.CLEANUP_IMAGES,
-                removed=len(removed),
+                removed=len(report.removed),
                 freed_bytes=report.freed_bytes,
             )
+        if failure is not None:
+            raise failure
+        self._note(kept, cache_bytes)
         return report
+
+    async def _clean_share(
+        self, share: _Share, budget_bytes: int | None
+    ) -> tuple[list[Candidate], int, CleanupReport]:
+        """Return the images that are left, the size of the caches, and what was done."""
+        candidates = await self._list_candidates(share)
+        image_bytes = sum(one.size_bytes for one in candidates)
+        if budget_bytes is None:
+            cache = _sum([(one, await one.fetch_cache_bytes()) for one in share.makers])
+            return candidates, cache, CleanupReport((), 0, image_bytes + cache, 0)
+        # Whoever frees images keeps the caches, which only make builds faster.
+        sizes = [(maker, await maker.fetch_cache_bytes()) for maker in share.makers]
+        cache = await self._trim(sizes, image_bytes - budget_bytes) if budget_bytes else _sum(sizes)
+        chosen = choose(
+            candidates,
+            now=utc_now(),
+            budget_bytes=budget_bytes - cache if budget_bytes else 0,
+            unused_days=self.unused_days,
+        )
+        removed = [one for one in chosen if await self._remove(share.maker(one), one)]
+        report = self._report(share, candidates, removed, cache)
+        return [one for one in candidates if one not in removed], cache, report
+
+    async def _list_candidates(self, share: _Share) -> list[Candidate]:
+        found = [(maker, await maker.list_images()) for maker in share.makers]
+        uses = [use for one in share.makers for use in await self._store.list_image_uses(one.name)]
+        # Last, since servers may start at any time.
+        in_use = await self._in_use() if self._in_use else ()
+        return [
+            replace(candidate, backend=maker.name)
+            for maker, images in found
+            for candidate in join(images, uses, in_use)
+        ]
 
     def _note(self, candidates: Iterable[Candidate], cache_bytes: int) -> None:
         self.problem = ""
@@ -278,16 +364,21 @@ class Cleanup(LoggingConfigurable):
             candidates, cache_bytes=cache_bytes, now=utc_now(), unused_days=self.unused_days
         )
 
-    async def _trim_cache(self, image_bytes: int) -> int:
-        """Trim the backend's cache if the budget is exceeded; return its size."""
-        size = await self._backend.fetch_cache_bytes()
-        over = image_bytes + size - self.budget_bytes
-        freed = await self._backend.trim_cache(over) if size and over > 0 else 0
-        if freed:
-            self.log.info("Removed %s from the cache of wheels", format_bytes(freed))
-        return max(size - freed, 0)
+    async def _trim(self, sizes: Sequence[_CacheSize], over_bytes: int) -> int:
+        """Trim caches if they and the images exceed the budget; return the caches' size.
 
-    async def _remove(self, candidate: Candidate) -> bool:
+        `over_bytes` is what the images alone exceed it by; negative if they don't.
+        """
+        left = _sum(sizes)
+        for maker, size in sizes:
+            over = over_bytes + left
+            freed = await maker.trim_cache(over) if size and over > 0 else 0
+            if freed:
+                self.log.info("Removed %s from the cache of wheels", format_bytes(freed))
+            left -= min(freed, size)
+        return left
+
+    async def _remove(self, maker: BuildBackend, candidate: Candidate) -> bool:
         """Remove an image unless it is wanted again; say whether it went."""
         use = await self._store.fetch_image_use(candidate.image)
         if use is not None and use.last_used > candidate.last_used:
@@ -295,7 +386,7 @@ class Cleanup(LoggingConfigurable):
         if await self._store.is_wanted(candidate.image):
             return False
         try:
-            await self._backend.delete_image(candidate.image)
+            await maker.delete_image(candidate.image)
         except BinderError as error:
             self.log.warning("Image %s is kept: %s", candidate.image, error.message)
             return False
@@ -305,14 +396,19 @@ class Cleanup(LoggingConfigurable):
         return True
 
     def _report(
-        self, candidates: Iterable[Candidate], removed: Collection[Candidate], cache_bytes: int
+        self,
+        share: _Share,
+        candidates: Iterable[Candidate],
+        removed: Collection[Candidate],
+        cache_bytes: int,
     ) -> CleanupReport:
         freed = sum(one.size_bytes for one in removed)
         kept = sum(one.size_bytes for one in candidates) - freed + cache_bytes
-        over = max(kept - self.budget_bytes, 0)
-        if over and self.budget_bytes:
+        over = max(kept - share.budget_bytes, 0) if share.budget_bytes else 0
+        if over:
             self.log.warning(
-                "Images exceed Cleanup.budget_bytes by %s, but all of them are in use or recent",
+                "Images of %s exceed their budget by %s, but all of them are in use or recent",
+                ", ".join(maker.name for maker in share.makers),
                 format_bytes(over),
             )
         return CleanupReport(tuple(one.image for one in removed), freed, kept, over)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import psutil
+from traitlets.config import Config
 
+from jupyterhub_binder.backends.auto import AutoBackend
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.backends.fake import FakeBackend
 from jupyterhub_binder.backends.venv.backend import VenvBackend
@@ -74,6 +76,44 @@ class FakeKit(Kit):
         return [str(path) for path in (self.folder / "images").glob("*.partial")]
 
 
+class FolderFake(FakeBackend):
+    """Like `venv`: it makes folders, and refuses what these can't have."""
+
+    name = "folders"
+    makes_containers = False
+    made = VenvBackend.made
+    fits = VenvBackend.fits  # type: ignore[assignment]
+    pace = VenvBackend.pace
+
+
+class ImageFake(FakeBackend):
+    """Like a BinderHub: it takes everything, and fetches by itself."""
+
+    name = "images"
+
+
+FAKES = [f"{__name__}.{each.__name__}" for each in (FolderFake, ImageFake)]
+
+
+def make_auto(folder: Path, **traits: Any) -> AutoBackend:
+    """Two fakes, folders first."""
+    config = Config()
+    config.FolderFake.refuses = ["apt.txt", "Dockerfile"]
+    for each in ("FolderFake", "ImageFake"):
+        config[each].images_dir = str(folder / each)
+    return AutoBackend(config=config, **{"backends": FAKES, **traits})
+
+
+class AutoKit(FakeKit):
+    """Two fakes, of which the first refuses some files."""
+
+    def make(self) -> BuildBackend:
+        return make_auto(self.folder)
+
+    def leftovers(self) -> list[str]:
+        return [str(path) for path in self.folder.rglob("*.partial")]
+
+
 NOISE = r"""#!/usr/bin/env python
 import sys
 out = sys.stdout.buffer
@@ -135,4 +175,4 @@ def processes_under(root: Path) -> list[str]:
     return found
 
 
-KITS: dict[str, type[Kit]] = {"fake": FakeKit, "venv": VenvKit}
+KITS: dict[str, type[Kit]] = {"fake": FakeKit, "auto": AutoKit, "venv": VenvKit}

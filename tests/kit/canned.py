@@ -18,7 +18,8 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, StaticFileHandler
 
-from jupyterhub_binder.backends.base import HostState, HostStatus, Pythons
+from jupyterhub_binder.backends.base import Choice, HostState, HostStatus, Pythons
+from jupyterhub_binder.backends.venv.backend import VenvBackend
 from jupyterhub_binder.builds.service import BuildProgress, QueueState
 from jupyterhub_binder.environments.applications import find_applications
 from jupyterhub_binder.environments.gallery import FeaturedEnvironment
@@ -518,6 +519,8 @@ class Everything:
                 )
             ),
             findings=tuple(findings),
+            choice=Choice(VenvBackend(), Assessment()),
+            ways=(),
             built="built" in link.spec.repo,
             expected_seconds=124.0,
             earlier_builds=3,
@@ -668,6 +671,10 @@ class Backend:
     name = "federation"
     goes_on_alone = True
     description = "Container images, made by repo2docker on several BinderHubs."
+
+    @property
+    def makers(self) -> tuple[Backend, ...]:
+        return (self,)
 
     def pythons_of(self, recipe: Recipe, options: Mapping[str, Any]) -> Pythons:
         return Pythons("3.12", ("3.11", "3.12"))

@@ -177,11 +177,16 @@ class Service:
 
 
 async def open_service(
-    folder: Path, *, database: str = "", fetcher: Fetcher | None = None, **traits: Any
+    folder: Path,
+    *,
+    database: str = "",
+    fetcher: Fetcher | None = None,
+    backend: Any = None,
+    **traits: Any,
 ) -> Service:
     """Start the parts over a folder and its database."""
     store = await Store.open(database or Databases.url_for(folder))
-    backend = FakeBackend(images_dir=str(folder / "images"))
+    backend = backend or FakeBackend(images_dir=str(folder / "images"))
     providers = KnownProviders(git=Git())
     history = BuildHistory(store=store, backend=backend)
     admin = AdminParts.make(store=store, providers=providers)
@@ -197,7 +202,7 @@ async def open_service(
     previews = Previews(
         store=store,
         providers=providers,
-        fetcher=NoFetcher(git=Git()),
+        fetcher=fetcher or NoFetcher(git=Git()),
         backend=backend,
         builds=builds,
         history=history,

@@ -59,6 +59,7 @@ class RemoteBackend(BuildBackend):
 
     needs_checkout: ClassVar[bool] = False
     goes_on_alone: ClassVar[bool] = True
+    made: ClassVar[str] = Message("made as a container image by BinderHub")
     cancel_note: ClassVar[str] = Message(
         "This hub no longer waits for BinderHub. On Kubernetes, BinderHub finishes an image "
         "once it has begun."

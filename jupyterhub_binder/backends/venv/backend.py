@@ -55,6 +55,8 @@ class VenvBackend(BuildBackend):
     name: ClassVar[str] = "venv"
     makes_containers: ClassVar[bool] = False
     takes_lock: ClassVar[bool] = True
+    made: ClassVar[str] = Message("made as a folder")
+    pace: ClassVar[str] = Message("usually in seconds")
     description: ClassVar[str] = Message(
         "Makes Python environments in a folder of this machine; other languages and system "
         "packages need a hub that builds container images."
@@ -350,6 +352,12 @@ class VenvBackend(BuildBackend):
         made, _ = plan.make_plan(plan.with_python(recipe, options), offer, lock_of(options))
         offered = offer.pythons if made.conda is None else offer.conda.pythons
         return Pythons(made.python, plan.in_order(offered))
+
+    def fits(self, recipe: Recipe) -> str:
+        """Return what a recipe that it serves consists of."""
+        if recipe.conda:
+            return Message("Python and conda packages only")
+        return Message("Python packages only")
 
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
         """Return what is installed, what runs, and what is not supported."""

@@ -83,6 +83,7 @@ class EnvironmentHandler(Handler):
             updates=body.updates,
             resume=body.resume,
             python=body.python,
+            backend=body.backend,
         )
         return await self.render_environment(environment)
 
@@ -124,6 +125,7 @@ class EnvironmentBuildsHandler(Handler):
             ref=body.ref or None,
             force=body.force,
             python=body.python,
+            backend=body.backend,
         )
         return await self.render_environment(environment)
 

@@ -202,7 +202,7 @@ class PageHandler(BaseHandler):
             "example_name": self.pages.example_name,
             "named_servers": self.services.named_servers,
             "drain": self.services.drain.state,
-            "builds_go_on": self.services.backend.goes_on_alone,
+            "builds_go_on": all(maker.goes_on_alone for maker in self.services.backend.makers),
         }
 
     @property

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jupyterhub_binder.admin.rules import MAX_REASON_CHARACTERS
+from jupyterhub_binder.backends.base import BACKEND_OPTION, BuildBackend
 from jupyterhub_binder.errors import InvalidInput, NotFound
 from jupyterhub_binder.model import ContentMode, Environment, Link, Page, Recipe, UpdateMode
 from jupyterhub_binder.model.preferences import Application
@@ -147,6 +148,7 @@ class EnvironmentPage(PageHandler):
             change_views=[ChangeView(each, shows_people) for each in changes.items],
             refusal=self.services.rules.judge(environment),
             pythons=self._pythons(environment),
+            makers=self._makers(),
             applications=applications,
             profiles=await profiles_view(self, environment_id),
             files=await self._files(environment, item.preference.opens, applications),
@@ -160,8 +162,14 @@ class EnvironmentPage(PageHandler):
 
     def _pythons(self, environment: Environment) -> tuple[str, ...]:
         """Return the Python versions to choose from; a receipt's environment has its own."""
-        pythons = self.services.backend.pythons_of(Recipe(), {})
+        chosen = {n: v for n, v in environment.options.items() if n == BACKEND_OPTION}
+        pythons = self.services.backend.pythons_of(Recipe(), chosen)
         return () if "lock" in environment.options else pythons.offered
+
+    def _makers(self) -> tuple[BuildBackend, ...]:
+        """Return the backends to choose from, if there are several."""
+        makers = self.services.backend.makers
+        return makers if len(makers) > 1 else ()
 
     async def _files(
         self, environment: Environment, preferred: str, applications: tuple[Application, ...]
@@ -225,6 +233,7 @@ class EnvironmentAction(PageHandler):
             content_ref=self.form.text("content_ref", max_length=MAX_REF_CHARACTERS),
             updates=self.form.choice("updates", UpdateMode),
             python=self.form.text("python", max_length=10),
+            backend=self.form.text("backend", max_length=32),
         )
         return f"{self._page(environment_id)}?said=saved"
 
@@ -241,6 +250,7 @@ class EnvironmentAction(PageHandler):
             ref=self.form.text("ref", max_length=MAX_REF_CHARACTERS) or None,
             force=self.form.text("force", max_length=5) == "1",
             python=self.form.text("python", max_length=10),
+            backend=self.form.text("backend", max_length=32),
         )
         page = page_of_newest_build(self.prefix, environment)
         return f"{page}?said=newest" if page == self.back else page

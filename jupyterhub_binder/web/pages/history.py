@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from jupyterhub_binder.model import Build, BuildRequest, BuildState, repository_key
+from jupyterhub_binder.model import Build, BuildRequest, BuildState
 from jupyterhub_binder.model.history import Change, ChangeCause
 from jupyterhub_binder.model.inventory import Difference, Package
 from jupyterhub_binder.model.sharing import Right
@@ -90,7 +90,7 @@ class UsePage(PageHandler):
         return built and await self.services.launch_specs.is_there(wanted.build)
 
     async def _expected_seconds(self, wanted: BuildRequest) -> float | None:
-        return await self.services.builds.expected_seconds(repository_key(wanted.build.spec))
+        return await self.services.builds.expected_seconds(wanted.build)
 
 
 class PackagesPage(PageHandler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jupyterhub_binder.backends.base import BACKEND_OPTION
 from jupyterhub_binder.errors import BinderError
 from jupyterhub_binder.model import ContentMode, Environment, Link
 from jupyterhub_binder.utils.validation import (
@@ -59,6 +60,7 @@ class NewPage(PageHandler):
         self.redirect(page_of_newest_build(self.prefix, environment), status=303)
 
     async def _create(self, link: Link) -> Environment:
+        backend = self.form.text("backend", max_length=32)
         return await self.services.environments.create(
             self.me,
             link=with_content(
@@ -68,6 +70,7 @@ class NewPage(PageHandler):
             ),
             name=self.form.text("name", max_length=MAX_NAME_CHARACTERS) or None,
             content=self.form.choice("content", ContentMode),
+            options={BACKEND_OPTION: backend} if backend else {},
         )
 
     def refuse(self, url: str, ref: str, error: BinderError) -> None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub_binder.model import Resolved, Severity, describe_ref
 from jupyterhub_binder.utils.names import another_name
-from jupyterhub_binder.web.i18n.language import N_, number
+from jupyterhub_binder.web.i18n.language import N_, ngettext, number, say
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 
 if TYPE_CHECKING:
-    from jupyterhub_binder.environments.previews import Preview
+    from jupyterhub_binder.environments.previews import BackendWay, Preview
     from jupyterhub_binder.environments.service import Limit
 
 
@@ -22,6 +22,9 @@ _REF_WORDS = {
     "version": N_("Version"),
 }
 
+
+_LONG_SECONDS = 90
+"""From here on, an estimate is in minutes."""
 
 _NEAR = 0.8
 """The share of a limit from which people are told of it."""
@@ -39,6 +42,8 @@ async def preview_values(handler: PageHandler, preview: Preview) -> dict[str, An
         if preview.kept
         else preview.suggested_name,
         "files": _files(preview),
+        "made_words": _made_words(preview),
+        "ways": [(way.backend.name, _way_words(way)) for way in preview.ways],
         "ref_word": _ref_word(preview.resolved),
         "takes_ref": provider.takes_ref,
         "provider_name": provider.display_name,
@@ -46,6 +51,29 @@ async def preview_values(handler: PageHandler, preview: Preview) -> dict[str, An
         "has_files": provider.has_files or bool(preview.content_url),
         "limit_words": _limit_words(limits.get("builds")),
     }
+
+
+def _made_words(preview: Preview) -> str:
+    """Return ``Python packages only: made as a folder, about 8 seconds``; empty without a choice."""
+    chosen = next((one for one in preview.ways if one.backend is preview.choice.backend), None)
+    if chosen is None:
+        return ""
+    made = say(chosen.backend.made) if preview.built else _way_words(chosen)
+    why = preview.choice.why
+    return _("%(why)s: %(made)s", why=say(why), made=made) if why else made
+
+
+def _way_words(way: BackendWay) -> str:
+    return _("%(made)s, %(time)s", made=say(way.backend.made), time=_time_words(way))
+
+
+def _time_words(way: BackendWay) -> str:
+    seconds = way.expected_seconds
+    if seconds is None:
+        return say(way.backend.pace)
+    if seconds < _LONG_SECONDS:
+        return ngettext("about %(num)s second", "about %(num)s seconds", max(1, round(seconds)))
+    return ngettext("about %(num)s minute", "about %(num)s minutes", round(seconds / 60))
 
 
 def _ref_word(resolved: Resolved) -> str:

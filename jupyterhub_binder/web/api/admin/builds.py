@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jupyterhub_binder.maintenance.health import part_of
 from jupyterhub_binder.web.api.admin.base import AdminAPIHandler
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.render import render_host
@@ -45,14 +46,18 @@ class BackendsHandler(AdminAPIHandler):
     @operation("list_backends")
     async def get(self) -> ListJSON[BackendJSON]:
         """For admins: list the build backends and their state."""
-        backend = self.services.backend
-        item = BackendJSON(
-            name=backend.name,
-            description=backend.description,
-            health=(await self.services.health()).get("backend"),
-            hosts=tuple(render_host(host) for host in backend.statuses()),
+        parts = await self.services.health()
+        makers = self.services.backend.makers
+        items = (
+            BackendJSON(
+                name=maker.name,
+                description=maker.description,
+                health=parts.get(part_of(maker) if len(makers) > 1 else "backend"),
+                hosts=tuple(render_host(host) for host in maker.statuses()),
+            )
+            for maker in makers
         )
-        return ListJSON(items=(item,))
+        return ListJSON(items=tuple(items))
 
 
 class DrainHandler(AdminAPIHandler):

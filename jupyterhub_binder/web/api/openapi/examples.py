@@ -141,6 +141,16 @@ EXAMPLES: dict[str, Any] = {
         "built": False,
         "expected_seconds": 41.0,
         "earlier_builds": 4,
+        "backend": "venv",
+        "why": "Python packages only",
+        "ways": [
+            {"backend": "venv", "made": "made as a folder", "expected_seconds": 41.0},
+            {
+                "backend": "binderhub",
+                "made": "made as a container image by BinderHub",
+                "expected_seconds": None,
+            },
+        ],
         "kept": None,
     },
     "CreateBody": {

@@ -35,6 +35,7 @@ from jupyterhub_binder.web.api.shapes.links import (
     PreviewJSON,
     RecipeFileJSON,
     RecipeJSON,
+    WayJSON,
 )
 
 T = TypeVar("T")
@@ -218,6 +219,16 @@ class Renderer:
             built=preview.built,
             expected_seconds=preview.expected_seconds,
             earlier_builds=preview.earlier_builds,
+            backend=preview.choice.backend.name,
+            why=preview.choice.why,
+            ways=tuple(
+                WayJSON(
+                    backend=way.backend.name,
+                    made=way.backend.made,
+                    expected_seconds=way.expected_seconds,
+                )
+                for way in preview.ways
+            ),
             kept=_named(preview.kept),
         )
 

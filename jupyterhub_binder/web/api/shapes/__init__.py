@@ -86,6 +86,7 @@ Person = Annotated[str, TextLine(MAX_PERSON_CHARACTERS)]
 ProfileName = Annotated[str, TextLine(MAX_NAME_CHARACTERS)]
 Search = Annotated[str, TextLine(MAX_SEARCH_CHARACTERS)]
 PythonVersion = Annotated[str, TextLine(10)]
+BackendName = Annotated[str, TextLine(32)]
 ServerName = Annotated[str, TextLine(MAX_SERVER_CHARACTERS, clean=clean_server_name)]
 
 

@@ -19,6 +19,7 @@ from jupyterhub_binder.utils.validation import (
     MAX_NAME_CHARACTERS,
 )
 from jupyterhub_binder.web.api.shapes import (
+    BackendName,
     Count,
     Number,
     PageQuery,
@@ -207,7 +208,7 @@ class CreateBody(LinkBody, _ContentBody):
     """A new environment."""
 
     options: Mapping[str, Any] | None = None
-    """The backend's options; see its documentation"""
+    """The backend's options; see its documentation. `backend` names one of several"""
     build: bool = True
     """Whether to build at once"""
     reuse: bool = False
@@ -224,6 +225,8 @@ class UpdateBody(_ContentBody):
     """End a pause of updates"""
     python: PythonVersion | None = None
     """The version of the next builds, such as 3.11; empty: the repository's own"""
+    backend: BackendName | None = None
+    """What makes the next builds, of several backends; empty: the first that can"""
     path: Path | None = None
     """What opens: relative to the repository's root, or below the server's address: /rstudio"""
 
@@ -238,6 +241,8 @@ class BuildAgainBody:
     """Build even if this commit is already built"""
     python: PythonVersion | None = None
     """Build with this version from now on, such as 3.11; empty: the repository's own"""
+    backend: BackendName | None = None
+    """Build with this one of several backends from now on; empty: with the first that can"""
 
 
 @shape

@@ -83,6 +83,16 @@ class FindingJSON:
 
 
 @shape
+class WayJSON:
+    """A backend that can make the environment."""
+
+    backend: str
+    made: str
+    """What happens: made as a folder"""
+    expected_seconds: Seconds | None
+
+
+@shape
 class PreviewJSON(SpecJSON):
     """What a link would build."""
 
@@ -107,5 +117,11 @@ class PreviewJSON(SpecJSON):
     """Whether somebody has already built this"""
     expected_seconds: Seconds | None
     earlier_builds: Count
+    backend: str
+    """What makes it"""
+    why: str
+    """Why this one of several backends: apt.txt"""
+    ways: tuple[WayJSON, ...]
+    """All backends that can, in order; empty if this hub has only one"""
     kept: NamedJSON | None
     """Your environment of this repository, if you have one"""

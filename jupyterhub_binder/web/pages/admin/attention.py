@@ -33,7 +33,7 @@ def of_health(parts: Mapping[str, str | None]) -> Iterator[Concern]:
     }
     for part, wrong in parts.items():
         if wrong:
-            path, action = paths.get(part, ("", ""))
+            path, action = paths.get(part.partition(" ")[0], ("", ""))
             yield Concern("bad", Message("Not working"), wrong, path, action)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jupyterhub_binder.maintenance.health import part_of
 from jupyterhub_binder.web.pages.admin.base import AdminPage, part
 from jupyterhub_binder.web.pages.views import BuildView, HostView
 
@@ -41,10 +42,12 @@ class BackendsPage(AdminPage):
     async def get(self) -> None:
         """Show the backends' state."""
         backend = self.services.backend
+        several = {part_of(maker): maker for maker in backend.makers if maker is not backend}
         parts = await self.services.health()
         self.render_tab(
             "backends",
             backend=backend,
-            wrong=[message for message in parts.values() if message],
+            wrong=[message for part, message in parts.items() if message and part not in several],
+            makers=[(maker, parts.get(part)) for part, maker in several.items()],
             hosts=[HostView(host) for host in backend.statuses()],
         )

@@ -1,0 +1,332 @@
+"""A backend that makes nothing itself: it gives each recipe to the first of several that can.
+
+`builds` asks it once for each build, notes the choice in `Build.backend`, and from then on uses the
+chosen backend, also after a restart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from traitlets import Enum, List, Unicode
+from traitlets.utils.importstring import import_item
+
+from jupyterhub_binder.backends.base import (
+    BACKEND_OPTION,
+    BuildBackend,
+    Choice,
+    HostStatus,
+    KeptImage,
+    Pythons,
+    Reuse,
+)
+from jupyterhub_binder.backends.installed import backend_class
+from jupyterhub_binder.errors import BinderError, ConfigurationError, InvalidInput
+from jupyterhub_binder.model import (
+    Assessment,
+    BackendOutput,
+    Build,
+    BuildJob,
+    Finding,
+    Recipe,
+    Severity,
+)
+from jupyterhub_binder.model.text import Message
+
+FOLDER, IMAGE = "folder", "image"
+
+
+class AutoBackend(BuildBackend):
+    """The first of several backends that can serve a recipe."""
+
+    name: ClassVar[str] = "auto"
+    description: ClassVar[str] = Message(
+        "Makes each environment with the first of several backends that can."
+    )
+
+    backends = List(
+        Unicode(),
+        ["venv", "repo2docker"],
+        minlen=1,
+        help="""
+        The backends, in order: each repository goes to the first one that can serve its
+        configuration files. A person can choose another one that can. Names as in
+        `JupyterHubBinder.backend`, or import paths of classes; each is configured by its own
+        options. Put the fastest first and the one that takes the most last. Default: `venv`, then
+        `repo2docker`. For example `["venv", "binderhub"]`.
+        """,
+    ).tag(config=True)
+
+    startable = List(
+        Enum([FOLDER, IMAGE]),
+        [FOLDER, IMAGE],
+        help="""
+        What the hub's spawner can start: environments of the `venv` backend are folders, those of
+        all others container images. Other backends are not used, so that people learn of it before
+        a build. Default: both. `configure` sets it for the hub's spawner.
+        """,
+    ).tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        named = [self._load(name) for name in self.backends]
+        made = [each for each in named if self._can_start(each)]
+        for each in named:
+            if each not in made:
+                self.log.warning(
+                    "AutoBackend: %s is not used, because this hub's spawner can't start what it "
+                    "makes",
+                    each.name,
+                )
+        if not made:
+            raise ConfigurationError(
+                "AutoBackend.backends: this hub's spawner can't start what any of them makes "
+                f"({', '.join(self.backends)}). Change AutoBackend.backends or the spawner."
+            )
+        if len({each.name for each in made}) < len(made):
+            raise ConfigurationError("AutoBackend.backends names a backend twice.")
+        self._makers = tuple(each(parent=self) for each in made)
+
+    def _load(self, name: str) -> type[BuildBackend]:
+        found = _import(name) if "." in name else backend_class(name, "AutoBackend.backends")
+        if issubclass(found, AutoBackend):
+            raise ConfigurationError("AutoBackend.backends can't contain `auto` itself.")
+        return found
+
+    def _can_start(self, maker: type[BuildBackend]) -> bool:
+        return (IMAGE if maker.makes_containers else FOLDER) in self.startable
+
+    @property
+    def makers(self) -> tuple[BuildBackend, ...]:
+        """The backends, in order."""
+        return self._makers
+
+    # --- Life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start all. Raises ConfigurationError if one can't start."""
+        for maker in self.makers:
+            maker.session = self.session
+            await maker.start()
+
+    async def stop(self) -> None:
+        """Stop all, even if one fails. Idempotent."""
+        async with AsyncExitStack() as stack:
+            for maker in self.makers:
+                stack.push_async_callback(maker.stop)
+
+    async def health(self) -> str | None:
+        """Return which backends can't build, and why."""
+        wrong = [(maker.name, await maker.health()) for maker in self.makers]
+        return " ".join(f"{name}: {why}" for name, why in wrong if why) or None
+
+    def statuses(self) -> tuple[HostStatus, ...]:
+        """Return the remote hosts' status."""
+        return tuple(status for maker in self.makers for status in maker.statuses())
+
+    # --- The choice -----------------------------------------------------------------------------
+
+    @property
+    def provider_prefixes(self) -> frozenset[str] | None:
+        """Return all prefixes that one of them can build."""
+        known = [maker.provider_prefixes for maker in self.makers]
+        if None in known:
+            return None
+        return frozenset().union(*(prefixes for prefixes in known if prefixes))
+
+    def fingerprint(self) -> str:
+        """Return the fingerprints of all, in order: before the recipe is read, each may build."""
+        return f"auto {json.dumps([maker.fingerprint() for maker in self.makers])}"
+
+    def clean_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the option `backend`, and what one of them accepts. Raises InvalidInput."""
+        wanted = options.get(BACKEND_OPTION) or ""
+        others = _without_choice(options)
+        if not wanted:
+            return self._clean(self.makers, others)
+        maker = next((each for each in self.makers if each.name == wanted), None)
+        if maker is None:
+            raise InvalidInput(
+                "This hub has no backend '%(asked)s'. It has %(known)s.",
+                asked=str(wanted)[:40],
+                known=", ".join(each.name for each in self.makers),
+            )
+        try:
+            return {**maker.clean_options(others), BACKEND_OPTION: maker.name}
+        except InvalidInput as error:
+            raise InvalidInput(
+                "With the backend %(backend)s: %(why)s", backend=maker.name, why=error.message
+            ) from error
+
+    @staticmethod
+    def _clean(makers: Iterable[BuildBackend], options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options as the first maker that accepts them does."""
+        errors = []
+        for maker in makers:
+            try:
+                return maker.clean_options(options)
+            except InvalidInput as error:
+                errors.append(error)
+        raise errors[0]
+
+    def choose(self, recipe: Recipe | None, options: Mapping[str, Any], provider: str) -> Choice:
+        """Return the chosen backend if a person chose one, else the first without a problem.
+
+        If none can serve the recipe, return the one with the fewest problems; of these, the last.
+        """
+        others = _without_choice(options)
+        found = [
+            Choice(maker, _assess(maker, recipe, others, provider), maker.fits(recipe or Recipe()))
+            for maker in self.makers
+        ]
+        able = [each for each in found if not each.assessment.problems]
+        possible = tuple(each.backend for each in able)
+        wanted = next((e for e in found if e.backend.name == options.get(BACKEND_OPTION)), None)
+        if wanted is not None:
+            return replace(_chosen_by_person(wanted, bool(able)), possible=possible)
+        if not able:
+            best = min(reversed(found), key=lambda each: len(each.assessment.problems))
+            return replace(best, why="")
+        before = found[: found.index(able[0])]
+        return replace(able[0], why=_why(before) or able[0].why, possible=possible)
+
+    def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
+        """Return the assessment of the backend that is chosen."""
+        return self.choose(recipe, options, "").assessment
+
+    def reuse(self, recipe: Recipe, options: Mapping[str, Any]) -> Reuse:
+        """Return the answer of the backend that is chosen."""
+        return self.choose(recipe, options, "").backend.reuse(recipe, options)
+
+    def pythons_of(self, recipe: Recipe, options: Mapping[str, Any]) -> Pythons:
+        """Return the answer of the backend that is chosen."""
+        return self.choose(recipe, options, "").backend.pythons_of(recipe, options)
+
+    # --- Images, if the maker is not known -----------------------------------------------------
+
+    async def find_image(self, key: str) -> str | None:
+        """Return the image of any backend. Raises if one fails and no other has it."""
+        failure: BinderError | None = None
+        for maker in self.makers:
+            try:
+                if (image := await maker.find_image(key)) is not None:
+                    return image
+            except BinderError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return None
+
+    async def build(self, job: BuildJob) -> AsyncGenerator[BackendOutput, None]:
+        """Build with the maker in `Build.backend`, or with the one that is chosen."""
+        build = job.build
+        maker = self.maker(build.backend)
+        if maker is self:
+            maker = self.choose(job.recipe, build.options, build.spec.provider).backend
+        made = cast("AsyncGenerator[BackendOutput, None]", maker.build(job))
+        async with aclosing(made) as outputs:
+            async for output in outputs:
+                yield output
+
+    async def keep_files(self, build: Build, checkout: Path) -> None:
+        """Keep files with the maker in `Build.backend`."""
+        maker = self.maker(build.backend)
+        if maker is not self:
+            await maker.keep_files(build, checkout)
+
+    async def has_files(self, key: str) -> bool:
+        """Return whether every backend that knows says so."""
+        return all([await maker.has_files(key) for maker in self.makers])
+
+    async def delete_image(self, image: str) -> None:
+        """Remove an image; each backend knows its own. Idempotent."""
+        async with AsyncExitStack() as stack:
+            for maker in self.makers:
+                stack.push_async_callback(maker.delete_image, image)
+
+    async def list_images(self) -> tuple[KeptImage, ...]:
+        """Return the images of all."""
+        return tuple([image for maker in self.makers for image in await maker.list_images()])
+
+    async def fetch_cache_bytes(self) -> int:
+        """Return the space of all caches."""
+        return sum([await maker.fetch_cache_bytes() for maker in self.makers])
+
+    async def trim_cache(self, wanted_bytes: int) -> int:
+        """Trim one cache after the other."""
+        freed = 0
+        for maker in self.makers:
+            if freed < wanted_bytes:
+                freed += await maker.trim_cache(wanted_bytes - freed)
+        return freed
+
+
+def _import(name: str) -> type[BuildBackend]:
+    try:
+        found = import_item(name)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"AutoBackend.backends: {name} can't be imported: {error}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, BuildBackend)):
+        raise ConfigurationError(f"AutoBackend.backends: {name} is not a backend.")
+    return found
+
+
+def _without_choice(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != BACKEND_OPTION}
+
+
+def _assess(
+    maker: BuildBackend, recipe: Recipe | None, options: Mapping[str, Any], provider: str
+) -> Assessment:
+    """Return a backend's assessment, with problems that lie outside the recipe."""
+    prefixes = maker.provider_prefixes
+    if provider and prefixes is not None and provider not in prefixes:
+        message = Message("%(backend)s can't reach this kind of repository.", backend=maker.name)
+        return _problem("unknown_provider", message)
+    try:
+        maker.clean_options(options)
+    except InvalidInput as error:
+        return _problem(error.error_code, error.message)
+    if recipe is not None:
+        return maker.assess(recipe, options)
+    if maker.needs_checkout:
+        return _problem("unreadable", Message("This hub can't read the repository's files."))
+    return Assessment()
+
+
+def _problem(code: str, message: Message) -> Assessment:
+    return Assessment((), (Finding(Severity.PROBLEM, code, message),))
+
+
+def _why(refused: Iterable[Choice]) -> str:
+    """Return why earlier backends can't serve a recipe: the files that they refuse."""
+    problems = [problem for each in refused for problem in each.assessment.problems]
+    paths = dict.fromkeys(problem.path for problem in problems if problem.path)
+    if paths:
+        return ", ".join(paths)
+    return Message("More than Python packages") if problems else ""
+
+
+def _chosen_by_person(wanted: Choice, others_can: bool) -> Choice:
+    """Return a person's choice; if only other backends can serve the recipe, say what to do."""
+    note = Message(
+        "This environment is set to be %(made)s. Choose another way in its settings.",
+        made=wanted.backend.made,
+    )
+    assessment = wanted.assessment
+    if others_can and assessment.problems:
+        findings = tuple(
+            replace(each, message=Message.joined(each.message, note))
+            if each.severity is Severity.PROBLEM
+            else each
+            for each in assessment.findings
+        )
+        assessment = replace(assessment, findings=findings)
+    return replace(wanted, assessment=assessment, why=Message("Chosen in the settings"))
