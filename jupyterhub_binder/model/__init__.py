@@ -217,6 +217,8 @@ class Recipe:
     """conda packages except Python."""
     conda_file: CondaFile | None = None
     """The file with what conda installs, if one is used."""
+    conda_lock: CondaFile | None = None
+    """The lock that names each conda package in one version, if one is used."""
     post_build: str = ""
     """The start of the script."""
     submodules: tuple[str, ...] = ()

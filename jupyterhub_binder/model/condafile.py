@@ -29,10 +29,14 @@ class CondaFile:
     """What to install, as written, Python among it."""
     variables: tuple[tuple[str, str], ...] = ()
     """Environment variables of servers."""
+    only_for: tuple[str, ...] = ()
+    """The platforms of a file that leaves versions open; empty for all."""
     platforms: tuple[str, ...] | None = None
     """The platforms of a lock; None for a file that leaves versions open."""
     packages: tuple[CondaPackage, ...] = ()
     """What a lock installs, on all its platforms."""
+    pip: tuple[tuple[str, str], ...] = ()
+    """What it installs from PyPI: the platform, and a line of pip's format with a checksum."""
 
     @property
     def is_lock(self) -> bool:

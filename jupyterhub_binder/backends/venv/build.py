@@ -175,7 +175,11 @@ class VenvBuild:
         """
         wanted = plan.requirements
         sources = [_placed(text, self._steps.seen / "repo") for text in wanted.sources]
-        asked = [*wanted.packages, *sources]
+        packages = [
+            " ".join([line, *(f"--hash={one}" for one in wanted.hashes.get(line, ()))])
+            for line in wanted.packages
+        ]
+        asked = [*packages, *sources]
         if not asked:
             return ""
         limits = [*self._settings.constraints, *wanted.constraints]
@@ -189,7 +193,7 @@ class VenvBuild:
             wanted,
             given=work / "requirements.in",
             limits=work / "constraints.txt",
-            complete=plan.locked,
+            complete=plan.locked or bool(plan.conda and plan.conda.packages),
         )
         try:
             await self._steps.untrusted(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -85,9 +85,19 @@ def choose_locked(lock: Lock, policy: Policy, constraints: Sequence[str]) -> Req
     return found
 
 
-def _read(text: str) -> RequirementLine:
+def choose_locked_lines(path: str, lines: Sequence[str], policy: Policy) -> Requirements:
+    """Return what uv gets of the lines of a repository's lock, with their checksums. Pure."""
+    folder = path.rpartition("/")[0]
+    hashes = dict(line.split(" --hash=", 1) for line in lines if " --hash=" in line)
+    bare = [line.partition(" --hash=")[0] for line in lines]
+    found = choose_lines([replace(_read(text, path), folder=folder) for text in bare], policy)
+    found.hashes = {name: (value,) for name, value in hashes.items()}
+    return found
+
+
+def _read(text: str, path: str = "receipt") -> RequirementLine:
     option, _, value = text.partition(" ") if text.startswith("-") else ("", "", "")
-    return RequirementLine("receipt", text, option=option, value=value.strip())
+    return RequirementLine(path, text, option=option, value=value.strip())
 
 
 def _why_not(line: RequirementLine) -> Message | None:

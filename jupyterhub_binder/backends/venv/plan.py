@@ -17,7 +17,7 @@ from jupyterhub_binder.backends.venv.conda.choice import (
     choose_conda,
     choose_explicit,
 )
-from jupyterhub_binder.backends.venv.lock import Lock, choose_locked
+from jupyterhub_binder.backends.venv.lock import Lock, choose_locked, choose_locked_lines
 from jupyterhub_binder.backends.venv.project_lock import choose_from_lock
 from jupyterhub_binder.backends.venv.requirements import (
     Policy,
@@ -33,6 +33,7 @@ from jupyterhub_binder.model import (
     RecipeFile,
     Severity,
 )
+from jupyterhub_binder.model.condafile import CondaFile, CondaPackage
 from jupyterhub_binder.model.text import Message, all_of
 
 NOT_SERVED: Mapping[str, Message] = {
@@ -125,7 +126,7 @@ def with_python(recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     if not chosen:
         return recipe
     file = recipe.conda_file
-    if file is not None and not file.is_lock:
+    if file is not None:
         kept = [spec for spec in file.specs if not _PYTHON_SPEC.match(spec)]
         file = replace(file, specs=(*kept, f"python {chosen}.*"))
     return replace(recipe, python=chosen, preferred_python="", conda_file=file)
@@ -136,9 +137,10 @@ _PYTHON_SPEC = re.compile(r"(?:[^\s:]+::)?\s*python(?![\w.-])", re.IGNORECASE)
 
 def needs_conda(recipe: Recipe, offer: Offer) -> bool:
     """Whether Python and other packages must come from a channel."""
-    file = recipe.conda_file
-    if file is None or file.is_lock:
-        return file is not None
+    if recipe.conda_lock is not None and (can_conda(offer) or recipe.conda_file is None):
+        return True
+    if recipe.conda_file is None:
+        return False
     if any(name not in CONDA_OF_BASE for name in recipe.conda):
         return True
     has_python = choose_python(recipe.python, offer) is not None
@@ -284,7 +286,49 @@ class _Planner:
         found = self._choose(file)
         self._act(file, _installs(found), supported=not found.refused)
 
+    def conda_lock(self, file: RecipeFile) -> None:
+        """Take exactly what conda-lock.yml or pixi.lock says."""
+        lock = self.recipe.conda_lock
+        if lock is None:  # it can't be read, which is a problem already
+            self._act(file, Message("Can't be read"), supported=False)
+        elif not self.from_channels:
+            why = Message("Not used: this hub installs no conda packages")
+            self._act(file, why, supported=True)
+        elif not self._lacks_conda(file):
+            plan = choose_conda(lock, self.offer.conda)
+            lines = [text for platform, text in lock.pip if platform == self.offer.conda.platform]
+            pip = self._choose_locked(file, lines)
+            self._take_conda(plan)
+            self._check_locked_python(lock)
+            served = not (plan.problems or pip.refused)
+            self._act(file, _installs_conda(plan, pip), supported=served)
+
+    def _check_locked_python(self, lock: CondaFile) -> None:
+        """Refuse a Python that a person chose in place of the lock's."""
+        for package in lock.packages:
+            here = package.name == "python" and package.platform == self.offer.conda.platform
+            if here and not package.version.startswith(f"{self._python}."):
+                message = Message(
+                    "%(path)s is for Python %(asked)s, but the environment would have Python "
+                    "%(python)s.",
+                    path=lock.path,
+                    asked=package.version,
+                    python=self._python,
+                )
+                self._problem("bad_lock", message, lock.path)
+
+    def _choose_locked(self, file: RecipeFile, lines: Sequence[str]) -> Requirements:
+        self.wanted = choose_locked_lines(file.path, lines, self.offer.policy)
+        for refused in self.wanted.refused:
+            self._problem("requirement_refused", _cannot_install(refused), file.path)
+        return self.wanted
+
     def environment(self, file: RecipeFile) -> None:
+        if self.from_channels and self.recipe.conda_lock is not None:
+            lock = self.recipe.conda_lock.path
+            message = Message("Not used: %(path)s has the versions", path=lock)
+            self._act(file, message, supported=True)
+            return
         if not self.from_channels:
             self.requirements(file)
             return
@@ -300,6 +344,7 @@ class _Planner:
     def _lacks_conda(self, file: RecipeFile) -> bool:
         """Refuse conda packages by name if this hub can't install them."""
         conda = [name for name in self.recipe.conda if name not in CONDA_OF_BASE]
+        conda = conda or [each.name for each in _packages_of(self.recipe.conda_lock)]
         why = self.offer.conda.why_not()
         if why is None and not self.offer.isolated:
             why = Message.joined(
@@ -416,6 +461,9 @@ _HANDLERS: Mapping[str, Callable[[_Planner, RecipeFile], None]] = {
     "requirements.txt": _Planner.requirements,
     "environment.yml": _Planner.environment,
     "environment.yaml": _Planner.environment,
+    "conda-lock.yml": _Planner.conda_lock,
+    "pixi.lock": _Planner.conda_lock,
+    "pixi.toml": _Planner.environment,
     "runtime.txt": _Planner.runtime,
     "setup.py": _Planner.project,
     "pyproject.toml": _Planner.project,
@@ -462,6 +510,10 @@ def _installs(found: Requirements, *, locked: bool = False) -> Message:
             count,
         )
     return Message.counted("Installs one package", "Installs %(num)s packages", count)
+
+
+def _packages_of(lock: CondaFile | None) -> Sequence[CondaPackage]:
+    return lock.packages if lock is not None else ()
 
 
 def _installs_conda(plan: CondaPlan, pip: Requirements) -> Message:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jupyterhub_binder.model import Recipe, RecipeFile, RecipeInput
 from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.repositories.recipe.conda_locks import read_conda_lock
 from jupyterhub_binder.repositories.recipe.environments import read_environment
 from jupyterhub_binder.repositories.recipe.files import (
     AT_ROOT_ONLY,
@@ -25,12 +26,14 @@ from jupyterhub_binder.repositories.recipe.packages import (
     short_version,
 )
 from jupyterhub_binder.repositories.recipe.packs import (
+    CONDA_LOCKS,
     Pack,
     Runtime,
     check_language,
     choose_pack,
     counts,
 )
+from jupyterhub_binder.repositories.recipe.pixi import read_pixi
 from jupyterhub_binder.repositories.recipe.requirements import Wanted, read_requirements
 
 __all__ = ["find_missing", "read_recipe"]
@@ -74,6 +77,7 @@ def _read(checkout: Path, fetches: Callable[[str], bool]) -> tuple[Checkout, Rec
         requirements=tuple(wanted.requirements),
         conda=tuple(wanted.conda),
         conda_file=wanted.conda_file,
+        conda_lock=wanted.conda_lock,
         post_build=scripts.get("postBuild", ""),
         submodules=folder.submodules,
         lfs=tuple(_LFS.findall(folder.first_text(".gitattributes"))[:_MAX_LFS]),
@@ -111,6 +115,10 @@ def _read_packages(folder: Checkout, runtime: Runtime, used: dict[str, str]) -> 
     if "environment.yml" in used or "environment.yaml" in used:
         path = used.get("environment.yml") or used["environment.yaml"]
         read_environment(folder, path, wanted)
+    if "pixi.toml" in used:
+        read_pixi(folder, wanted)
+    if kind := next((kind for kind in CONDA_LOCKS if kind in used), ""):
+        read_conda_lock(folder, kind, wanted)
     if "Pipfile" in used or "Pipfile.lock" in used:
         read_pipfile(folder, wanted)
     if runtime.name == "python" and "runtime.txt" in used:

@@ -48,7 +48,7 @@ def read_environment(checkout: Checkout, path: str, wanted: Wanted) -> None:
     specs: list[str] = []
     for item in dependencies:
         if isinstance(item, str):
-            _read_conda(item, wanted)
+            read_conda_spec(item, wanted)
             specs.append(item.strip()[:MAX_LINE_CHARACTERS])
         elif isinstance(item, Mapping) and _is_pip_list(item):
             read_pip_list(checkout, path, item["pip"] or [], wanted)
@@ -63,7 +63,7 @@ def read_environment(checkout: Checkout, path: str, wanted: Wanted) -> None:
                 ),
             )
     channels = _read_channels(checkout, path, content)
-    variables = _read_variables(checkout, path, content)
+    variables = keep_variables(checkout, path, content.get("variables"))
     wanted.conda_file = CondaFile(path, channels, tuple(specs[:MAX_LINES]), variables)
 
 
@@ -88,10 +88,9 @@ def _read_channels(checkout: Checkout, path: str, content: Mapping[Any, Any]) ->
     return tuple(each.strip()[:300] for each in channels)
 
 
-def _read_variables(
-    checkout: Checkout, path: str, content: Mapping[Any, Any]
-) -> tuple[tuple[str, str], ...]:
-    variables = content.get("variables") or {}
+def keep_variables(checkout: Checkout, path: str, given: Any) -> tuple[tuple[str, str], ...]:
+    """Return environment variables of a file; what is none is a problem."""
+    variables = given or {}
     if not (
         isinstance(variables, Mapping)
         and len(variables) <= _MAX_VARIABLES
@@ -159,7 +158,8 @@ def _load_yaml(checkout: Checkout, path: str) -> Any:
     return None
 
 
-def _read_conda(item: str, wanted: Wanted) -> None:
+def read_conda_spec(item: str, wanted: Wanted) -> None:
+    """Count a conda package, or note which Python is asked for."""
     item = item.strip()[:MAX_LINE_CHARACTERS]
     found = _CONDA.fullmatch(item)
     if found is None or found[1].lower() not in ("python", "pip"):

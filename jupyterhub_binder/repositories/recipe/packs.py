@@ -18,6 +18,8 @@ from jupyterhub_binder.repositories.recipe.packages import load_toml
 ALWAYS = frozenset({"apt.txt", "postBuild", "start"})
 """Files that every pack except docker reads."""
 
+CONDA_LOCKS = ("conda-lock.yml", "pixi.lock")
+_PIXI = frozenset({"pixi.lock", "pixi.toml"})
 _LOCKS = frozenset({"uv.lock", "pylock.toml"})
 _PYTHON = frozenset({"requirements.txt", "setup.py", "pyproject.toml", "runtime.txt"})
 
@@ -99,6 +101,13 @@ def _claims_pipfile(checkout: Checkout, runtime: Runtime) -> bool:
     )
 
 
+def _claims_conda_lock(checkout: Checkout, runtime: Runtime) -> bool:
+    """Claim files that repo2docker does not read, if there is none that it reads."""
+    if _claims_python(checkout, runtime) or runtime.name not in ("", "python"):
+        return False
+    return _has("conda-lock.yml", "pixi.lock", "pixi.toml")(checkout, runtime)
+
+
 def _claims_python(checkout: Checkout, runtime: Runtime) -> bool:
     if runtime.name:
         return runtime.name == "python"
@@ -118,9 +127,10 @@ PACKS = (
     Pack(
         "conda",
         _has("environment.yml", "environment.yaml"),
-        ALWAYS | {"environment.yml", "environment.yaml"},
+        ALWAYS | {"environment.yml", "environment.yaml", "conda-lock.yml"},
     ),
     Pack("pipfile", _claims_pipfile, ALWAYS | {"Pipfile", "Pipfile.lock", "runtime.txt"}),
+    Pack("python", _claims_conda_lock, ALWAYS | _PIXI | {"conda-lock.yml"}),
     Pack("python", _claims_python, ALWAYS | _PYTHON | _LOCKS | {".python-version"}),
 )
 
@@ -188,6 +198,8 @@ def counts(checkout: Checkout, pack: Pack, kind: str) -> bool:
         return not checkout.has("JuliaProject.toml")
     if kind in _LOCKS:
         return kind == choose_lock(checkout)
+    if kind in _PIXI:
+        return not checkout.has("conda-lock.yml")
     if kind == ".python-version":
         return not checkout.has("runtime.txt")
     return kind != "pyproject.toml" or _has_project(checkout)

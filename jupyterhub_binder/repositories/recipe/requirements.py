@@ -45,6 +45,7 @@ class Wanted:
     preferred_python: str = ""
     lock: LockFile | None = None
     conda_file: CondaFile | None = None
+    conda_lock: CondaFile | None = None
 
     def add(self, text: str, *, pinned: bool) -> None:
         """Add a package as written."""

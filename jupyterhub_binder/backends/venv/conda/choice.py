@@ -97,6 +97,8 @@ def choose_conda(file: CondaFile, offer: CondaOffer) -> CondaPlan:
             (plan.python if name == "python" else plan.specs).append(spec)
     if file.is_lock:
         _choose_locked(plan, file, offer)
+    if file.only_for and offer.platform not in file.only_for:
+        plan.say("lock_of_another_platform", _say_platforms(file.path, file.only_for, offer))
     plan.channels = channels.found or offer.channels.choose(()).found
     return plan
 
@@ -110,17 +112,8 @@ def choose_explicit(packages: Sequence[CondaPackage], path: str, offer: CondaOff
 
 def _choose_locked(plan: CondaPlan, file: CondaFile, offer: CondaOffer) -> None:
     if offer.platform not in (file.platforms or ()):
-        known = ", ".join(file.platforms or ())
-        plan.say(
-            "lock_of_another_platform",
-            Message(
-                "%(path)s is not for this hub's platform, %(platform)s. It is for %(known)s. Lock "
-                "it for %(platform)s too.",
-                path=file.path,
-                platform=offer.platform,
-                known=known[:200] or Message("none"),
-            ),
-        )
+        platforms = file.platforms or ()
+        plan.say("lock_of_another_platform", _say_platforms(file.path, platforms, offer))
         return
     here = [one for one in file.packages if one.platform == offer.platform]
     _place(plan, here, file.path, offer)
@@ -134,6 +127,16 @@ def _place(plan: CondaPlan, packages: Sequence[CondaPackage], path: str, offer: 
             plan.say("requirement_refused", _refuse(path, name, placed))
         else:
             plan.packages.append(placed)
+
+
+def _say_platforms(path: str, platforms: Sequence[str], offer: CondaOffer) -> Message:
+    return Message(
+        "%(path)s is not for this hub's platform, %(platform)s, but for: %(known)s. Add "
+        "%(platform)s to it.",
+        path=path,
+        platform=offer.platform,
+        known=", ".join(platforms)[:200],
+    )
 
 
 def _refuse_channel(path: str, name: str, offer: CondaOffer) -> Message:

@@ -93,8 +93,12 @@ class CondaInstallation:
         try:
             await self._steps.trusted(run, env={}, progress=read_conda_progress)
         except ProcessFailed as error:
-            raise failure_of(await in_thread(_read_answer, answer), plan.path) from error
+            raise failure_of(await in_thread(_read_answer, answer), plan, self._base) from error
         return (await in_thread(_read, answer))["packages"]
+
+    @property
+    def _base(self) -> Sequence[str]:
+        return self._settings.conda.base_packages
 
     @property
     def _archives(self) -> Path:
@@ -181,6 +185,10 @@ _REASONS: Mapping[str, Callable[[Mapping[str, Any]], Message]] = {
         "The conda packages of %(path)s can't be installed together. See the reason in the log.",
         path=said["path"],
     ),
+    "does_not_fit": lambda said: Message(
+        "The versions in %(path)s don't fit the packages that each server needs.",
+        path=said["path"],
+    ),
     "timeout": lambda said: Message(
         "Choosing conda packages took longer than %(seconds)s seconds. Name the versions of more "
         "packages, or commit a lock.",
@@ -218,12 +226,21 @@ _REASONS: Mapping[str, Callable[[Mapping[str, Any]], Message]] = {
 """What the codes of the worker's answer mean for people."""
 
 
-def failure_of(said: Mapping[str, Any], path: str) -> BuildFailed:
+def failure_of(said: Mapping[str, Any], plan: CondaPlan, base: Sequence[str]) -> BuildFailed:
     """Return the failure that the worker's answer means; empty if it was ended. Pure."""
     code = said.get("code", "")
+    detail = {}
+    if code == "unsolvable" and plan.packages:
+        code = "does_not_fit"
+        hint = Message(
+            "Every environment also needs these packages for its server: %(packages)s",
+            packages=", ".join(base),
+        )
+        detail = {"hint": hint}
     if code not in _REASONS:
         return BuildFailed(_STOPPED, code="conda_failed")
-    return BuildFailed(_REASONS[code]({"path": path, **said["values"]}), code=f"conda_{code}")
+    why = _REASONS[code]({"path": plan.path, **said["values"]})
+    return BuildFailed(why, code=f"conda_{code}", detail=detail)
 
 
 def read_conda_progress(line: str) -> str:

@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -112,6 +113,7 @@ class _Work:
             default_config=SourceConfig(),
             client=self._client,
         )
+        locked = await self._as_listed(gateway, channels, locked)
         failed = ""
         for specs in self._request["specs"]:
             try:
@@ -138,6 +140,24 @@ class _Work:
         if "timed out" in failed or "timeout" in failed.lower():
             raise Refused("timeout", seconds=self._limits["seconds"])
         raise Refused("unsolvable")
+
+    async def _as_listed(
+        self, gateway: Gateway, channels: Sequence[str], locked: Sequence[RepoDataRecord]
+    ) -> list[RepoDataRecord]:
+        """Return locked packages with the dependencies that their channel has corrected since."""
+        if not locked:
+            return []
+        platforms = [self._request["platform"], "noarch"]
+        names = sorted({_name(each) for each in locked})
+        try:
+            lists = await gateway.query(
+                channels, platforms, names, recursive=False, channel_relations="disabled"
+            )
+        except GatewayError as error:
+            _say(_plain(error))
+            raise Refused("no_lists") from error
+        known = {each.sha256: each for each in chain.from_iterable(lists)}
+        return [known.get(each.sha256, each) for each in locked]
 
     def _check_specs(self, channels: Sequence[str]) -> None:
         """Refuse what rattler reads as an address; the service refuses it too."""
