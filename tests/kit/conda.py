@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import socket
 import subprocess
 import tarfile
 import threading
@@ -188,6 +189,30 @@ def serve(folder: Path) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextlib.contextmanager
+def hang() -> Iterator[tuple[str, threading.Event]]:
+    """Listen without ever answering; yield the URL, and whether somebody has connected."""
+    asked = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connected: list[socket.socket] = []
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connected.append(server.accept()[0])
+                    asked.set()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for one in connected:
+                one.close()
 
 
 def conda_lock(

@@ -27,6 +27,7 @@ from jupyterhub_binder.backends.base import (
 )
 from jupyterhub_binder.backends.venv import plan
 from jupyterhub_binder.backends.venv.build import VenvBuild
+from jupyterhub_binder.backends.venv.conda.cache import trim
 from jupyterhub_binder.backends.venv.conda.options import CondaChannels
 from jupyterhub_binder.backends.venv.egress import Egress
 from jupyterhub_binder.backends.venv.folders import PREFIX, Folders
@@ -222,7 +223,7 @@ class VenvBackend(BuildBackend):
         Unicode(),
         list(PASSED),
         help="""
-        Environment variables of the service that uv gets, as names or patterns: package indexes,
+        Environment variables of the service that uv and rattler get, as names or patterns: package indexes,
         certificates, proxies. Steps that run untrusted code don't get variables that hold
         credentials. Default: uv's settings for these, and the usual proxy variables.
         """,
@@ -464,12 +465,15 @@ class VenvBackend(BuildBackend):
         return await asyncio.to_thread(list_kept, self._folders.root)
 
     async def fetch_cache_bytes(self) -> int:
-        """Return the disk space of the cache of wheels, shared files included."""
+        """Return the disk space of the cache of packages, shared files included."""
         return await asyncio.to_thread(fetch_cache_bytes, self._folders)
 
     async def trim_cache(self, wanted_bytes: int) -> int:
-        """Remove wheels that no recent build used."""
-        return await asyncio.to_thread(self._wheels.trim, wanted_bytes)
+        """Remove wheels and conda packages that no recent build used."""
+        freed = await asyncio.to_thread(self._wheels.trim, wanted_bytes)
+        if freed < wanted_bytes:
+            freed += await asyncio.to_thread(trim, self._folders.conda, wanted_bytes - freed)
+        return freed
 
     async def health(self) -> str | None:
         """Return None if environments can be made, else what to do."""

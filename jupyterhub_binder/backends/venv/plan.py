@@ -21,9 +21,15 @@ from jupyterhub_binder.backends.venv.lock import Lock, choose_locked, choose_loc
 from jupyterhub_binder.backends.venv.project_lock import choose_from_lock
 from jupyterhub_binder.backends.venv.requirements import (
     Policy,
-    RefusedLine,
     Requirements,
     choose_lines,
+)
+from jupyterhub_binder.backends.venv.words import (
+    NOT_SERVED,
+    cannot_install,
+    installs,
+    installs_conda,
+    some,
 )
 from jupyterhub_binder.model import (
     Assessment,
@@ -34,35 +40,7 @@ from jupyterhub_binder.model import (
     Severity,
 )
 from jupyterhub_binder.model.condafile import CondaFile, CondaPackage
-from jupyterhub_binder.model.text import Message, all_of
-
-NOT_SERVED: Mapping[str, Message] = {
-    "apt.txt": Message(
-        "This hub can't install apt packages. PyPI often has the same library as a wheel."
-    ),
-    "install.R": Message("This hub can't install R. It builds only Python environments."),
-    "DESCRIPTION": Message("This hub can't install R. It builds only Python environments."),
-    "REQUIRE": Message("This hub can't install Julia. It builds only Python environments."),
-    "Project.toml": Message("This hub can't install Julia. It builds only Python environments."),
-    "JuliaProject.toml": Message(
-        "This hub can't install Julia. It builds only Python environments."
-    ),
-    "default.nix": Message(
-        "This hub can't build with Nix. List the Python packages in requirements.txt."
-    ),
-    "Dockerfile": Message(
-        "This hub does not build container images. List the Python packages in requirements.txt."
-    ),
-    "Pipfile": Message(
-        "This hub does not read Pipfile. List the packages in requirements.txt (`pipenv "
-        "requirements` writes it)."
-    ),
-    "Pipfile.lock": Message(
-        "This hub does not read Pipfile.lock. List the packages in requirements.txt (`pipenv "
-        "requirements` writes it)."
-    ),
-}
-"""Why a kind of file is not supported, and what to use instead."""
+from jupyterhub_binder.model.text import Message
 
 _LONGEST_VERSION = 100
 
@@ -199,9 +177,12 @@ def reuse(recipe: Recipe, offer: Offer, lock: Lock | None = None) -> Reuse:
     """
     plan, _ = make_plan(recipe, offer, lock)
     runs_code = bool(plan.post_build or plan.requirements.sources)
+    open_versions = bool(recipe.unpinned) or not recipe.packages
+    if recipe.conda_lock is not None:
+        open_versions = plan.conda is None  # then the file beside the lock decides
     return Reuse(
         self_contained=not runs_code and all(each.checksum for each in recipe.inputs),
-        open_versions=lock is None and (bool(recipe.unpinned) or not recipe.packages),
+        open_versions=lock is None and open_versions,
     )
 
 
@@ -242,7 +223,7 @@ class _Planner:
             lock = replace(lock, requirements="".join(f"{line}\n" for line in others))
         self.wanted = choose_locked(lock, self.offer.policy, self.offer.constraints)
         for refused in self.wanted.refused:
-            self._problem("requirement_refused", _cannot_install(refused))
+            self._problem("requirement_refused", cannot_install(refused))
 
     def choose_python(self, asked: str, preferred: str = "") -> str:
         chosen = choose_python(asked, self.offer, preferred=preferred)
@@ -258,7 +239,9 @@ class _Planner:
                     known=known,
                 ),
             )
-        if chosen is None:
+        # A hub that lacks conda says so; its interpreters are no answer then.
+        matters = can_conda(self.offer) or not self.from_channels
+        if chosen is None and matters:
             self._problem(
                 "python_missing",
                 Message(
@@ -284,7 +267,7 @@ class _Planner:
 
     def requirements(self, file: RecipeFile) -> None:
         found = self._choose(file)
-        self._act(file, _installs(found), supported=not found.refused)
+        self._act(file, installs(found), supported=not found.refused)
 
     def conda_lock(self, file: RecipeFile) -> None:
         """Take exactly what conda-lock.yml or pixi.lock says."""
@@ -301,7 +284,7 @@ class _Planner:
             self._take_conda(plan)
             self._check_locked_python(lock)
             served = not (plan.problems or pip.refused)
-            self._act(file, _installs_conda(plan, pip), supported=served)
+            self._act(file, installs_conda(plan, pip), supported=served)
 
     def _check_locked_python(self, lock: CondaFile) -> None:
         """Refuse a Python that a person chose in place of the lock's."""
@@ -320,7 +303,7 @@ class _Planner:
     def _choose_locked(self, file: RecipeFile, lines: Sequence[str]) -> Requirements:
         self.wanted = choose_locked_lines(file.path, lines, self.offer.policy)
         for refused in self.wanted.refused:
-            self._problem("requirement_refused", _cannot_install(refused), file.path)
+            self._problem("requirement_refused", cannot_install(refused), file.path)
         return self.wanted
 
     def environment(self, file: RecipeFile) -> None:
@@ -339,7 +322,7 @@ class _Planner:
         plan = choose_conda(self.recipe.conda_file, self.offer.conda)
         self._take_conda(plan)
         served = not (plan.problems or pip.refused)
-        self._act(file, _installs_conda(plan, pip), supported=served)
+        self._act(file, installs_conda(plan, pip), supported=served)
 
     def _lacks_conda(self, file: RecipeFile) -> bool:
         """Refuse conda packages by name if this hub can't install them."""
@@ -355,7 +338,7 @@ class _Planner:
         refusal = Message(
             "This hub can't install conda packages (%(packages)s). List those that are on "
             "PyPI under `pip:` or in requirements.txt.",
-            packages=_some(conda),
+            packages=some(conda),
         )
         whole = Message.joined(refusal, why)
         self._act(file, whole, supported=False)
@@ -391,9 +374,9 @@ class _Planner:
         for problem in chosen.problems:
             self._problem("bad_lock", problem, file.path)
         for refused in self.wanted.refused:
-            self._problem("requirement_refused", _cannot_install(refused), file.path)
+            self._problem("requirement_refused", cannot_install(refused), file.path)
         served = not (chosen.problems or self.wanted.refused)
-        self._act(file, _installs(self.wanted, locked=True), supported=served)
+        self._act(file, installs(self.wanted, locked=True), supported=served)
 
     def python_version(self, file: RecipeFile) -> None:
         self._act(file, Message("Uses Python %(version)s", version=self._python), supported=True)
@@ -438,7 +421,7 @@ class _Planner:
     def _choose(self, file: RecipeFile) -> Requirements:
         self.wanted = choose_lines(self.recipe.requirements, self.offer.policy)
         for refused in self.wanted.refused:
-            self._problem("requirement_refused", _cannot_install(refused), file.path)
+            self._problem("requirement_refused", cannot_install(refused), file.path)
         if self.wanted.replaced_pypi:
             message = Message(
                 "%(path)s names PyPI. This hub installs from a package index of its own instead.",
@@ -490,52 +473,5 @@ def _version_key(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
-def _cannot_install(refused: RefusedLine) -> Message:
-    return Message(
-        "%(path)s: “%(line)s” can't be installed: %(why)s.",
-        path=refused.line.path,
-        line=refused.line.text[:200],
-        why=refused.why,
-    )
-
-
-def _installs(found: Requirements, *, locked: bool = False) -> Message:
-    count = len(found.packages) + len(found.sources)
-    if not count:
-        return Message("Names no package")
-    if locked:
-        return Message.counted(
-            "Installs one package in the version that it names",
-            "Installs %(num)s packages in the versions that it names",
-            count,
-        )
-    return Message.counted("Installs one package", "Installs %(num)s packages", count)
-
-
 def _packages_of(lock: CondaFile | None) -> Sequence[CondaPackage]:
     return lock.packages if lock is not None else ()
-
-
-def _installs_conda(plan: CondaPlan, pip: Requirements) -> Message:
-    count = len(plan.packages or plan.specs)
-    said = Message.counted(
-        "Installs one conda package from %(channels)s",
-        "Installs %(num)s conda packages from %(channels)s",
-        count,
-        channels=all_of([one.name for one in plan.channels]),
-    )
-    more = len(pip.packages) + len(pip.sources)
-    if not more:
-        return said
-    return Message.joined(
-        said,
-        Message.counted("and one package under `pip:`", "and %(num)s packages under `pip:`", more),
-    )
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = list(names[:8])
-    if len(names) <= len(shown):
-        return all_of(shown)
-    more = len(names) - len(shown)
-    return Message("%(names)s and %(count)s more", names=", ".join(shown), count=more)

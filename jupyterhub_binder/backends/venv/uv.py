@@ -39,8 +39,9 @@ PASSED = (
     "UV_NATIVE_TLS",
     "UV_SYSTEM_CERTS",
     "UV_CONCURRENT_DOWNLOADS",
+    "RATTLER_AUTH_FILE",
 )
-"""The service's variables that uv gets, by name or pattern."""
+"""The service's variables that uv and rattler get, by name or pattern."""
 
 NO_BUILD = "--no-build"
 

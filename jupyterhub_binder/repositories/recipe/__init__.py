@@ -116,7 +116,7 @@ def _read_packages(folder: Checkout, runtime: Runtime, used: dict[str, str]) -> 
         path = used.get("environment.yml") or used["environment.yaml"]
         read_environment(folder, path, wanted)
     if "pixi.toml" in used:
-        read_pixi(folder, wanted)
+        read_pixi(folder, wanted, locked="pixi.lock" in used)
     if kind := next((kind for kind in CONDA_LOCKS if kind in used), ""):
         read_conda_lock(folder, kind, wanted)
     if "Pipfile" in used or "Pipfile.lock" in used:

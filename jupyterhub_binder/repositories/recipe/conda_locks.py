@@ -138,6 +138,9 @@ def _keep(
         wanted.python = wanted.python or ".".join(pythons.pop().split(".")[:2])
     names = {f"{each.name}={each.version}" for each in conda}
     names |= {line.partition(" --hash")[0] for _, line in pip if not line.startswith("-")}
+    # What the file beside the lock leaves open, the lock decides.
+    wanted.packages.clear()
+    wanted.unpinned.clear()
     for text in sorted(names):
         wanted.add(text, pinned=True)
 

@@ -101,11 +101,10 @@ def _claims_pipfile(checkout: Checkout, runtime: Runtime) -> bool:
     )
 
 
-def _claims_conda_lock(checkout: Checkout, runtime: Runtime) -> bool:
-    """Claim files that repo2docker does not read, if there is none that it reads."""
-    if _claims_python(checkout, runtime) or runtime.name not in ("", "python"):
-        return False
-    return _has("conda-lock.yml", "pixi.lock", "pixi.toml")(checkout, runtime)
+def _claims_conda_lock(checkout: Checkout, _: Runtime) -> bool:
+    """Claim files that repo2docker does not read; as with uv.lock, they may lock a package."""
+    first = checkout.has("requirements.txt") or checkout.has("setup.py")
+    return not first and any(checkout.has(kind) for kind in ("conda-lock.yml", *_PIXI))
 
 
 def _claims_python(checkout: Checkout, runtime: Runtime) -> bool:

@@ -22,16 +22,23 @@ from jupyterhub_binder.repositories.recipe.requirements import (
 KIND = "pixi.toml"
 _WORKSPACE = ("workspace", "project")
 _READ = frozenset({*_WORKSPACE, "dependencies", "pypi-dependencies", "activation", "target"})
-_IRRELEVANT = frozenset({"tasks", "tool", "$schema"})
+_NO_PACKAGES = frozenset({"tasks", "tool", "$schema"})
 """What no environment depends on."""
 _MAX_NAMED = 20
 
 
-def read_pixi(checkout: Checkout, wanted: Wanted) -> None:
-    """Read pixi.toml; its conda packages become `Wanted.conda_file`."""
+def read_pixi(checkout: Checkout, wanted: Wanted, *, locked: bool) -> None:
+    """Read pixi.toml; its conda packages become `Wanted.conda_file`.
+
+    Beside a lock, only its variables count.
+    """
     content = load_toml(checkout, KIND)
-    if content:
-        _Manifest(checkout, checkout.path_of(KIND), wanted).read(content)
+    path = checkout.path_of(KIND)
+    if locked:
+        env = _table(content, "activation").get("env")
+        wanted.conda_file = CondaFile(path, variables=keep_variables(checkout, path, env))
+    elif content:
+        _Manifest(checkout, path, wanted).read(content)
 
 
 class _Manifest:
@@ -46,8 +53,14 @@ class _Manifest:
         workspace = next((_table(content, name) for name in _WORKSPACE if name in content), {})
         self._read_tables(content)
         activation = _table(content, "activation")
-        for name in sorted(content.keys() - _READ - _IRRELEVANT)[:_MAX_NAMED]:
+        for name in sorted(content.keys() - _READ - _NO_PACKAGES)[:_MAX_NAMED]:
             self._warn(f"[{name}]")
+        if "tasks" in content:
+            self._checkout.note(
+                "pixi_not_read",
+                Message("%(path)s: this hub does not run its tasks.", path=self._path),
+                self._path,
+            )
         for name in sorted(activation.keys() - {"env"})[:_MAX_NAMED]:
             self._warn(f"[activation] {name}")
         for name, part in list(_table(content, "target").items())[:_MAX_NAMED]:

@@ -27,6 +27,7 @@ from jupyterhub_binder.backends.venv.uv import (
 )
 from jupyterhub_binder.model import Recipe, RecipeFile
 from jupyterhub_binder.repositories.recipe import read_recipe
+from tests.kit.conda import conda_lock
 from tests.kit.jobs import make_checkout
 
 OFFER = Offer(pythons={"3.9": "a", "3.11": "b", "3.13": "c"}, default_python="3.11", runs_code=True)
@@ -241,6 +242,65 @@ def test_a_persons_choice_of_python_takes_the_place_of_the_files():
     made, _ = plan(given, CONDA)
     assert made.conda is not None
     assert (made.python, made.conda.python) == ("3.10", ["python 3.10.*"])
+
+
+FORGE = "https://conda.anaconda.org/conda-forge/linux-64"
+LOCK = conda_lock(
+    [(f"{FORGE}/python-3.12.1-h1_0.conda", "a" * 64), (f"{FORGE}/words-1.0-0.conda", "b" * 64)],
+    [("cowsay", "6.0", "c" * 64)],
+)
+
+
+def test_a_lock_decides_and_its_packages_come_from_the_hubs_mirror():
+    given = recipe(**{"conda-lock__yml": LOCK, "environment__yml": "dependencies: [words]"})
+    assert problems(given, CONDA) == []
+    made, assessment = plan(given, CONDA)
+    assert made.conda is not None
+    assert [one.url for one in made.conda.packages] == [
+        "https://mirror.example.org/conda-forge/linux-64/python-3.12.1-h1_0.conda",
+        "https://mirror.example.org/conda-forge/linux-64/words-1.0-0.conda",
+    ]
+    assert (made.python, made.conda.specs) == ("3.12", [])
+    assert made.requirements.packages == ["cowsay==6.0"]
+    assert made.requirements.hashes == {"cowsay==6.0": (f"sha256:{'c' * 64}",)}
+    assert {action.path: action.action for action in assessment.actions} == {
+        "environment.yml": "Not used: conda-lock.yml has the versions",
+        "conda-lock.yml": "Installs 2 conda packages from conda-forge and one package under `pip:`",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("linux-64", "osx-64"), "is not for this hub's platform, linux-64, but for: osx-64"),
+        (
+            ("url: https://conda.anaconda.org/conda-forge", "url: http://127.0.0.1/x"),
+            "on 127.0.0.1",
+        ),
+        (("linux-64/words", "linux-64/../words"), "does not allow its channel"),
+        (("b" * 64, ""), "no SHA-256"),
+        (("3.12.1", "3.8.1"), "asks for Python 3.8, but this hub has 3.10, 3.12"),
+        (("- url: conda-forge", "- url: defaults"), "does not allow the channel defaults"),
+    ],
+)
+def test_what_a_lock_names_and_the_hub_does_not_have_is_said_before_the_build(change, said):
+    found = problems(recipe(**{"conda-lock__yml": LOCK.replace(*change)}), CONDA)
+    assert any(said in problem for problem in found)
+
+
+def test_a_chosen_python_that_a_lock_does_not_have_is_refused():
+    given = with_python(recipe(**{"conda-lock__yml": LOCK}), {"python": "3.10"})
+    (problem,) = problems(given, CONDA)
+    assert problem.startswith("conda-lock.yml is for Python 3.12.1")
+
+
+def test_a_hub_without_conda_takes_the_file_beside_a_lock():
+    text = "dependencies: [python=3.11, {pip: [cowsay]}]"
+    given = recipe(**{"conda-lock__yml": LOCK, "environment__yml": text})
+    assert problems(given) == []
+    assert plan(given)[0].requirements.packages == ["cowsay"]
+    (problem,) = problems(recipe(**{"conda-lock__yml": LOCK}))
+    assert "can't install conda packages (python and words)" in problem
 
 
 def test_environment_of_pip_packages_is_served():

@@ -106,7 +106,7 @@ def test_a_lock_that_its_program_would_not_write_is_refused(tmp_path, kind, chan
         ({"requirements.txt", "conda-lock.yml", "pixi.toml"}, {"requirements.txt"}),
         ({"conda-lock.yml", "pixi.lock", "pixi.toml"}, {"conda-lock.yml"}),
         ({"pixi.lock", "pixi.toml", "pylock.toml"}, {"pixi.lock", "pixi.toml"}),
-        ({"pixi.toml", "runtime.txt"}, {"runtime.txt"}),
+        ({"pixi.toml", "runtime.txt", "pyproject.toml"}, {"pixi.toml"}),
     ],
 )
 def test_the_files_that_repo2docker_reads_come_first(tmp_path, files, used):
@@ -117,6 +117,7 @@ def test_the_files_that_repo2docker_reads_come_first(tmp_path, files, used):
         "runtime.txt": "python-3.11",
         "pixi.toml": "[workspace]\nchannels = ['conda-forge']\n",
         "pylock.toml": "",
+        "pyproject.toml": "[project]\nname = 'x'\n[build-system]\n",
     }
     recipe = read(tmp_path, {name: content[name] for name in files})
     assert {file.kind for file in recipe.files if file.used} == used
@@ -161,6 +162,14 @@ def test_a_manifest_names_channels_packages_and_variables(tmp_path):
     ]
 
 
+def test_beside_a_lock_a_manifest_has_only_variables(tmp_path):
+    text = "[activation.env]\nA = 'b'\n[feature.x.dependencies]\ny = '*'\n[dependencies]\nz = '*'\n"
+    recipe = read(tmp_path, {"pixi.toml": text, "pixi.lock": LOCKS["pixi.lock"]})
+    assert (recipe.findings, recipe.conda) == ((), ())
+    assert recipe.conda_file is not None
+    assert recipe.conda_file.variables == (("A", "b"),)
+
+
 @pytest.mark.parametrize(
     ("text", "severity", "said"),
     [
@@ -168,6 +177,7 @@ def test_a_manifest_names_channels_packages_and_variables(tmp_path):
         ("[system-requirements]\ncuda = '12'", "warning", "[system-requirements]"),
         ("[target.linux-64.dependencies]\nx = '*'", "warning", "[target.linux-64.dependencies]"),
         ("[activation]\nscripts = ['a.sh']", "warning", "[activation] scripts"),
+        ("[tasks]\nx = 'a'", "note", "does not run its tasks"),
         ("[dependencies]\nx = {path = './x'}", "problem", "what it says of x"),
         ("[dependencies]\nx = {git = 'https://github.com/a/b'}", "problem", "what it says of x"),
         ("[pypi-dependencies]\nx = {index = 'https://a'}", "problem", "what it says of x"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,11 +13,21 @@ import pytest
 from traitlets.config import Config
 
 from jupyterhub_binder.backends.venv.backend import VenvBackend
+from jupyterhub_binder.backends.venv.folders import end_processes
 from jupyterhub_binder.demo.hub import free_ports
 from jupyterhub_binder.errors import BuildFailed
 from jupyterhub_binder.model import Inventory, Line
-from tests.kit.conda import CondaChannel, python_minor, python_version, serve
+from tests.kit.conda import (
+    CondaChannel,
+    conda_lock,
+    hang,
+    pixi_lock,
+    python_minor,
+    python_version,
+    serve,
+)
 from tests.kit.jobs import build_hosts, collect, collect_into, image_of, job_of, lines
+from tests.kit.waiting import until
 
 pytestmark = pytest.mark.sandbox
 
@@ -187,3 +200,90 @@ async def test_a_mirror_takes_the_place_of_the_channel_that_a_repository_names(c
         (inventory,) = (each for each in outputs if isinstance(each, Inventory))
     assert f"{url}/linux-64/words-2.0-0.tar.bz2#sha256:" in inventory.lock
     assert "/linux-64/words-2.0-0.tar.bz2" in asked
+
+
+def urls(channel: CondaChannel, *files: str) -> list[tuple[str, str]]:
+    """Return URLs and checksums of files, under the name of a public channel."""
+    public = "https://conda.anaconda.org/tests"
+    return [(f"{public}/{file}", channel.checksum(file.partition("/")[2])) for file in files]
+
+
+@pytest.mark.parametrize("kind", ["conda-lock.yml", "pixi.lock"])
+async def test_a_lock_is_installed_as_it_says_with_the_server_beside_it(channel, tmp_path, kind):
+    backend = await start(tmp_path, channel)
+    packages = urls(
+        channel, f"linux-64/python-{python_version()}-0.tar.bz2", "linux-64/words-1.0-0.tar.bz2"
+    )
+    write = conda_lock if kind == "conda-lock.yml" else pixi_lock
+    files = {kind: write(packages, channel="https://conda.anaconda.org/tests")}
+    if kind == "conda-lock.yml":
+        files |= environment("words", variables={"COURSE": "locked"})
+        files["postBuild"] = '#!/bin/sh\necho "$COURSE" > said\n'
+    outputs = await collect(backend, job_of(tmp_path / "co", files))
+    (inventory,) = (each for each in outputs if isinstance(each, Inventory))
+    versions = {each.name: each.version for each in inventory.packages}
+    assert versions == {
+        "jupyterhub-singleuser": "1.0",
+        "python": python_version(),
+        "words": "1.0",
+    }
+    assert f"{channel.url}/linux-64/words-1.0-0.tar.bz2#sha256:{packages[1][1]}" in inventory.lock
+    if kind == "conda-lock.yml":
+        made = Path(backend.environments_root) / image_of(outputs).name.removeprefix("venv:")
+        assert (made / "repo/said").read_text() == "locked\n"
+
+
+async def test_what_does_not_fit_a_lock_ends_the_build_and_names_the_servers_packages(
+    channel, tmp_path
+):
+    backend = await start(tmp_path, channel, base_packages=["hello"])
+    packages = urls(
+        channel, f"linux-64/python-{python_version()}-0.tar.bz2", "linux-64/words-1.0-0.tar.bz2"
+    )
+    job = job_of(tmp_path / "co", {"conda-lock.yml": conda_lock(packages, channel="tests")})
+    with pytest.raises(BuildFailed, match="don't fit the packages that each server") as failed:
+        await collect(backend, job)
+    assert "hello" in failed.value.detail["hint"]
+
+
+async def test_a_locks_packages_of_pypi_are_compared_with_their_checksums(channel, tmp_path):
+    backend = await start(tmp_path, channel)
+    python = urls(channel, f"linux-64/python-{python_version()}-0.tar.bz2")
+    outputs: list = []
+    lock = conda_lock(python, [("cowsay", "6.0", "0" * 64)], channel="tests")
+    with pytest.raises(BuildFailed):
+        await collect_into(outputs, backend, job_of(tmp_path / "co", {"conda-lock.yml": lock}))
+    assert any("Hash mismatch" in line for line in lines(outputs))
+
+
+def cached(backend: VenvBackend) -> set[str]:
+    folder = Path(backend.environments_root) / ".wheels/conda/archives"
+    return {path.name for path in folder.rglob("*.tar.bz2")}
+
+
+async def test_packages_that_no_build_used_for_a_day_are_removed_for_space(channel, tmp_path):
+    backend = await start(tmp_path, channel, base_packages=[])
+    backend.smoke_test = []
+    await collect(backend, job_of(tmp_path / "a", environment("words <2")))
+    await collect(backend, job_of(tmp_path / "b", environment("words")))
+    assert "words-1.0-0.tar.bz2" in cached(backend)
+    assert await backend.fetch_cache_bytes() > 1_000_000
+    assert await backend.trim_cache(2**40) == 0
+    (old,) = Path(backend.environments_root).rglob("words-1.0-0.tar.bz2")
+    os.utime(old, (0, 0))
+    assert await backend.trim_cache(2**40) > 0
+    assert cached(backend) == {f"python-{python_version()}-0.tar.bz2", "words-2.0-0.tar.bz2"}
+
+
+async def test_a_cancelled_build_ends_its_download_and_leaves_nothing(channel, tmp_path):
+    with hang() as (url, asked):
+        backend = await start(tmp_path, channel, channels={"tests": url})
+        task = asyncio.create_task(collect(backend, job_of(tmp_path / "co", environment("words"))))
+        await until(asked.is_set)
+        building = Path(backend.environments_root) / ".building"
+        (workspace,) = building.iterdir()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert list(building.iterdir()) == []
+    assert end_processes(workspace) == 0

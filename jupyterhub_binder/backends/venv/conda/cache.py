@@ -1,0 +1,30 @@
+"""Frees space in the cache of conda packages. Blocks.
+
+``<cache>/archives/<sha256>/`` has a downloaded file, whose time is that of its last use.
+``<cache>/repodata/`` has the channels' lists. Everything may be removed at any time: a build has its
+files under names of its own, and downloads others again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from jupyterhub_binder.backends.venv.wheels import KEPT_SECONDS
+from jupyterhub_binder.utils.trees import remove_tree
+
+
+def trim(cache: Path, wanted_bytes: int, *, now: Callable[[], float] = time.time) -> int:
+    """Remove files, the longest unused first; return the bytes that became free."""
+    newest = now() - KEPT_SECONDS
+    found = [(path, path.stat()) for path in cache.glob("*/**/*") if path.is_file()]
+    freed = 0
+    for path, status in sorted(found, key=lambda each: each[1].st_mtime):
+        if freed >= wanted_bytes or status.st_mtime > newest:
+            break
+        path.unlink(missing_ok=True)
+        freed += status.st_size
+        if path.parent.parent == cache / "archives":
+            remove_tree(path.parent)
+    return freed
