@@ -35,7 +35,7 @@ _FILE = re.compile(r"([^/]+)-([^/-]+)-[^/-]+\.(?:conda|tar\.bz2)")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-class _BadLock(Exception):
+class _BadCondaLock(Exception):
     """The lock is not what its program writes."""
 
 
@@ -60,7 +60,7 @@ def read_conda_lock(checkout: Checkout, kind: str, wanted: Wanted) -> None:
             ),
             path,
         )
-    except _BadLock as error:
+    except _BadCondaLock as error:
         checkout.problem(
             "bad_lock",
             Message("%(path)s can't be read: %(why)s.", path=path, why=error.args[0]),
@@ -70,7 +70,7 @@ def read_conda_lock(checkout: Checkout, kind: str, wanted: Wanted) -> None:
 
 def _read_conda_lock(path: str, content: Mapping[str, Any], wanted: Wanted) -> None:
     if _text(content, "version") != "1":
-        raise _BadLock(Message("this hub does not support its format"))
+        raise _BadCondaLock(Message("this hub does not support its format"))
     metadata = _table(content, "metadata")
     channels = [_text(each, "url") for each in _tables(metadata, "channels")]
     conda: list[CondaPackage] = []
@@ -90,7 +90,7 @@ def _read_conda_lock(path: str, content: Mapping[str, Any], wanted: Wanted) -> N
 
 def _read_pixi_lock(path: str, content: Mapping[str, Any], wanted: Wanted) -> None:
     if _text(content, "version") not in ("5", "6"):
-        raise _BadLock(Message("this hub does not support its format"))
+        raise _BadCondaLock(Message("this hub does not support its format"))
     chosen = _table(_table(content, "environments"), PIXI_ENVIRONMENT)
     known: dict[tuple[str, str], Mapping[str, Any]] = {}
     for each in _tables(content, "packages"):
@@ -107,7 +107,7 @@ def _read_pixi_lock(path: str, content: Mapping[str, Any], wanted: Wanted) -> No
                 url = _text(each, kind)
                 about = known.get((kind, url))
                 if about is None:
-                    raise _BadLock(Message("it lacks a package that it names"))
+                    raise _BadCondaLock(Message("it lacks a package that it names"))
                 if kind == "conda":
                     conda.append(_conda_package(url, _text(about, "sha256"), platform))
                 else:
@@ -148,7 +148,7 @@ def _keep(
 def _conda_package(url: str, sha256: str, platform: str) -> CondaPackage:
     found = _FILE.fullmatch(unquote(urlsplit(url).path).rpartition("/")[2])
     if found is None:
-        raise _BadLock(Message("it names a package in another form than a file of a channel"))
+        raise _BadCondaLock(Message("it names a package in another form than a file of a channel"))
     return CondaPackage(found[1].lower(), found[2], url, sha256, platform)
 
 
@@ -172,13 +172,13 @@ def _name_in(url: str) -> tuple[str, str]:
         else:
             name, version = parse_sdist_filename(file)
     except (InvalidWheelFilename, InvalidSdistFilename):
-        raise _BadLock(Message("it names a package without a version")) from None
+        raise _BadCondaLock(Message("it names a package without a version")) from None
     return name, str(version)
 
 
 def _line(name: str, version: str, sha256: str) -> str:
     if not (name and version and _HASH.fullmatch(sha256)):
-        raise _BadLock(Message("it names a package without a version or checksum"))
+        raise _BadCondaLock(Message("it names a package without a version or checksum"))
     return f"{name}=={version} --hash=sha256:{sha256}"
 
 
@@ -193,9 +193,9 @@ def _table(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _tables(content: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:
     found = content.get(key) or []
     if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
-        raise _BadLock(Message("its packages are not a list"))
+        raise _BadCondaLock(Message("its packages are not a list"))
     if len(found) > _MAX_PACKAGES:
-        raise _BadLock(Message("it has too many packages"))
+        raise _BadCondaLock(Message("it has too many packages"))
     return iter(found)
 
 

@@ -29,14 +29,14 @@ class NotPlain(ValueError):
 
 def load_plain_yaml(text: str) -> Any:
     """Parse YAML in linear time. Raises NotPlain."""
-    reader = _Reader(text)
+    reader = _PlainReader(text)
     value = reader.read_block(0, 0) if reader.more() else None
     if reader.more():
         raise reader.error()
     return value
 
 
-class _Reader:
+class _PlainReader:
     def __init__(self, text: str) -> None:
         numbered = enumerate(text.split("\n"), 1)
         kept = ((number, line.rstrip()) for number, line in numbered)

@@ -26,6 +26,7 @@ from jupyterhub_binder.errors import BuildFailed, ConfigurationError
 from jupyterhub_binder.utils.http import open_session
 from jupyterhub_binder.utils.subprocess import ProcessFailed
 from tests.kit.build_node import NAMESPACE, BuildNode, open_build_node
+from tests.kit.conda import CondaChannel
 from tests.kit.jobs import collect, collect_into, image_of, job_of, lines
 from tests.kit.waiting import until
 
@@ -85,6 +86,28 @@ async def run(
         started=stop or (lambda _: None),
     )
     return [line async for line in said]
+
+
+@pytest.mark.sandbox
+async def test_conda_packages_are_unpacked_in_a_pod_without_network(backend, node, tmp_path):
+    channel = CondaChannel(tmp_path / "channel")
+    channel.add_python()
+    channel.add("words", files={"share/words": "one"}, depends=["__archspec 1 x86_64"])
+    backend._conda.channels = {"tests": channel.url}
+    backend._conda.base_packages = []
+    files = {"environment.yml": "channels: [tests]\ndependencies: [words]\n"}
+    outputs = await collect(backend, job_of(tmp_path / "checkout", files))
+    made = Path(backend.environments_root) / image_of(outputs).name.removeprefix("venv:")
+    assert (made / "share/words").read_text() == "one"
+    link = node.asked[0]["spec"]["containers"][0]
+    assert any(word.endswith("conda/inside/link.py") for word in link["command"])
+    mounted = {
+        each["subPath"].rpartition("/")[2]: each["readOnly"] for each in link["volumeMounts"]
+    }
+    assert (mounted["environment"], mounted["archives"]) == (False, True)
+    assert {pod["metadata"]["labels"]["jupyterhub-binder/network"] for pod in node.asked} == {
+        "none"
+    }
 
 
 @pytest.mark.sandbox
