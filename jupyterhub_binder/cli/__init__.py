@@ -16,6 +16,7 @@ import click
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.cli import environments as envcli
 from jupyterhub_binder.cli import history as histcli
+from jupyterhub_binder.cli import prebuild as prebuildcli
 from jupyterhub_binder.cli import receipts as receiptcli
 from jupyterhub_binder.cli import sharing
 from jupyterhub_binder.cli.admin import admin
@@ -249,6 +250,7 @@ COMMANDS = (
     *envcli.COMMANDS,
     *sharing.COMMANDS,
     featured,
+    *prebuildcli.COMMANDS,
     *histcli.COMMANDS,
     *receiptcli.COMMANDS,
 )

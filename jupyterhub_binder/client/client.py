@@ -178,6 +178,32 @@ class BinderClient:
         path = f"/environments/{quote(environment_id, safe='')}/copy"
         return await self._call("POST", path, json=fields)
 
+    # --- Building ahead ----------------------------------------------------------------------
+
+    async def prebuild(self, environment_id: str) -> Json:
+        """Return the webhooks and the schedule of an environment."""
+        return await self._call("GET", f"/environments/{quote(environment_id, safe='')}/prebuild")
+
+    async def put_schedule(self, environment_id: str, cron: str, time_zone: str) -> Json:
+        """Set a schedule; an empty one ends it."""
+        path = f"/environments/{quote(environment_id, safe='')}/schedule"
+        return await self._call("PUT", path, json={"cron": cron, "time_zone": time_zone})
+
+    async def create_hook(self, environment_id: str, host: str) -> Json:
+        """Create a webhook; the answer has its secret."""
+        path = f"/environments/{quote(environment_id, safe='')}/hooks"
+        return await self._call("POST", path, json={"host": host})
+
+    async def replace_hook_secret(self, environment_id: str, hook_id: str) -> Json:
+        """Give a webhook another secret, which the answer has."""
+        path = f"/environments/{quote(environment_id, safe='')}/hooks/{quote(hook_id, safe='')}"
+        return await self._call("POST", f"{path}/secret")
+
+    async def delete_hook(self, environment_id: str, hook_id: str) -> Json:
+        """Remove a webhook."""
+        path = f"/environments/{quote(environment_id, safe='')}/hooks/{quote(hook_id, safe='')}"
+        return await self._call("DELETE", path)
+
     async def featured(self) -> list[Json]:
         """Return the environments that administrators feature for the user."""
         return (await self._call("GET", "/featured"))["items"]

@@ -66,6 +66,8 @@ class HookHandler(APIHandler):
     def set_error_headers(self, status_code: int, problem: Problem) -> None:
         """Set no WWW-Authenticate: there is nothing to log in to."""
         super().set_error_headers(status_code, problem)
+        if status_code in (405, 413):  # the body is not read
+            self.set_header("Connection", "close")
         self.clear_header("WWW-Authenticate")
 
 

@@ -73,6 +73,7 @@ from jupyterhub_binder.web.pages.admin import admin_handlers
 from jupyterhub_binder.web.pages.templates import hub_template_folders
 from jupyterhub_binder.web.services import Traffic
 from tests.kit.canned_gallery import CannedGallery, PictureOf
+from tests.kit.canned_prebuild import CannedHooks, CannedPrebuilds
 from tests.kit.canned_upstream import CannedUpstreams
 
 PREFIX = "/services/binder/"
@@ -849,6 +850,8 @@ def make_app(
         transfers=Offers(environments),
         gallery=CannedGallery(featured),
         upstreams=CannedUpstreams(),
+        hooks=CannedHooks(),
+        prebuilds=CannedPrebuilds(),
         previews=everything,
         launches=everything,
         launch_specs=everything,

@@ -14,6 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.kit.cli_prebuild import PrebuildRoutes
+
 TOKEN = "correct-horse"
 PREFIX = "/base/services/binder"
 
@@ -58,6 +60,7 @@ class Service:
         """What is answered of histories, packages and receipts, by the last word of the path."""
         self.shares: list[dict[str, str]] = []
         self.featured: dict[str, dict[str, Any]] = {}
+        self.prebuild = PrebuildRoutes()
         self.people = 0
         """How many others use each environment."""
         self.spoil = ""
@@ -126,6 +129,7 @@ class Service:
                 web.delete(api + "/admin/featured/{id}", self._end_featured),
                 web.get(api + "/servers", self._servers),
                 web.post(api + "/environments/{id}/launches", self._launch),
+                *self.prebuild.routes(api),
                 web.get(api + "/builds/{id}", self._build),
                 web.get(api + "/builds/{id}/events", self._events),
                 web.post(api + "/builds/{id}/cancel", self._cancel),

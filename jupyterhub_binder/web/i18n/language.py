@@ -10,14 +10,15 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
-from datetime import date
+from datetime import date, datetime
 from gettext import NullTranslations
 from io import BytesIO
 from pathlib import Path
 from typing import Any, LiteralString
+from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date
+from babel.dates import format_date, format_skeleton
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -179,3 +180,10 @@ def number(value: float) -> str:
 def day(value: date) -> str:
     """Format a date: ``14 May 2025``, ``14.05.2025``."""
     return format_date(value, locale="en_GB" if spoken() == SOURCE else spoken())
+
+
+def moment(value: datetime, time_zone: str) -> str:
+    """Format a time in a zone: ``Mon, 7 Dec 2026, 04:30``."""
+    locale = "en_GB" if spoken() == SOURCE else spoken()
+    local = value.astimezone(ZoneInfo(time_zone))
+    return f"{format_skeleton('yMMMEd', local, locale=locale)}, {local:%H:%M}"

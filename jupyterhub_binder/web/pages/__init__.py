@@ -24,6 +24,8 @@ from jupyterhub_binder.web.pages.history import PackagesPage, UsePage
 from jupyterhub_binder.web.pages.launches import LaunchCancel, LaunchNewPage, LaunchPage
 from jupyterhub_binder.web.pages.links import BadgeHandler, LinkPage, OldLink
 from jupyterhub_binder.web.pages.new import NewPage
+from jupyterhub_binder.web.pages.prebuild import ROUTE as PREBUILD
+from jupyterhub_binder.web.pages.prebuild import PrebuildAction
 from jupyterhub_binder.web.pages.receipts import ReceiptPage
 from jupyterhub_binder.web.pages.sharing import ACTIONS as SHARING_ACTIONS
 from jupyterhub_binder.web.pages.sharing import SharingAction
@@ -85,6 +87,7 @@ def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
         (rf"environments/{ID}/({_ACTIONS})", EnvironmentAction, {}),
         (rf"environments/{ID}/({SHARING_ACTIONS})", SharingAction, {}),
         (rf"environments/{ID}/({FEATURED_ACTIONS})", FeatureAction, {}),
+        (PREBUILD, PrebuildAction, {}),
         (rf"builds/{ID}", BuildPage, {}),
         (rf"builds/{ID}/cancel", BuildCancel, {}),
         (rf"builds/{ID}/packages", PackagesPage, {}),

@@ -25,6 +25,7 @@ from jupyterhub_binder.web.pages.failures import note_for_admin
 from jupyterhub_binder.web.pages.featured import FEW, MORE, feature_values, make_cards
 from jupyterhub_binder.web.pages.files import FilesView, files_view
 from jupyterhub_binder.web.pages.history import CHANGES_SIZE, ChangeView
+from jupyterhub_binder.web.pages.prebuild import ahead_values
 from jupyterhub_binder.web.pages.profiles import profiles_view
 from jupyterhub_binder.web.pages.sharing import sharing_values
 from jupyterhub_binder.web.pages.views import BuildView
@@ -46,6 +47,7 @@ _SAID = {
     "withdrawn": N_("The offer is withdrawn."),
     "declined": N_("You declined the offer."),
     "accepted": N_("%(name)s is yours now."),
+    "hook_removed": N_("The webhook is removed. Remove it at the host, too."),
     "resumed": N_("Updates are resumed."),
     "featured": N_("%(name)s is featured."),
     "unfeatured": N_("%(name)s is no longer featured."),
@@ -158,6 +160,7 @@ class EnvironmentPage(PageHandler):
             **self._sharing(environment),
             **await sharing_values(self, environment),
             **await feature_values(self, environment),
+            **await ahead_values(self, environment),
         )
 
     def _pythons(self, environment: Environment) -> tuple[str, ...]:

@@ -146,3 +146,7 @@ onBack(wake);
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) wake();
 });
+
+// The schedule's clock is the reader's own, until another one is saved.
+const zone = /** @type {HTMLInputElement | null} */ (document.querySelector("#time-zone[data-guess]"));
+if (zone) zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone || zone.value;

@@ -1,0 +1,203 @@
+"""Builds ahead: the section of an environment's page, its forms, and a webhook's secret."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jupyterhub_binder.environments.hooks import NewHook
+from jupyterhub_binder.environments.schedules import (
+    MAX_CRON_CHARACTERS,
+    MAX_ZONE_CHARACTERS,
+    Schedule,
+)
+from jupyterhub_binder.model import Environment
+from jupyterhub_binder.model.prebuild import Delivery, Hook, HookHost, Outcome, Prebuild
+from jupyterhub_binder.model.sharing import Right
+from jupyterhub_binder.utils.time import utc_now
+from jupyterhub_binder.web.api.hooks import SHOWN_TIMES, path_of
+from jupyterhub_binder.web.i18n.language import N_, moment, say
+from jupyterhub_binder.web.i18n.language import gettext as _
+from jupyterhub_binder.web.pages.base import ID, PageHandler
+
+ROUTE = rf"environments/{ID}/(schedule|hook|hook-secret|hook-delete)"
+
+HOSTS = {
+    HookHost.GITHUB: "GitHub",
+    HookHost.GITLAB: "GitLab",
+    HookHost.GITEA: "Gitea, Forgejo, Codeberg, Gogs",
+}
+_WORDS = {
+    Outcome.ACCEPTED: N_("accepted, waits for a look at the repository"),
+    Outcome.PING: N_("a test of the host: it works"),
+    Outcome.IGNORED: N_("ignored: it was no push"),
+    Outcome.REPEATED: N_("seen before"),
+    Outcome.REFUSED: N_("signature wrong"),
+    Outcome.BUILDING: N_("build %(number)s"),
+    Outcome.NOTHING_NEW: N_("nothing new"),
+    Outcome.FAILED_BEFORE: N_("nothing new: the build of this commit failed"),
+    Outcome.ON_HOLD: N_("not built: updates are paused"),
+    Outcome.NOT_BUILT: N_("not built"),
+}
+_NIGHTLY, _WEEKLY, _OWN = "night", "week", "own"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryView:
+    """A delivery, or a look, in words."""
+
+    time: datetime
+    event: str
+    outcome: Outcome
+    number: int | None
+    message: str
+
+    @property
+    def words(self) -> str:
+        """What became of it."""
+        text = _(_WORDS[self.outcome], number=self.number or "")
+        return f"{text}: {self.message}" if self.message else text
+
+    @property
+    def bad(self) -> bool:
+        """Whether somebody should see to it."""
+        return self.outcome in (Outcome.REFUSED, Outcome.NOT_BUILT)
+
+
+@dataclass(frozen=True, slots=True)
+class HookView:
+    """A webhook."""
+
+    hook: Hook
+    url: str
+    deliveries: tuple[DeliveryView, ...]
+
+    @property
+    def host(self) -> str:
+        """The kind of host, in its own words."""
+        return HOSTS[self.hook.host]
+
+
+@dataclass(frozen=True, slots=True)
+class AheadView:
+    """The section of the page."""
+
+    hooks: tuple[HookView, ...]
+    prebuild: Prebuild
+    presets: dict[str, str]
+    """Schedules by what they are called in the form."""
+    max_hooks: int
+
+    @property
+    def chosen(self) -> str:
+        """The preset that is set."""
+        cron = self.prebuild.cron
+        known = [name for name, each in self.presets.items() if each == cron]
+        return known[0] if known else _OWN if cron else ""
+
+    @property
+    def words(self) -> str:
+        """The schedule in words."""
+        return say(Schedule(self.prebuild.cron, self.prebuild.time_zone).words)
+
+    @property
+    def times(self) -> str:
+        """When the schedule comes next, by its own clock."""
+        zone = self.prebuild.time_zone
+        times = Schedule(self.prebuild.cron, zone).next(utc_now(), SHOWN_TIMES)
+        return " · ".join(moment(each, zone) for each in times)
+
+    @property
+    def last(self) -> DeliveryView | None:
+        """The last look at the repository."""
+        known = self.prebuild
+        if known.last is None or known.outcome is None:
+            return None
+        said = say(known.message) if known.message else ""
+        return DeliveryView(known.last, "", known.outcome, known.number, said)
+
+
+async def ahead_values(handler: PageHandler, environment: Environment) -> dict[str, Any]:
+    """Return what an environment's page tells its owner."""
+    if environment.right is not Right.OWN:
+        return {}
+    hooks = handler.services.hooks
+    deliveries = await hooks.deliveries(handler.me, environment.id)
+    views = tuple(
+        HookView(hook, _address(handler, hook), _views_of(hook, deliveries))
+        for hook in await hooks.list(handler.me, environment.id)
+    )
+    prebuild = await handler.services.prebuilds.fetch(handler.me, environment.id)
+    view = AheadView(views, prebuild, presets_of(environment.id), hooks.max_per_environment)
+    return {"ahead": view, "hook_hosts": HOSTS, "max_cron": MAX_CRON_CHARACTERS}
+
+
+def presets_of(environment_id: str) -> dict[str, str]:
+    """Return schedules at a time of the environment's own, so that not all come at once."""
+    minute = zlib.crc32(environment_id.encode()) % 180
+    at = f"{minute % 60} {2 + minute // 60}"
+    return {_NIGHTLY: f"{at} * * *", _WEEKLY: f"{at} * * 1"}
+
+
+def _views_of(hook: Hook, deliveries: tuple[Delivery, ...]) -> tuple[DeliveryView, ...]:
+    return tuple(
+        DeliveryView(
+            each.time,
+            each.event,
+            each.outcome,
+            each.number,
+            say(each.message) if each.message else "",
+        )
+        for each in deliveries
+        if each.hook_id == hook.id
+    )
+
+
+def _address(handler: PageHandler, hook: Hook) -> str:
+    request = handler.request
+    return f"{request.protocol}://{request.host}{path_of(handler.prefix, hook)}"
+
+
+class PrebuildAction(PageHandler):
+    """``POST /environments/<id>/<action>``. A secret is shown by the answer, and never again."""
+
+    async def post(self, environment_id: str, action: str) -> None:
+        """Run the action, then redirect or show the secret."""
+        self.back = f"{self.prefix}environments/{environment_id}"
+        await getattr(self, f"_{action.replace('-', '_')}")(environment_id)
+
+    async def _schedule(self, environment_id: str) -> None:
+        chosen = self.form.text("preset", max_length=10) or ""
+        written = self.form.text("cron", max_length=MAX_CRON_CHARACTERS) or ""
+        cron = written if chosen == _OWN else presets_of(environment_id).get(chosen, "")
+        zone = self.form.text("time_zone", max_length=MAX_ZONE_CHARACTERS) or "UTC"
+        await self.services.prebuilds.set_schedule(self.me, environment_id, cron, zone)
+        self.redirect(f"{self.back}?said=saved#ahead", status=303)
+
+    async def _hook(self, environment_id: str) -> None:
+        host = self.form.choice("host", HookHost) or HookHost.GITHUB
+        self._show(await self.services.hooks.create(self.me, environment_id, host))
+
+    async def _hook_secret(self, environment_id: str) -> None:
+        hooks = self.services.hooks
+        self._show(await hooks.replace_secret(self.me, environment_id, self._hook_id()))
+
+    async def _hook_delete(self, environment_id: str) -> None:
+        await self.services.hooks.delete(self.me, environment_id, self._hook_id())
+        self.redirect(f"{self.back}?said=hook_removed#ahead", status=303)
+
+    def _hook_id(self) -> str:
+        return self.form.text("hook", max_length=40, required=True) or ""
+
+    def _show(self, made: NewHook) -> None:
+        self.render_page(
+            "hook.html",
+            page_title=_("Webhook"),
+            back=self.back,
+            host=HOSTS[made.hook.host],
+            kind=made.hook.host,
+            url=_address(self, made.hook),
+            secret=made.secret,
+        )
