@@ -151,6 +151,11 @@ class CondaChannels(LoggingConfigurable):
                 raise ConfigurationError(
                     f"CondaChannels.channels: {name} must have a URL that begins with https://."
                 )
+            if "@" in parts.netloc or parts.path.startswith("/t/"):
+                raise ConfigurationError(
+                    f"CondaChannels.channels: the URL of {name} must not contain credentials, "
+                    "because locks name it. Put them into the file that RATTLER_AUTH_FILE names."
+                )
         for name in self.default_channels:
             if name not in self.channels:
                 raise ConfigurationError(
