@@ -42,6 +42,8 @@ from rattler.package_streaming import download_to_writer
 _DOWNLOADS = 8
 _TIMEOUT_SECONDS = 120
 _CHUNK = 2**20
+_CANCELLED = "Solve operation has been cancelled"
+"""What rattler says at the time limit."""
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.!+-]{0,250}\.(?:conda|tar\.bz2)")
 
 
@@ -137,7 +139,7 @@ class _Work:
                 _say(_plain(error))
                 raise Refused("no_lists") from error
         _say(failed)
-        if "timed out" in failed or "timeout" in failed.lower():
+        if _CANCELLED in failed:
             raise Refused("timeout", seconds=self._limits["seconds"])
         raise Refused("unsolvable")
 
@@ -350,4 +352,5 @@ def _plain(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    # rattler's threads may abort an interpreter that ends in the usual way, after all is done.
+    os._exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -112,4 +112,5 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[1])
-    sys.exit(main(json.loads(Path(sys.argv[2]).read_text())))
+    # rattler's threads may abort an interpreter that ends in the usual way, after all is done.
+    os._exit(main(json.loads(Path(sys.argv[2]).read_text())))
