@@ -111,7 +111,7 @@ class SecretBody:
 class ScheduleBody:
     """A schedule."""
 
-    cron: Annotated[str, TextLine(MAX_CRON_CHARACTERS)]
+    cron: Annotated[str, TextLine(MAX_CRON_CHARACTERS)] = ""
     """minute, hour, day of the month, month, day of the week; empty for no schedule"""
     time_zone: Annotated[str, TextLine(MAX_ZONE_CHARACTERS)] = "UTC"
     """As the IANA names it: Europe/Berlin"""
