@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import secrets
 import statistics
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -74,7 +76,8 @@ PHASES = (
     (r"Installed \d+ packages", "compile"),
     (r"Testing that", "smoke test"),
 )
-"""What a line of a folder's build begins."""
+"""What a line of a folder's build begins. BinderHub does not send the whole log of every build, so an
+image is measured as one phase."""
 
 
 @dataclass
@@ -151,10 +154,19 @@ async def _measure(kind: str, visitor: Visitor, prefix: str) -> None:
     for number in range(len(OWN)):
         environment, taken = await _paste(visitor, f"{prefix}-{number}")
         pasted.append(taken)
-    built = [await _launch(visitor, environment) for _ in range(LAUNCHES)]
+        _say(f"{prefix}-{number} pasted", taken)
+    built = []
+    for _ in range(LAUNCHES):
+        built.append(await _launch(visitor, environment))
+        _say(f"{environment['name']} launched", built[-1])
     _show(f"paste_to_lab_{kind}_nothing_cached", "", pasted[:1])
     _show(f"paste_to_lab_{kind}_warm_cache", "<= 15", pasted[1:])
     _show(f"paste_to_lab_{kind}_built", "<= 8", built)
+
+
+def _say(what: str, taken: Taken) -> None:
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in taken.phases.items())
+    print(f"{what}: {taken.seconds:.1f} s ({parts})", file=sys.stderr, flush=True)
 
 
 def _show(figure: str, goal: str, taken: Sequence[Taken]) -> None:
@@ -169,6 +181,7 @@ def _show(figure: str, goal: str, taken: Sequence[Taken]) -> None:
             for name in names
         },
         seconds=[round(one.seconds, 1) for one in taken],
+        load=round(os.getloadavg()[0], 1),
     )
 
 
@@ -183,25 +196,24 @@ async def _paste(visitor: Visitor, name: str) -> tuple[dict[str, Any], Taken]:
     build = await follow_build(visitor.client, environment["latest"]["id"], log)
     ended = time.time()
     assert build["state"] == "built", f"{build.get('reason')}\n{log.lines[-20:]}"
-    phases = _phases(log.lines, begun, ended)
+    phases = _phases(log.lines, begun, ended) or {"fetch and build": ended - begun}
     return environment, Taken(phases | (await _launch(visitor, environment)).phases)
 
 
 def _phases(lines: Sequence[dict[str, Any]], begun: float, ended: float) -> dict[str, float]:
-    """Return the seconds between the lines that begin a phase; clocks of node and here are one."""
+    """Return the seconds between the lines that begin a phase, if there are any.
+
+    The node's clock and the one here must agree.
+    """
     marks = [(begun, "fetch")]
     for line in lines:
         name = next((name for text, name in PHASES if re.match(text, line["message"])), "")
-        if not name and line["phase"] == "building" and not line["message"].startswith("Fetch"):
-            name = "build the image" if len(marks) == 1 and _is_of_docker(line) else ""
         if name and name not in {known for _, known in marks}:
             marks.append((datetime.fromisoformat(line["time"]).timestamp(), name))
+    if len(marks) == 1:
+        return {}
     ends = [at for at, _ in marks[1:]] + [ended]
     return {name: end - at for (at, name), end in zip(marks, ends, strict=True)}
-
-
-def _is_of_docker(line: dict[str, Any]) -> bool:
-    return line["message"].startswith("Step 1/") or "Using DockerBuildPack" in line["message"]
 
 
 # --- A launch --------------------------------------------------------------------------------------
