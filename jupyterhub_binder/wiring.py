@@ -48,6 +48,7 @@ from jupyterhub_binder.environments.upstream_changes import UpstreamChanges
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.launches.service import Launches
+from jupyterhub_binder.maintenance.alerts.service import Alerts
 from jupyterhub_binder.maintenance.health import Health
 from jupyterhub_binder.maintenance.images import Cleanup, fetch_images_in_use
 from jupyterhub_binder.maintenance.retention import Retention
@@ -68,6 +69,7 @@ from jupyterhub_binder.web.services import Services, Streams, Traffic
 CONFIGURABLES: tuple[type[Any], ...] = (
     Builds,
     Cleanup,
+    Alerts,
     Previews,
     Environments,
     Transfers,
@@ -309,6 +311,17 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             min_free_bytes=options.min_free_bytes,
         )
     )
+    alerts = await started(
+        Alerts(
+            parent=parent,
+            store=store,
+            session=session,
+            builds=builds,
+            drain=drain,
+            disk=health.disk,
+            health=health.check,
+        )
+    )
     inventories = Inventories(store=store, environments=environments, backend=backend)
     receipts = Receipts(
         inventories=inventories,
@@ -354,6 +367,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         streams=Streams(),
         traffic=Traffic(),
         cleanup=cleanup,
+        alerts=alerts,
         software=Software(hub=hub, backend=backend),
         disk=health.disk,
         health=health.check,

@@ -15,6 +15,7 @@ from rich.text import Text
 from jupyterhub_binder.admin import columns
 from jupyterhub_binder.admin.columns import Column, Unit
 from jupyterhub_binder.admin.usage import UseOrder
+from jupyterhub_binder.cli.alerts import alerts
 from jupyterhub_binder.cli.failure import NOT_FOUND, CommandFailed
 from jupyterhub_binder.cli.session import Session, hub_command
 from jupyterhub_binder.client.client import BinderClient, Json
@@ -43,6 +44,9 @@ def admin() -> None:
       jupyterhub-binder admin drain --message "Upgrade at noon" --wait
       jupyterhub-binder admin resume
     """  # noqa: D301 - Click wants the character
+
+
+admin.add_command(alerts)
 
 
 # --- Builds and environments ------------------------------------------------------------------

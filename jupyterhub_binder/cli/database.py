@@ -136,6 +136,7 @@ def backup(application: Any, target: str, keep: int | None) -> None:
             path /= upkeep.name_backup(url, now=utc_now())
         written = upkeep.backup(url, path)
         click.echo(f"Wrote {path}, {format_bytes(written)}.", err=True)
+        _note(url)
         if keep:
             for old in upkeep.remove_old_backups(path.parent, keep=keep):
                 click.echo(f"Removed {old}.", err=True)
@@ -149,6 +150,15 @@ def backup(application: Any, target: str, keep: int | None) -> None:
             while block := opened.read(2**20):
                 sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
+    _note(url)
+
+
+def _note(url: str) -> None:
+    """Tell the service that there is a backup, for its alert."""
+    from jupyterhub_binder.store import upkeep
+
+    if not upkeep.note_backup(url, now=utc_now()):
+        click.echo("The service is not told: the database can't be written.", err=True)
 
 
 @db.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from jupyterhub_binder.store.admin import AdminQueries
+from jupyterhub_binder.store.alerts import AlertQueries
 from jupyterhub_binder.store.build_lists import BuildListQueries
 from jupyterhub_binder.store.builds import BuildQueries
 from jupyterhub_binder.store.changes import ChangeQueries
@@ -41,6 +42,7 @@ class Store(
     ImageQueries,
     FailureQueries,
     OverviewQueries,
+    AlertQueries,
     RetentionQueries,
     UpstreamQueries,
     DeliveryQueries,

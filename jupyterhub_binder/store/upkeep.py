@@ -24,7 +24,7 @@ from sqlalchemy import exc
 
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.model import BuildState
-from jupyterhub_binder.store import database, migrations, postgres
+from jupyterhub_binder.store import alerts, database, migrations, postgres
 from jupyterhub_binder.store.tables import build_requests, builds, environments, launches
 from jupyterhub_binder.utils.trees import try_to_remove
 
@@ -72,6 +72,25 @@ def backup(url: str, target: Path) -> int:
     Raises ConfigurationError.
     """
     return _back_up(database.parse_url(url), target)
+
+
+def note_backup(url: str, *, now: datetime) -> bool:
+    """Tell the service when a backup was made; return whether the database took it."""
+    parsed = database.parse_url(url)
+    file = database.file_of(parsed)
+    engine = (
+        postgres.make_engine(parsed)
+        if file is None
+        else sa.create_engine(sa.URL.create("sqlite", database=str(file.absolute())))
+    )
+    try:
+        with engine.begin() as connection:
+            alerts.note_backup(connection, now)
+    except exc.DatabaseError:
+        return False
+    finally:
+        engine.dispose()
+    return True
 
 
 def name_backup(url: str, *, now: datetime) -> str:

@@ -27,6 +27,7 @@ TABS = (
     "/rules",
     "/limits",
     "/drain",
+    "/alerts",
     "/audit",
 )
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub_binder.admin.usage import UseOrder, find, in_order
+from jupyterhub_binder.maintenance.alerts.destinations import Destination, Notice
+from jupyterhub_binder.maintenance.alerts.outbox import Delivery
 from jupyterhub_binder.maintenance.health import Disk
 from jupyterhub_binder.maintenance.images import DiskUse
 from jupyterhub_binder.maintenance.software import Installed
@@ -24,6 +26,7 @@ from jupyterhub_binder.model.admin import (
     Rule,
     RuleKind,
 )
+from jupyterhub_binder.model.alerts import Alert, AlertName
 from jupyterhub_binder.model.overview import RecentFailures, Totals
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.git import Git
@@ -111,6 +114,32 @@ class MadeUpCleanup:
         self.freeing = True
 
 
+class MadeUpAlerts:
+    """Stands for the alerts: all of them, with destinations that work and that fail."""
+
+    stopped = False
+    problem = ""
+
+    def __init__(self, rows: int) -> None:
+        text = "No build of the last hour succeeded. " + HOSTILE
+        names = AlertName if rows else ()
+        self.on = tuple(Alert(name, text, NOW - timedelta(hours=5), NOW) for name in names)
+        chat = Delivery(Place("chat", "hooks.example.org"), sent=NOW)
+        down = "hooks.example.org answered with status 404."
+        fails = Delivery(Place(HOSTILE * 4, "x" * 200), problem=down)
+        self.deliveries = (chat, fails, Delivery(Place("email", "ops@example.org")))[: rows or 0]
+
+    async def test(self, name: str) -> tuple[Delivery, ...]:
+        return tuple(each for each in self.deliveries if each.destination.name == name)
+
+
+class Place(Destination):
+    """Sends nothing."""
+
+    async def send(self, notice: Notice) -> None:
+        """Do nothing."""
+
+
 class MadeUpSoftware:
     """Stands for the versions: old ones, if there is anything at all."""
 
@@ -186,6 +215,7 @@ async def admin_pages(folder: Path, rows: int) -> AsyncIterator[tuple[str, Admin
         "store": MadeUpStore(rows),
         "cleanup": MadeUpCleanup(rows),
         "software": MadeUpSoftware(rows),
+        "alerts": MadeUpAlerts(rows),
         "disk": lambda: Disk(512 * 10**9, 41 * 10**9, 10**9),
     }
     server, port = serve(shown, admin={**vars(admin), **made_up})

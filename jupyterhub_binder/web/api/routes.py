@@ -20,8 +20,8 @@ from jupyterhub_binder.web.api import (
     upstream,
     usage,
 )
+from jupyterhub_binder.web.api.admin import alerts, failures, policy, use
 from jupyterhub_binder.web.api.admin import builds as admin_builds
-from jupyterhub_binder.web.api.admin import failures, policy, use
 from jupyterhub_binder.web.handlers import UnknownRoute
 from jupyterhub_binder.web.metrics.endpoint import MetricsHandler
 
@@ -87,6 +87,8 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/admin/rules/{ID}", policy.RuleHandler),
     (rf"api/v1/admin/rules/{ID}/cancel", policy.RuleCancelHandler),
     (r"api/v1/admin/limits", policy.LimitsHandler),
+    (r"api/v1/admin/alerts", alerts.AlertsHandler),
+    (r"api/v1/admin/alerts/test", alerts.AlertTestHandler),
     (r"api/v1/admin/audit", policy.AuditHandler),
     (r"api/v1/admin/audit\.jsonl", policy.AuditLinesHandler),
     (r"metrics", MetricsHandler),

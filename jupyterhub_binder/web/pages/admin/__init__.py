@@ -6,6 +6,7 @@ from tornado.routing import URLSpec
 from tornado.web import RequestHandler
 
 from jupyterhub_binder.web.pages import ID
+from jupyterhub_binder.web.pages.admin.alerts import AlertsPage
 from jupyterhub_binder.web.pages.admin.audit import AuditPage
 from jupyterhub_binder.web.pages.admin.builds import BackendsPage, BuildCancelAction, QueuePage
 from jupyterhub_binder.web.pages.admin.drain import DrainPage, ResumeAction
@@ -40,6 +41,7 @@ def admin_handlers(base_url: str) -> list[URLSpec]:
         (r"admin/limits", LimitsPage),
         (r"admin/drain", DrainPage),
         (r"admin/drain/resume", ResumeAction),
+        (r"admin/alerts", AlertsPage),
         (r"admin/audit", AuditPage),
     ]
     return [URLSpec(f"{base_url}{path}", handler) for path, handler in routes]

@@ -7,9 +7,18 @@ from dataclasses import dataclass
 
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.backends.base import HostState, HostStatus
+from jupyterhub_binder.maintenance.alerts.outbox import Delivery
 from jupyterhub_binder.maintenance.software import Installed, spawner_differs
 from jupyterhub_binder.model.admin import Drain
+from jupyterhub_binder.model.alerts import Alert, AlertName
 from jupyterhub_binder.model.text import Message
+
+_ALERT_PATHS: Mapping[AlertName, tuple[str, Message]] = {
+    AlertName.QUEUE: ("admin/queue", Message("Show the queue")),
+    AlertName.FAILURES: ("admin/failures", Message("Show all failures")),
+    AlertName.BACKUP: ("admin/alerts", Message("Show the alerts")),
+    AlertName.CERTIFICATE: ("admin/alerts", Message("Show the alerts")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,33 @@ def of_cleanup(problem: str) -> Iterator[Concern]:
     """Yield why the last clean-up failed."""
     if problem:
         yield Concern("warn", Message("No clean-up"), problem, "#disk", Message("Show the disk"))
+
+
+def of_alerts(on: Iterable[Alert], deliveries: Iterable[Delivery]) -> Iterator[Concern]:
+    """Yield alerts that are on, except those that other parts say, and who can't be told."""
+    for alert in on:
+        if alert.name not in (AlertName.DISK, AlertName.TOKEN):
+            path, action = _ALERT_PATHS[alert.name]
+            yield Concern("bad", Message("Alert"), alert.text, path, action)
+    for each in deliveries:
+        if each.problem:
+            text = Message(
+                "Alerts don't reach %(name)s. %(why)s",
+                name=each.destination.name,
+                why=each.problem,
+            )
+            action = Message("Show the alerts")
+            yield Concern("bad", Message("Not told"), text, "admin/alerts", action)
+
+
+def of_checks(problem: str, *, stopped: bool) -> Iterator[Concern]:
+    """Yield that alerts are not checked."""
+    action = Message("Show the alerts")
+    if stopped:
+        text = Message("Alerts are no longer checked. The log says why. Restart the service.")
+        yield Concern("bad", Message("Not working"), text, "admin/alerts", action)
+    elif problem:
+        yield Concern("warn", Message("No alerts"), problem, "admin/alerts", action)
 
 
 def worst_first(concerns: Iterable[Concern]) -> list[Concern]:

@@ -28,6 +28,7 @@ TABS = (
     ("rules", "admin/rules", N_("Rules")),
     ("limits", "admin/limits", N_("Limits")),
     ("drain", "admin/drain", N_("Drain")),
+    ("alerts", "admin/alerts", N_("Alerts")),
     ("audit", "admin/audit", N_("Audit")),
 )
 

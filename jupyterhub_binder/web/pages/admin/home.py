@@ -122,6 +122,8 @@ class HomePage(AdminPage):
                 *attention.of_hosts(services.backend.statuses()),
                 *attention.of_software(tuple(installed)),
                 *attention.of_cleanup(services.cleanup.problem),
+                *attention.of_alerts(services.alerts.on, services.alerts.deliveries),
+                *attention.of_checks(services.alerts.problem, stopped=services.alerts.stopped),
                 *attention.of_drain(services.drain.state),
             )
         )

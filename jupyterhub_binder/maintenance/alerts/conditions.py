@@ -1,0 +1,161 @@
+"""What an alert is about: from what was measured to whether it is on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from jupyterhub_binder.maintenance.health import Disk
+from jupyterhub_binder.model.alerts import AlertName
+from jupyterhub_binder.utils.units import format_bytes
+
+_PERCENT_OF_LIMIT = 110
+"""An alert about the disk ends with a tenth more than the limit, so that it does not flicker."""
+_PERCENT_MORE = 5
+_MINUTE_SECONDS = 60
+
+
+class Verdict(Enum):
+    """Whether a condition holds."""
+
+    BAD = "bad"
+    BETWEEN = "between"
+    """Not bad enough to begin an alert, not good enough to end one; or nothing is known."""
+    GOOD = "good"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One condition."""
+
+    name: AlertName
+    verdict: Verdict
+    text: str
+    """What is wrong and what to do; or what is right again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When alerts begin."""
+
+    queue_minutes: float
+    success_percent: float
+    min_builds: int
+    backup_hours: float
+    expiry_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is known now; None for what is not."""
+
+    now: datetime
+    disk: Disk | None = None
+    oldest_wait_seconds: float = 0.0
+    """0 if nothing waits, or if an administrator has paused builds."""
+    built: int = 0
+    failed: int = 0
+    """Builds of the last hour."""
+    last_backup: datetime | None = None
+    certificate_host: str = ""
+    certificate_expires: datetime | None = None
+    token_expires: datetime | None = None
+    token_refused: bool = False
+
+
+def judge(measured: Measured, limits: Limits) -> Iterator[Finding]:
+    """Yield a finding for each condition."""
+    yield _disk(measured.disk)
+    yield _queue(measured.oldest_wait_seconds, limits)
+    yield _failures(measured.built, measured.failed, limits)
+    yield _backup(measured, limits)
+    yield _certificate(measured, limits)
+    yield _token(measured, limits)
+
+
+def _disk(disk: Disk | None) -> Finding:
+    if disk is None:
+        return Finding(AlertName.DISK, Verdict.BETWEEN, "")
+    free, least = format_bytes(disk.free_bytes), format_bytes(disk.min_free_bytes)
+    if disk.low:
+        text = (
+            f"Only {free} are free where the service keeps its state (limit: {least}). "
+            "Free some space on the page Overview."
+        )
+        return Finding(AlertName.DISK, Verdict.BAD, text)
+    enough = 100 * disk.free_bytes >= _PERCENT_OF_LIMIT * disk.min_free_bytes
+    return Finding(AlertName.DISK, _good(enough), f"{free} are free again.")
+
+
+def _queue(seconds: float, limits: Limits) -> Finding:
+    minutes = seconds / _MINUTE_SECONDS
+    if minutes > limits.queue_minutes:
+        text = (
+            f"A build has waited for {minutes:.0f} minutes (limit: {limits.queue_minutes:g}). "
+            "Raise Builds.max_running, or look for builds that hang on the page Queue."
+        )
+        return Finding(AlertName.QUEUE, Verdict.BAD, text)
+    good = minutes <= limits.queue_minutes / 2
+    return Finding(AlertName.QUEUE, _good(good), "No build waits for long any more.")
+
+
+def _failures(built: int, failed: int, limits: Limits) -> Finding:
+    total = built + failed
+    if total < limits.min_builds:
+        # Without builds nothing is known; after a night the alert need not wait for them.
+        return Finding(AlertName.FAILURES, _good(not total), "No build failed in the last hour.")
+    percent = 100 * built / total
+    if percent < limits.success_percent:
+        text = (
+            f"{failed} of {total} builds failed in the last hour; {percent:.0f} % succeeded "
+            f"(limit: {limits.success_percent:g} %). The page Failures has the reasons."
+        )
+        return Finding(AlertName.FAILURES, Verdict.BAD, text)
+    good = percent >= min(100, limits.success_percent + _PERCENT_MORE)
+    text = f"{percent:.0f} % of {total} builds succeeded in the last hour."
+    return Finding(AlertName.FAILURES, _good(good), text)
+
+
+def _backup(measured: Measured, limits: Limits) -> Finding:
+    last = measured.last_backup
+    if last is None or not limits.backup_hours:
+        return Finding(AlertName.BACKUP, Verdict.BETWEEN, "")
+    if measured.now - last > timedelta(hours=limits.backup_hours):
+        text = (
+            f"The last backup of the database is of {last:%Y-%m-%d %H:%M} UTC. Look why "
+            "jupyterhub-binder db backup no longer runs."
+        )
+        return Finding(AlertName.BACKUP, Verdict.BAD, text)
+    return Finding(AlertName.BACKUP, Verdict.GOOD, "The database was backed up again.")
+
+
+def _certificate(measured: Measured, limits: Limits) -> Finding:
+    expires, host = measured.certificate_expires, measured.certificate_host
+    if expires is None:
+        return Finding(AlertName.CERTIFICATE, Verdict.BETWEEN, "")
+    if expires - measured.now < timedelta(days=limits.expiry_days):
+        verb = "expired" if expires <= measured.now else "expires"
+        text = f"The certificate of {host} {verb} at {expires:%Y-%m-%d %H:%M} UTC. Renew it."
+        return Finding(AlertName.CERTIFICATE, Verdict.BAD, text)
+    text = f"The certificate of {host} is valid until {expires:%Y-%m-%d}."
+    return Finding(AlertName.CERTIFICATE, Verdict.GOOD, text)
+
+
+def _token(measured: Measured, limits: Limits) -> Finding:
+    if measured.token_refused:
+        text = (
+            "The hub does not accept the service's token, so nobody can sign in. Restart the hub, "
+            "then the service, so that both read the same token."
+        )
+        return Finding(AlertName.TOKEN, Verdict.BAD, text)
+    expires = measured.token_expires
+    if expires is not None and expires - measured.now < timedelta(days=limits.expiry_days):
+        text = f"The service's token expires on {expires:%Y-%m-%d}. Make a new one in the hub."
+        return Finding(AlertName.TOKEN, Verdict.BAD, text)
+    return Finding(AlertName.TOKEN, Verdict.GOOD, "The hub accepts the service's token.")
+
+
+def _good(good: bool) -> Verdict:
+    return Verdict.GOOD if good else Verdict.BETWEEN
