@@ -11,7 +11,7 @@ from typing import Any
 
 from jupyterhub_binder.admin.usage import UseOrder, find, in_order
 from jupyterhub_binder.maintenance.alerts.destinations import Destination, Notice
-from jupyterhub_binder.maintenance.alerts.outbox import Delivery
+from jupyterhub_binder.maintenance.alerts.outbox import AlertDelivery
 from jupyterhub_binder.maintenance.health import Disk
 from jupyterhub_binder.maintenance.images import DiskUse
 from jupyterhub_binder.maintenance.software import Installed
@@ -124,12 +124,14 @@ class MadeUpAlerts:
         text = "No build of the last hour succeeded. " + HOSTILE
         names = AlertName if rows else ()
         self.on = tuple(Alert(name, text, NOW - timedelta(hours=5), NOW) for name in names)
-        chat = Delivery(Place("chat", "hooks.example.org"), sent=NOW)
+        chat = AlertDelivery(Place("chat", "hooks.example.org"), sent=NOW)
         down = "hooks.example.org answered with status 404."
-        fails = Delivery(Place(HOSTILE * 4, "x" * 200), problem=down)
-        self.deliveries = (chat, fails, Delivery(Place("email", "ops@example.org")))[: rows or 0]
+        fails = AlertDelivery(Place(HOSTILE * 4, "x" * 200), problem=down)
+        self.deliveries = (chat, fails, AlertDelivery(Place("email", "ops@example.org")))[
+            : rows or 0
+        ]
 
-    async def test(self, name: str) -> tuple[Delivery, ...]:
+    async def test(self, name: str) -> tuple[AlertDelivery, ...]:
         return tuple(each for each in self.deliveries if each.destination.name == name)
 
 

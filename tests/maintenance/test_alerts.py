@@ -18,7 +18,7 @@ from aiosmtpd.controller import Controller
 from jupyterhub_binder.demo.hub import free_ports
 from jupyterhub_binder.errors import ConfigurationError, NotFound, UpstreamUnavailable
 from jupyterhub_binder.maintenance.alerts import service as alerts_service
-from jupyterhub_binder.maintenance.alerts.conditions import Limits, Measured, Verdict, judge
+from jupyterhub_binder.maintenance.alerts.conditions import AlertLimits, Measured, Verdict, judge
 from jupyterhub_binder.maintenance.alerts.destinations import (
     Mail,
     Mailbox,
@@ -36,7 +36,7 @@ from tests.kit.databases import Databases
 from tests.kit.waiting import until
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
-LIMITS = Limits(
+LIMITS = AlertLimits(
     queue_minutes=30, success_percent=10, min_builds=10, backup_hours=26, expiry_days=14
 )
 HOUR = timedelta(hours=1)

@@ -27,7 +27,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AlertFinding:
     """One condition."""
 
     name: AlertName
@@ -37,7 +37,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AlertLimits:
     """When alerts begin."""
 
     queue_minutes: float
@@ -65,7 +65,7 @@ class Measured:
     token_refused: bool = False
 
 
-def judge(measured: Measured, limits: Limits) -> Iterator[Finding]:
+def judge(measured: Measured, limits: AlertLimits) -> Iterator[AlertFinding]:
     """Yield a finding for each condition."""
     yield _disk(measured.disk)
     yield _queue(measured.oldest_wait_seconds, limits)
@@ -75,86 +75,88 @@ def judge(measured: Measured, limits: Limits) -> Iterator[Finding]:
     yield _token(measured, limits)
 
 
-def _disk(disk: Disk | None) -> Finding:
+def _disk(disk: Disk | None) -> AlertFinding:
     if disk is None:
-        return Finding(AlertName.DISK, Verdict.BETWEEN, "")
+        return AlertFinding(AlertName.DISK, Verdict.BETWEEN, "")
     free, least = format_bytes(disk.free_bytes), format_bytes(disk.min_free_bytes)
     if disk.low:
         text = (
             f"Only {free} are free where the service keeps its state (limit: {least}). "
             "Free some space on the page Overview."
         )
-        return Finding(AlertName.DISK, Verdict.BAD, text)
+        return AlertFinding(AlertName.DISK, Verdict.BAD, text)
     enough = 100 * disk.free_bytes >= _PERCENT_OF_LIMIT * disk.min_free_bytes
-    return Finding(AlertName.DISK, _good(enough), f"{free} are free again.")
+    return AlertFinding(AlertName.DISK, _good(enough), f"{free} are free again.")
 
 
-def _queue(seconds: float, limits: Limits) -> Finding:
+def _queue(seconds: float, limits: AlertLimits) -> AlertFinding:
     minutes = seconds / _MINUTE_SECONDS
     if minutes > limits.queue_minutes:
         text = (
             f"A build has waited for {minutes:.0f} minutes (limit: {limits.queue_minutes:g}). "
             "Raise Builds.max_running, or look for builds that hang on the page Queue."
         )
-        return Finding(AlertName.QUEUE, Verdict.BAD, text)
+        return AlertFinding(AlertName.QUEUE, Verdict.BAD, text)
     good = minutes <= limits.queue_minutes / 2
-    return Finding(AlertName.QUEUE, _good(good), "No build waits for long any more.")
+    return AlertFinding(AlertName.QUEUE, _good(good), "No build waits for long any more.")
 
 
-def _failures(built: int, failed: int, limits: Limits) -> Finding:
+def _failures(built: int, failed: int, limits: AlertLimits) -> AlertFinding:
     total = built + failed
     if total < limits.min_builds:
         # Without builds nothing is known; after a night the alert need not wait for them.
-        return Finding(AlertName.FAILURES, _good(not total), "No build failed in the last hour.")
+        return AlertFinding(
+            AlertName.FAILURES, _good(not total), "No build failed in the last hour."
+        )
     percent = 100 * built / total
     if percent < limits.success_percent:
         text = (
             f"{failed} of {total} builds failed in the last hour; {percent:.0f} % succeeded "
             f"(limit: {limits.success_percent:g} %). The page Failures has the reasons."
         )
-        return Finding(AlertName.FAILURES, Verdict.BAD, text)
+        return AlertFinding(AlertName.FAILURES, Verdict.BAD, text)
     good = percent >= min(100, limits.success_percent + _PERCENT_MORE)
     text = f"{percent:.0f} % of {total} builds succeeded in the last hour."
-    return Finding(AlertName.FAILURES, _good(good), text)
+    return AlertFinding(AlertName.FAILURES, _good(good), text)
 
 
-def _backup(measured: Measured, limits: Limits) -> Finding:
+def _backup(measured: Measured, limits: AlertLimits) -> AlertFinding:
     last = measured.last_backup
     if last is None or not limits.backup_hours:
-        return Finding(AlertName.BACKUP, Verdict.BETWEEN, "")
+        return AlertFinding(AlertName.BACKUP, Verdict.BETWEEN, "")
     if measured.now - last > timedelta(hours=limits.backup_hours):
         text = (
             f"The last backup of the database is of {last:%Y-%m-%d %H:%M} UTC. Look why "
             "jupyterhub-binder db backup no longer runs."
         )
-        return Finding(AlertName.BACKUP, Verdict.BAD, text)
-    return Finding(AlertName.BACKUP, Verdict.GOOD, "The database was backed up again.")
+        return AlertFinding(AlertName.BACKUP, Verdict.BAD, text)
+    return AlertFinding(AlertName.BACKUP, Verdict.GOOD, "The database was backed up again.")
 
 
-def _certificate(measured: Measured, limits: Limits) -> Finding:
+def _certificate(measured: Measured, limits: AlertLimits) -> AlertFinding:
     expires, host = measured.certificate_expires, measured.certificate_host
     if expires is None:
-        return Finding(AlertName.CERTIFICATE, Verdict.BETWEEN, "")
+        return AlertFinding(AlertName.CERTIFICATE, Verdict.BETWEEN, "")
     if expires - measured.now < timedelta(days=limits.expiry_days):
         verb = "expired" if expires <= measured.now else "expires"
         text = f"The certificate of {host} {verb} at {expires:%Y-%m-%d %H:%M} UTC. Renew it."
-        return Finding(AlertName.CERTIFICATE, Verdict.BAD, text)
+        return AlertFinding(AlertName.CERTIFICATE, Verdict.BAD, text)
     text = f"The certificate of {host} is valid until {expires:%Y-%m-%d}."
-    return Finding(AlertName.CERTIFICATE, Verdict.GOOD, text)
+    return AlertFinding(AlertName.CERTIFICATE, Verdict.GOOD, text)
 
 
-def _token(measured: Measured, limits: Limits) -> Finding:
+def _token(measured: Measured, limits: AlertLimits) -> AlertFinding:
     if measured.token_refused:
         text = (
             "The hub does not accept the service's token, so nobody can sign in. Restart the hub, "
             "then the service, so that both read the same token."
         )
-        return Finding(AlertName.TOKEN, Verdict.BAD, text)
+        return AlertFinding(AlertName.TOKEN, Verdict.BAD, text)
     expires = measured.token_expires
     if expires is not None and expires - measured.now < timedelta(days=limits.expiry_days):
         text = f"The service's token expires on {expires:%Y-%m-%d}. Make a new one in the hub."
-        return Finding(AlertName.TOKEN, Verdict.BAD, text)
-    return Finding(AlertName.TOKEN, Verdict.GOOD, "The hub accepts the service's token.")
+        return AlertFinding(AlertName.TOKEN, Verdict.BAD, text)
+    return AlertFinding(AlertName.TOKEN, Verdict.GOOD, "The hub accepts the service's token.")
 
 
 def _good(good: bool) -> Verdict:

@@ -19,7 +19,7 @@ _MAX_WAITING = 50
 
 
 @dataclass
-class Delivery:
+class AlertDelivery:
     """What became of the messages to one destination."""
 
     destination: Destination
@@ -40,7 +40,7 @@ class Outbox:
         retry_seconds: float,
         patience_seconds: float,
     ) -> None:
-        self.deliveries = tuple(Delivery(each) for each in destinations)
+        self.deliveries = tuple(AlertDelivery(each) for each in destinations)
         self._log = log
         self._retry_seconds = retry_seconds
         self._patience_seconds = patience_seconds
@@ -62,7 +62,7 @@ class Outbox:
                 each.waiting.get_nowait()
             each.waiting.put_nowait(notice)
 
-    async def _work(self, delivery: Delivery) -> None:
+    async def _work(self, delivery: AlertDelivery) -> None:
         while True:
             notice = await delivery.waiting.get()
             backoff = Backoff(
@@ -71,7 +71,7 @@ class Outbox:
             while not await self.send(delivery, notice) and await backoff.wait():
                 pass
 
-    async def send(self, delivery: Delivery, notice: Notice) -> bool:
+    async def send(self, delivery: AlertDelivery, notice: Notice) -> bool:
         """Send once; say whether it went."""
         try:
             await delivery.destination.send(notice)

@@ -20,8 +20,8 @@ from jupyterhub_binder.builds.service import QueueState
 from jupyterhub_binder.errors import BinderError, ConfigurationError, NotFound
 from jupyterhub_binder.maintenance.alerts.certificates import fetch_expiry
 from jupyterhub_binder.maintenance.alerts.conditions import (
-    Finding,
-    Limits,
+    AlertFinding,
+    AlertLimits,
     Measured,
     Verdict,
     judge,
@@ -33,7 +33,7 @@ from jupyterhub_binder.maintenance.alerts.destinations import (
     Notice,
     Webhook,
 )
-from jupyterhub_binder.maintenance.alerts.outbox import Delivery, Outbox
+from jupyterhub_binder.maintenance.alerts.outbox import AlertDelivery, Outbox
 from jupyterhub_binder.maintenance.health import Disk
 from jupyterhub_binder.model.alerts import Alert, AlertName
 from jupyterhub_binder.model.text import Message
@@ -182,7 +182,7 @@ class Alerts(LoggingConfigurable):
         self._loop: asyncio.Task[None] | None = None
         self._certificate: datetime | None = None
         self._certificate_due = float("-inf")
-        self._limits = Limits(
+        self._limits = AlertLimits(
             queue_minutes=self.queue_minutes,
             success_percent=self.success_percent,
             min_builds=self.min_builds,
@@ -227,7 +227,7 @@ class Alerts(LoggingConfigurable):
         return self._loop is not None and self._loop.done()
 
     @property
-    def deliveries(self) -> tuple[Delivery, ...]:
+    def deliveries(self) -> tuple[AlertDelivery, ...]:
         """The destinations, and what became of the messages to them."""
         return self._outbox.deliveries
 
@@ -316,7 +316,7 @@ class Alerts(LoggingConfigurable):
             self._certificate_due = time.monotonic() + _HOUR_SECONDS
             self._certificate = await fetch_expiry(self.public_url)
 
-    async def _apply(self, finding: Finding, now: datetime) -> None:
+    async def _apply(self, finding: AlertFinding, now: datetime) -> None:
         """Keep the change first, then tell it: a restart in between repeats nothing."""
         alert = next((each for each in self.on if each.name is finding.name), None)
         if finding.verdict is Verdict.BAD:
@@ -329,7 +329,7 @@ class Alerts(LoggingConfigurable):
             await self._store.delete_alert(finding.name)
             await self._tell("ends", finding)
 
-    async def _tell(self, event: str, finding: Finding) -> None:
+    async def _tell(self, event: str, finding: AlertFinding) -> None:
         self.on = await self._store.list_alerts()
         log = self.log.info if event == "ends" else self.log.warning
         log("Alert %s %s: %s", finding.name, event, finding.text)
@@ -337,7 +337,7 @@ class Alerts(LoggingConfigurable):
 
     # --- Testing ------------------------------------------------------------------------------
 
-    async def test(self, name: str = "") -> tuple[Delivery, ...]:
+    async def test(self, name: str = "") -> tuple[AlertDelivery, ...]:
         """Send a test message to one destination or all, once. Raises NotFound.
 
         Each delivery says what became of it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyterhub_binder.maintenance.alerts.outbox import Delivery
+from jupyterhub_binder.maintenance.alerts.outbox import AlertDelivery
 from jupyterhub_binder.web.api.admin.base import AdminAPIHandler
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.shapes import ListJSON
@@ -39,7 +39,7 @@ class AlertTestHandler(AdminAPIHandler):
         return ListJSON(items=tuple(map(render_delivery, tested)))
 
 
-def render_delivery(of: Delivery) -> DestinationJSON:
+def render_delivery(of: AlertDelivery) -> DestinationJSON:
     """Render a destination without its address."""
     return DestinationJSON(
         name=of.destination.name, shown=of.destination.shown, sent=of.sent, problem=of.problem

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.backends.base import HostState, HostStatus
-from jupyterhub_binder.maintenance.alerts.outbox import Delivery
+from jupyterhub_binder.maintenance.alerts.outbox import AlertDelivery
 from jupyterhub_binder.maintenance.software import Installed, spawner_differs
 from jupyterhub_binder.model.admin import Drain
 from jupyterhub_binder.model.alerts import Alert, AlertName
@@ -95,7 +95,7 @@ def of_cleanup(problem: str) -> Iterator[Concern]:
         yield Concern("warn", Message("No clean-up"), problem, "#disk", Message("Show the disk"))
 
 
-def of_alerts(on: Iterable[Alert], deliveries: Iterable[Delivery]) -> Iterator[Concern]:
+def of_alerts(on: Iterable[Alert], deliveries: Iterable[AlertDelivery]) -> Iterator[Concern]:
     """Yield alerts that are on, except those that other parts say, and who can't be told."""
     for alert in on:
         if alert.name not in (AlertName.DISK, AlertName.TOKEN):
