@@ -82,7 +82,8 @@ def configure(
 
     `backend`
         ``venv`` builds for spawners of local processes, ``repo2docker`` and ``binderhub`` for
-        spawners of containers.
+        spawners of containers. ``auto`` gives each repository to the first of
+        ``AutoBackend.backends`` that can serve it and whose environments the spawner can start.
     `state_dir`
         The folder of the service, readable only by it. Relative to the hub's working directory.
     `environments_root`
@@ -138,7 +139,12 @@ def configure(
     spawner = _set_spawner(c, spawner_class, service_name, root)
     if url is None:
         config = _service_config(hub, service_config, backend=backend, state=state, root=root)
-        config["VenvBackend"].setdefault("servers_cannot_write", _runs_as_others(spawner))
+        mounts = backend == "auto" and issubclass(spawner, BinderImageMixin)
+        cannot_write = mounts or _runs_as_others(spawner)
+        config["VenvBackend"].setdefault("servers_cannot_write", cannot_write)
+        if backend == "auto":
+            kinds = _startable(spawner, claim=bool(environments_claim))
+            config.setdefault("AutoBackend", {}).setdefault("startable", kinds)
         service |= _managed(port, config, service_environment or {})
     else:
         service |= {"url": url, "api_token": api_token}
@@ -355,6 +361,15 @@ def _runs_as_others(spawner: type[Spawner]) -> bool:
         and not issubclass(spawner, SimpleLocalProcessSpawner)
         and os.geteuid() == 0
     )
+
+
+def _startable(spawner: type[Spawner], *, claim: bool) -> list[str]:
+    """Return the kinds of environments that a spawner can start, as `AutoBackend.startable`."""
+    if issubclass(spawner, BinderProcessMixin):
+        return ["folder"]
+    on_kubernetes = hasattr(spawner, "binder_environments_claim")
+    mounts = claim if on_kubernetes else hasattr(spawner, "binder_environments_host_root")
+    return ["folder", "image"] if mounts or not issubclass(spawner, BinderImageMixin) else ["image"]
 
 
 def _check_match(spawner: type[Spawner], backend: str) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from traitlets import Unicode
 
 from jupyterhub_binder.model import LaunchSpec
 from jupyterhub_binder.spawner.ended import EndedServer, read_end
+from jupyterhub_binder.spawner.folder import find_content_key, find_key
 from jupyterhub_binder.spawner.image import BinderImageMixin
+from jupyterhub_binder.spawner.refusal import StartRefused
 
 try:
     from docker.errors import APIError
@@ -35,9 +40,46 @@ _MAX_READ_BYTES = 2**20
 class BinderDockerMixin(BinderImageMixin, _Base):
     """Starts environments as Docker containers; other starts use `DockerSpawner.image`.
 
+    An environment that is a folder of this machine is mounted read-only, at the path where it was
+    made, into a container of `binder_environments_image`.
+
     With ``DockerSpawner.remove = False``, a stopped container is removed anyway if its image or
     command changed, so keep home directories in volumes.
     """
+
+    binder_environments_host_root = Unicode(
+        config=True,
+        help="""
+        The folder of `environments_root` as the Docker engine sees it, if that differs: for example
+        if the hub and the service run in containers. Default: the same as `environments_root`.
+        """,
+    )
+
+    def mounted_folder(self, spec: LaunchSpec) -> Path | None:
+        """Return where a folder is mounted. Raises StartRefused without `environments_root`."""
+        key = find_key(spec)
+        if key is None:
+            return None
+        if not self.environments_root:
+            raise StartRefused(
+                "An administrator must set BinderSpawnerMixin.environments_root.",
+                reason="configuration",
+            )
+        return Path(self.environments_root) / key
+
+    @property
+    def volume_binds(self) -> dict[str, Any]:
+        """Add the folders of an environment, read-only."""
+        binds = dict(super().volume_binds)
+        spec = self.binder_spec
+        folder = self.mounted_folder(spec) if spec is not None else None
+        if spec is None or folder is None:
+            return binds
+        content = find_content_key(spec) if spec.content_kept else ""
+        host = Path(self.binder_environments_host_root or self.environments_root)
+        for key in sorted({folder.name, content or folder.name}):
+            binds[str(host / key)] = {"bind": str(folder.with_name(key)), "mode": "ro"}
+        return binds
 
     def environment_variables(self, spec: LaunchSpec) -> dict[str, str]:
         """Add a mark for our containers."""
@@ -45,10 +87,11 @@ class BinderDockerMixin(BinderImageMixin, _Base):
 
     async def pull_image(self, image: str) -> None:
         """Pull a missing image; remove an outdated container."""
-        if self.binder_spec is None or image != self.image:
+        spec = self.binder_spec
+        if spec is None or image != self.image or self.mounted_folder(spec):
             await super().pull_image(image)
         else:
-            await self._get_image(self.binder_spec, image)
+            await self._get_image(spec, image)
         if self.object_type == "container":
             await self._remove_outdated()
 

@@ -7,7 +7,8 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from jupyterhub.utils import fmt_ip_url
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
@@ -22,12 +23,14 @@ from jupyterhub_binder.spawner.command import (
     wrap,
 )
 from jupyterhub_binder.spawner.ended import EndedServer, explain_end, find_cause
+from jupyterhub_binder.spawner.folder import folder_command, folder_variables
 from jupyterhub_binder.spawner.form import PATH_OPTION
 from jupyterhub_binder.spawner.mixin import BinderSpawnerMixin
 from jupyterhub_binder.spawner.refusal import StartRefused
 
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./:@-]*")
 _LOCAL = "venv:"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LOOK_SECONDS = 0.5
 _MARGIN_SECONDS = 5
 """Of `start_timeout`; after that the hub gives up."""
@@ -57,7 +60,23 @@ class BinderImageMixin(BinderSpawnerMixin):
         """,
     )
 
+    binder_environments_image = Unicode(
+        config=True,
+        help="""
+        The image for servers of environments that are folders. It must have the same interpreters
+        as the service, at the same paths: on Kubernetes, build it with helm/images/singleuser.
+        Default: the spawner's own image, on Kubernetes also the one of the profile.
+        """,
+    )
+
     _binder_before: dict[str, Any] | None = None
+
+    def mounted_folder(self, spec: LaunchSpec) -> Path | None:
+        """Return the folder of an environment that servers mount; None if it is an image.
+
+        Raises StartRefused if this spawner can't mount folders.
+        """
+        return None
 
     def apply_environment(self, spec: LaunchSpec) -> AbstractContextManager[None]:
         """Set image and command until the server ends."""
@@ -122,7 +141,9 @@ class BinderImageMixin(BinderSpawnerMixin):
         return False
 
     def image_of(self, spec: LaunchSpec) -> str:
-        """Return the image. Raises StartRefused."""
+        """Return the environment's image, or the one for folders. Raises StartRefused."""
+        if self.mounted_folder(spec) is not None:
+            return self.binder_environments_image or cast("Any", self).image
         image = spec.image or ""
         if image.startswith(_LOCAL) or not _REFERENCE.fullmatch(image):
             raise StartRefused(
@@ -135,9 +156,26 @@ class BinderImageMixin(BinderSpawnerMixin):
     def command_of(self, spec: LaunchSpec) -> list[str]:
         """Return the command."""
         path = self.user_options.get(PATH_OPTION)
+        if folder := self.mounted_folder(spec):
+            return folder_command(
+                self.cmd,
+                spec,
+                folder,
+                path=path,
+                limits=self.content_limits(),
+                run_start=self.binder_run_start,
+            )
         sources = [self.binder_repo_dir, REPO_DIR]
         arguments = content_arguments(spec, sources, path=path, limits=self.content_limits())
         return wrap(self.cmd, bring=["sh", "-c", BRING, RUN_CONTENT, *arguments], program=PROGRAM)
+
+    def environment_variables(self, spec: LaunchSpec) -> dict[str, str]:
+        """Add a folder's programs to the PATH."""
+        known = super().environment_variables(spec)
+        if folder := self.mounted_folder(spec):
+            theirs = self.environment.get("PATH")
+            known |= folder_variables(folder, theirs if isinstance(theirs, str) else _PATH)
+        return known
 
     def override(self, **values: Any) -> None:
         """Set traits until the server ends."""

@@ -20,13 +20,7 @@ from jupyterhub_binder.spawner.command import (
     content_script,
 )
 from jupyterhub_binder.spawner.ended import EndedServer
-from jupyterhub_binder.spawner.folder import (
-    find_content_key,
-    find_key,
-    folder_command,
-    folder_variables,
-)
-from jupyterhub_binder.spawner.form import PATH_OPTION
+from jupyterhub_binder.spawner.folder import find_content_key, find_key
 from jupyterhub_binder.spawner.image import BRING, BinderImageMixin
 from jupyterhub_binder.spawner.profiles import describe_profiles
 from jupyterhub_binder.spawner.refusal import StartRefused
@@ -53,7 +47,6 @@ else:
 _ELSEWHERE = "/binder-home"
 _SERVER = "notebook"
 _VOLUME = "binder-environments"
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _HOPELESS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 """Reasons for which a container waits until somebody changes it."""
 
@@ -100,14 +93,6 @@ class BinderKubeMixin(BinderImageMixin, _Base):  # pyright: ignore[reportIncompa
         sets it.
         """,
     )
-    binder_environments_image = Unicode(
-        config=True,
-        help="""
-        The image for servers of environments that are folders. It must have the same interpreters
-        as the service's image, at the same paths: build it with helm/images/singleuser. Default:
-        the image in `KubeSpawner.image`, or in the profile.
-        """,
-    )
 
     @contextmanager
     def _with_image(self, spec: LaunchSpec) -> Iterator[None]:
@@ -128,44 +113,29 @@ class BinderKubeMixin(BinderImageMixin, _Base):  # pyright: ignore[reportIncompa
             profiles = await maybe_future(profiles(self))
         return describe_profiles(self._get_initialized_profile_list(profiles))
 
-    def image_of(self, spec: LaunchSpec) -> str:
-        """Return the environment's image, or the one for folders. Raises StartRefused."""
-        if find_key(spec) is None:
-            return super().image_of(spec)
+    def mounted_folder(self, spec: LaunchSpec) -> Path | None:
+        """Return where a folder is mounted. Raises StartRefused without a claim."""
+        key = find_key(spec)
+        if key is None:
+            return None
         if not (self.binder_environments_claim and self.environments_root):
             raise StartRefused(
                 "An administrator must set BinderKubeMixin.binder_environments_claim and "
                 "environments_root, because the environment is a folder.",
                 reason="configuration",
             )
-        return self.binder_environments_image or self.image
+        return self._environment_path(key)
 
     def command_of(self, spec: LaunchSpec) -> list[str]:
         """Return the command, escaped for Kubernetes."""
-        key = find_key(spec)
-        if key is None:
-            return [_escape(word) for word in super().command_of(spec)]
-        command = folder_command(
-            self.cmd,
-            spec,
-            self._environment_path(key),
-            path=self.user_options.get(PATH_OPTION),
-            limits=self.content_limits(),
-            run_start=self.binder_run_start,
-        )
-        return [_escape(word) for word in command]
+        return [_escape(word) for word in super().command_of(spec)]
 
     def _environment_path(self, key: str) -> Path:
         return Path(self.environments_root) / key
 
     def environment_variables(self, spec: LaunchSpec) -> dict[str, str]:
         """Return the variables, escaped for Kubernetes."""
-        known = super().environment_variables(spec)
-        if key := find_key(spec):
-            theirs = self.environment.get("PATH")
-            path = theirs if isinstance(theirs, str) else _PATH
-            known |= folder_variables(self._environment_path(key), path)
-        return {name: _escape(value) for name, value in known.items()}
+        return {name: _escape(value) for name, value in super().environment_variables(spec).items()}
 
     async def get_pod_manifest(self) -> Any:
         """Add the folder or the init container. Keep the server's last words."""

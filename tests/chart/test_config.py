@@ -74,6 +74,26 @@ def test_folders_are_made_on_the_volume_that_servers_mount(tmp_path: Path) -> No
     assert f'environments_claim="{pods.claim}"' in rendered.notes
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {
+            "binderhub": {"enabled": True},
+            "registry": {"internal": {"enabled": True, "nodePort": 30500}},
+        },
+        {"config": {"BinderHubBackend": {"url": "http://binder.example.org/"}}},
+    ],
+    ids=["of the chart", "of somebody else"],
+)
+def test_folders_beside_a_binderhub_come_first(tmp_path: Path, beside: dict[str, Any]) -> None:
+    rendered = render({"config": {}, "builder": {"type": "folders"}, **beside})
+    app = load_service(rendered, tmp_path)
+    assert app.backend == "auto"
+    assert app.config.AutoBackend.backends == ["venv", "binderhub"]
+    assert app.config.BinderHubBackend.url.startswith("http://")
+    assert app.config.VenvBackend.where == "kubernetes"
+
+
 def test_options_arrive_as_they_are_written(tmp_path: Path) -> None:
     app = load_service(render({"config": STRANGE}), tmp_path)
     for section, values in STRANGE.items():

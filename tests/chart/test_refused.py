@@ -58,10 +58,6 @@ REFUSED_TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
         {**FOLDERS, "config": {"JupyterHubBinder": {"backend": "fake"}}},
         "Leave one of them out",
     ),
-    "folders and a BinderHub": (
-        {**FOLDERS, "binderhub": {"enabled": True}},
-        "builds in one way",
-    ),
     "folders that no server could mount": (
         {**FOLDERS, "hub": {"namespace": "people"}},
         "the hub's namespace",

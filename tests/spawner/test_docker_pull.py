@@ -43,6 +43,21 @@ class NoEngine(DockerSpawner):
         raise StartRefused("It would start now.", reason="test")
 
 
+class Started:
+    """Notes what a container would be made of."""
+
+    def __init__(self, spawner: Any) -> None:
+        self.spawner = spawner
+        self.image, self.command, self.binds, self.env = "", [], {}, {}
+
+    async def __call__(self) -> Any:
+        self.image = self.spawner.image
+        self.command = await self.spawner.get_command()
+        self.binds = self.spawner.volume_binds
+        self.env = self.spawner.get_env()
+        raise StartRefused("It would start now.", reason="test")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hub(
     service: FakeService, tmp_path_factory: pytest.TempPathFactory
@@ -96,6 +111,31 @@ async def test_an_image_that_names_a_registry_obeys_the_admins_policy(
     said = await start(person, policy, {"environment": fresh.add("one", image=PUSHED)})
     assert "It would start now" in said
     assert person.spawner.pulled == ([PUSHED] if pulled else [])
+
+
+async def test_a_folder_is_mounted_read_only_into_an_image_for_all(
+    fresh: FakeService, person: Person, tmp_path: Path
+) -> None:
+    spawner = person.spawner
+    spawner.environments_root = "/srv/environments"
+    spawner.binder_environments_host_root = "/host/environments"
+    spawner.binder_environments_image = "hub/folders:1"
+    spawner.create_object = started = Started(spawner)
+    kept = fresh.add("one", image="venv:abc", content_key="def")
+    await start(person, "ifnotpresent", {"environment": kept})
+    assert spawner.pulled == ["hub/folders:1"]
+    assert started.image == "hub/folders:1"
+    assert {
+        host: bind
+        for host, bind in started.binds.items()
+        if bind["bind"].startswith("/srv/environments")
+    } == {
+        f"/host/environments/{key}": {"bind": f"/srv/environments/{key}", "mode": "ro"}
+        for key in ("abc", "def")
+    }
+    assert started.command[0] == "/srv/environments/abc/bin/python"
+    assert started.command[-1] == "/srv/environments/abc/bin/jupyterhub-singleuser"
+    assert started.env["PATH"].startswith("/srv/environments/abc/bin:/usr/local/sbin:")
 
 
 async def test_the_hubs_own_images_are_pulled_as_ever(fresh: FakeService, person: Person) -> None:

@@ -315,3 +315,21 @@ def test_the_proxies_that_the_hub_trusts_are_the_services_too() -> None:
     service = by_name(hub_of(c).services, "binder")
     given = json.loads(service["environment"][CONFIG_VARIABLE])
     assert given["JupyterHubBinder"]["trusted_downstream_ips"] == ["10.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("spawner", "more", "kinds", "cannot_write"),
+    [
+        ("simple", {}, ["folder"], False),
+        ("docker", {}, ["folder", "image"], True),
+        ("kubespawner.KubeSpawner", {}, ["image"], True),
+        ("kubespawner.KubeSpawner", {"environments_claim": "x"}, ["folder", "image"], True),
+    ],
+)
+def test_auto_knows_what_the_spawner_starts(spawner, more, kinds, cannot_write):
+    c = Config()
+    configure(c, backend="auto", spawner_class=spawner, **more)
+    (service,) = c.JupyterHub.services.to_dict()["extend"]
+    config = json.loads(service["environment"][CONFIG_VARIABLE])
+    assert config["AutoBackend"]["startable"] == kinds
+    assert config["VenvBackend"]["servers_cannot_write"] is cannot_write

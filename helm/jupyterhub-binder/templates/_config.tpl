@@ -11,6 +11,10 @@
 {{- if eq .Values.builder.type "folders" -}}
 {{- $config = merge $config (include "binder.folders.chartConfig" . | fromJson) -}}
 {{- end -}}
+{{- if include "binder.folders.besideBinderHub" . -}}
+{{- $_ := set $config.JupyterHubBinder "backend" "auto" -}}
+{{- $_ := set $config "AutoBackend" (dict "backends" (list "venv" "binderhub")) -}}
+{{- end -}}
 {{- if .Values.binderhub.enabled -}}
 {{- $url := printf "http://%s:%v/" (include "binder.binderhub.fullname" .) .Values.binderhub.service.port -}}
 {{- $_ := set $config "BinderHubBackend" (dict "url" $url) -}}

@@ -44,14 +44,18 @@
 {{- toJson $config -}}
 {{- end }}
 
+{{- /* Not empty if a BinderHub builds what can't be a folder. */}}
+{{- define "binder.folders.besideBinderHub" -}}
+{{- if and (eq .Values.builder.type "folders") (or .Values.binderhub.enabled (dig "BinderHubBackend" "url" "" .Values.config)) -}}
+true
+{{- end -}}
+{{- end }}
+
 {{- define "binder.checkFolders" -}}
 {{- $backend := dig "JupyterHubBinder" "backend" "" .Values.config -}}
 {{- if eq .Values.builder.type "folders" -}}
-{{- if and $backend (ne $backend "venv") -}}
+{{- if and $backend (not (has $backend (list "venv" "auto"))) -}}
 {{- fail (printf "builder.type: folders makes the environments, but config.JupyterHubBinder.backend is %s. Leave one of them out." $backend) -}}
-{{- end -}}
-{{- if .Values.binderhub.enabled -}}
-{{- fail "builder.type: folders and binderhub.enabled: one service builds in one way. Set only one of them." -}}
 {{- end -}}
 {{- if ne (include "binder.hub.namespace" .) .Release.Namespace -}}
 {{- fail "builder.type: folders: servers mount the volume of environments, so the chart must be in the hub's namespace. Leave hub.namespace empty and install the chart there." -}}
