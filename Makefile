@@ -88,7 +88,7 @@ LOCK = helm/images/service/requirements.txt
 
 lock: $(VENV)/bin/uv ## choose newer versions of the service image's packages
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --extra binderhub --extra conda --extra postgres --custom-compile-command "make lock" \
+	  --extra binderhub --extra conda --extra postgres --extra s3 --custom-compile-command "make lock" \
 	  --output-file $(LOCK) pyproject.toml
 
 audit: $(VENV)/bin/uv ## look for known vulnerabilities of the service image's packages

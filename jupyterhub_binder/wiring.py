@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
+from jupyter_events import EventLogger
 from jupyterhub.services.auth import HubOAuth
 from traitlets.config import Configurable
 
@@ -47,8 +49,10 @@ from jupyterhub_binder.environments.upstream import Upstreams
 from jupyterhub_binder.environments.upstream_changes import UpstreamChanges
 from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.hub import HubClient
+from jupyterhub_binder.launches.reports import LaunchReports
 from jupyterhub_binder.launches.service import Launches
 from jupyterhub_binder.maintenance.alerts.service import Alerts
+from jupyterhub_binder.maintenance.archive.service import Archive
 from jupyterhub_binder.maintenance.health import Health
 from jupyterhub_binder.maintenance.images import Cleanup, fetch_images_in_use
 from jupyterhub_binder.maintenance.retention import Retention
@@ -80,6 +84,9 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Featured,
     Departures,
     Launches,
+    LaunchReports,
+    EventLogger,
+    Archive,
     Providers,
     Git,
     Downloads,
@@ -278,6 +285,16 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             rules=rules,
         )
     )
+    archive = await started(Archive(parent=parent, store=store, providers=providers, audit=audit))
+    reports = await started(
+        LaunchReports(
+            parent=parent,
+            providers=providers,
+            is_public=archive.fetch_is_public,
+            keeps=archive.enabled,
+            default_origin=_public_host(hub_auth),
+        )
+    )
     profiles = Profiles(store=store, environments=environments, hub=hub)
     launches = await started(
         Launches(
@@ -289,6 +306,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             rules=rules,
             hub=hub,
             profiles=profiles,
+            reports=reports,
         )
     )
     cleanup = await started(
@@ -297,7 +315,12 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             store=store,
             backend=backend,
             in_use=partial(fetch_images_in_use, hub, store),
-            retention=Retention(parent=parent, store=store, audit=audit),
+            retention=Retention(
+                parent=parent,
+                store=store,
+                audit=audit,
+                archived_until=lambda: archive.written_until,
+            ),
             audit=audit,
         )
     )
@@ -326,7 +349,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
     receipts = Receipts(
         inventories=inventories,
         key=key,
-        hub_url=os.environ.get("JUPYTERHUB_PUBLIC_HUB_URL", "") or hub_auth.hub_host,
+        hub_url=_public_url(hub_auth),
     )
     return Services(
         hub_auth=hub_auth,
@@ -389,6 +412,15 @@ def _make_hub_auth(parent: Configurable, base_url: str) -> HubOAuth:
     if not hub_auth.access_scopes:
         hub_auth.access_scopes = {_ACCESS_SCOPE}
     return hub_auth
+
+
+def _public_url(hub_auth: HubOAuth) -> str:
+    return os.environ.get("JUPYTERHUB_PUBLIC_HUB_URL", "") or hub_auth.hub_host
+
+
+def _public_host(hub_auth: HubOAuth) -> str:
+    """Return the hub's public host with its port; empty if unknown."""
+    return urlsplit(_public_url(hub_auth)).netloc
 
 
 def _private_folder(path: str) -> None:

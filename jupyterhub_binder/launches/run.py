@@ -24,7 +24,9 @@ from jupyterhub_binder.errors import (
     NotFound,
 )
 from jupyterhub_binder.hub import HubClient
+from jupyterhub_binder.launches.reports import LaunchReports
 from jupyterhub_binder.model import Build, BuildState, Launch, LaunchState, Phase, Reason
+from jupyterhub_binder.model.launch_events import LaunchEvent, LaunchOrigin
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.retry import keep_trying
@@ -51,16 +53,24 @@ class LaunchContext:
     build_limit_seconds: float
     start_limit_seconds: float
     on_end: Callable[[Launch], None]
+    reports: LaunchReports
 
 
 class LaunchRun:
     """An unfinished launch."""
 
     def __init__(
-        self, launch: Launch, context: LaunchContext, *, restart: bool = False, client_ip: str = ""
+        self,
+        launch: Launch,
+        context: LaunchContext,
+        *,
+        restart: bool = False,
+        client_ip: str = "",
+        origin: LaunchOrigin | None = None,
     ) -> None:
         self.launch = launch
         self.client_ip = client_ip
+        self._origin = origin or LaunchOrigin()
         self._context = context
         self._restart = restart
         self._task: asyncio.Task[None] | None = None
@@ -213,7 +223,13 @@ class LaunchRun:
                 "Another server of that name was started in the meantime.", code="superseded"
             )
         await self._context.environments.mark_launched(self.launch.environment_id, user)
-        await self._finish(as_ready(self.launch, _url_of(server.url, self.launch.path)))
+        ready = as_ready(self.launch, _url_of(server.url, self.launch.path))
+        environment = await self._context.store.fetch_environment(ready.environment_id)
+        reports = self._context.reports
+        event = environment and reports.describe(ready, environment, self._origin)
+        await self._finish(ready, event)
+        if event:
+            reports.tell(event)
 
     async def _settle(self) -> None:
         """Ask the hub with our own token; if not permitted, wait for the user's."""
@@ -248,9 +264,12 @@ class LaunchRun:
         failed = replace(self.launch, state=LaunchState.FAILED, message=message, reason=reason)
         await self._finish(failed)
 
-    async def _finish(self, launch: Launch) -> None:
+    async def _finish(self, launch: Launch, event: LaunchEvent | None = None) -> None:
         launch = replace(launch, finished=launch.finished or utc_now())
-        await keep_trying(lambda: self._context.store.update_launch(launch), self._context.log)
+        kept = event if self._context.reports.keeps else None
+        await keep_trying(
+            lambda: self._context.store.update_launch(launch, kept), self._context.log
+        )
         self._tell(launch)
         self._context.on_end(launch)
 

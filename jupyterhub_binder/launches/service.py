@@ -24,8 +24,10 @@ from jupyterhub_binder.environments.profiles import Profiles, read_options, sett
 from jupyterhub_binder.environments.service import Environments
 from jupyterhub_binder.errors import Conflict, LimitReached, NotFound
 from jupyterhub_binder.hub import HubClient, HubServer
+from jupyterhub_binder.launches.reports import LaunchReports
 from jupyterhub_binder.launches.run import LaunchContext, LaunchRun, as_ready
 from jupyterhub_binder.model import Environment, Launch, LaunchState, User
+from jupyterhub_binder.model.launch_events import LaunchOrigin
 from jupyterhub_binder.model.profiles import Profile, ProfileChoice
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.store import Store
@@ -98,6 +100,7 @@ class Launches(LoggingConfigurable):
         rules: Rules,
         hub: HubClient,
         profiles: Profiles,
+        reports: LaunchReports,
         **kw: Any,
     ) -> None:
         super().__init__(**kw)
@@ -108,6 +111,7 @@ class Launches(LoggingConfigurable):
         self._rules = rules
         self._hub = hub
         self._profiles = profiles
+        self._reports = reports
         self._runs: dict[str, LaunchRun] = {}
         self._places: Locks[tuple[str, str]] = Locks()
         """Held while starting a server."""
@@ -127,7 +131,14 @@ class Launches(LoggingConfigurable):
             if launch.state is LaunchState.STARTING:
                 run.settle()
 
-    def _make_run(self, launch: Launch, *, restart: bool = False, client_ip: str = "") -> LaunchRun:
+    def _make_run(
+        self,
+        launch: Launch,
+        *,
+        restart: bool = False,
+        client_ip: str = "",
+        origin: LaunchOrigin | None = None,
+    ) -> LaunchRun:
         context = LaunchContext(
             store=self._store,
             builds=self._builds,
@@ -138,8 +149,9 @@ class Launches(LoggingConfigurable):
             build_limit_seconds=self.build_limit_seconds,
             start_limit_seconds=self.start_limit_seconds,
             on_end=self._ended,
+            reports=self._reports,
         )
-        run = LaunchRun(launch, context, restart=restart, client_ip=client_ip)
+        run = LaunchRun(launch, context, restart=restart, client_ip=client_ip, origin=origin)
         self._runs[launch.id] = run
         return run
 
@@ -164,6 +176,7 @@ class Launches(LoggingConfigurable):
         path: str | None = None,
         restart: bool = False,
         client_ip: str = "",
+        origin: LaunchOrigin | None = None,
         any_build: bool = False,
         profile: ProfileChoice | None = None,
     ) -> Launch:
@@ -206,6 +219,7 @@ class Launches(LoggingConfigurable):
                     path=path,
                     restart=restart,
                     client_ip=client_ip,
+                    origin=origin,
                     profile=chosen,
                 )
 
@@ -436,6 +450,7 @@ class Launches(LoggingConfigurable):
         path: str | None,
         restart: bool,
         client_ip: str,
+        origin: LaunchOrigin | None,
         profile: ProfileChoice,
     ) -> Launch:
         launch = Launch(
@@ -456,7 +471,12 @@ class Launches(LoggingConfigurable):
             return launch
         launch = await self._with_build(user, environment, launch)
         await self._store.insert_launch(launch)
-        run = self._make_run(launch, restart=restart and server is not None, client_ip=client_ip)
+        run = self._make_run(
+            launch,
+            restart=restart and server is not None,
+            client_ip=client_ip,
+            origin=origin,
+        )
         run.go_on(token)
         return launch
 

@@ -1,9 +1,13 @@
-"""Removes old logs, launches, audit entries, and hashes of people in the counts of usage."""
+"""Removes old logs, launches, audit entries, and hashes of people in the counts of usage.
+
+What the archive reports about a launch goes only after the archive has it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from traitlets import Float
@@ -48,9 +52,17 @@ class Retention(LoggingConfigurable):
         launches forever. Default: 400.""",
     ).tag(config=True)
 
-    def __init__(self, *, store: Store, audit: Audit, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        audit: Audit,
+        archived_until: Callable[[], datetime | None] = lambda: None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self._store = store
+        self._archived_until = archived_until
         self._audit = audit
 
     async def run(self) -> Forgotten:
@@ -84,4 +96,8 @@ class Retention(LoggingConfigurable):
         if not self.launch_days:
             return 0
         before = utc_now() - timedelta(days=self.launch_days)
+        midnight = before.replace(hour=0, minute=0, second=0, microsecond=0)
+        await self._store.prune_launch_events(
+            before=min(midnight, self._archived_until() or midnight)
+        )
         return await self._store.prune_launches(finished_before=before)

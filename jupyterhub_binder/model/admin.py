@@ -105,6 +105,7 @@ class Action(StrEnum):
     CLEANUP_LOGS = "cleanup.logs"
     CLEANUP_LAUNCHES = "cleanup.launches"
     CLEANUP_AUDIT = "cleanup.audit"
+    ARCHIVE_WRITE = "archive.write"
 
 
 @dataclass(frozen=True, slots=True)

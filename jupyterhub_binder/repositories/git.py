@@ -23,6 +23,7 @@ from jupyterhub_binder.errors import (
     BinderError,
     ConfigurationError,
     NotAllowed,
+    NotUnderstood,
     RateLimited,
     RepositoryNotFound,
     UpstreamUnavailable,
@@ -202,6 +203,29 @@ class Git(LoggingConfigurable):
                 )
         return _parse_refs(out)
 
+    async def fetch_is_public(self, url: str) -> bool:
+        """Say whether anybody on the internet can read a repository: asks without our token.
+
+        What is fetched from a folder, without TLS, or from one of `private_hosts` is not public.
+        Raises UpstreamUnavailable if the host does not answer.
+        """
+        try:
+            remote = self.check(url)
+            if remote.scheme != "https" or host_matches(remote, self.private_hosts):
+                return False
+            with tempfile.TemporaryDirectory(prefix="jupyterhub-binder-") as empty:
+                await self.run(
+                    *("ls-remote", "--", str(remote), "HEAD"),
+                    url=str(remote),
+                    cwd=Path(empty),
+                    anonymous=True,
+                )
+        except (NotAllowed, NotUnderstood, RepositoryNotFound) as error:
+            if error.error_code == "host_not_found":
+                raise UpstreamUnavailable(error.message) from error
+            return False
+        return True
+
     async def find_commit(self, url: str, short: str, *, max_bytes: int = 2**28) -> str | None:
         """Return the only commit with this SHA prefix.
 
@@ -237,13 +261,17 @@ class Git(LoggingConfigurable):
         max_file_bytes: int | None = None,
         env: Mapping[str, str] | None = None,
         stdin: str = "",
+        anonymous: bool = False,
     ) -> str:
-        """Return a command's output. Raises ProcessFailed, or as `ls_remote`."""
+        """Return a command's output; `anonymous` leaves out the host's token.
+
+        Raises ProcessFailed, or as `ls_remote`.
+        """
         seconds = timeout_seconds or self.answer_seconds
         try:
             return await process.run(
                 await self._command(url, args),
-                env={**self.environment(url), **(env or {})},
+                env={**self.environment(url, anonymous=anonymous), **(env or {})},
                 cwd=cwd,
                 timeout_seconds=seconds,
                 limits=self._limits(max_file_bytes),
@@ -290,7 +318,7 @@ class Git(LoggingConfigurable):
             raise ValueError("pass str(Git.check(url)) to Git")
         return remote
 
-    def environment(self, url: str = "") -> dict[str, str]:
+    def environment(self, url: str = "", *, anonymous: bool = False) -> dict[str, str]:
         """Return a command's whole environment.
 
         Passwords are here because other users can read arguments. Tokens are only for their host
@@ -313,7 +341,8 @@ class Git(LoggingConfigurable):
         # Git prefers these variables to the configured file.
         names = () if self.ca_file else _TRUST
         trust = {name: os.environ[name] for name in names if name in os.environ}
-        return env | trust | _as_variables({"http.proxy": self.proxy, **self._credential(url)})
+        token = {} if anonymous else self._credential(url)
+        return env | trust | _as_variables({"http.proxy": self.proxy, **token})
 
     def _credential(self, url: str) -> dict[str, str]:
         remote = parse_remote(url) if url else None

@@ -8,7 +8,9 @@ from datetime import UTC, date, datetime, time, timedelta
 import sqlalchemy as sa
 
 from jupyterhub_binder.model import Launch, LaunchState
+from jupyterhub_binder.model.launch_events import LaunchEvent
 from jupyterhub_binder.store.database import Database
+from jupyterhub_binder.store.launch_events import keep_launch_event
 from jupyterhub_binder.store.tables import launch_row, launches, read_launch
 from jupyterhub_binder.store.usage_counting import MayName, count_launch
 
@@ -34,9 +36,9 @@ class LaunchQueries:
         """Insert a launch. A finished one found its server running."""
         await self._database.run(_insert, launch, self.may_name)
 
-    async def update_launch(self, launch: Launch) -> None:
-        """Update a launch, and count its end for usage once."""
-        await self._database.run(_update, launch, self.may_name)
+    async def update_launch(self, launch: Launch, event: LaunchEvent | None = None) -> None:
+        """Update a launch, and count its end for usage once. Keep its event for the archive."""
+        await self._database.run(_update, launch, self.may_name, event)
 
     async def fetch_launch(self, launch_id: str) -> Launch | None:
         """Return a launch, or None."""
@@ -94,13 +96,17 @@ def _insert(connection: sa.Connection, launch: Launch, may_name: MayName) -> Non
         count_launch(connection, launch, may_name, opened=True)
 
 
-def _update(connection: sa.Connection, launch: Launch, may_name: MayName) -> None:
+def _update(
+    connection: sa.Connection, launch: Launch, may_name: MayName, event: LaunchEvent | None
+) -> None:
     mine = launches.c.id == launch.id
     before = connection.scalar(sa.select(launches.c.state).where(mine))
     connection.execute(launches.update().where(mine).values(**launch_row(launch)))
     # After a commit whose answer was lost, the same end comes again.
     if launch.state.finished and before is not None and not LaunchState(before).finished:
         count_launch(connection, launch, may_name)
+        if event is not None:
+            keep_launch_event(connection, event)
 
 
 def _read(connection: sa.Connection, query: sa.Select[tuple[object, ...]]) -> tuple[Launch, ...]:

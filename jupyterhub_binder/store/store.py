@@ -17,6 +17,7 @@ from jupyterhub_binder.store.featured import FeaturedQueries
 from jupyterhub_binder.store.hooks import HookQueries
 from jupyterhub_binder.store.images import ImageQueries
 from jupyterhub_binder.store.inventories import InventoryQueries
+from jupyterhub_binder.store.launch_events import LaunchEventQueries
 from jupyterhub_binder.store.launches import LaunchQueries
 from jupyterhub_binder.store.overview import OverviewQueries
 from jupyterhub_binder.store.preferences import PreferenceQueries
@@ -38,6 +39,7 @@ class Store(
     ChangeQueries,
     InventoryQueries,
     LaunchQueries,
+    LaunchEventQueries,
     PreferenceQueries,
     ImageQueries,
     FailureQueries,

@@ -242,6 +242,22 @@ launches = sa.Table(
     sa.Index("ix_launches_created", "created"),
 )
 
+# Without a foreign key: these rows outlive the launch and its environment.
+launch_events = sa.Table(
+    "launch_events",
+    metadata,
+    sa.Column("launch_id", sa.String(16), primary_key=True),
+    sa.Column("time", UTCTime, nullable=False),
+    sa.Column("provider", sa.String(32), nullable=False),
+    sa.Column("spec", sa.Text, nullable=False),
+    sa.Column("resolved_ref", sa.Text, nullable=False),
+    sa.Column("clone_url", sa.Text, nullable=False),
+    sa.Column("repo_url", sa.Text, nullable=False),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("request_origin", sa.Text, nullable=False),
+    sa.Index("ix_launch_events_time", "time"),
+)
+
 rules = sa.Table(
     "rules",
     metadata,

@@ -6,6 +6,7 @@ Tornado's `remote_ip` trusts `X-Real-Ip`, which a client can forge.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection
 from ipaddress import ip_address
 
@@ -23,6 +24,29 @@ def client_ip(request: HTTPServerRequest) -> str:
     address = getattr(context, "address", None)
     peer = str(address[0]) if isinstance(address, tuple) and address else ""
     return forwarded_ip(request.headers.get_list("X-Forwarded-For"), trusted) or _valid(peer)
+
+
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](?::[0-9]{1,5})?")
+_FETCH_SITES = frozenset({"cross-site", "same-origin", "same-site", "none"})
+
+
+def asked_host(request: HTTPServerRequest) -> str:
+    """Return the host that a request names; empty if it is none."""
+    return request.host if _HOST.fullmatch(request.host) else ""
+
+
+def asked_origin(request: HTTPServerRequest) -> str:
+    """Return a request's Origin header, else its Sec-Fetch-Site header, if they are valid.
+
+    BinderHub's launch events have the same in `request_origin`.
+    """
+    origin = request.headers.get("Origin")
+    if origin is None:
+        site = request.headers.get("Sec-Fetch-Site", "")
+        return site if site in _FETCH_SITES else ""
+    scheme, _, host = origin.partition("://")
+    known = origin == "null" or (scheme in ("http", "https") and _HOST.fullmatch(host))
+    return origin if known else ""
 
 
 def forwarded_ip(headers: Collection[str], trusted: Collection[str]) -> str:

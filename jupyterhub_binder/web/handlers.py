@@ -19,7 +19,9 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from jupyterhub_binder.errors import BinderError, HubError, NotAllowed
 from jupyterhub_binder.model import User
+from jupyterhub_binder.model.launch_events import LaunchOrigin
 from jupyterhub_binder.utils.log_context import set_ids
+from jupyterhub_binder.utils.net import asked_host, asked_origin
 from jupyterhub_binder.web.errors import NotSignedIn, Problem, XSRFRefused, problem_of
 from jupyterhub_binder.web.i18n.language import available_languages, say, speak
 from jupyterhub_binder.web.services import Services
@@ -100,6 +102,11 @@ class BaseHandler(HubOAuthenticated, RequestHandler):  # pyright: ignore[reportI
         if self.user is None:
             raise NotSignedIn("Sign in, or send a valid token.")
         return self.user
+
+    @property
+    def launch_origin(self) -> LaunchOrigin:
+        """Where this request asks for a launch from."""
+        return LaunchOrigin(asked_host(self.request), asked_origin(self.request))
 
     # --- Before the request -----------------------------------------------------------------
 

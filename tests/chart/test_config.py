@@ -419,3 +419,13 @@ def test_notes_say_what_to_restart_when_the_token_changes() -> None:
     notes = render(VALUES["a hub in another namespace"], namespace="builds").notes
     assert "kubectl -n builds rollout restart deployment/binder" in notes
     assert "kubectl -n people rollout restart deployment/hub" in notes
+
+
+def test_the_archives_keys_come_from_a_secret_and_are_in_no_configuration(tmp_path: Path) -> None:
+    archive = {"url": "s3://launches/hub", "endpoint": "https://s3.example.org"}
+    rendered = render({**FAKE, "archive": {**archive, "existingSecret": "archive-keys"}})
+    assert load_service(rendered, tmp_path).config.Archive == {**archive, "region": ""}
+    found = variables(rendered, "service")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert found[name] == {"secretKeyRef": {"name": "archive-keys", "key": name}}
+    assert "AWS_ACCESS_KEY_ID" not in variables(render(FAKE), "service")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -39,10 +39,12 @@ from jupyterhub_binder.model import (
     Spec,
     User,
 )
+from jupyterhub_binder.model.launch_events import LaunchEvent, LaunchOrigin
 from jupyterhub_binder.model.sharing import Right, Subject, SubjectKind
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.http import open_session
 from jupyterhub_binder.utils.names import new_id
+from jupyterhub_binder.utils.time import utc_now
 from jupyterhub_binder.web.services import Services
 from tests.kit.git_server import GitRepo, GitServer
 from tests.kit.real_hub import (
@@ -135,6 +137,7 @@ def service_config(hub_api: str, port: int, state: Path) -> Config:
     c.Git.protocols = ["https", "http"]
     c.Git.private_hosts = ["127.0.0.1"]
     c.Builds.max_active_per_user = 100
+    c.Archive.url = str(state / "archive")
     return c
 
 
@@ -405,11 +408,11 @@ async def test_a_launch_ends_as_it_ended_though_the_database_fails_for_a_moment(
     environment = await stack.environment(ada, fail_at="building")
     update, failed = stack.parts.store.update_launch, []
 
-    async def fails_once(launch: Launch) -> None:
+    async def fails_once(launch: Launch, event: LaunchEvent | None = None) -> None:
         if launch.state.finished and not failed:
             failed.append(launch.id)
             raise StoreUnavailable("The disk is full.")
-        await update(launch)
+        await update(launch, event)
 
     monkeypatch.setattr(stack.parts.store, "update_launch", fails_once)
     launch = await stack.ended(ada, await stack.launch(ada, environment))
@@ -687,3 +690,20 @@ async def test_a_hub_that_does_not_answer_is_said() -> None:
                 pass
     with pytest.raises(HubError):
         await client.fetch_version()
+
+
+async def test_a_launch_that_succeeded_is_kept_for_the_archive_without_its_person(
+    stack: Stack, ada: Person
+) -> None:
+    environment = await stack.built(ada)
+    origin = LaunchOrigin("hub.example.org", "https://blog.example.org")
+    launch = await stack.ended(ada, await stack.launch(ada, environment, origin=origin))
+    assert launch.state is LaunchState.READY
+    now = utc_now()
+    kept = await stack.parts.store.list_launch_events(since=now - timedelta(hours=1), until=now)
+    (event,) = [each for each in kept if each.launch_id == launch.id]
+    assert event.time == launch.finished
+    assert event.spec == stack.parts.providers["git"].format_spec(environment.spec)
+    assert event.resolved_ref == stack.repo.head
+    assert event.origin.request_origin == "https://blog.example.org"
+    assert "ada" not in repr(replace(event, launch_id=""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from jupyterhub_binder.utils.net import client_ip, forwarded_ip
+from jupyterhub_binder.utils.net import asked_host, asked_origin, client_ip, forwarded_ip
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,24 @@ def test_a_real_ip_header_is_not_believed() -> None:
 def test_the_servers_trusted_proxies_are_passed_over() -> None:
     headers = {"X-Forwarded-For": "203.0.113.7, 10.0.0.1"}
     assert client_ip(request("127.0.0.1", headers, ("10.0.0.1",))) == "203.0.113.7"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"Origin": "https://blog.example.org"}, "https://blog.example.org"),
+        ({"Origin": "null"}, "null"),
+        ({"Origin": "https://blog.example.org/<b>"}, ""),
+        ({"Sec-Fetch-Site": "same-origin"}, "same-origin"),
+        ({"Sec-Fetch-Site": "anything"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_origin_of_a_request_is_reported_only_if_it_is_one(headers, expected) -> None:
+    named = HTTPHeaders({"Host": "a:80", **headers})
+    line = RequestStartLine("POST", "/", "HTTP/1.1")
+    request = HTTPServerRequest(start_line=line, headers=named)
+    assert asked_origin(request) == expected
+    assert asked_host(request) == "a:80"
+    request.host = "a b"
+    assert asked_host(request) == ""

@@ -25,6 +25,11 @@
   "url" (include "binder.registry.url" .)
 ) -}}
 {{- end -}}
+{{- with .Values.archive -}}
+{{- if .url -}}
+{{- $_ := set $config "Archive" (dict "url" .url "endpoint" .endpoint "region" .region) -}}
+{{- end -}}
+{{- end -}}
 {{- toJson $config -}}
 {{- end }}
 

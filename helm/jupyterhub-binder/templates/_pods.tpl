@@ -50,6 +50,20 @@ true
 {{- end }}
 {{- end }}
 
+{{- /* The archive's keys, under the names that Amazon's tools read. */}}
+{{- define "binder.archiveEnv" -}}
+{{- if and .url .existingSecret }}
+{{- $secret := .existingSecret -}}
+{{- range $name := list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret }}
+      key: {{ $name }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* Where pods run: whatever of it the values have. */}}
 {{- define "binder.placing" -}}
 {{- range $key := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" "priorityClassName" }}

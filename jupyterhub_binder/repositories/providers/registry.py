@@ -21,6 +21,7 @@ from jupyterhub_binder.errors import (
     ConfigurationError,
     NotAllowed,
     NotUnderstood,
+    RepositoryNotFound,
     UnresolvableRef,
 )
 from jupyterhub_binder.model import PUBLISHED_IMAGES, Link, RefKind, Resolved, Spec
@@ -35,6 +36,7 @@ from jupyterhub_binder.repositories.identity import (
 )
 from jupyterhub_binder.repositories.links import understand as links
 from jupyterhub_binder.repositories.providers.base import RepoProvider
+from jupyterhub_binder.repositories.providers.git import GitHostProvider
 from jupyterhub_binder.repositories.providers.records import LeadsElsewhere, RecordProvider
 from jupyterhub_binder.repositories.records.checkout import Listing
 from jupyterhub_binder.repositories.records.download import Downloads
@@ -293,6 +295,25 @@ class Providers(LoggingConfigurable):
                 "%(provider)s does not publish records.", provider=provider.display_name
             )
         return await provider.fetch_listing(resolved)
+
+    async def fetch_is_public(self, spec: Spec, *, clone_url: str, repo_url: str) -> bool:
+        """Say whether anybody on the internet can read a repository now: asks without our tokens.
+
+        The configuration alone decides about records: see `is_public`.
+        Raises UpstreamUnavailable if the host does not answer.
+        """
+        provider = self._providers.get(spec.provider)
+        if provider is None or not isinstance(provider, GitHostProvider | RecordProvider):
+            return False
+        if isinstance(provider, GitHostProvider):
+            return await self.git.fetch_is_public(clone_url)
+        try:
+            if not self.is_public([repo_url]):
+                return False
+            await provider.fetch_resolved(spec)
+        except (NotAllowed, NotUnderstood, RepositoryNotFound, UnresolvableRef):
+            return False
+        return True
 
     def _offered(self, prefix: str) -> RepoProvider:
         provider = self[prefix]

@@ -53,6 +53,7 @@ class EnvironmentLaunchesHandler(_LaunchBase):
             path=body.path,
             restart=body.restart,
             client_ip=client_ip(self.request),
+            origin=self.launch_origin,
             profile=read_profile(body.profile, body.profile_options),
         )
         return await self.render_launch(launch)

@@ -156,11 +156,17 @@ class BuildStreamHandler(EventsHandler, Handler):
         *others, last = mine[:1] or self._server_names(environment)
         for name in others:
             with suppress(Conflict):
-                return await launches.create(
-                    self.me, self.token, environment.id, server_name=name, any_build=True
-                )
-        return await launches.create(
-            self.me, self.token, environment.id, server_name=last, any_build=True
+                return await self._create_at(environment, name)
+        return await self._create_at(environment, last)
+
+    async def _create_at(self, environment: Environment, server_name: str) -> Launch:
+        return await self.services.launches.create(
+            self.me,
+            self.token,
+            environment.id,
+            server_name=server_name,
+            origin=self.launch_origin,
+            any_build=True,
         )
 
     def _server_names(self, environment: Environment) -> list[str]:

@@ -79,6 +79,7 @@ async def start_launch(
             path=path,
             restart=restart,
             client_ip=client_ip(handler.request),
+            origin=handler.launch_origin,
             profile=profile,
         )
     except Conflict as error:

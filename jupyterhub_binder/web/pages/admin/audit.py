@@ -38,6 +38,7 @@ WORDS = {
     Action.CLEANUP_LOGS: N_("removed old logs"),
     Action.CLEANUP_LAUNCHES: N_("removed old launches"),
     Action.CLEANUP_AUDIT: N_("removed old entries of this log"),
+    Action.ARCHIVE_WRITE: N_("wrote a day of the archive"),
 }
 
 _OF_ENVIRONMENTS = (

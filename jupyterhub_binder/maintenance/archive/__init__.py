@@ -1,0 +1,1 @@
+"""Publishes which public repositories were launched, as mybinder.org does."""

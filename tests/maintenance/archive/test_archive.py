@@ -1,0 +1,389 @@
+"""The archive: its format, its storage, and what is written when."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+from moto.server import ThreadedMotoServer
+
+from jupyterhub_binder.admin.audit import Audit
+from jupyterhub_binder.errors import ConfigurationError, UpstreamUnavailable
+from jupyterhub_binder.maintenance.archive import files
+from jupyterhub_binder.maintenance.archive.service import Archive
+from jupyterhub_binder.maintenance.archive.storage import (
+    Bucket,
+    Folder,
+    Storage,
+    StorageFailed,
+    open_storage,
+)
+from jupyterhub_binder.maintenance.retention import Retention
+from jupyterhub_binder.model.admin import Action
+from jupyterhub_binder.model.launch_events import LaunchEvent, LaunchOrigin
+from jupyterhub_binder.repositories.git import Git
+from jupyterhub_binder.repositories.providers.registry import Providers
+from jupyterhub_binder.store import Store
+from jupyterhub_binder.store.tables import launch_events
+from jupyterhub_binder.utils.names import new_id
+from jupyterhub_binder.utils.time import utc_now
+
+DAY = timedelta(days=1)
+MIDNIGHT = utc_now().replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def event(time: datetime, repo: str = "org/repo", **more: Any) -> LaunchEvent:
+    url = f"https://github.com/{repo}"
+    fields = {"provider": "gh", "spec": f"{repo}/main", "clone_url": url, "repo_url": url} | more
+    origin = LaunchOrigin("hub.example.org", "same-origin")
+    return LaunchEvent(
+        launch_id=new_id(), time=time, resolved_ref="0" * 40, origin=origin, **fields
+    )
+
+
+# --- Format -----------------------------------------------------------------------------------------
+
+
+def test_a_day_has_binderhubs_events_cut_to_the_minute_and_sorted() -> None:
+    late = event(datetime(2026, 8, 5, 12, 34, 56, 789, tzinfo=UTC), "org/z")
+    early = event(datetime(2026, 8, 5, 9, 1, 59, tzinfo=UTC), "https%3A%2F%2Fgit.example.org%2Fa")
+    early = replace(early, provider="git")
+    lines = [json.loads(line) for line in files.encode_day([late, early]).decode().splitlines()]
+    assert [line["timestamp"] for line in lines] == [
+        "2026-08-05T09:01:00+00:00",
+        "2026-08-05T12:34:00+00:00",
+    ]
+    assert lines[1] == {
+        "timestamp": "2026-08-05T12:34:00+00:00",
+        "schema": "binderhub.jupyter.org/launch",
+        "version": 6,
+        "provider": "GitHub",
+        "spec": "org/z/main",
+        "ref": "0" * 40,
+        "status": "success",
+        "build_token": False,
+        "origin": "hub.example.org",
+        "request_origin": "same-origin",
+    }
+
+
+class TableReader(HTMLParser):
+    """The texts of a table's cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.rows and self.rows[-1] and data.strip():
+            self.rows[-1][-1] += data
+
+
+def test_the_page_has_the_table_that_readers_expect() -> None:
+    days = [files.ArchivedDay(date(2026, 8, number), number) for number in (5, 6)]
+    page = files.encode_page(days, title="<b>& Co", now=utc_now()).decode()
+    reader = TableReader()
+    reader.feed(page.partition("</table>")[0])
+    assert reader.rows == [
+        ["Date", "Filename", "Number of Events"],
+        ["2026-08-06", "events-2026-08-06.jsonl", "6"],
+        ["2026-08-05", "events-2026-08-05.jsonl", "5"],
+    ]
+    assert "<b>" not in page
+
+
+def test_the_index_counts_in_strings_and_survives_strange_lines() -> None:
+    index = files.encode_index([files.ArchivedDay(date(2026, 8, 5), 17)])
+    assert index == b'{"name": "events-2026-08-05.jsonl", "date": "2026-08-05", "count": "17"}'
+    strange = b'\n[]\n{"name": "events-2026-99-99.jsonl"}\n{"name": 3, "count": "1"}\nno'
+    assert files.read_index(index + strange) == {date(2026, 8, 5): 17}
+
+
+# --- Storage ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def s3():
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def storage(request, tmp_path: Path, monkeypatch) -> Storage:
+    if request.param == "folder":
+        return open_storage(str(tmp_path / "archive"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    endpoint = request.getfixturevalue("s3")
+    name = f"bucket-{new_id().lower()}"
+    bucket = open_storage(f"s3://{name}/launches", endpoint=endpoint, region="us-east-1")
+    assert isinstance(bucket, Bucket)
+    bucket._connect().create_bucket(Bucket=name)
+    return bucket
+
+
+def test_a_written_file_stays_and_an_index_is_replaced(storage: Storage) -> None:
+    assert storage.list() == set()
+    assert storage.read("events-2026-08-05.jsonl") is None
+    assert storage.create("events-2026-08-05.jsonl", b"first")
+    assert not storage.create("events-2026-08-05.jsonl", b"second")
+    assert storage.read("events-2026-08-05.jsonl") == b"first"
+    storage.replace("index.html", b"one")
+    storage.replace("index.html", b"two")
+    assert storage.read("index.html") == b"two"
+    assert storage.list() == {"events-2026-08-05.jsonl", "index.html"}
+
+
+def test_a_bucket_without_conditional_writes_keeps_what_is_there() -> None:
+    from botocore.exceptions import ClientError
+
+    class Client:
+        def __init__(self) -> None:
+            self.kept: dict[str, bytes] = {}
+
+        def put_object(self, **given: Any) -> None:
+            if "IfNoneMatch" in given:
+                raise ClientError({"Error": {"Code": "NotImplemented"}}, "PutObject")
+            self.kept[given["Key"]] = given["Body"]
+
+        def get_object(self, **given: Any) -> Any:
+            if given["Key"] not in self.kept:
+                raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
+            return {"Body": self}
+
+        def read(self) -> bytes:
+            return self.kept["index.html"]
+
+    bucket = Bucket("b", "", endpoint="", region="")
+    bucket._client = Client()
+    assert bucket.create("index.html", b"one")
+    assert not bucket.create("index.html", b"two")
+    assert bucket.read("index.html") == b"one"
+
+
+def test_a_failed_storage_says_so_without_keys(s3: str, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-that-nobody-may-see")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-that-nobody-may-see")
+    missing = open_storage("s3://missing", endpoint=s3, region="us-east-1")
+    with pytest.raises(StorageFailed, match="missing answered: NoSuchBucket"):
+        missing.list()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageFailed, match="can't be used"):
+        open_storage(str(tmp_path / "file" / "archive")).create("index.html", b"")
+
+
+@pytest.mark.parametrize(
+    "url", ["archive", "https://example.org/x", "s3://", "s3://key:secret@bucket", "s3://b?key=x"]
+)
+def test_an_unusable_address_is_refused_at_start(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"Archive\.url"):
+        open_storage(url)
+
+
+# --- Which days -------------------------------------------------------------------------------------
+
+
+class KnownVisibility(Providers):
+    """Providers that know which repositories are public."""
+
+    def __init__(self) -> None:
+        super().__init__(git=Git())
+        self.private: set[str] = set()
+        self.silent = False
+        self.asked: list[str] = []
+
+    async def fetch_is_public(self, spec: Any, *, clone_url: str, repo_url: str) -> bool:
+        self.asked.append(spec.repo)
+        if self.silent:
+            raise UpstreamUnavailable("The host does not answer.")
+        return spec.repo not in self.private
+
+
+class World:
+    """An archive in a folder, over a store."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store = store
+        self.folder = folder
+        self.providers = KnownVisibility()
+        self.audit = Audit(store=store)
+        self.archive = self.new_archive()
+
+    def new_archive(self, folder: Path | None = None) -> Archive:
+        archive = Archive(
+            store=self.store,
+            providers=self.providers,
+            audit=self.audit,
+            url=str(folder or self.folder),
+            margin_seconds=0,
+        )
+        archive._storage = Folder(folder or self.folder)
+        return archive
+
+    async def keep(self, *events: LaunchEvent) -> None:
+        rows = [
+            {
+                "origin": each.origin.host,
+                "request_origin": each.origin.request_origin,
+                **{
+                    name: getattr(each, name)
+                    for name in launch_events.c.keys()  # noqa: SIM118
+                    if name not in ("origin", "request_origin")
+                },
+            }
+            for each in events
+        ]
+        await self.store._database.run(
+            lambda connection: connection.execute(launch_events.insert(), rows)
+        )
+
+    async def count(self) -> int:
+        query = sa.select(sa.func.count()).select_from(launch_events)
+        return await self.store._database.run(lambda connection: connection.scalar(query)) or 0
+
+    def specs(self, day: datetime) -> list[str]:
+        file = self.folder / f"events-{day.date()}.jsonl"
+        return [json.loads(line)["spec"] for line in file.read_text().splitlines()]
+
+    def counts(self) -> dict[str, str]:
+        lines = (self.folder / "index.jsonl").read_text().splitlines()
+        return {each["date"]: each["count"] for each in map(json.loads, lines)}
+
+
+@pytest_asyncio.fixture
+async def world(database_url: str, tmp_path: Path):
+    store = await Store.open(database_url)
+    world = World(store, tmp_path / "archive")
+    yield world
+    await world.audit.stop()
+    await store.close()
+
+
+async def test_days_that_have_ended_are_written_once_with_empty_ones(world: World) -> None:
+    await world.keep(
+        event(MIDNIGHT - 3 * DAY), event(MIDNIGHT - DAY, "org/b"), event(MIDNIGHT, "org/today")
+    )
+    report = await world.archive.run()
+    assert [each.events for each in report.days] == [1, 0, 1]
+    assert world.specs(MIDNIGHT - DAY) == ["org/b/main"]
+    assert not (world.folder / f"events-{MIDNIGHT.date()}.jsonl").exists()
+    assert list(world.counts().values()) == ["1", "0", "1"]
+    await world.keep(event(MIDNIGHT - DAY, "org/late"))
+    assert (await world.new_archive().run()).days == ()
+    assert world.specs(MIDNIGHT - DAY) == ["org/b/main"]
+    page = await world.audit.list(action=Action.ARCHIVE_WRITE)
+    assert page.total == 3
+
+
+async def test_private_repositories_and_unknown_providers_never_appear(world: World) -> None:
+    world.providers.private = {"org/private"}
+    await world.keep(
+        event(MIDNIGHT - DAY),
+        event(MIDNIGHT - DAY),
+        event(MIDNIGHT - DAY, "org/private"),
+        event(MIDNIGHT - DAY, provider="docker", spec="quay.io/org/image:1", clone_url=""),
+    )
+    report = await world.archive.run()
+    assert report.left_out == 2
+    assert world.specs(MIDNIGHT - DAY) == ["org/repo/main"] * 2
+    assert sorted(world.providers.asked) == ["org/private", "org/repo"]
+    assert "private" not in (world.folder / "index.html").read_text()
+
+
+async def test_a_day_waits_for_a_silent_host_but_not_forever(world: World) -> None:
+    world.providers.silent = True
+    await world.keep(event(MIDNIGHT - 5 * DAY, "org/old"), event(MIDNIGHT - DAY))
+    with pytest.raises(UpstreamUnavailable):
+        await world.archive.run()
+    assert world.specs(MIDNIGHT - 5 * DAY) == []
+    assert str((MIDNIGHT - DAY).date()) not in world.counts()
+    world.providers.silent = False
+    await world.archive.run()
+    assert world.specs(MIDNIGHT - DAY) == ["org/repo/main"]
+
+
+async def test_a_kill_before_the_index_is_mended_by_the_next_run(world: World) -> None:
+    await world.keep(event(MIDNIGHT - 2 * DAY), event(MIDNIGHT - DAY))
+    await world.archive.run()
+    (world.folder / "index.jsonl").unlink()
+    (world.folder / f"events-{(MIDNIGHT - 2 * DAY).date()}.jsonl").write_text('{"a": 1}\n' * 3)
+    assert (await world.new_archive().run()).days == ()
+    assert list(world.counts().values()) == ["3", "1"]
+
+
+async def test_rows_stay_until_the_archive_has_them(world: World) -> None:
+    await world.keep(event(MIDNIGHT - 9 * DAY), event(MIDNIGHT - DAY))
+    retention = Retention(
+        store=world.store,
+        audit=world.audit,
+        archived_until=lambda: world.archive.written_until,
+        launch_days=5,
+    )
+    await retention.run()
+    assert await world.count() == 2
+    await world.archive.run()
+    await retention.run()
+    assert await world.count() == 1
+    assert (await world.archive.run()).days == ()
+
+
+async def test_a_new_storage_gets_what_the_service_still_knows(world: World, tmp_path) -> None:
+    await world.keep(event(MIDNIGHT - DAY))
+    await world.archive.run()
+    report = await world.new_archive(tmp_path / "other").run()
+    assert [each.events for each in report.days] == [1]
+
+
+# --- Who is public ----------------------------------------------------------------------------------
+
+
+class RecordingGit(Git):
+    """Git that remembers what it was asked, and with which environment."""
+
+    async def run(self, *args: str, url: str = "", anonymous: bool = False, **_: Any) -> str:
+        self.seen = args, self.environment(url, anonymous=anonymous)
+        return ""
+
+
+async def test_a_repository_is_public_if_it_can_be_read_without_the_hubs_token() -> None:
+    git = RecordingGit(private_hosts=["git.example.org"])
+    providers = Providers(git=git)
+    git.add_credential("github.com", "x", "s3cret")
+    spec = providers.parse_spec("gh", "org/repo/main")
+    url = "https://github.com/org/repo"
+    assert "Authorization" in str(git.environment(url))
+    assert await providers.fetch_is_public(spec, clone_url=url, repo_url=url)
+    args, environment = git.seen
+    assert args == ("ls-remote", "--", url, "HEAD")
+    assert "Authorization" not in str(environment)
+    inside = providers.parse_spec("git", "https%3A%2F%2Fgit.example.org%2Frepo/main")
+    assert not await providers.fetch_is_public(
+        inside, clone_url="https://git.example.org/repo", repo_url=""
+    )
+
+
+async def test_records_of_an_archive_with_a_token_count_as_private() -> None:
+    from traitlets.config import Config
+
+    config = Config({"ZenodoProvider": {"tokens": {"zenodo.org": "s3cret"}}})
+    providers = Providers(git=Git(), config=config)
+    spec = providers.parse_spec("zenodo", "10.5281/zenodo.3242074")
+    assert not await providers.fetch_is_public(
+        spec, clone_url="", repo_url="https://zenodo.org/records/3242074"
+    )
