@@ -1,4 +1,4 @@
-"""Which repositories may be built and launched.
+"""Which repositories may be built and launched, and who is banned.
 
 Rules of the configuration are fixed; administrators change the others.
 """
@@ -41,10 +41,13 @@ from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.names import new_id
 from jupyterhub_binder.utils.time import utc_now
-from jupyterhub_binder.utils.validation import one_line
+from jupyterhub_binder.utils.validation import MAX_PERSON_CHARACTERS, one_line
 
 MAX_PATTERN_CHARACTERS = 500
 MAX_REASON_CHARACTERS = 500
+
+PERSON_BANNED = "person_banned"
+"""Error code for everything that a banned person builds or launches."""
 
 _MAX_STARS = 8
 
@@ -70,9 +73,17 @@ def clean_pattern(text: str, hosts: Hosts) -> str:
     return pattern if "*" in pattern else without_owner(pattern, hosts)
 
 
+def clean_person(text: str) -> str:
+    """Return a user's name. Raises InvalidInput."""
+    name = one_line(text)
+    if not name or len(name) > MAX_PERSON_CHARACTERS:
+        raise InvalidInput("Name the person.", detail={"field": "pattern"})
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a repository is refused."""
+    """Why a repository or a person is refused."""
 
     code: str
     message: Message
@@ -89,9 +100,14 @@ class RuleBook:
         self._exact = {rule.pattern: rule for rule in reversed(bans) if "*" not in rule.pattern}
         self._wide = [rule for rule in bans if "*" in rule.pattern]
         self._allowed = [rule for rule in self.rules if rule.kind is RuleKind.ALLOW]
+        self._people = {
+            rule.pattern: rule for rule in self.rules if rule.kind is RuleKind.BAN_PERSON
+        }
 
-    def judge(self, names: Collection[str]) -> Refusal | None:
-        """Return a reason to refuse, or None. A ban wins."""
+    def judge(self, names: Collection[str], person: str = "") -> Refusal | None:
+        """Return a reason to refuse, or None. A ban wins, that of a person first."""
+        if banned := self._people.get(person):
+            return Refusal(PERSON_BANNED, person_words(banned), banned.pattern)
         if ban := self._find_ban(names):
             return Refusal(BANNED, ban_words(ban, names), ban.pattern)
         if self._allowed and not any(means(rule.pattern, names) for rule in self._allowed):
@@ -118,10 +134,25 @@ def _places(name: str) -> Iterable[str]:
 def ban_words(ban: Rule, names: Collection[str]) -> Message:
     """Return the message for a banned repository."""
     name = _shown(names)
-    if not ban.reason:
+    if not (ban.reason and ban.shows_reason):
         return Message("%(name)s is banned on this hub.", name=name)
     why = ban.reason.rstrip(".")
     return Message("%(name)s is banned on this hub: %(why)s.", name=name, why=why)
+
+
+def person_words(ban: Rule) -> Message:
+    """Return the message for a banned person."""
+    if not (ban.reason and ban.shows_reason):
+        return Message(
+            "The account %(name)s is banned from building and launching on this hub. Ask an "
+            "administrator.",
+            name=ban.pattern,
+        )
+    return Message(
+        "The account %(name)s is banned from building and launching on this hub: %(why)s.",
+        name=ban.pattern,
+        why=ban.reason.rstrip("."),
+    )
 
 
 def _shown(names: Collection[str]) -> str:
@@ -129,7 +160,7 @@ def _shown(names: Collection[str]) -> str:
 
 
 class Rules(LoggingConfigurable):
-    """Rules for the repositories that may be built and launched."""
+    """Rules for the repositories that may be built and launched, and for people."""
 
     banned = Dict(
         Unicode(),
@@ -202,18 +233,18 @@ class Rules(LoggingConfigurable):
             urls.append(of.clone_url)
         return self._providers.identities(spec, *urls)
 
-    def judge(self, of: Spec | Resolved | Build | Environment) -> Refusal | None:
-        """Return a reason to refuse a repository, or that of an environment's files."""
+    def judge(self, of: Spec | Resolved | Build | Environment, person: str = "") -> Refusal | None:
+        """Return a reason to refuse a person, a repository, or that of an environment's files."""
         if not self._book.rules:
             return None
-        refusal = self._book.judge(self.names(of))
+        refusal = self._book.judge(self.names(of), person)
         if refusal is None and isinstance(of, Environment) and of.content_url:
             refusal = self._book.judge(self.names(Spec("git", of.content_url)))
         return refusal
 
     def require(self, user: User, of: Spec | Resolved | Build | Environment) -> None:
-        """Raise NotAllowed for a refused repository, with an audit entry."""
-        refusal = self.judge(of)
+        """Raise NotAllowed for a refused person or repository, with an audit entry."""
+        refusal = self.judge(of, user.name)
         if refusal is None:
             return
         self.note_hit(user.name, of, refusal)
@@ -234,20 +265,38 @@ class Rules(LoggingConfigurable):
 
     # --- Changing -----------------------------------------------------------------------------
 
-    async def add(self, user: User, kind: RuleKind, pattern: str, reason: str = "") -> Rule:
+    async def add(
+        self,
+        user: User,
+        kind: RuleKind,
+        pattern: str,
+        reason: str = "",
+        *,
+        shows_reason: bool = True,
+    ) -> Rule:
         """Keep a rule, or replace its reason. Raises InvalidInput."""
+        by_name = kind is RuleKind.BAN_PERSON
+        cleaned = clean_person(pattern) if by_name else self._pattern(pattern)
+        if by_name and cleaned == user.name:
+            raise InvalidInput("You can't ban yourself.", detail={"field": "pattern"})
         wanted = Rule(
             kind=kind,
-            pattern=self._pattern(pattern),
+            pattern=cleaned,
             reason=one_line(reason)[:MAX_REASON_CHARACTERS],
             id=new_id(),
             created=utc_now(),
             created_by=user.name,
+            shows_reason=shows_reason,
         )
         rule = await self._store.put_rule(wanted)
         await self._read()
         await self._audit.record(
-            user.name, Action.RULE_ADD, rule.pattern, kind=rule.kind, reason=rule.reason
+            user.name,
+            Action.RULE_ADD,
+            rule.pattern,
+            kind=rule.kind,
+            reason=rule.reason,
+            shows_reason=rule.shows_reason,
         )
         return rule
 
@@ -271,4 +320,6 @@ class Rules(LoggingConfigurable):
 
     def matched_by(self, rule: Rule, builds: Iterable[Build]) -> tuple[Build, ...]:
         """Return the builds that a rule matches."""
+        if rule.kind is RuleKind.BAN_PERSON:
+            return tuple(build for build in builds if build.created_by == rule.pattern)
         return tuple(build for build in builds if means(rule.pattern, self.names(build)))

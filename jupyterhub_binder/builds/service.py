@@ -38,7 +38,7 @@ from jupyterhub_binder.model import (
     User,
     repository_key,
 )
-from jupyterhub_binder.model.admin import Action, LimitName, Rule
+from jupyterhub_binder.model.admin import Action, LimitName, Rule, RuleKind
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.fetcher import Fetcher
 from jupyterhub_binder.store import Store
@@ -444,12 +444,17 @@ class Builds(LoggingConfigurable):
     # --- Ending a build from outside ------------------------------------------------------
 
     async def cancel(
-        self, build_id: str, *, user: User, environment_id: str | None = None
+        self,
+        build_id: str,
+        *,
+        user: User,
+        environment_id: str | None = None,
+        of: str | None = None,
     ) -> Build:
         """Withdraw a user's requests; the build ends if nobody else wants it.
 
-        With an environment, withdraw only its request. An admin ends the build for everybody. No
-        effect on an ended build.
+        With an environment, withdraw only its request. An admin ends the build for everybody, or
+        with `of` only for this person. No effect on an ended build.
         """
         build = await self.fetch_build(build_id)
         if build.state.finished:
@@ -458,10 +463,11 @@ class Builds(LoggingConfigurable):
         def end(left: int) -> Reason | None:
             # Other users read this too, so it names nobody.
             by_admin = Message("Cancelled by an administrator.")
-            message = by_admin if left else Message("Cancelled.")
-            return self._cancelled(build_id, message) if user.admin or not left else None
+            message = by_admin if left or of else Message("Cancelled.")
+            for_all = user.admin and of is None
+            return self._cancelled(build_id, message) if for_all or not left else None
 
-        ended, left = await self._withdraw(build_id, user.name, end, environment_id)
+        ended, left = await self._withdraw(build_id, of or user.name, end, environment_id)
         if ended:
             self.log.info("Build %s was cancelled by %s", build_id, user.name)
             self._audit.note(
@@ -507,8 +513,10 @@ class Builds(LoggingConfigurable):
         return self._rules.matched_by(rule, (*queue.running, *queue.waiting))
 
     async def cancel_matched(self, rule: Rule, *, user: User) -> tuple[Build, ...]:
-        """Cancel builds that match a rule."""
-        return tuple([await self.cancel(build.id, user=user) for build in self.matched_by(rule)])
+        """Cancel builds that match a rule; those of a banned person go on for others who wait."""
+        of = rule.pattern if rule.kind is RuleKind.BAN_PERSON else None
+        matched = self.matched_by(rule)
+        return tuple([await self.cancel(build.id, user=user, of=of) for build in matched])
 
     async def release(self, build_id: str) -> None:
         """End a build that nobody wants."""
@@ -549,7 +557,7 @@ class Builds(LoggingConfigurable):
         set_ids(build=run.build.id)
         self._busy_keys.add(run.build.key)
         try:
-            refusal = self._rules.judge(run.build)
+            refusal = self._rules.judge(run.build, run.build.created_by)
             if refusal is None:
                 await run.run()
             else:  # a rule that is newer than the request

@@ -40,6 +40,9 @@ def admin() -> None:
       jupyterhub-binder admin ban github.com/org/miner --reason "It mines coins" --cancel
       jupyterhub-binder admin rules
     \b
+    Ban a person from builds and launches:
+      jupyterhub-binder admin ban-person mallory --reason "Mined coins" --cancel
+    \b
     Pause builds before an upgrade, resume afterwards:
       jupyterhub-binder admin drain --message "Upgrade at noon" --wait
       jupyterhub-binder admin resume
@@ -263,7 +266,7 @@ def use(session: Session, search: str, days: str, sort: str, as_csv: bool) -> No
 @click.argument("search", default="")
 @hub_command
 def rules(session: Session, search: str) -> None:
-    """List the rules on which repositories are banned or allowed.
+    """List the rules on which repositories and people are banned or allowed.
 
     Rules without an id come from the configuration.
     """
@@ -278,9 +281,10 @@ def rules(session: Session, search: str) -> None:
 @admin.command()
 @click.argument("pattern")
 @click.option("--reason", default="", help="Reason, shown to people whose repository is refused.")
+@click.option("--hide-reason", is_flag=True, help="Show the reason only to admins.")
 @click.option("--cancel", is_flag=True, help="Also cancel its running and waiting builds.")
 @hub_command
-def ban(session: Session, pattern: str, reason: str, cancel: bool) -> None:
+def ban(session: Session, pattern: str, reason: str, hide_reason: bool, cancel: bool) -> None:
     """Ban the repositories that match PATTERN from builds and launches.
 
     PATTERN is a repository in any form that people write it; * matches any text. Ban it again to
@@ -291,8 +295,35 @@ def ban(session: Session, pattern: str, reason: str, cancel: bool) -> None:
       jupyterhub-binder admin ban https://github.com/owner/name --reason "Too large for us"
       jupyterhub-binder admin ban 'gh/owner/*' --cancel
     """  # noqa: D301 - Click wants the character
-    body = {"kind": "ban", "pattern": pattern, "reason": reason, "cancel": cancel}
+    body = _ban_of("ban", pattern, reason, hide_reason, cancel)
     session.run(lambda client: _add_rule(session, client, body))
+
+
+@admin.command("ban-person")
+@click.argument("name")
+@click.option("--reason", default="", help="Reason, shown to the person.")
+@click.option("--hide-reason", is_flag=True, help="Show the reason only to admins.")
+@click.option("--cancel", is_flag=True, help="Also cancel their running and waiting builds.")
+@hub_command
+def ban_person(session: Session, name: str, reason: str, hide_reason: bool, cancel: bool) -> None:
+    """Ban the person NAME (of the hub) from builds and launches.
+
+    Servers that run are not stopped: stop them on the hub's admin page. To end the ban, use
+    `remove-rule NAME`.
+
+    \b
+    Examples:
+      jupyterhub-binder admin ban-person mallory --reason "Mined coins" --cancel
+      jupyterhub-binder admin ban-person mallory --reason "Ticket 1234" --hide-reason
+      jupyterhub-binder admin remove-rule mallory
+    """  # noqa: D301 - Click wants the character
+    body = _ban_of("ban_person", name, reason, hide_reason, cancel)
+    session.run(lambda client: _add_rule(session, client, body))
+
+
+def _ban_of(kind: str, pattern: str, reason: str, hide_reason: bool, cancel: bool) -> Json:
+    shown = {"reason": reason, "shows_reason": not hide_reason}
+    return {"kind": kind, "pattern": pattern, **shown, "cancel": cancel}
 
 
 @admin.command()
@@ -312,7 +343,7 @@ async def _add_rule(session: Session, client: BinderClient, body: Json) -> None:
     left = [build["id"] for build in builds if build["state"] in ("pending", "running")]
     if done["cancelled"]:
         session.say(f"{done['cancelled']} builds cancelled.")
-    if left and rule["kind"] == "ban":
+    if left and rule["kind"] != "allow":
         session.say(f"Still running or waiting: {' '.join(left)}. Use --cancel to cancel them.")
 
 

@@ -239,7 +239,7 @@ class Prebuilds(LoggingConfigurable):
             return Looked(Outcome.NOT_BUILT, message=Message("The environment is deleted."))
         if environment.held is not None:
             return Looked(Outcome.ON_HOLD)
-        if (refusal := self._rules.judge(environment)) is not None:
+        if (refusal := self._rules.judge(environment, environment.owner)) is not None:
             return Looked(Outcome.NOT_BUILT, message=refusal.message)
         began = utc_now()
         upstream = await self._ask(environment)

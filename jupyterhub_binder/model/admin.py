@@ -15,26 +15,33 @@ SERVICE = ""
 
 
 class RuleKind(StrEnum):
-    """Whether a rule bans or allows."""
+    """Whether a rule bans or allows, and what."""
 
     BAN = "ban"
+    BAN_PERSON = "ban_person"
     ALLOW = "allow"
     """With any such rule, all other repositories are refused."""
+
+    @property
+    def bans(self) -> bool:
+        """Whether such a rule refuses what it matches."""
+        return self is not RuleKind.ALLOW
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Allows or bans repositories."""
+    """Allows or bans repositories, or bans a person."""
 
     kind: RuleKind
     pattern: str
-    """An address as in `repositories.identity`; ``*`` matches any text."""
+    """An address as in `repositories.identity`; ``*`` matches any text. For a person: the name."""
     reason: str = ""
-    """Shown to users."""
     id: str = ""
     """Empty for a rule from the configuration."""
     created: datetime | None = None
     created_by: str = ""
+    shows_reason: bool = True
+    """Whether the reason is shown to people who are refused."""
 
 
 class LimitName(StrEnum):

@@ -267,6 +267,7 @@ rules = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("created", UTCTime, nullable=False),
     sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("shows_reason", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Index("ix_rules_kind", "kind", "pattern", unique=True),
 )
 
@@ -511,7 +512,7 @@ def rule_row(rule: Rule) -> dict[str, Any]:
     return {name: getattr(rule, name) for name in _SAME_IN_RULE}
 
 
-_SAME_IN_RULE = ("id", "kind", "pattern", "reason", "created", "created_by")
+_SAME_IN_RULE = ("id", "kind", "pattern", "reason", "created", "created_by", "shows_reason")
 
 
 def read_rule(row: Row) -> Rule:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyterhub_binder.admin.rules import RuleBook, clean_pattern
+from jupyterhub_binder.admin.rules import PERSON_BANNED, RuleBook, clean_pattern
 from jupyterhub_binder.errors import InvalidInput, NotUnderstood
 from jupyterhub_binder.model import Spec
 from jupyterhub_binder.model.admin import Rule, RuleKind
@@ -141,6 +141,26 @@ def test_an_allow_list_lets_nothing_else_through_and_a_ban_wins() -> None:
     banned = book.judge(["github.com/our/mistake"])
     assert banned is not None
     assert banned.message == "github.com/our/mistake is banned on this hub: It mines coins."
+
+
+@pytest.mark.parametrize(("shows", "why"), [(True, ": Ticket 7."), (False, ". Ask an admin")])
+def test_a_banned_person_is_refused_everything_and_nobody_else_is(shows: bool, why: str) -> None:
+    rule = Rule(RuleKind.BAN_PERSON, "mallory", "Ticket 7", shows_reason=shows)
+    book = RuleBook([rule, Rule(RuleKind.ALLOW, "github.com/our/*")])
+    refused = book.judge(["github.com/our/good"], "mallory")
+    assert refused is not None
+    assert refused.code == PERSON_BANNED
+    assert why in str(refused.message)
+    assert ("Ticket" in str(refused.message)) is shows
+    assert book.judge(["github.com/our/good"], "ada") is None
+    assert book.judge(["mallory", "github.com/our/good"]) is None
+
+
+def test_a_reason_can_be_kept_from_those_whose_repository_is_refused() -> None:
+    rule = Rule(RuleKind.BAN, "github.com/org/name", "Ticket 7", shows_reason=False)
+    refused = RuleBook([rule]).judge(["github.com/org/name"])
+    assert refused is not None
+    assert refused.message == "github.com/org/name is banned on this hub."
 
 
 def test_the_pasted_address_of_a_page_bans_the_repository() -> None:

@@ -71,7 +71,7 @@ async def test_a_ban_is_made_and_offers_to_cancel_what_runs(page: Page, tmp_path
     async with admin_pages(tmp_path, 3) as (address, admin):
         await page.goto(f"{address}admin/rules")
         await page.get_by_label("Repositories").fill("https://github.com/uni-lab/Climate-101.git")
-        await page.get_by_label("Reason").fill("Too large")
+        await page.get_by_label("Reason", exact=True).fill("Too large")
         await page.get_by_role("button", name="Add").click()
         verdict = page.locator(".b-verdict")
         await expect(verdict).to_contain_text("github.com/uni-lab/climate-101 is banned")

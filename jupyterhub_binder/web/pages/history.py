@@ -71,7 +71,7 @@ class UsePage(PageHandler):
             item=item,
             wanted=BuildView(wanted.build, None, environment, wanted),
             current=environment.current,
-            refusal=self.services.rules.judge(wanted.build),
+            refusal=self.services.rules.judge(wanted.build, self.me.name),
             there=there,
             comparison=await self._compare(environment.current, wanted),
             expected=None if there else await self._expected_seconds(wanted),

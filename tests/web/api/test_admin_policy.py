@@ -35,18 +35,16 @@ def root(person: Person) -> Api:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def ban(root: Api, git_repo: GitRepo) -> AsyncIterator[Any]:
-    """Return a coroutine function that bans the test's repository until the test ends."""
-    made: list[str] = []
+    """Return a coroutine function that bans the test's repository; no rule outlives the test."""
 
     async def add(pattern: str = git_repo.url, **fields: Any) -> Answer:
         answer = await root("POST", f"{ADMIN}/rules", {"pattern": pattern, **fields})
         assert answer.status == 200, answer.text
-        made.append(answer.json["rule"]["id"])
         return answer
 
     yield add
-    for rule_id in set(made):
-        await root("DELETE", f"{ADMIN}/rules/{rule_id}")
+    for rule in (await root("GET", f"{ADMIN}/rules")).json["items"]:
+        await root("DELETE", f"{ADMIN}/rules/{rule['id']}")
 
 
 async def audit(root: Api, **query: str) -> list[dict[str, Any]]:
@@ -128,6 +126,72 @@ async def test_the_page_of_a_banned_environment_says_why(ada: Api, new_environme
         f"{ada.url}environments/{made['id']}", headers=ada.headers
     ) as response:
         assert "&lt;b&gt;Coins&lt;/b&gt;" in await response.text()
+
+
+async def test_a_banned_person_can_build_and_launch_nothing_until_the_ban_is_removed(
+    ada: Api, person: Person, root: Api, git_repo: GitRepo, new_environment, ban
+) -> None:
+    made = await new_environment()
+    await wait_for_build(ada, made["latest"]["id"])
+    added = await ban("ada", kind="ban_person", reason="Ticket 7", shows_reason=False)
+    path = f"api/v1/environments/{made['id']}"
+    asked = [
+        ("POST", "api/v1/resolve", {"url": git_repo.url}),
+        ("POST", "api/v1/environments", {"url": git_repo.url}),
+        ("POST", f"{path}/builds", {"force": True}),
+        ("POST", f"{path}/launches", {"server_name": "banned"}),
+        ("GET", f"{path}/launch-spec", None),
+    ]
+    for method, where, body in asked:
+        answer = await ada(method, where, body)
+        assert (answer.status, answer.code) == (403, "person_banned"), where
+        assert "Ticket" not in answer.text
+    assert (await person("bob")("POST", "api/v1/resolve", {"url": git_repo.url})).status == 200
+    (newest, *_) = await audit(root, action="rule.add")
+    assert (newest["target"], newest["detail"]["reason"]) == ("ada", "Ticket 7")
+    await root("DELETE", f"{ADMIN}/rules/{added.json['rule']['id']}")
+    assert (await ada("GET", f"{path}/launch-spec")).status == 200
+
+
+async def test_the_builds_of_a_banned_person_go_on_for_others(
+    ada: Api, person: Person, root: Api, new_environment, git_repo: GitRepo, ban
+) -> None:
+    gate = {"fake": {"gate": "banned-person"}}
+    alone = (await new_environment(options={"fake": {"gate": "alone"}}))["latest"]["id"]
+    shared = (await new_environment(options=gate))["latest"]["id"]
+    bobs = {"url": git_repo.url, "options": gate}
+    joined = (await person("bob")("POST", "api/v1/environments", bobs)).json
+    assert joined["latest"]["id"] == shared
+    assert (await ban("ada", kind="ban_person", cancel=True)).json["cancelled"] >= 1
+    assert (await wait_for_build(root, alone))["state"] == "cancelled"
+    build = (await root("GET", f"api/v1/builds/{shared}")).json
+    assert build["state"] in ("pending", "running")
+    await root("POST", f"api/v1/builds/{shared}/cancel")
+
+
+async def test_nobody_bans_themselves(root: Api) -> None:
+    answer = await root("POST", f"{ADMIN}/rules", {"kind": "ban_person", "pattern": "root"})
+    assert (answer.status, answer.json["error"]["message"]) == (400, "You can't ban yourself.")
+
+
+async def test_an_admin_bans_from_the_page_of_a_build(
+    ada: Api, root: Api, new_environment, ban
+) -> None:
+    made = await new_environment(options={"fake": {"gate": "page"}})
+    build = made["latest"]["id"]
+    async with ada.session.get(f"{ada.url}builds/{build}", headers=ada.headers) as response:
+        assert 'name="ban_person"' not in await response.text()
+    async with root.session.get(f"{root.url}builds/{build}", headers=root.headers) as response:
+        assert '<input type="hidden" name="ban_person" value="ada">' in await response.text()
+    form = {"kind": "ban_person", "ban": "github.com/x/y", "ban_person": "ada", "cancel": "1"}
+    async with root.session.post(
+        f"{root.url}admin/rules", data={**form, "reason": "Coins"}, headers=root.headers
+    ) as response:
+        assert response.status == 200, await response.text()
+    (rule,) = (await root("GET", f"{ADMIN}/rules")).json["items"]
+    assert (rule["kind"], rule["pattern"]) == ("ban_person", "ada")
+    assert (rule["reason"], rule["shows_reason"]) == ("Coins", False)
+    assert (await wait_for_build(root, build))["state"] == "cancelled"
 
 
 async def test_configured_rules_are_shown_and_stay(hub: FakeHub, session, tmp_path: Path) -> None:

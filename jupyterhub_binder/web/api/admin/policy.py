@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import Build
-from jupyterhub_binder.model.admin import Holder, LimitName, Rule, RuleKind
+from jupyterhub_binder.model.admin import Holder, LimitName, Rule
 from jupyterhub_binder.web.api.admin.base import AdminAPIHandler, cut_page
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.render import render_page
@@ -46,11 +46,11 @@ class _RulesBase(AdminAPIHandler):
 
 
 class RulesHandler(_RulesBase):
-    """Rules that ban or allow repositories."""
+    """Rules that ban or allow repositories, or ban people."""
 
     @operation("list_rules")
     async def get(self, *, query: SearchQuery) -> PageJSON[RuleJSON]:
-        """For admins: list the rules on which repositories are banned or allowed."""
+        """For admins: list the rules on which repositories and people are banned or allowed."""
         search = query.search.casefold()
         found = [
             rule
@@ -61,15 +61,18 @@ class RulesHandler(_RulesBase):
 
     @operation("add_rule", needs_body=True)
     async def post(self, *, body: RuleBody) -> RuleAddedJSON:
-        """For admins: ban or allow repositories.
+        """For admins: ban or allow repositories, or ban a person.
 
-        `builds` are the running and waiting builds that the rule matches; `cancel` cancels them. A
-        waiting build that the rule refuses never starts. If the same pattern already has a rule of
+        `builds` are the running and waiting builds that the rule matches; `cancel` cancels them,
+        those of a banned person unless somebody else waits for them. A waiting build that the rule
+        refuses never starts. Servers that run are not stopped. If the same pattern already has a rule of
         this kind, its reason is replaced.
         """
-        rule = await self.services.rules.add(self.me, body.kind, body.pattern, body.reason)
+        rule = await self.services.rules.add(
+            self.me, body.kind, body.pattern, body.reason, shows_reason=body.shows_reason
+        )
         builds = self.services.builds
-        if body.cancel and rule.kind is RuleKind.BAN:
+        if body.cancel and rule.kind.bans:
             return await self.render_added(rule, await builds.cancel_matched(rule, user=self.me))
         return await self.render_added(rule, builds.matched_by(rule))
 

@@ -40,6 +40,7 @@ def render_rule(rule: Rule) -> RuleJSON:
         kind=rule.kind,
         pattern=rule.pattern,
         reason=rule.reason,
+        shows_reason=rule.shows_reason,
         created=rule.created,
         created_by=rule.created_by,
     )

@@ -119,15 +119,16 @@ class FailuresQuery(PageQuery):
 
 @shape
 class RuleJSON:
-    """A rule that bans or allows repositories."""
+    """A rule that bans or allows repositories, or bans a person."""
 
     id: str | None
     """Null for a rule from the configuration, which can't be removed here"""
     kind: RuleKind
     pattern: str
-    """A repository's address; * matches any text"""
+    """A repository's address; * matches any text. For `ban_person`, the person's name"""
     reason: str
-    """Shown to people whose repository is refused"""
+    shows_reason: bool
+    """Whether people who are refused see the reason"""
     created: datetime | None
     created_by: str
 
@@ -138,9 +139,10 @@ class RuleBody:
 
     kind: RuleKind = RuleKind.BAN
     pattern: Annotated[str, TextLine(MAX_PATTERN_CHARACTERS, min_length=1)]
-    """github.com/owner/name, gh/owner/*, or an address in any other form"""
+    """github.com/owner/name, gh/owner/*, or an address in any other form; or a person's name"""
     reason: Annotated[str, TextLine(MAX_REASON_CHARACTERS)] = ""
-    """Shown to people whose repository is refused"""
+    shows_reason: bool = True
+    """Whether people who are refused see the reason"""
     cancel: bool = False
     """Whether to cancel the builds that it matches"""
 

@@ -15,6 +15,7 @@ from jupyterhub_binder.web.pages.views import Pill
 
 _RULE_PILLS = {
     RuleKind.BAN: Pill("bad", Message("Banned")),
+    RuleKind.BAN_PERSON: Pill("bad", Message("Person banned")),
     RuleKind.ALLOW: Pill("good", Message("Allowed")),
 }
 _LIMIT_TITLES = {LimitName(column.name): column.title for column in columns.LIMITS}
@@ -48,18 +49,22 @@ class RulesPage(AdminPage):
             rule = self.services.rules.get(query_text(self, "added", max_length=40))
         except NotFound:
             return None, ()
-        banned = rule.kind is RuleKind.BAN
-        return rule, self.services.builds.matched_by(rule) if banned else ()
+        return rule, self.services.builds.matched_by(rule) if rule.kind.bans else ()
 
     async def post(self) -> None:
-        """Add a rule."""
+        """Add a rule. The menu of a build or a launch sends a field for each kind."""
         self.back = f"{self.prefix}admin/rules"
+        kind = self.form.choice("kind", RuleKind) or RuleKind.BAN
+        field = kind if kind in self.form else "pattern"
         rule = await self.services.rules.add(
             self.me,
-            self.form.choice("kind", RuleKind) or RuleKind.BAN,
-            self.form.text("pattern", max_length=MAX_PATTERN_CHARACTERS, required=True) or "",
+            kind,
+            self.form.text(field, max_length=MAX_PATTERN_CHARACTERS, required=True) or "",
             self.form.text("reason", max_length=MAX_REASON_CHARACTERS) or "",
+            shows_reason=self.form.text("shows_reason", max_length=5) == "1",
         )
+        if rule.kind.bans and self.form.text("cancel", max_length=5) == "1":
+            await self.services.builds.cancel_matched(rule, user=self.me)
         self.redirect(f"{self.back}{address(added=rule.id)}", status=303)
 
 
