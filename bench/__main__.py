@@ -19,6 +19,7 @@ NAMES = {
     "shared": "a list of 5,000 environments, half of them shared, with newer commits",
     "upstream": "a thousand followers of one repository, and a look at 50 environments",
     "people": "400 people at once; watched builds, open streams, cancelled builds",
+    "usage": "the usage page and the report of 784,881 and of 2 million sessions",
     "launches": "a launch over the hub's bare spawn; launches taken in and counted",
     "venv": "a build of the venv backend over bare uv",
     "repo2docker": "seconds of a repo2docker build over the bare command",

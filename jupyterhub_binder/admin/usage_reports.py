@@ -113,15 +113,18 @@ class UsageReports(LoggingConfigurable):
         today = utc_now().date()
         store = self._store
         scope = await self._scope(period, today)
-        launches, builds, failures, people, times, top = await asyncio.gather(
+        launches, providers, builds, failures = await asyncio.gather(
             store.list_launches_by_day(scope.first, scope.end),
+            store.count_by_provider(period.first, period.end),
             store.list_builds_by_day(scope.first, scope.end),
             store.list_failures_by_day(scope.first, scope.end),
+        )
+        people, times, top = await asyncio.gather(
             store.count_people_by_period((*scope.weeks, *scope.quarters, period)),
             store.list_times((*scope.weeks, period)),
             store.list_top_repositories(period, limit=MAX_REPOSITORIES),
         )
-        counted = Counted(launches, builds, failures, people, times, top)
+        counted = Counted(launches, providers, builds, failures, people, times, top)
         return summarise(scope, counted, min_people=self.min_people)
 
     async def _scope(self, period: Period, today: date) -> Scope:

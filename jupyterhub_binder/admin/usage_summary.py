@@ -30,6 +30,7 @@ from jupyterhub_binder.model.usage_summary import (
 from jupyterhub_binder.store.usage import TopRepositories
 
 K = TypeVar("K")
+D = TypeVar("D", DayLaunches, DayBuilds, DayFailures)
 
 WEEKS = 65
 """15 months."""
@@ -87,6 +88,7 @@ class Counted:
     """What the store has counted for a scope."""
 
     launches: Sequence[DayLaunches]
+    providers: Mapping[str, int]
     builds: Sequence[DayBuilds]
     failures: Sequence[DayFailures]
     people: Mapping[Period, int]
@@ -98,10 +100,10 @@ def summarise(scope: Scope, counted: Counted, *, min_people: int) -> UsageSummar
     """Summarise a period."""
     sessions = [each for each in counted.launches if each.outcome is LaunchOutcome.READY]
     period = scope.period
-    of_period = [each for each in counted.launches if _is_in(each.day, period)]
+    of_period = _within(counted.launches, period)
     started = [each for each in of_period if each.outcome is LaunchOutcome.READY]
     people = {key: n if n >= min_people else None for key, n in counted.people.items()}
-    failures = [each for each in counted.failures if _is_in(each.day, period)]
+    failures = _within(counted.failures, period)
     origins = _largest(_sum((each.origin, each.launches) for each in sessions))
     causes = _largest(_sum((_cause(each), each.failures) for each in counted.failures))
     return UsageSummary(
@@ -112,15 +114,13 @@ def summarise(scope: Scope, counted: Counted, *, min_people: int) -> UsageSummar
         quarters=_quarters(scope, sessions, people),
         outcomes=_sum((each.outcome, each.launches) for each in of_period),
         by_origin=_grouped(_sum((each.origin, each.launches) for each in started), origins),
-        providers=tuple(_sum((each.provider, each.launches) for each in started).most_common()),
+        providers=tuple(counted.providers.items()),
         repositories=counted.top.items,
         repositories_total=counted.top.total,
         unnamed_launches=counted.top.unnamed_launches,
         people=people.get(period),
         min_people=min_people,
-        builds=_sum(
-            (each.outcome, each.builds) for each in counted.builds if _is_in(each.day, period)
-        ),
+        builds=_sum((each.outcome, each.builds) for each in _within(counted.builds, period)),
         times=_times_of(counted.times, period),
         causes=causes,
         failures=tuple(
@@ -163,7 +163,8 @@ def _weeks(
 def _quarters(
     scope: Scope, sessions: Sequence[DayLaunches], people: Mapping[Period, int | None]
 ) -> tuple[QuarterUsage, ...]:
-    totals = _sum((period_of(PeriodKind.QUARTER, each.day), each.launches) for each in sessions)
+    by_month = _sum((each.day.replace(day=1), each.launches) for each in sessions)
+    totals = _sum((period_of(PeriodKind.QUARTER, month), n) for month, n in by_month.items())
     return tuple(
         QuarterUsage(
             quarter,
@@ -178,7 +179,8 @@ def _quarters(
 def _before(scope: Scope, sessions: Iterable[DayLaunches], period: Period) -> int | None:
     if period.first <= scope.counted_from:
         return None
-    return sum(each.launches for each in sessions if _is_in(each.day, period.before))
+    before = period.before
+    return sum(each.launches for each in sessions if before.first <= each.day < period.first)
 
 
 def _times_of(times: Mapping[tuple[Period, Timed], Times], period: Period) -> dict[Timed, Times]:
@@ -214,5 +216,7 @@ def _monday(day: date) -> date:
     return day - timedelta(days=day.weekday())
 
 
-def _is_in(day: date, period: Period) -> bool:
-    return period.first <= day < period.end
+def _within(counts: Sequence[D], period: Period) -> list[D]:
+    """Return what is counted in a period."""
+    first, end = period.first, period.end
+    return [each for each in counts if first <= each.day < end]

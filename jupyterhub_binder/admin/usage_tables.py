@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jupyterhub_binder.admin.columns import Column, Unit
@@ -110,7 +110,7 @@ def _providers(summary: UsageSummary, names: Providers) -> UsageTable:
     columns = (
         Column("provider", Message("Provider")),
         Column("launches", Message("Sessions"), Unit.COUNT),
-        Column("share", Message("Share"), Unit.SHARE),
+        Column("share", Message("Share of sessions"), Unit.SHARE),
     )
     rows = tuple(
         (names.get(prefix, prefix), count, count / summary.launches)
@@ -227,7 +227,7 @@ def usage_table(name: str, summary: UsageSummary, providers: Providers) -> Usage
     return _TABLES[name](summary, providers)
 
 
-def usage_tables(summary: UsageSummary, providers: Providers) -> Iterable[UsageTable]:
+def usage_tables(summary: UsageSummary, providers: Providers) -> Sequence[UsageTable]:
     """Return all tables."""
     return [usage_table(name, summary, providers) for name in TABLE_NAMES]
 

@@ -27,6 +27,7 @@ from jupyterhub_binder.cli.featured import featured
 from jupyterhub_binder.cli.find import find_build, find_environment
 from jupyterhub_binder.cli.preferences import opened_last, profile_fields, profile_options
 from jupyterhub_binder.cli.progress import LogPrinter, reporter_for
+from jupyterhub_binder.cli.report import report
 from jupyterhub_binder.cli.session import Session, hub_command, read_token
 from jupyterhub_binder.client.client import BinderClient, Json
 from jupyterhub_binder.client.follow import Reporter, follow_build, follow_launch
@@ -188,6 +189,7 @@ def doctor(
 
 main.add_command(db)
 main.add_command(explain)
+main.add_command(report)
 
 
 # --- A hub ---------------------------------------------------------------------------------

@@ -358,6 +358,10 @@ class BinderClient:
             self._read(response, text)
         return text
 
+    async def usage_report(self, period: str) -> Json:
+        """Return the files of a quarter's or a year's report, by their names."""
+        return await self._call("GET", "/usage/report", params={"period": period})
+
     # --- Requests ----------------------------------------------------------------------------
 
     @property

@@ -53,11 +53,6 @@ class Period:
         """The period before."""
         return period_of(self.kind, self.first - timedelta(days=1))
 
-    @property
-    def quarters(self) -> tuple[Period, ...]:
-        """The quarters of a quarter or a year."""
-        return tuple(periods_between(PeriodKind.QUARTER, self.first, self.end))
-
 
 def period_of(kind: PeriodKind, day: date) -> Period:
     """Return the period with a day."""
@@ -140,7 +135,6 @@ class DayLaunches:
     day: date
     origin: str
     """The BinderHub that built the environment, else the backend; empty if unknown."""
-    provider: str
     outcome: LaunchOutcome
     launches: int
 

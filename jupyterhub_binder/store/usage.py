@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import groupby
 
 import sqlalchemy as sa
 
@@ -61,6 +62,10 @@ class UsageQueries:
         """
         return await self._database.run(_launches_by_day, first, end)
 
+    async def count_by_provider(self, first: date, end: date) -> dict[str, int]:
+        """Count sessions by provider, the largest first; `end` is excluded."""
+        return await self._database.run(_by_provider, first, end)
+
     async def list_builds_by_day(self, first: date, end: date) -> tuple[DayBuilds, ...]:
         """Count the ended builds of each day in UTC; `end` is excluded."""
         return await self._database.run(_builds_by_day, first, end)
@@ -97,11 +102,28 @@ class UsageQueries:
 
 
 def _launches_by_day(connection: sa.Connection, first: date, end: date) -> tuple[DayLaunches, ...]:
-    query = usage_launches.select().where(*_between(usage_launches, first, end))
-    return tuple(
-        DayLaunches(row.day, row.origin, row.provider, LaunchOutcome(row.outcome), row.launches)
-        for row in connection.execute(query.order_by(usage_launches.c.day))
+    table = usage_launches.c
+    query = (
+        sa.select(table.day, table.origin, table.outcome, sa.func.sum(table.launches))
+        .where(*_between(usage_launches, first, end))
+        .group_by(table.day, table.origin, table.outcome)
+        .order_by(table.day)
     )
+    return tuple(
+        DayLaunches(day, origin, LaunchOutcome(outcome), int(launches))
+        for day, origin, outcome, launches in connection.execute(query)
+    )
+
+
+def _by_provider(connection: sa.Connection, first: date, end: date) -> dict[str, int]:
+    table, launches = usage_launches.c, sa.func.sum(usage_launches.c.launches)
+    query = (
+        sa.select(table.provider, launches)
+        .where(*_between(usage_launches, first, end), table.outcome == LaunchOutcome.READY)
+        .group_by(table.provider)
+        .order_by(launches.desc(), table.provider)
+    )
+    return {provider: int(count) for provider, count in connection.execute(query)}
 
 
 def _builds_by_day(connection: sa.Connection, first: date, end: date) -> tuple[DayBuilds, ...]:
@@ -151,15 +173,15 @@ def _times(
     connection: sa.Connection, periods: Sequence[Period]
 ) -> dict[tuple[Period, Timed], Times]:
     wanted = {period.name: period for period in periods}
+    parts = {str(what): what for what in Timed}
     query = (
         usage_times.select()
         .where(usage_times.c.period.in_(wanted))
         .order_by(usage_times.c.period, usage_times.c.what, usage_times.c.bucket)
     )
     found: dict[tuple[Period, Timed], list[tuple[int, int]]] = {}
-    for row in connection.execute(query):
-        key = wanted[row.period], Timed(row.what)
-        found.setdefault(key, []).append((row.bucket, row.times))
+    for (name, what), rows in groupby(connection.execute(query), key=lambda row: row[:2]):
+        found[wanted[name], parts[what]] = [(bucket, times) for _, _, bucket, times in rows]
     return {key: _percentiles(buckets) for key, buckets in found.items()}
 
 
@@ -180,32 +202,19 @@ def _rank(buckets: Sequence[tuple[int, int]], rank: float) -> float:
 
 def _top(connection: sa.Connection, period: Period, limit: int) -> TopRepositories:
     table = usage_repositories.c
-    named = sa.and_(
-        table.period.in_([quarter.name for quarter in period.quarters]), table.repository_key != ""
-    )
-    launches = sa.func.sum(table.launches)
+    of_period = table.period == period.name
     query = (
-        sa.select(
-            table.repository_key,
-            sa.func.min(table.label).label("label"),
-            launches.label("launches"),
-            sa.func.count().over().label("total"),
-        )
-        .where(named)
-        .group_by(table.repository_key)
-        .order_by(launches.desc(), table.repository_key)
+        sa.select(table.repository_key, table.label, table.launches)
+        .where(of_period, table.repository_key != "")
+        .order_by(table.launches.desc(), table.repository_key)
         .limit(limit)
     )
-    rows = connection.execute(query).all()
-    others = sa.select(launches).where(
-        table.period.in_([quarter.name for quarter in period.quarters]), table.repository_key == ""
-    )
+    total = sa.select(sa.func.count()).where(of_period, table.repository_key != "")
+    others = sa.select(table.launches).where(of_period, table.repository_key == "")
     return TopRepositories(
-        items=tuple(
-            RepositoryLaunches(row.repository_key, row.label, int(row.launches)) for row in rows
-        ),
-        total=rows[0].total if rows else 0,
-        unnamed_launches=int(connection.scalar(others) or 0),
+        items=tuple(RepositoryLaunches(*row) for row in connection.execute(query)),
+        total=connection.scalar(total) or 0,
+        unnamed_launches=connection.scalar(others) or 0,
     )
 
 

@@ -24,9 +24,7 @@ from jupyterhub_binder.model.usage import (
     BuildOutcome,
     FailedPart,
     LaunchOutcome,
-    PeriodKind,
     Timed,
-    period_of,
     periods_of,
 )
 from jupyterhub_binder.store.tables import build_requests, builds, environments
@@ -102,7 +100,8 @@ class Tally:
         self._labels[launch.repository_key] = launch.label
         for period in _names_of(day):
             self._people.setdefault(period, set()).add(launch.user)
-        self._repositories[_quarter_of(day), launch.repository_key] += 1
+        for period in _names_of(day)[1:]:
+            self._repositories[period, launch.repository_key] += 1
         if launch.seconds is not None:
             what = Timed.LAUNCH_WITH_BUILD if launch.with_build else Timed.LAUNCH
             self._add_time(day, what, launch.seconds)
@@ -142,12 +141,8 @@ class Tally:
 
 @lru_cache(maxsize=16)
 def _names_of(day: date) -> tuple[str, ...]:
+    """Return the names of the week, the quarter and the year."""
     return tuple(period.name for period in periods_of(day))
-
-
-@lru_cache(maxsize=16)
-def _quarter_of(day: date) -> str:
-    return period_of(PeriodKind.QUARTER, day).name
 
 
 def count_launch(

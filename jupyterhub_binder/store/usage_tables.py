@@ -77,6 +77,7 @@ usage_times = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# By quarter and by year.
 usage_repositories = sa.Table(
     "usage_repositories",
     metadata,

@@ -21,6 +21,7 @@ TABS = (
     "/queue",
     "/builds",
     "/environments",
+    "/usage",
     "/use",
     "/failures",
     "/backends",
@@ -128,3 +129,16 @@ async def test_use_is_sorted_by_its_columns_and_downloaded(page: Page, tmp_path:
         href = await page.get_by_role("link", name="Download as CSV").get_attribute("href")
         assert href is not None
         assert href.endswith("use.csv?days=30&sort=image_bytes")
+
+
+async def test_the_arrow_keys_read_a_chart(page: Page, tmp_path: Path):
+    async with admin_pages(tmp_path, 3) as (address, _):
+        await page.goto(f"{address}admin/usage")
+        plot = page.locator("[data-plot]").first
+        columns, told = plot.locator(".b-column"), page.locator(".b-told").first
+        await plot.focus()
+        for key, place in (("Home", 0), ("ArrowRight", 1), ("End", -1), ("ArrowRight", -1)):
+            await page.keyboard.press(key)
+            title = await columns.nth(place).locator("title").text_content()
+            await expect(told).to_have_text(title or "")
+        await expect(plot.locator("[data-here]")).to_have_count(1)

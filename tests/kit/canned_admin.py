@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 from jupyterhub_binder.admin.usage import UseOrder, find, in_order
+from jupyterhub_binder.admin.usage_reports import UsageReports
 from jupyterhub_binder.maintenance.alerts.destinations import Destination, Notice
 from jupyterhub_binder.maintenance.alerts.outbox import AlertDelivery
 from jupyterhub_binder.maintenance.health import Disk
@@ -29,13 +30,17 @@ from jupyterhub_binder.model.admin import (
 from jupyterhub_binder.model.alerts import Alert, AlertName
 from jupyterhub_binder.model.overview import RecentFailures, Totals
 from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.model.usage import LaunchOutcome, PeriodKind, period_of
 from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.build_lists import BuildPart
+from jupyterhub_binder.store.usage_counting import EndedLaunch, Tally
 from jupyterhub_binder.utils.names import new_id
+from jupyterhub_binder.utils.time import utc_now
 from tests.kit.canned import HOSTILE, NOW, PREFIX, all_states, serve
 from tests.kit.parts import AdminParts
+from tests.kit.usage import fill as fill_usage
 
 ROOT = User("root", admin=True)
 
@@ -195,6 +200,23 @@ async def fill(admin: AdminParts, store: Store, rows: int) -> None:
     admin.limits.register(LimitName.RUNNING, lambda: 2)
 
 
+async def _count_sessions(store: Store, rows: int) -> None:
+    """Count sessions in this quarter and those before; the names of some are odd."""
+    quarter = period_of(PeriodKind.QUARTER, utc_now().date())
+    quarters = [quarter]
+    for _ in range(4):
+        quarters.insert(0, quarters[0].before)
+    await fill_usage(store, {each.name: rows * n for n, each in enumerate(quarters, 10)})
+    tally = Tally()
+    at = datetime.combine(quarter.first, time(), UTC)
+    for n in range(12):
+        origin, label = (HOSTILE * 4, HOSTILE * 4) if n == 1 else (f"binder-{n}", f"host/{n}")
+        tally.add_launch(
+            EndedLaunch(at, "ada", LaunchOutcome.READY, origin, "gh", label, label, seconds=n)
+        )
+    await store._database.run(tally.store)
+
+
 def environments(rows: int) -> tuple[Environment, ...]:
     """Return environments of many people."""
     states = all_states()
@@ -212,8 +234,11 @@ async def admin_pages(folder: Path, rows: int) -> AsyncIterator[tuple[str, Admin
     await fill(admin, store, rows)
     await admin.start()
     shown = environments(rows) if rows != 3 else all_states()
+    if rows:
+        await _count_sessions(store, rows)
     made_up = {
         "usage": MadeUpUsage(rows),
+        "usage_reports": UsageReports(store=store),
         "store": MadeUpStore(rows),
         "cleanup": MadeUpCleanup(rows),
         "software": MadeUpSoftware(rows),

@@ -42,12 +42,14 @@ from jupyterhub_binder.model.usage import (
 )
 from jupyterhub_binder.store import Store, migrations
 from jupyterhub_binder.store.builds import NewBuildRequest
+from jupyterhub_binder.store.usage import TopRepositories
 from jupyterhub_binder.store.usage_counting import bucket_of, seconds_of
 from jupyterhub_binder.utils.names import new_id
 
 DAY = date(2026, 7, 8)
 NOON = datetime(2026, 7, 8, 12, tzinfo=UTC)
 QUARTER = period_of(PeriodKind.QUARTER, DAY)
+YEAR = period_of(PeriodKind.YEAR, DAY)
 
 
 @pytest_asyncio.fixture
@@ -209,7 +211,8 @@ async def test_a_launch_counts_for_the_host_that_built(store):
     await finish(store, await request_build(store, environment), BuildState.BUILT)
     await start(store, environment)
     (found,) = await store.list_launches_by_day(DAY, DAY + timedelta(days=1))
-    assert (found.origin, found.provider) == ("binder-a", "gh")
+    assert found.origin == "binder-a"
+    assert await store.count_by_provider(DAY, DAY + timedelta(days=1)) == {"gh": 1}
 
 
 async def test_times_are_kept_apart_by_what_was_waited_for(store):
@@ -235,8 +238,7 @@ async def test_private_repositories_are_counted_and_not_named(store, database_ur
     top = await store.list_top_repositories(QUARTER, limit=1)
     assert [(each.label, each.launches) for each in top.items] == [("github.com/org/one", 2)]
     assert (top.total, top.unnamed_launches) == (2, 1)
-    year = period_of(PeriodKind.YEAR, DAY)
-    assert (await store.list_top_repositories(year, limit=1)).items == top.items
+    assert (await store.list_top_repositories(YEAR, limit=1)).items == top.items
 
 
 # --- People --------------------------------------------------------------------------------------
@@ -270,15 +272,52 @@ def test_what_was_there_before_the_upgrade_is_counted(tmp_path):
     """Counting at an upgrade gives what counting one by one had given, but for names."""
     url = f"sqlite:///{tmp_path}/binder.sqlite"
     before = asyncio.run(_count_some(url))
+    upgrade_again(url, since="0016")
+    assert asyncio.run(_read_counts(url)) == before
+
+
+def test_years_of_repositories_are_added_up_at_an_upgrade(tmp_path):
+    url = f"sqlite:///{tmp_path}/binder.sqlite"
+    before = asyncio.run(_count_repositories(url))
+    upgrade_again(url, since="0021")
+    assert asyncio.run(_read_top(url)) == before
+    year = before[-1]
+    assert [(each.label, each.launches) for each in year.items] == [
+        ("github.com/org/one", 4),
+        ("github.com/org/two", 2),
+    ]
+    assert (year.total, year.unnamed_launches) == (2, 2)
+
+
+def upgrade_again(url: str, *, since: str) -> None:
+    """Undo the migrations after a revision, and make them again."""
     engine = sa.create_engine(url)
     config = Config()
     config.set_main_option("script_location", migrations.__path__[0])
     with engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, "0016")
+        command.downgrade(config, since)
         command.upgrade(config, "head")
     engine.dispose()
-    assert asyncio.run(_read_counts(url)) == before
+
+
+async def _count_repositories(url: str) -> list[TopRepositories]:
+    store = await Store.open(url)
+    store.may_name = lambda urls: not any("secret/" in url for url in urls)
+    for repo in ("org/one", "org/one", "org/two", "secret/three"):
+        environment = await insert_environment(store, repo)
+        for at in (NOON, NOON + timedelta(days=90)):
+            await start(store, environment, at=at)
+    await store.close()
+    return await _read_top(url)
+
+
+async def _read_top(url: str) -> list[TopRepositories]:
+    store = await Store.open(url)
+    periods = read_period("2026Q3"), read_period("2026Q4"), read_period("2026")
+    found = [await store.list_top_repositories(period, limit=5) for period in periods]
+    await store.close()
+    return found
 
 
 async def _count_some(url: str) -> list[object]:
@@ -310,6 +349,7 @@ async def _read_counts(url: str) -> list[object]:
         await store.list_times(periods),
         await store.count_people_by_period(periods),
         (await store.list_top_repositories(QUARTER, limit=5)).unnamed_launches,
+        (await store.list_top_repositories(YEAR, limit=5)).unnamed_launches,
     ]
     await store.close()
     return found

@@ -73,6 +73,7 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/launches/{ID}/cancel", launches.CancelLaunchHandler),
     (r"api/v1/servers", launches.ServersHandler),
     (r"api/v1/usage", usage.UsageSummaryHandler),
+    (r"api/v1/usage/report", usage.UsageReportHandler),
     (rf"api/v1/usage/{ID}\.csv", usage.UsageTableHandler),
     (r"api/v1/admin/queue", admin_builds.QueueHandler),
     (r"api/v1/admin/backends", admin_builds.BackendsHandler),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
+from jupyterhub_binder.admin.usage_report import write_report
 from jupyterhub_binder.admin.usage_tables import TABLE_NAMES, Providers, usage_table
 from jupyterhub_binder.errors import NotFound
 from jupyterhub_binder.model.usage_summary import UsageSummary
 from jupyterhub_binder.repositories.providers import registry
+from jupyterhub_binder.utils.wire import to_json
 from jupyterhub_binder.web.api.admin.base import send_download
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.render.usage import render_usage, table_csv
-from jupyterhub_binder.web.api.shapes.usage import UsageJSON, UsageQuery
+from jupyterhub_binder.web.api.shapes.usage import UsageJSON, UsageQuery, UsageReportJSON
 from jupyterhub_binder.web.handlers import APIHandler, BaseHandler
 
 
@@ -50,6 +54,22 @@ class UsageSummaryHandler(UsageAccess, APIHandler):
         """
         summary = await fetch_usage(self, query)
         return render_usage(summary, provider_names(self.services.providers))
+
+
+class UsageReportHandler(UsageAccess, APIHandler):
+    """A report as files."""
+
+    @operation("get_usage_report", errors=(400,))
+    async def get(self, *, query: UsageQuery) -> UsageReportJSON:
+        """Get a report of a quarter or a year: Markdown, pictures and the numbers as JSON.
+
+        For admins; for everyone, without a token, if `UsageReports.public` is True.
+        """
+        summary = await fetch_usage(self, query)
+        names = provider_names(self.services.providers)
+        numbers = json.dumps(to_json(render_usage(summary, names)), ensure_ascii=False, indent=2)
+        files = {**write_report(summary, names), "report.json": f"{numbers}\n"}
+        return UsageReportJSON(period=summary.period.name, files=files)
 
 
 class UsageTableHandler(UsageAccess, APIHandler):

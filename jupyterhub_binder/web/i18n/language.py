@@ -22,7 +22,7 @@ from babel.dates import format_date, format_skeleton
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, format_percent
 from babel.support import Translations
 
 import jupyterhub_binder
@@ -175,6 +175,14 @@ def translate_plural(one: str, many: str, count: int) -> str:
 def number(value: float) -> str:
     """Format a number: ``1,041``, ``1.041``."""
     return format_decimal(value, locale=spoken())
+
+
+def percent(value: float, *, signed: bool = False) -> str:
+    """Format a share, or with its sign a change: ``93.5%``, ``+93,5 %``."""
+    pattern = Locale.parse(spoken()).percent_formats[None].pattern.replace("##0", "##0.0")
+    if signed:
+        pattern = f"+{pattern};-{pattern}"
+    return format_percent(value, pattern, locale=spoken())
 
 
 def day(value: date) -> str:

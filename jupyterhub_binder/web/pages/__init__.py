@@ -31,6 +31,7 @@ from jupyterhub_binder.web.pages.sharing import ACTIONS as SHARING_ACTIONS
 from jupyterhub_binder.web.pages.sharing import SharingAction
 from jupyterhub_binder.web.pages.sign_in import OAuthCallback
 from jupyterhub_binder.web.pages.templates import hub_static_folders, make_templates
+from jupyterhub_binder.web.pages.usage import PublicUsagePage
 
 __all__ = [
     "ID",
@@ -81,6 +82,7 @@ def page_handlers(base_url: str, settings: PageSettings) -> list[URLSpec]:
         (r"", EnvironmentsPage, {}),
         (r"new", NewPage, {}),
         (r"receipt", ReceiptPage, {}),
+        (r"usage", PublicUsagePage, {}),
         (rf"environments/{ID}", EnvironmentPage, {}),
         (rf"environments/{ID}/launch", LaunchNewPage, {}),
         (rf"environments/{ID}/use/([0-9]{{1,9}})", UsePage, {}),

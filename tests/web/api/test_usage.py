@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner, Result
 
+from jupyterhub_binder.admin.usage_charts import CHARTS
 from jupyterhub_binder.admin.usage_tables import TABLE_NAMES
 from jupyterhub_binder.app import JupyterHubBinder
+from jupyterhub_binder.cli import main
+from tests.kit.api_client import Api
 from tests.kit.service import Person
 from tests.kit.usage import fill
 
@@ -115,3 +124,80 @@ async def test_few_people_are_not_told(
     usage = (await person("root")("GET", "api/v1/usage?period=2026Q3")).json
     told = [usage, *usage["weeks"], *usage["quarters"]]
     assert {each["people"] for each in told} == {None}
+
+
+# --- The page and the report ---------------------------------------------------------------------
+
+
+async def open_page(api: Api, path: str) -> tuple[int, str]:
+    async with api.session.get(
+        f"{api.url}{path}", headers=api.headers, allow_redirects=False
+    ) as response:
+        return response.status, await response.text()
+
+
+async def test_the_page_is_for_admins(person: Person) -> None:
+    status, page = await open_page(person("root"), "admin/usage?period=2026Q3")
+    assert status == 200
+    assert page.count('class="b-chart"') == len(CHARTS)
+    assert (await open_page(person("ada"), "admin/usage"))[0] == 403
+    assert (await open_page(person("ada"), "usage"))[0] == 403
+    assert (await open_page(person(None), "usage"))[0] == 302
+
+
+@pytest.mark.usefixtures("public")
+async def test_the_public_page_needs_no_login(person: Person) -> None:
+    status, page = await open_page(person(None), "usage?period=2026Q3")
+    assert status == 200
+    assert "417" in page
+
+
+async def test_a_report_has_its_numbers_and_pictures(person: Person) -> None:
+    found = (await person("root")("GET", "api/v1/usage/report?period=2026Q3")).json
+    files = found["files"]
+    assert "**417 sessions**, +67.5% against 2026Q2 (249)" in files["report.md"]
+    assert set(re.findall(r"\]\((\w+\.svg)\)", files["report.md"])) == {
+        name for name in files if name.endswith(".svg")
+    }
+    for name in CHARTS:
+        ElementTree.fromstring(files[f"{name}.svg"])
+    assert json.loads(files["report.json"])["launches"] == 417
+
+
+async def run_report(url: str, *options: str, name: str = "root") -> Result:
+    """Run the command as somebody, beside the service."""
+    environment = {"JUPYTERHUB_BINDER_HUB": url, "JUPYTERHUB_BINDER_TOKEN": f"{name}-token"}
+    return await asyncio.to_thread(CliRunner().invoke, main, ["report", *options], env=environment)
+
+
+async def test_the_command_writes_the_report_into_a_folder(
+    service_url: str, person: Person, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new" / "report"
+    done = await run_report(service_url, "--quarter", "2026q3", "--output", str(folder))
+    assert (done.exit_code, done.stdout) == (0, f"{folder}/report.md: 2026Q3, 9 files\n")
+    files = (await person("root")("GET", "api/v1/usage/report?period=2026Q3")).json["files"]
+    written = {file.name: file.read_text() for file in folder.iterdir()}
+    assert written.keys() == files.keys()
+    assert written["report.md"] == files["report.md"]
+
+
+async def test_the_command_prints_text_or_numbers_and_says_what_is_wrong(service_url: str) -> None:
+    text = await run_report(service_url, "--year", "2026")
+    assert text.stdout.startswith("# Usage in 2026\n")
+    numbers = await run_report(service_url, "--quarter", "2026Q3", "--json")
+    assert json.loads(numbers.stdout)["launches"] == SESSIONS["2026Q3"]
+    unknown = await run_report(service_url, "--quarter", "1999Q1")
+    assert (unknown.exit_code, "There is no usage of “1999Q1”" in unknown.stderr) == (1, True)
+    refused = await run_report(service_url, "--quarter", "2026Q3", name="ada")
+    assert (refused.exit_code, "Only administrators" in refused.stderr) == (4, True)
+    both = await run_report(service_url, "--quarter", "2026Q3", "--year", "2026")
+    assert (both.exit_code, "either --quarter or --year" in both.stderr) == (2, True)
+
+
+async def test_the_command_does_not_write_over_a_file(service_url: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = await run_report(
+        service_url, "--quarter", "2026Q3", "--output", str(tmp_path / "file/x")
+    )
+    assert (done.exit_code, "Can't write to" in done.stderr) == (1, True)

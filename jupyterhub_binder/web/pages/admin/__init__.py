@@ -14,6 +14,7 @@ from jupyterhub_binder.web.pages.admin.failures import FailuresPage
 from jupyterhub_binder.web.pages.admin.history import HistoryPage
 from jupyterhub_binder.web.pages.admin.home import FreeAction, HomePage
 from jupyterhub_binder.web.pages.admin.policy import LimitsPage, RuleAction, RulesPage
+from jupyterhub_binder.web.pages.admin.usage import HubUsagePage
 from jupyterhub_binder.web.pages.admin.users import (
     AllEnvironmentsPage,
     EnvironmentAdminAction,
@@ -33,6 +34,7 @@ def admin_handlers(base_url: str) -> list[URLSpec]:
         (rf"admin/builds/{ID}/cancel", BuildCancelAction),
         (r"admin/environments", AllEnvironmentsPage),
         (rf"admin/environments/{ID}/(delete|restore)", EnvironmentAdminAction),
+        (r"admin/usage", HubUsagePage),
         (r"admin/use", UsagePage),
         (r"admin/failures", FailuresPage),
         (r"admin/backends", BackendsPage),
