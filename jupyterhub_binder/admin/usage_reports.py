@@ -44,7 +44,7 @@ class UsageReports(LoggingConfigurable):
         5,
         min=1,
         help="""
-        A smaller number of people is not told, to anybody: the page says "fewer than 5". Default: 5.
+        Smaller numbers of people are shown to nobody: the page says "fewer than 5". Default: 5.
         """,
     ).tag(config=True)
     public_cache_seconds = Float(

@@ -222,8 +222,8 @@ main.add_command(report)
 )
 @click.option(
     "--backend",
-    help="Where the hub has several backends: make it with this one, also later; with --again, '' "
-    "is the first that can.",
+    help="Backend for this and later builds, on a hub with several. With --again, '' means the first "
+    "that can make it.",
 )
 @click.option("--wait", is_flag=True, help="Show the log and wait for the build to end.")
 @hub_command

@@ -14,7 +14,7 @@ from jupyterhub_binder.utils.terminal import plain
 
 @click.group(short_help="See which alerts are on, and send a test message.")
 def alerts() -> None:
-    """See which alerts are on, and send a test message to those who are told.
+    """See which alerts are on, and send a test message to the destinations.
 
     Destinations are set in the service's configuration: Alerts.webhooks and Alerts.email_to.
 

@@ -158,7 +158,9 @@ def _note(url: str) -> None:
     from jupyterhub_binder.store import upkeep
 
     if not upkeep.note_backup(url, now=utc_now()):
-        click.echo("The service is not told: the database can't be written.", err=True)
+        click.echo(
+            "Could not tell the service about the backup: the database can't be written.", err=True
+        )
 
 
 @db.command()

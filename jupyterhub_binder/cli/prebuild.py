@@ -14,9 +14,9 @@ from jupyterhub_binder.utils.terminal import ago, plain
 
 _HOSTS = ("github", "gitlab", "gitea")
 _WORDS = {
-    "accepted": "accepted, waits for a look at the repository",
-    "ping": "a test of the host: it works",
-    "ignored": "ignored: it was no push",
+    "accepted": "accepted: the repository will be checked soon",
+    "ping": "a test by the host: it works",
+    "ignored": "ignored: not a push",
     "repeated": "seen before",
     "refused": "signature wrong",
     "building": "build",
@@ -48,7 +48,7 @@ def hooks(
 ) -> None:
     """Let the host of the repository tell the hub about each push to ENVIRONMENT (id or name).
 
-    The service then looks at the repository, and builds the newest commit before anybody waits for
+    The service then checks the repository, and builds the newest commit before anybody waits for
     it. Give the host the address and the secret that --create prints; the secret is never shown
     again. Without options, the command lists the webhooks; in a pipe, the output is tab-separated:
     id, host, address, last delivery, outcome, build.
@@ -161,10 +161,10 @@ def _describe(found: Json) -> list[str]:
         lines = [f"{planned['words']} ({planned['cron']}, {planned['time_zone']})"]
         lines += [f"Next: {time}" for time in planned["next"]]
     if found["pending"]:
-        lines.append(f"A look at the repository waits since {found['pending']}.")
+        lines.append(f"A check of the repository has been waiting since {found['pending']}.")
     if last:
         said = f"{_WORDS.get(last['outcome'], last['outcome'])} {last['number'] or ''}".strip()
-        lines.append(f"Last look: {ago(last['time'])}, {said}. {last['message']}".strip())
+        lines.append(f"Last check: {ago(last['time'])}, {said}. {last['message']}".strip())
     return lines
 
 

@@ -244,6 +244,6 @@ def _no_such_hook() -> NotFound:
 
 def _too_many() -> LimitReached:
     return LimitReached(
-        "This webhook receives too many deliveries. The repository is looked at anyway.",
+        "This webhook receives too many deliveries. The repository is checked anyway.",
         detail={"retry_after_seconds": _MINUTE_SECONDS},
     )

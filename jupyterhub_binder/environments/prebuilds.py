@@ -66,7 +66,7 @@ class Prebuilds(LoggingConfigurable):
         60,
         min=0,
         help="""
-        Minimum time between two looks at the repository of one environment, in seconds. Pushes in
+        Minimum time between two checks of the repository of one environment, in seconds. Pushes in
         quick succession are then built once, at the newest commit. Default: 60.
         """,
     ).tag(config=True)

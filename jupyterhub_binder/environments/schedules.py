@@ -64,8 +64,8 @@ def read_schedule(cron: str, time_zone: str, *, after: datetime, least: timedelt
     times = _times_of(schedule, after)
     if any(later - earlier < least for earlier, later in pairwise(times)):
         raise InvalidInput(
-            "The schedule comes too often: there must be at least %(minutes)s minutes between two "
-            "times.",
+            "The schedule runs too often: there must be at least %(minutes)s minutes between two "
+            "runs.",
             minutes=round(least.total_seconds() / 60),
             detail={"field": "cron"},
         )
@@ -84,7 +84,7 @@ def _times_of(schedule: Schedule, after: datetime) -> tuple[datetime, ...]:
             detail={"field": "cron"},
         ) from error
     if not times:
-        raise InvalidInput("This schedule never comes.", detail={"field": "cron"})
+        raise InvalidInput("This schedule never runs.", detail={"field": "cron"})
     return times
 
 

@@ -23,7 +23,7 @@ _PATIENCE_SECONDS = 5.0
 _FIRST_RETRY_SECONDS = 1.0
 
 _REFUSED = (
-    "The hub does not accept this service's token, so nobody can sign in. Restart the hub, then "
+    "The hub does not accept this service's token, so nobody can log in. Restart the hub, then "
     "this service: each reads its token when it starts. If that does not help, compare the "
     "service's api_token in the hub's configuration with JUPYTERHUB_API_TOKEN here."
 )

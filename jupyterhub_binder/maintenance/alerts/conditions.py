@@ -126,7 +126,7 @@ def _backup(measured: Measured, limits: AlertLimits) -> AlertFinding:
         return AlertFinding(AlertName.BACKUP, Verdict.BETWEEN, "")
     if measured.now - last > timedelta(hours=limits.backup_hours):
         text = (
-            f"The last backup of the database is of {last:%Y-%m-%d %H:%M} UTC. Look why "
+            f"The last backup of the database was made on {last:%Y-%m-%d %H:%M} UTC. Find out why "
             "jupyterhub-binder db backup no longer runs."
         )
         return AlertFinding(AlertName.BACKUP, Verdict.BAD, text)
@@ -148,7 +148,7 @@ def _certificate(measured: Measured, limits: AlertLimits) -> AlertFinding:
 def _token(measured: Measured, limits: AlertLimits) -> AlertFinding:
     if measured.token_refused:
         text = (
-            "The hub does not accept the service's token, so nobody can sign in. Restart the hub, "
+            "The hub does not accept the service's token, so nobody can log in. Restart the hub, "
             "then the service, so that both read the same token."
         )
         return AlertFinding(AlertName.TOKEN, Verdict.BAD, text)

@@ -45,7 +45,7 @@ _HOUR_SECONDS = 3600.0
 _FORMATS = ("slack", "json")
 TITLES = {
     AlertName.DISK: Message("Disk almost full"),
-    AlertName.QUEUE: Message("Builds wait for long"),
+    AlertName.QUEUE: Message("Builds wait too long"),
     AlertName.FAILURES: Message("Most builds fail"),
     AlertName.BACKUP: Message("No recent backup"),
     AlertName.CERTIFICATE: Message("Certificate expires"),
@@ -99,7 +99,7 @@ class Alerts(LoggingConfigurable):
     expiry_days = Float(
         14,
         min=0,
-        help="""An alert begins so many days before the certificate of `public_url` or the
+        help="""An alert begins this many days before the certificate of `public_url` or the
         service's token (`token_expires`) expires. Default: 14.""",
     ).tag(config=True)
 

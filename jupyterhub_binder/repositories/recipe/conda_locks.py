@@ -53,7 +53,7 @@ def read_conda_lock(checkout: Checkout, kind: str, wanted: Wanted) -> None:
         checkout.problem(
             "bad_lock",
             Message(
-                "%(path)s is not written as a lock file is (line %(line)s). Create it again with "
+                "%(path)s is not a valid lock file (line %(line)s). Create it again with "
                 "the program that made it.",
                 path=path,
                 line=error.line,
@@ -148,7 +148,7 @@ def _keep(
 def _conda_package(url: str, sha256: str, platform: str) -> CondaPackage:
     found = _FILE.fullmatch(unquote(urlsplit(url).path).rpartition("/")[2])
     if found is None:
-        raise _BadCondaLock(Message("it names a package in another form than a file of a channel"))
+        raise _BadCondaLock(Message("it names a package that is not a file of a channel"))
     return CondaPackage(found[1].lower(), found[2], url, sha256, platform)
 
 

@@ -86,8 +86,7 @@ def _load(checkout: Checkout, path: str) -> Table | None:
         checkout.problem(
             "bad_lock",
             Message(
-                "%(path)s is not written as a lock file is. Create it again with the program that "
-                "made it.",
+                "%(path)s is not a valid lock file. Create it again with the program that made it.",
                 path=path,
             ),
             path,

@@ -139,7 +139,7 @@ class _Manifest:
         self._checkout.problem(
             "pixi_not_understood",
             Message(
-                "%(path)s: this hub does not understand what it says of %(name)s.",
+                "%(path)s: this hub does not understand its entry for %(name)s.",
                 path=self._path,
                 name=name[:200],
             ),

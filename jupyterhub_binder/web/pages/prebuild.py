@@ -30,9 +30,9 @@ HOSTS = {
     HookHost.GITEA: "Gitea, Forgejo, Codeberg, Gogs",
 }
 _WORDS = {
-    Outcome.ACCEPTED: N_("accepted, waits for a look at the repository"),
-    Outcome.PING: N_("a test of the host: it works"),
-    Outcome.IGNORED: N_("ignored: it was no push"),
+    Outcome.ACCEPTED: N_("accepted: the repository will be checked soon"),
+    Outcome.PING: N_("a test by the host: it works"),
+    Outcome.IGNORED: N_("ignored: not a push"),
     Outcome.REPEATED: N_("seen before"),
     Outcome.REFUSED: N_("signature wrong"),
     Outcome.BUILDING: N_("build %(number)s"),

@@ -240,7 +240,7 @@ def failure_of(said: Mapping[str, Any], plan: CondaPlan, base: Sequence[str]) ->
     if code not in _REASONS:
         return BuildFailed(_STOPPED, code="conda_failed")
     why = _REASONS[code]({"path": plan.path, **said["values"]})
-    return BuildFailed(why, code=f"conda_{code}", detail=detail)
+    return BuildFailed(why, code="conda_" + code, detail=detail)
 
 
 def read_conda_progress(line: str) -> str:

@@ -105,7 +105,7 @@ class CondaChannels(LoggingConfigurable):
         help="""
         Properties of the machines that run servers, in place of those that are found on this one:
         `__glibc`, `__linux`, `__archspec`, `__cuda`, with their versions. Empty text: servers lack
-        it. Default: those of this machine, but on Kubernetes `__archspec` is a plain processor. For
+        it. Default: those of this machine, but on Kubernetes `__archspec` is a baseline processor. For
         example `{"__cuda": "12.4", "__archspec": "x86_64_v3"}`.
         """,
     ).tag(config=True)

@@ -53,7 +53,7 @@ class HookSecretJSON:
 
 @shape
 class ScheduleJSON:
-    """When the service looks at the repository by itself."""
+    """When the service checks the repository by itself."""
 
     cron: str
     time_zone: str

@@ -109,7 +109,7 @@ def of_alerts(on: Iterable[Alert], deliveries: Iterable[AlertDelivery]) -> Itera
                 why=each.problem,
             )
             action = Message("Show the alerts")
-            yield Concern("bad", Message("Not told"), text, "admin/alerts", action)
+            yield Concern("bad", Message("Alert not sent"), text, "admin/alerts", action)
 
 
 def of_checks(problem: str, *, stopped: bool) -> Iterator[Concern]:

@@ -53,7 +53,9 @@ def _day(text: str, days: int = 0) -> datetime | None:
     try:
         return datetime.combine(date.fromisoformat(text), time(), UTC) + timedelta(days)
     except (ValueError, OverflowError) as error:
-        raise InvalidInput("'%(text)s' is no day such as 2026-11-30.", text=text) from error
+        raise InvalidInput(
+            "'%(text)s' is not a date. Write one such as 2026-11-30.", text=text
+        ) from error
 
 
 class HistoryPage(AdminPage):
