@@ -26,6 +26,7 @@ from jupyterhub_binder.errors import (
 )
 from jupyterhub_binder.model import Build, Environment, Resolved, Spec, User
 from jupyterhub_binder.model.admin import Action, Rule, RuleKind
+from jupyterhub_binder.model.featured import HUB_OWNER
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.identity import (
     BANNED,
@@ -76,7 +77,7 @@ def clean_pattern(text: str, hosts: Hosts) -> str:
 def clean_person(text: str) -> str:
     """Return a user's name. Raises InvalidInput."""
     name = one_line(text)
-    if not name or len(name) > MAX_PERSON_CHARACTERS:
+    if not name or name == HUB_OWNER or len(name) > MAX_PERSON_CHARACTERS:
         raise InvalidInput("Name the person.", detail={"field": "pattern"})
     return name
 

@@ -18,7 +18,7 @@ from traitlets.config import LoggingConfigurable
 from jupyterhub_binder.admin.audit import Audit
 from jupyterhub_binder.admin.drain import Draining
 from jupyterhub_binder.admin.limits import Limits
-from jupyterhub_binder.admin.rules import Rules
+from jupyterhub_binder.admin.rules import PERSON_BANNED, Rules
 from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.builds import queue as buildqueue
 from jupyterhub_binder.builds.explain.service import LogExplainer
@@ -558,6 +558,9 @@ class Builds(LoggingConfigurable):
         self._busy_keys.add(run.build.key)
         try:
             refusal = self._rules.judge(run.build, run.build.created_by)
+            if refusal is not None and refusal.code == PERSON_BANNED:
+                others = await self._store.count_people(run.build.id) > 1
+                refusal = self._rules.judge(run.build) if others else refusal
             if refusal is None:
                 await run.run()
             else:  # a rule that is newer than the request

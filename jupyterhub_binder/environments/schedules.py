@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
 
@@ -41,8 +41,15 @@ class Schedule:
     time_zone: str
 
     def next(self, after: datetime, count: int = 1) -> tuple[datetime, ...]:
-        """Return the next times in UTC; fewer, or none, if it ends. Follows the zone's clock."""
-        local = after.astimezone(ZoneInfo(self.time_zone))
+        """Return the next times in UTC; fewer, or none, if it ends.
+
+        Follows the zone's clock, or UTC if this system no longer knows the zone.
+        """
+        try:
+            zone = ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            zone = UTC
+        local = after.astimezone(zone)
         times = islice(CronSim(self.cron, local), count)
         return tuple(each.astimezone(UTC) for each in times)
 

@@ -15,7 +15,7 @@ from jupyter_events import EventLogger
 from traitlets import Unicode
 from traitlets.config import LoggingConfigurable
 
-from jupyterhub_binder.errors import BinderError
+from jupyterhub_binder.errors import BinderError, InvalidInput
 from jupyterhub_binder.maintenance.archive.files import PROVIDERS, SCHEMA, describe
 from jupyterhub_binder.model import Environment, Launch
 from jupyterhub_binder.model.launch_events import LaunchEvent, LaunchOrigin
@@ -77,11 +77,15 @@ class LaunchReports(LoggingConfigurable):
         if not wanted or current is None or environment.spec.provider not in PROVIDERS:
             return None
         build = current.build
+        try:
+            spec = self._providers[build.spec.provider].format_spec(environment.spec)
+        except InvalidInput:  # of a provider that the hub no longer has
+            return None
         return LaunchEvent(
             launch_id=launch.id,
             time=launch.finished or utc_now(),
             provider=build.spec.provider,
-            spec=self._providers[build.spec.provider].format_spec(environment.spec),
+            spec=spec,
             resolved_ref=build.resolved_ref,
             clone_url=build.clone_url,
             repo_url=build.repo_url,

@@ -22,6 +22,7 @@ from jupyterhub_binder.hub import HubClient
 from jupyterhub_binder.maintenance.retention import Retention
 from jupyterhub_binder.model import User
 from jupyterhub_binder.model.admin import SERVICE, Action
+from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.images import ImageUse
 from jupyterhub_binder.utils.concurrency import TaskSet
@@ -260,6 +261,9 @@ class Cleanup(LoggingConfigurable):
         except BinderError as error:
             self.problem = error.message
             self.log.log(level, "Clean-up failed: %s", error.message)
+        except Exception:  # the next round tries again
+            self.problem = Message("The clean-up failed because of a bug. The log has the details.")
+            self.log.exception("Clean-up failed")
 
     async def look(self) -> None:
         """Measure what images take, and remove nothing. Raises BinderError."""

@@ -214,12 +214,13 @@ class Git(LoggingConfigurable):
             if remote.scheme != "https" or host_matches(remote, self.private_hosts):
                 return False
             with tempfile.TemporaryDirectory(prefix="jupyterhub-binder-") as empty:
-                await self.run(
-                    *("ls-remote", "--", str(remote), "HEAD"),
-                    url=str(remote),
-                    cwd=Path(empty),
-                    anonymous=True,
-                )
+                async with self._slots:
+                    await self.run(
+                        *("ls-remote", "--", str(remote), "HEAD"),
+                        url=str(remote),
+                        cwd=Path(empty),
+                        anonymous=True,
+                    )
         except (NotAllowed, NotUnderstood, RepositoryNotFound) as error:
             if error.error_code == "host_not_found":
                 raise UpstreamUnavailable(error.message) from error

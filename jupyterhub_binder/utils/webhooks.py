@@ -120,9 +120,9 @@ class SignatureCheck:
     def _is_recent(self) -> bool:
         try:
             sent = int(self._headers["webhook-timestamp"])
-        except ValueError:
+            return abs(self._now - sent) <= TOLERANCE_SECONDS
+        except (ValueError, OverflowError):
             return False
-        return abs(self._now - sent) <= TOLERANCE_SECONDS
 
     def _has_signature(self) -> bool:
         """Find ours among the signatures; there are several while a secret is replaced."""

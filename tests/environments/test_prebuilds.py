@@ -441,3 +441,10 @@ async def test_a_hook_shows_its_newest_deliveries_only(ahead: Ahead):
         await ahead.service.store.note_delivery(made.hook, delivery, "")
     found = await ahead.hooks.deliveries(ALICE, environment.id)
     assert [each.event for each in found] == [f"push {n}" for n in range(24, 4, -1)]
+
+
+def test_a_schedule_whose_zone_is_gone_follows_utc():
+    """An upgrade of the system may remove old names."""
+    now = datetime(2026, 11, 30, 1, tzinfo=UTC)
+    (following,) = Schedule("0 2 * * *", "Gone/Zone").next(now)
+    assert following == datetime(2026, 11, 30, 2, tzinfo=UTC)

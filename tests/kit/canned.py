@@ -824,7 +824,7 @@ class CannedFiles:
 
 QUIET = {
     "drain": SimpleNamespace(state=None),
-    "rules": SimpleNamespace(judge=lambda _: None),
+    "rules": SimpleNamespace(judge=lambda _, person="": None),
 }
 """What administrators decide, where they have decided nothing."""
 

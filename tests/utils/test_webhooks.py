@@ -106,6 +106,12 @@ def test_an_old_signature_is_sent_again_by_somebody_else(seconds: int):
     assert not check(Sender.STANDARD, standard(SIGNED), WHSEC, now=SENT + seconds).is_valid()
 
 
+def test_a_time_beyond_all_clocks_is_refused():
+    headers = standard(SIGNED)
+    headers["webhook-timestamp"] = "9" * 400
+    assert not check(Sender.STANDARD, headers, WHSEC, now=SENT).is_valid()
+
+
 def test_a_signature_with_a_time_is_openssls():
     key = b"thirty-two bytes of a secret key".hex()
     signed = openssl(

@@ -308,7 +308,7 @@ class Providers(LoggingConfigurable):
         if isinstance(provider, GitHostProvider):
             return await self.git.fetch_is_public(clone_url)
         try:
-            if not self.is_public([repo_url]):
+            if not self.is_public([url for url in (clone_url, repo_url) if url]):
                 return False
             await provider.fetch_resolved(spec)
         except (NotAllowed, NotUnderstood, RepositoryNotFound, UnresolvableRef):

@@ -6,7 +6,7 @@ A backend chooses the platform. What the programs would not write is a problem.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -33,6 +33,8 @@ _CATEGORIES = frozenset({"", "main", "dev"})
 _MAX_PACKAGES = 4 * MAX_LINES
 _FILE = re.compile(r"([^/]+)-([^/-]+)-[^/-]+\.(?:conda|tar\.bz2)")
 _HASH = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_VERSION = re.compile(r"[A-Za-z0-9._+!-]+")
 
 
 class _BadCondaLock(Exception):
@@ -113,9 +115,16 @@ def _read_pixi_lock(path: str, content: Mapping[str, Any], wanted: Wanted) -> No
                 else:
                     pip.append((platform, _pypi_line(url, about)))
     channels = [_text(each, "url") for each in _tables(chosen, "channels")]
-    indexes = [f"--extra-index-url {each}" for each in _texts(chosen, "indexes")]
-    pip += [(platform, option) for platform in platforms for option in indexes]
+    pip += _index_lines(platforms, _texts(chosen, "indexes"))
     _keep(wanted, path, channels, [*platforms], conda, pip)
+
+
+def _index_lines(platforms: Collection[str], indexes: Collection[str]) -> list[tuple[str, str]]:
+    """Return the line of each index for each platform."""
+    if len(platforms) * len(indexes) > MAX_LINES:
+        raise _BadCondaLock(Message("it names too many package indexes"))
+    lines = [f"--extra-index-url {each}" for each in indexes]
+    return [(platform, line) for platform in platforms for line in lines]
 
 
 def _keep(
@@ -177,7 +186,7 @@ def _name_in(url: str) -> tuple[str, str]:
 
 
 def _line(name: str, version: str, sha256: str) -> str:
-    if not (name and version and _HASH.fullmatch(sha256)):
+    if not (_NAME.fullmatch(name) and _VERSION.fullmatch(version) and _HASH.fullmatch(sha256)):
         raise _BadCondaLock(Message("it names a package without a version or checksum"))
     return f"{name}=={version} --hash=sha256:{sha256}"
 

@@ -13,10 +13,11 @@ from typing import Any
 
 _MAX_DEPTH = 12
 _KEY = re.compile(
-    r"((?:[^\s'\"\[\]{}#&*!|>%@`,?-]|-(?=\S))[^'\"#{}\[\]\n]*?|'[^']*'|\"[^\"\\]*\")\s*:(?:\s+(.*))?"
+    r"((?:[^\s'\"\[\]{}#&*!|>%@`,?-]|-(?=\S))"
+    r"(?:[^\s:'\"#{}\[\]]++|:(?=\S)|\s++(?!:(?:\s|$)))*+|'[^']*'|\"[^\"\\]*\")\s*:(?:\s+(.*))?"
 )
-_COMMENT = re.compile(r"\s+#.*")
-_SINGLE = re.compile(r"'((?:[^']|'')*)'")
+_COMMENT = re.compile(r"(?<!\s)\s++#.*")
+_SINGLE = re.compile(r"'((?:[^']++|'')*+)'")
 
 
 class NotPlain(ValueError):

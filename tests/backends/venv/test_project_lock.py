@@ -120,8 +120,8 @@ def test_places_that_the_hub_does_not_allow_are_refused():
         (('editable = "b"', 'magic = "b"'), "source that this hub does not support"),
         (('name = "cowsay"\nversion', 'name = "cowboy"\nversion'), "lacks cowsay"),
         (('requires-python = ">=3.11"', 'requires-python = ">=3.40"'), "asks for Python >=3.40"),
-        (("version = 1\n", "version = '''1'''\n"), "not written as a lock file is"),
-        (("version = 1\n", "version = 1\n" + "a." * 9000 + "b = 1\n"), "not written as a lock"),
+        (("version = 1\n", "version = '''1'''\n"), "is not a valid lock file"),
+        (("version = 1\n", "version = 1\n" + "a." * 9000 + "b = 1\n"), "is not a valid lock"),
     ],
 )  # fmt: skip
 def test_a_lock_that_can_not_be_kept_is_said_before_the_build(change, words, tmp_path: Path):

@@ -385,5 +385,7 @@ async def test_records_of_an_archive_with_a_token_count_as_private() -> None:
     providers = Providers(git=Git(), config=config)
     spec = providers.parse_spec("zenodo", "10.5281/zenodo.3242074")
     assert not await providers.fetch_is_public(
-        spec, clone_url="", repo_url="https://zenodo.org/records/3242074"
+        spec,
+        clone_url="https://zenodo.org/records/3242074",
+        repo_url="https://doi.org/10.5281/zenodo.3242074",
     )

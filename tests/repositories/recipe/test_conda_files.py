@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -85,8 +86,36 @@ def test_a_lock_of_the_largest_size_is_read_in_seconds():
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "a" + " " * 2**20 + "b",
+        "a: b" + " " * 2**20 + "c",
+        "a: '" + "x" * 2**20,
+        "a: " + "#" * 2**20,
+    ],
+)
+def test_no_line_of_a_lock_takes_more_time_than_its_length(text):
+    """A match holds the interpreter, so the whole service would stand still."""
+    begun = time.process_time()
+    with contextlib.suppress(NotPlain):
+        load_plain_yaml(text)
+    assert time.process_time() - begun < 2
+
+
+def test_a_lock_cannot_multiply_its_platforms_by_its_indexes(tmp_path):
+    text = LOCKS["pixi.lock"]
+    platforms = "".join(f"      p{number}: []\n" for number in range(1500))
+    indexes = "".join(f"    - https://x.example/{number}\n" for number in range(1500))
+    listed = f"    indexes:\n{indexes}    packages:\n{platforms}"
+    text = text.replace("    packages:\n", listed, 1)
+    (problem,) = read(tmp_path, {"pixi.lock": text}).problems
+    assert "too many package indexes" in problem.message
+
+
+@pytest.mark.parametrize(
     ("kind", "change", "said"),
     [
+        ("conda-lock.yml", ("name: big-cow", 'name: "six\\n--index-url x"'), "without"),
         ("conda-lock.yml", ("version: 1", "version: 2"), "does not support its format"),
         ("pixi.lock", ("version: 6", "version: 9"), "does not support its format"),
         ("pixi.lock", (f"- conda: {WORDS}\n  sha256", "- conda: x\n  sha256"), "lacks a package"),
@@ -178,9 +207,9 @@ def test_beside_a_lock_a_manifest_has_only_variables(tmp_path):
         ("[target.linux-64.dependencies]\nx = '*'", "warning", "[target.linux-64.dependencies]"),
         ("[activation]\nscripts = ['a.sh']", "warning", "[activation] scripts"),
         ("[tasks]\nx = 'a'", "note", "does not run its tasks"),
-        ("[dependencies]\nx = {path = './x'}", "problem", "what it says of x"),
-        ("[dependencies]\nx = {git = 'https://github.com/a/b'}", "problem", "what it says of x"),
-        ("[pypi-dependencies]\nx = {index = 'https://a'}", "problem", "what it says of x"),
+        ("[dependencies]\nx = {path = './x'}", "problem", "its entry for x"),
+        ("[dependencies]\nx = {git = 'https://github.com/a/b'}", "problem", "its entry for x"),
+        ("[pypi-dependencies]\nx = {index = 'https://a'}", "problem", "its entry for x"),
     ],
 )
 def test_what_is_not_understood_is_said(tmp_path, text, severity, said):

@@ -7,8 +7,11 @@ files under names of its own, and downloads others again.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jupyterhub_binder.backends.venv.wheels import KEPT_SECONDS
@@ -18,7 +21,7 @@ from jupyterhub_binder.utils.trees import remove_tree
 def trim(cache: Path, wanted_bytes: int, *, now: Callable[[], float] = time.time) -> int:
     """Remove files, the longest unused first; return the bytes that became free."""
     newest = now() - KEPT_SECONDS
-    found = [(path, path.stat()) for path in cache.glob("*/**/*") if path.is_file()]
+    found = list(_files(cache))
     freed = 0
     for path, status in sorted(found, key=lambda each: each[1].st_mtime):
         if freed >= wanted_bytes or status.st_mtime > newest:
@@ -26,5 +29,14 @@ def trim(cache: Path, wanted_bytes: int, *, now: Callable[[], float] = time.time
         path.unlink(missing_ok=True)
         freed += status.st_size
         if path.parent.parent == cache / "archives":
-            remove_tree(path.parent)
+            with contextlib.suppress(FileNotFoundError):
+                remove_tree(path.parent)
     return freed
+
+
+def _files(cache: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield the files; builds may rename or remove them meanwhile."""
+    for path in cache.glob("*/**/*"):
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISREG((status := path.lstat()).st_mode):
+                yield path, status

@@ -17,7 +17,8 @@ NO_DEFAULTS = "nodefaults"
 _SPEC = re.compile(r"\s*([A-Za-z0-9_][A-Za-z0-9_.-]*)(.*)", re.DOTALL)
 _REST = re.compile(r"[\sA-Za-z0-9_.*+!<>=~,|^$()-]*")
 _BRACKET = re.compile(
-    r"""\s*\[\s*((version|build|build_number)\s*=\s*['"]?([^'"\[\]]*)['"]?\s*,?\s*)+\]"""
+    r"""\s*+\[\s*+(?:(?:version|build|build_number)\s*+=\s*+"""
+    r"""(?:'[^'"\[\]]*+'|"[^'"\[\]]*+"|[^'"\[\],\s]++)\s*+(?:,\s*+|(?=\])))++\]"""
 )
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.!+-]{0,250}\.(?:conda|tar\.bz2)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
