@@ -220,7 +220,7 @@ async def test_server_that_was_ready_long_ago_is_not_entered(address: str, page:
 
 async def test_admins_see_every_build_and_each_binderhub(address: str, page: Page):
     await page.set_viewport_size({"width": 360, "height": 740})
-    await page.goto(f"{address}admin")
+    await page.goto(f"{address}admin/queue")
     await expect(page.locator("#count")).to_have_text("1 of 2 running, 2 waiting")
     await expect(page.locator("[aria-label^='Cancel the build of']")).to_have_count(3)
     await page.goto(f"{address}admin/backends")

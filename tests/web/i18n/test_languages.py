@@ -95,6 +95,7 @@ NOT_COLLECTED = ("cli", "client", "demo", "spawner", "singleuser", "fake.py")
 FOR_ADMINISTRATORS = {
     "ConfigurationError",
     "ProcessFailed",
+    "StorageFailed",
     "ApiError",
     "KubernetesError",
     "Unreachable",
