@@ -131,7 +131,7 @@ async def ahead_values(handler: PageHandler, environment: Environment) -> dict[s
     )
     prebuild = await handler.services.prebuilds.fetch(handler.me, environment.id)
     view = AheadView(views, prebuild, presets_of(environment.id), hooks.max_per_environment)
-    return {"ahead": view, "hook_hosts": HOSTS, "max_cron": MAX_CRON_CHARACTERS}
+    return {"ahead": view, "hook_hosts": HOSTS}
 
 
 def presets_of(environment_id: str) -> dict[str, str]:

@@ -48,6 +48,7 @@ _RULE: dict[str, Any] = {
     "kind": "ban",
     "pattern": "github.com/org/miner",
     "reason": "It mines coins.",
+    "shows_reason": True,
     "created": "2026-03-01T09:30:00.000Z",
     "created_by": "root",
 }
