@@ -238,8 +238,27 @@ def unpacked(cache: Path, *, files: int, text: str) -> Path:
     return wheel
 
 
-def compiling(cache: Path) -> list[str]:
-    return [sys.executable, "-I", "-S", str(SCRIPT), str(cache), str(cache / "names"), "/bin/true"]
+def compiling(cache: Path, *command: str) -> list[str]:
+    given = [str(cache), str(cache / "names"), *(command or ("/bin/true",))]
+    return [sys.executable, "-I", "-S", str(SCRIPT), *given]
+
+
+COPY_UNTIL_COMPILED = """
+import sys
+from pathlib import Path
+wheel = Path(sys.argv[1])
+while len(list(wheel.glob("*/__pycache__/*"))) < 300:
+    for path in list(wheel.rglob("*")):
+        path.stat()
+"""
+
+
+def test_copy_of_a_wheel_finds_each_file_that_it_listed(tmp_path):
+    """uv copies a wheel while it is compiled."""
+    wheel = unpacked(tmp_path, files=300, text="x = [\n" + "  (1, 2),\n" * 30 + "]\n")
+    copy = [sys.executable, "-c", COPY_UNTIL_COMPILED, str(wheel)]
+    subprocess.run(compiling(tmp_path, *copy), check=True, timeout=60)
+    assert not list(tmp_path.glob("*.pyc"))
 
 
 def test_wheel_whose_compiling_was_killed_is_not_trusted(tmp_path):

@@ -4,9 +4,11 @@ It runs on the host, because nothing that runs a repository's code may write to 
 executes nothing of a wheel. Any Python runs it as a file: standard library only.
 
 Usage: ``python compile_wheels.py CACHE NAMES COMMAND...``. NAMES is a file with the names of the
-packages to compile. ``CACHE/uv/archive-v*/<id>/`` is an unpacked wheel. uv renames it into place, so
-it is complete. ``CACHE/compiled/<id>.<name>==<version>`` says that it is compiled. It is written
-last, so a process that is killed leaves nothing that a later build trusts.
+packages to compile, in a folder where this may write. ``CACHE/uv/archive-v*/<id>/`` is an unpacked
+wheel. uv renames it into place, so it is complete. uv may be copying it while this adds bytecode, so
+each file is written elsewhere and moved into the wheel: what uv lists has to stay.
+``CACHE/compiled/<id>.<name>==<version>`` says that it is compiled. It is written last, so a process
+that is killed leaves nothing that a later build trusts.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import cache_from_source
 from pathlib import Path
 
 NO_SPACE = 28
@@ -50,8 +53,9 @@ Batch = tuple[Wheel, "list[str]"]
 class Compiler:
     """Compiles wheels while a command runs."""
 
-    def __init__(self, cache: Path, names: set[str]) -> None:
+    def __init__(self, cache: Path, names: set[str], work: Path) -> None:
         self._cache = cache
+        self._work = work
         self._names = names
         marks = [mark.name for mark in (cache / "compiled").iterdir()]
         self._known = {mark.partition(".")[0] for mark in marks}
@@ -155,7 +159,7 @@ class Compiler:
             pid = os.fork()
             if pid == 0:
                 _limit()
-                os._exit(_compile(batch[1]))
+                os._exit(_compile(batch[1], f"{self._work}/{os.getpid()}.pyc"))
             self._running[pid] = batch
 
     def _end_batch(self, pid: int, code: int) -> None:
@@ -176,7 +180,7 @@ def main(cache: str, names: str, *command: str) -> int:
     """Return the exit status."""
     wanted = {_normal(line) for line in Path(names).read_text(encoding="utf-8").split()}
     try:
-        return Compiler(Path(cache), wanted).run(list(command))
+        return Compiler(Path(cache), wanted, Path(names).parent).run(list(command))
     except OSError as error:
         if error.errno not in _FULL:
             raise
@@ -205,13 +209,15 @@ def _limit() -> None:
             resource.setrlimit(what, (most, most))
 
 
-def _compile(files: list[str]) -> int:
+def _compile(files: list[str], written: str) -> int:
     """Compile each file, with a name that the interpreter corrects when it loads it."""
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
     for path in files:
         try:
-            py_compile.compile(
-                path, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
-            )
+            py_compile.compile(path, written, doraise=True, invalidation_mode=mode)
+            bytecode = cache_from_source(path)
+            os.makedirs(os.path.dirname(bytecode), exist_ok=True)  # noqa: PTH103, PTH120 - often
+            os.replace(written, bytecode)  # noqa: PTH105 - often
         except OSError as error:
             if error.errno in _FULL:
                 return NO_SPACE
