@@ -152,11 +152,11 @@ async def test_menu_closes_with_escape_and_gives_the_focus_back(browser):
 async def test_admin_cancels_and_bans_by_keyboard_alone(browser, tmp_path: Path):
     async with admin_pages(tmp_path, 3) as (address, admin):
         page: Page = await browser.new_page()
-        await page.goto(f"{address}admin")
+        await page.goto(f"{address}admin/queue")
         confirm = page.locator(".b-confirm").first
         await press_on(page, confirm.locator("summary"))
         await press_on(page, confirm.get_by_role("button", name="Cancel the build"))
-        await expect(page).to_have_url(re.compile("/admin$"))
+        await expect(page).to_have_url(re.compile("/admin/queue$"))
         await press_on(page, page.locator(".b-tabs").get_by_role("link", name="Rules"))
         await tab_to(page, page.locator("#pattern"))
         await page.keyboard.type("github.com/miners/gold")

@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 CUT_OFF = """() => [...document.querySelectorAll("#binder :is(.btn, .b-pill, .b-step, th, label)")]
-  .filter((each) => each.checkVisibility() && each.getBoundingClientRect().right > innerWidth + 1)
+  .filter((each) => each.checkVisibility() && !each.closest(".b-wide"))
+  .filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
   .map((each) => each.textContent.trim())"""
 
 

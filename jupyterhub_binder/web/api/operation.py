@@ -72,7 +72,7 @@ def operation(
         async def run(handler: Any, *args: str) -> None:
             given: dict[str, Any] = {}
             if (body := declared.body) is not None:
-                given["body"] = read_body(handler.request, body)
+                given["body"] = read_body(handler.request, body, required=needs_body)
             if (query := declared.query) is not None:
                 given["query"] = read_query(handler, query)
             if "body" not in _hints(method):

@@ -56,11 +56,13 @@ class HasArguments(Protocol):
         """Return a query argument, or the default."""
 
 
-def read_body(request: HTTPServerRequest, kind: type[T]) -> T:
-    """Read a body as a shape; an absent body is an empty object.
+def read_body(request: HTTPServerRequest, kind: type[T], *, required: bool = False) -> T:
+    """Read a body as a shape; an absent body is an empty object, unless it is required.
 
     Raises TooLarge, UnsupportedMediaType, or InvalidInput that names the field.
     """
+    if required and not request.body:
+        raise InvalidInput("Send a JSON object as the body of the request.")
     return _read_shape(_json_object(request), kind)
 
 
