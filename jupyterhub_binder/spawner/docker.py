@@ -18,6 +18,7 @@ from jupyterhub_binder.spawner.refusal import StartRefused
 
 try:
     from docker.errors import APIError
+    from docker.types import Mount
     from dockerspawner import DockerSpawner
 except ImportError as error:
     raise ImportError(
@@ -68,18 +69,23 @@ class BinderDockerMixin(BinderImageMixin, _Base):
         return Path(self.environments_root) / key
 
     @property
-    def volume_binds(self) -> dict[str, Any]:
-        """Add the folders of an environment, read-only."""
-        binds = dict(super().volume_binds)
+    def mount_binds(self) -> list[Mount]:
+        """Add the folders of an environment, read-only.
+
+        As mounts, because for a volume the engine would create a folder that does not exist.
+        """
+        mounts: list[Mount] = super().mount_binds
         spec = self.binder_spec
         folder = self.mounted_folder(spec) if spec is not None else None
         if spec is None or folder is None:
-            return binds
+            return mounts
         content = find_content_key(spec) if spec.content_kept else ""
         host = Path(self.binder_environments_host_root or self.environments_root)
-        for key in sorted({folder.name, content or folder.name}):
-            binds[str(host / key)] = {"bind": str(folder.with_name(key)), "mode": "ro"}
-        return binds
+        keys = sorted({folder.name, content or folder.name})
+        return mounts + [
+            Mount(str(folder.with_name(key)), str(host / key), type="bind", read_only=True)
+            for key in keys
+        ]
 
     def environment_variables(self, spec: LaunchSpec) -> dict[str, str]:
         """Add a mark for our containers."""

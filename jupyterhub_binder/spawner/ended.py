@@ -24,6 +24,11 @@ _KNOWN = (
         r"running as root is not recommended|will run as root|runasnonroot",
         "it runs as root. End its Dockerfile with the USER that owns home directories",
     ),
+    (
+        r"bind source path does not exist",
+        "the container engine can't find its folder. Build it again; if that does not help, tell "
+        "your administrator",
+    ),
 )
 """What is missing, by what containers and engines say."""
 

@@ -120,8 +120,9 @@ class BinderImageMixin(BinderSpawnerMixin):
         return None
 
     def _cannot_start(self, spec: LaunchSpec, why: str) -> StartRefused:
+        what = "image" if self.mounted_folder(spec) is None else "folder"
         return self.environment_refusal(
-            f"No server can start from the image of {spec.environment_name}: {why}",
+            f"No server can start from the {what} of {spec.environment_name}: {why}",
             reason="image",
             page=f"environments/{spec.environment_id}",
         )

@@ -48,12 +48,12 @@ class Started:
 
     def __init__(self, spawner: Any) -> None:
         self.spawner = spawner
-        self.image, self.command, self.binds, self.env = "", [], {}, {}
+        self.image, self.command, self.mounts, self.env = "", [], [], {}
 
     async def __call__(self) -> Any:
         self.image = self.spawner.image
         self.command = await self.spawner.get_command()
-        self.binds = self.spawner.volume_binds
+        self.mounts = self.spawner.mount_binds
         self.env = self.spawner.get_env()
         raise StartRefused("It would start now.", reason="test")
 
@@ -125,14 +125,15 @@ async def test_a_folder_is_mounted_read_only_into_an_image_for_all(
     await start(person, "ifnotpresent", {"environment": kept})
     assert spawner.pulled == ["hub/folders:1"]
     assert started.image == "hub/folders:1"
-    assert {
-        host: bind
-        for host, bind in started.binds.items()
-        if bind["bind"].startswith("/srv/environments")
-    } == {
-        f"/host/environments/{key}": {"bind": f"/srv/environments/{key}", "mode": "ro"}
+    assert started.mounts == [
+        {
+            "Source": f"/host/environments/{key}",
+            "Target": f"/srv/environments/{key}",
+            "Type": "bind",
+            "ReadOnly": True,
+        }
         for key in ("abc", "def")
-    }
+    ]
     assert started.command[0] == "/srv/environments/abc/bin/python"
     assert started.command[-1] == "/srv/environments/abc/bin/jupyterhub-singleuser"
     assert started.env["PATH"].startswith("/srv/environments/abc/bin:/usr/local/sbin:")

@@ -323,12 +323,44 @@ async def test_an_image_that_was_built_here_starts_without_a_pull_whatever_the_p
     assert status == 201, answer
 
 
-async def test_an_environment_of_local_processes_is_refused(
-    fresh: FakeService, person: DockerPerson
+def make_folder(root: Path) -> str:
+    """Make an environment that is a folder, with programs of the image that it starts in."""
+    folder = root / new_id()
+    for path, text in (
+        ("bin/python", '#!/bin/sh\nexec python3 "$@"\n'),
+        ("bin/jupyterhub-singleuser", '#!/bin/sh\nexec python3 -m jupyterhub.singleuser "$@"\n'),
+        ("repo/which.txt", "folder\n"),
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+        (folder / path).chmod(0o777)
+    folder.chmod(0o777)
+    return folder.name
+
+
+async def test_a_folder_starts_in_a_container_that_cannot_write_to_it(
+    fresh: FakeService, person: DockerPerson, built: str, tmp_path: Path
 ) -> None:
+    person.spawner.environments_root = str(tmp_path)
+    person.spawner.binder_environments_image = built
+    key = make_folder(tmp_path)
+    status, answer = await person.spawn({"environment": fresh.add("one", image=f"venv:{key}")})
+    assert status == 201, answer
+    assert "JupyterLab" in await person.through_proxy("lab")
+    assert await person.contents("repo/which.txt") == "folder\n"
+    attack = f"echo harm > {tmp_path / key}/bin/python; rm -rf {tmp_path / key}; true"
+    person.engine.run("exec", person.container, "sh", "-c", attack)
+    assert "exec python3" in (tmp_path / key / "bin/python").read_text()
+
+
+async def test_a_folder_that_is_gone_is_said_and_not_made(
+    fresh: FakeService, person: DockerPerson, tmp_path: Path
+) -> None:
+    person.spawner.environments_root = str(tmp_path)
     status, answer = await person.spawn({"environment": fresh.add("one", image="venv:abc")})
     assert status == 400
-    assert "containers" in answer["message"]
+    assert "can't find its folder" in answer["message"]
+    assert not list(tmp_path.iterdir())
 
 
 async def test_names_with_the_image_in_them_find_their_container(

@@ -14,7 +14,7 @@ from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.utils.known_options import refuse_unknown_options
 
 DOCS = Path(__file__).parents[2] / "docs"
-IN_THE_HUB = {"BinderSpawnerMixin", "BinderImageMixin", "BinderKubeMixin"}
+IN_THE_HUB = {"BinderSpawnerMixin", "BinderImageMixin", "BinderDockerMixin", "BinderKubeMixin"}
 
 
 class Base(Configurable):

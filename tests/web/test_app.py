@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from jupyterhub_binder.app import JupyterHubBinder
+from jupyterhub_binder.backends.fake import FakeBackend
 from jupyterhub_binder.errors import ConfigurationError
 from tests.kit.fake_hub import FakeHub
 from tests.kit.service import service_config
@@ -100,13 +101,12 @@ def test_the_hub_says_where_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_health_says_what_is_wrong(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = make_app(hub, tmp_path)
-    await app.start_service()
-
-    async def ill() -> str:
+    async def ill(backend: FakeBackend) -> str:
         return "The folder /srv/secret is not writable."
 
-    monkeypatch.setattr(app.parts.backend, "health", ill)
+    monkeypatch.setattr(FakeBackend, "health", ill)
+    app = make_app(hub, tmp_path)
+    await app.start_service()
     try:
         url = f"http://127.0.0.1:{app.port}{app.base_url}health"
         async with aiohttp.ClientSession() as session:

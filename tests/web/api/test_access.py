@@ -32,6 +32,7 @@ class Row:
 ENVIRONMENT = "/api/v1/environments/{environment_id}"
 BUILD = "/api/v1/builds/{build_id}"
 LAUNCH = "/api/v1/launches/{launch_id}"
+HOOK = f"{ENVIRONMENT}/hooks/{{hook_id}}"
 ADMINS = "/api/v1/admin"
 
 TABLE = [
@@ -68,6 +69,11 @@ TABLE = [
     Row("GET", f"{ENVIRONMENT}/transfer", 200, 404, 200, 404),
     Row("POST", f"{ENVIRONMENT}/transfer/accept", 404, 404, 404, 404),
     Row("DELETE", f"{ENVIRONMENT}/transfer", 200, 404, 200, 404),
+    Row("GET", f"{ENVIRONMENT}/prebuild", 200, 404, 200, 404),
+    Row("PUT", f"{ENVIRONMENT}/schedule", 200, 404, 200, 404, {"cron": "0 6 * * 1"}),
+    Row("POST", f"{ENVIRONMENT}/hooks", 200, 404, 200, 403, {"host": "gitea"}),
+    Row("POST", f"{HOOK}/secret", 200, 404, 200, 403, {}),
+    Row("DELETE", HOOK, 200, 404, 200, 404),
     Row("GET", "/api/v1/transfers", 200, 200, 200, 200),
     Row("GET", "/api/v1/featured", 200, 200, 200, 200),
     Row("PUT", f"{ADMINS}/featured/{{environment_id}}", 403, 403, 200, 403, {}),
@@ -102,6 +108,11 @@ TABLE = [
     Row("GET", f"{ADMINS}/drain", 403, 403, 200, 403),
     Row("PUT", f"{ADMINS}/drain", 403, 403, 200, 403, {"message": "Upgrade at noon."}),
     Row("DELETE", f"{ADMINS}/drain", 403, 403, 200, 403),
+    Row("GET", f"{ADMINS}/alerts", 403, 403, 200, 403),
+    Row("POST", f"{ADMINS}/alerts/test", 403, 403, 404, 403, {}),
+    Row("GET", "/api/v1/usage", 403, 403, 200, 403),
+    Row("GET", "/api/v1/usage/report", 403, 403, 200, 403),
+    Row("GET", "/api/v1/usage/{table}.csv", 403, 403, 200, 403),
     Row("GET", f"{ADMINS}/audit", 403, 403, 200, 403),
     Row("GET", f"{ADMINS}/audit.jsonl", 403, 403, 200, 403),
     Row("GET", "/metrics", 403, 403, 200, 403),
@@ -139,6 +150,8 @@ async def fill(
         rule = {"pattern": "git.example.org/banned"}
         made = await person("root")("POST", f"{ADMINS[1:]}/rules", rule)
         urls["rule_id"] = made.json["rule"]["id"]
+        urls["hook_id"] = await make_hook(urls, person)
+        urls["table"] = "launches"
     body = row.body
     if isinstance(body, dict) and "url" in body:
         body = {**body, "url": git_repo.url}
@@ -146,6 +159,11 @@ async def fill(
         answer = await person("ada")("GET", f"api/v1/builds/{urls['build_id']}/receipt")
         body = {"receipt": answer.json}
     return row.path.format(**urls).removeprefix("/"), body
+
+
+async def make_hook(urls: dict[str, str], person: Person) -> str:
+    path = f"api/v1/environments/{urls['environment_id']}/hooks"
+    return (await person("ada")("POST", path, {"host": "gitea"})).json["id"]
 
 
 def test_every_described_operation_has_a_row() -> None:
@@ -176,6 +194,8 @@ async def test_people_get_what_is_theirs(
         await person("ada")("POST", f"api/v1/environments/{urls['environment_id']}/restore")
     answer = await person(name)(row.method, path, body)
     assert answer.status == expected, answer.text
+    if (row.method, row.path, answer.status) == ("DELETE", HOOK, 200):
+        urls["hook_id"] = await make_hook(urls, person)
 
 
 @pytest.mark.parametrize(("method", "path"), OPEN)

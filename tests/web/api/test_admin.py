@@ -62,12 +62,14 @@ async def test_queue_says_whose_builds_run(person: Person, new_environment) -> N
     assert queue["max_running"] == 50
     (mine,) = [each for each in queue["running"] if each["id"] == build["id"]]
     assert (mine["requested_by"], mine["people"]) == ("ada", 1)
-    assert (await open_page(root, "admin"))[1].count(f"admin/builds/{build['id']}/cancel") == 1
+    assert (await open_page(root, "admin/queue"))[1].count(
+        f"admin/builds/{build['id']}/cancel"
+    ) == 1
     before = await numbers(root)
     assert before["builds_running"] >= 1
     assert (await open_page(root, f"admin/builds/{build['id']}/cancel", "POST"))[0] == 303
     assert (await wait_for_build(root, build["id"]))["state"] == "cancelled"
-    assert build["id"] not in (await open_page(root, "admin"))[1]
+    assert build["id"] not in (await open_page(root, "admin/queue"))[1]
     series = 'build_seconds_count{backend="fake",state="cancelled"}'
     assert (await numbers(root))[series] == before[series] + 1
 

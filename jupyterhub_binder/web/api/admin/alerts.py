@@ -32,7 +32,7 @@ class AlertsHandler(AdminAPIHandler):
 class AlertTestHandler(AdminAPIHandler):
     """A test message."""
 
-    @operation("test_alerts")
+    @operation("test_alerts", errors=(404,))
     async def post(self, *, body: AlertTestBody) -> ListJSON[DestinationJSON]:
         """For admins: send a test message to one destination or all, and get what became of it."""
         tested = await self.services.alerts.test(body.destination)
