@@ -59,8 +59,8 @@ class VenvBackend(BuildBackend):
     made: ClassVar[str] = Message("made as a folder")
     pace: ClassVar[str] = Message("usually in seconds")
     description: ClassVar[str] = Message(
-        "Makes Python environments in a folder of this machine; other languages and system "
-        "packages need a hub that builds container images."
+        "Makes Python environments in folders. Other languages and system packages need container "
+        "images."
     )
 
     where = Enum(

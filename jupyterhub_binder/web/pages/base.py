@@ -184,6 +184,7 @@ class PageHandler(BaseHandler):
     def _frame(self) -> dict[str, Any]:
         """Return variables of the hub's page.html and our base.html."""
         hub_url = self.services.hub_url
+        makers = self.services.backend.makers
         return {
             **self.pages.extra,
             "binder": self._links,
@@ -202,7 +203,8 @@ class PageHandler(BaseHandler):
             "example_name": self.pages.example_name,
             "named_servers": self.services.named_servers,
             "drain": self.services.drain.state,
-            "builds_go_on": all(maker.goes_on_alone for maker in self.services.backend.makers),
+            "builds_go_on": all(maker.goes_on_alone for maker in makers),
+            "made_as": {each.name: each.made for each in makers} if len(makers) > 1 else {},
         }
 
     @property

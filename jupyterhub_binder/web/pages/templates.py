@@ -273,6 +273,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "plain": plain,
     "number": number,
     "unit": in_unit,
+    "capital": lambda text: f"{text[:1].upper()}{text[1:]}",
     "said": say,
     "owner_words": owner_words,
     "owner_label": owner_label,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.maintenance.health import part_of
 from jupyterhub_binder.web.pages.admin.base import AdminPage, part
 from jupyterhub_binder.web.pages.views import BuildView, HostView
@@ -48,6 +49,11 @@ class BackendsPage(AdminPage):
             "backends",
             backend=backend,
             wrong=[message for part, message in parts.items() if message and part not in several],
-            makers=[(maker, parts.get(part)) for part, maker in several.items()],
-            hosts=[HostView(host) for host in backend.statuses()],
+            partly=any(parts.get(part) for part in several),
+            makers=[(maker, parts.get(part), _hosts(maker)) for part, maker in several.items()],
+            hosts=() if several else _hosts(backend),
         )
+
+
+def _hosts(backend: BuildBackend) -> list[HostView]:
+    return [HostView(host) for host in backend.statuses()]
