@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -25,6 +24,7 @@ from jupyterhub_binder.repositories.records import download
 from jupyterhub_binder.repositories.records.checksum import Checksum
 from jupyterhub_binder.repositories.records.download import Downloads, Site
 from tests.kit.archive_server import ArchiveServer, archives, endless, hang, redirect, status
+from tests.kit.certificates import make_certificate
 
 HERE = Site(("127.0.0.1",))
 
@@ -328,26 +328,14 @@ def test_checksums_are_read(text: str, expected: Checksum | None):
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a certificate of this machine's loopback address, with its key."""
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
     folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
-            *("-keyout", folder / "key.pem", "-out", folder / "cert.pem"),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    return folder
+    return folder / "cert.pem", make_certificate(folder)
 
 
 @pytest.fixture
-async def safe(certificate: Path) -> AsyncIterator[ArchiveServer]:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+async def safe(certificate: tuple[Path, ssl.SSLContext]) -> AsyncIterator[ArchiveServer]:
+    _, context = certificate
     async with archives(context) as server:
         server.answers["/json"] = {"a": 1}
         yield server
@@ -357,7 +345,7 @@ async def test_a_token_goes_to_its_host_by_https_and_nowhere_else(safe, server, 
     git = Git(
         protocols=["https", "http"],
         private_hosts=["127.0.0.1", "localhost"],
-        ca_file=str(certificate / "cert.pem"),
+        ca_file=str(certificate[0]),
     )
     downloads = Downloads(git=git)
     secret = {"Authorization": "Bearer s3cret"}
@@ -399,7 +387,7 @@ def test_a_token_of_git_is_in_the_environment_of_its_host_alone():
 
 
 async def test_git_sends_a_token_to_its_host(safe, certificate):
-    git = Git(private_hosts=["127.0.0.1"], ca_file=str(certificate / "cert.pem"))
+    git = Git(private_hosts=["127.0.0.1"], ca_file=str(certificate[0]))
     git.add_credential(safe.host, "user", "s3cret")
     with pytest.raises(BinderError) as caught:
         await git.ls_remote(f"{safe.url}/org/name")
