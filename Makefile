@@ -8,7 +8,7 @@
 #   make test-hub5            what touches the hub, on JupyterHub 5.5
 #   make test-cluster         the chart on the cluster that KUBECONFIG leads to
 #   make bench                what the service costs;  make bench ARGS=watchers a part of it
-#   make check                linters, types, layers, docs
+#   make check                linters, types, layers, migrations, docs
 #   make openapi             the description of the REST API
 #   make messages             the pages' texts into the catalogues of each language
 #   make lock                 newer versions of the service image's packages
@@ -62,13 +62,13 @@ test-cluster: $(VENV)/.installed-test ## try the chart on the cluster of KUBECON
 bench: $(VENV)/.installed-test ## measure: one JSON line a figure, goals and peers beside; ARGS=NAME a part
 	@$(BIN)/python -m bench $(ARGS)
 
-check: $(VENV)/.installed-dev ## lint, format, types, layers, docs
+check: $(VENV)/.installed-dev ## lint, format, types, layers, migrations, docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/python helm/schema.py --check
 	$(BIN)/python -m jupyterhub_binder.web.api.openapi --check
-	$(BIN)/python -m pytest -q tests/test_layers.py
+	$(BIN)/python -m pytest -q tests/test_layers.py tests/store/test_migrations.py
 	$(MAKE) docs
 
 chart: $(VENV)/.installed-dev ## make the chart's values.schema.json of values.schema.yaml
