@@ -46,7 +46,15 @@ def url_of_submodule(url: str, parent: str) -> str:
     """Return a submodule's URL over https; a relative one begins at its parent's.
 
     A URL that is fetched with a key, such as ``git@host:owner/name``, becomes its host's for https.
+    What is no URL stays as it is written.
     """
+    try:
+        return _over_https(url, parent)
+    except ValueError:
+        return url
+
+
+def _over_https(url: str, parent: str) -> str:
     if url.startswith(("./", "../")):
         parts = urlsplit(parent.rstrip("/"))
         path = posixpath.normpath(f"{parts.path}/{url}")

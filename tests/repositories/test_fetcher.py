@@ -323,7 +323,7 @@ async def test_submodules_are_fetched_at_their_commits_if_the_admin_allows(
 @pytest.mark.parametrize(
     "url",
     ["file:///etc", "ssh://git@-oProxyCommand=x/y", "--upload-pack=touch x",
-     "ext::sh -c touch", "http://127.0.0.1:9/banned", ""],
+     "ext::sh -c touch", "http://127.0.0.1:9/banned", "https://[x/y", ""],
 )  # fmt: skip
 async def test_a_submodule_from_elsewhere_is_left_out_and_said(
     whole: Fetcher, server: GitServer, into: Path, url: str
