@@ -196,6 +196,7 @@ class GitWork(Work):
     """A mirror that has the commit."""
     submodules: SubmodulePolicy | None = None
     lfs: LfsFiles | None = None
+    """What fetches files of Git LFS; a peek never does, not for its submodules either."""
     depth: int = 0
     """How many repositories this one is a submodule of."""
     links: dict[str, str] = field(default_factory=dict)
@@ -316,12 +317,10 @@ class GitWork(Work):
             return
         out = await self._local("ls-files", "-z", "--", ":(attr:filter=lfs)")
         paths = [path for path in out.split("\0") if path]
-        sizes = await asyncio.to_thread(
-            lambda: [one.size_bytes for one in find_pointers(self.folder, paths)]
-        )
-        if sum(sizes) > self.max_bytes:
+        pointers = await asyncio.to_thread(find_pointers, self.folder, paths)
+        if sum(one.size_bytes for one in pointers) > self.max_bytes:
             raise self.too_large()
-        await self.lfs.fetch(self.folder, paths, url_of(self))
+        await self.lfs.fetch(self.folder, pointers, url_of(self))
 
     async def _write_matching(self, url: str, paths: set[str], *command: str) -> None:
         """Write what the patterns match; one request fetches all missing blobs."""

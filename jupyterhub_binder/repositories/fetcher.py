@@ -168,6 +168,7 @@ class Fetcher(LoggingConfigurable):
         await asyncio.to_thread(into.mkdir, parents=True)
         try:
             if isinstance(work, GitWork):
+                work.lfs = self._lfs_files(on_line)
                 work.source = await self._fill_mirror(resolved)
             commit = await self._guard(work, work.checkout, self.fetch_seconds)
         except BaseException:
@@ -328,7 +329,6 @@ class Fetcher(LoggingConfigurable):
         return GitWork(
             *(self.git, resolved, folder, max_bytes, self.max_files, on_line),
             submodules=self._submodule_policy(),
-            lfs=self._lfs_files(on_line),
         )
 
     def _lfs_files(self, on_line: Callable[[str], None]) -> LfsFiles | None:

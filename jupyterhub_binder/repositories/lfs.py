@@ -74,9 +74,8 @@ class LfsFiles:
         self._downloads = downloads
         self._on_line = on_line
 
-    async def fetch(self, folder: Path, paths: Sequence[str], url: str) -> None:
-        """Fetch the files at these paths of a checkout of `url`. Raises FetchFailed."""
-        pointers = await asyncio.to_thread(lambda: list(find_pointers(folder, paths)))
+    async def fetch(self, folder: Path, pointers: Sequence[Pointer], url: str) -> None:
+        """Fetch the files of pointers in a checkout of `url`. Raises FetchFailed."""
         for batch in _batches(pointers):
             try:
                 places = await self._ask(batch, url)
@@ -129,8 +128,12 @@ class LfsFiles:
         await asyncio.to_thread(_move, beside, target)
 
 
-def find_pointers(folder: Path, paths: Iterable[str]) -> Iterator[Pointer]:
-    """Yield the pointers among files of a checkout. Blocks."""
+def find_pointers(folder: Path, paths: Iterable[str]) -> list[Pointer]:
+    """Return the pointers among files of a checkout. Blocks."""
+    return list(_read_pointers(folder, paths))
+
+
+def _read_pointers(folder: Path, paths: Iterable[str]) -> Iterator[Pointer]:
     root = folder.resolve()
     for path in paths:
         file = folder / path

@@ -95,6 +95,16 @@ class GitRepo:
         """Change the served repository's configuration."""
         self.git("config", key, value)
 
+    def add_submodule(self, path: str, url: str, sha: str) -> str:
+        """Add a submodule at a commit, without fetching it; return the new commit."""
+        file = self.work / ".gitmodules"
+        before = file.read_text() if file.exists() else ""
+        entry = f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n'
+        self.commit({".gitmodules": before + entry})
+        self.git("update-index", "--add", "--cacheinfo", f"160000,{sha},{path}")
+        self.git("commit", "--quiet", "--message", f"Add {path}")
+        return self.head
+
 
 def _write(path: Path, content: FileContent | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)

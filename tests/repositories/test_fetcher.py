@@ -278,16 +278,6 @@ async def test_submodules_are_not_fetched(
     assert not (tmp_path / "marker").exists()
 
 
-def add_submodule(repo: GitRepo, path: str, url: str, sha: str) -> str:
-    """Add a submodule as a commit, without fetching it."""
-    file = repo.work / ".gitmodules"
-    before = file.read_text() if file.exists() else ""
-    repo.commit({".gitmodules": f'{before}[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n'})
-    repo.git("update-index", "--add", "--cacheinfo", f"160000,{sha},{path}")
-    repo.git("commit", "--quiet", "--message", f"Add {path}")
-    return repo.head
-
-
 @pytest.fixture
 def whole(fetcher: Fetcher) -> Fetcher:
     """A fetcher whose admin allows submodules."""
@@ -302,11 +292,11 @@ async def test_submodules_are_fetched_at_their_commits_if_the_admin_allows(
     middle = server.make_repo(
         "sub/middle", {"requirements.txt": "cowsay\n", "out": Symlink("../x")}
     )
-    add_submodule(middle, "deep/inner", "../inner", inner.head)
+    middle.add_submodule("deep/inner", "../inner", inner.head)
     repo = server.make_repo(
         "sub/outer", {"requirements.txt": "-r lib/requirements.txt\n-e ./lib\n"}
     )
-    add_submodule(repo, "lib", middle.url, middle.head)
+    repo.add_submodule("lib", middle.url, middle.head)
     middle.commit({"requirements.txt": "newer\n"})
     said = await fetch(whole, repo, into)
     assert (into / "lib/requirements.txt").read_text() == "cowsay\n"
@@ -331,7 +321,7 @@ async def test_a_submodule_from_elsewhere_is_left_out_and_said(
     whole.may_fetch = lambda remote: not remote.endswith("banned")
     name = f"sub/refused{abs(hash(url))}"
     repo = server.make_repo(name, {"requirements.txt": "cowsay\n"})
-    add_submodule(repo, "lib", url, repo.head)
+    repo.add_submodule("lib", url, repo.head)
     said = await fetch(whole, repo, into)
     assert not list((into / "lib").iterdir())
     assert [line for line in said if line.startswith("Skipped the submodule 'lib':")]
@@ -343,7 +333,7 @@ async def test_submodules_that_contain_each_other_come_to_an_end(
 ):
     repo = server.make_repo("sub/self", {"a": "1"})
     for _ in range(8):
-        add_submodule(repo, "again", "./../self", repo.head)
+        repo.add_submodule("again", "./../self", repo.head)
     said = await fetch(whole, repo, into)
     assert [line for line in said if "contain each other" in line]
     assert (into / "again/again/again/again/a").exists()
@@ -358,7 +348,7 @@ async def test_a_submodule_that_can_not_be_fetched_ends_the_fetch_with_its_name(
     whole: Fetcher, server: GitServer, into: Path, url: str, why: str
 ):
     repo = server.make_repo(f"sub/gone{len(url)}", {"a": "1"})
-    add_submodule(repo, "lib", url, repo.head)
+    repo.add_submodule("lib", url, repo.head)
     with pytest.raises(FetchFailed, match=f"The submodule lib can't be fetched: {why}"):
         await fetch(whole, repo, into)
     assert not into.exists()
@@ -369,7 +359,7 @@ async def test_submodules_count_against_the_size_of_the_repository(
 ):
     big = server.make_repo("sub/big", {"big": os.urandom(2**17)})
     repo = server.make_repo("sub/small", {"a": "1"})
-    add_submodule(repo, "lib", "../big", big.head)
+    repo.add_submodule("lib", "../big", big.head)
     whole.max_bytes = 2**17
     with pytest.raises(FetchFailed, match="is larger than"):
         await fetch(whole, repo, into)

@@ -146,6 +146,22 @@ async def test_files_in_lfs_count_against_the_size_before_they_are_asked_for(
     assert host.asked == []
 
 
+async def test_a_peek_fetches_no_files_in_lfs_of_its_submodules(
+    providers: Providers, server: GitServer, host: LfsHost
+) -> None:
+    files = {"requirements.txt": "cowsay\n", ".gitattributes": ATTRIBUTES, "big.csv": pointer()}
+    inner = server.make_repo("org/inner", files)
+    outer = server.make_repo("org/outer", {"requirements.txt": "-r lib/requirements.txt\n"})
+    outer.add_submodule("lib", inner.url, inner.head)
+    fetcher = Fetcher(
+        git=providers.git, archives=providers, lfs=True, submodules=True, free_bytes=0
+    )
+    resolved = await providers.resolve(Spec("git", outer.url, "HEAD"))
+    async with fetcher.peek(resolved) as peek:
+        assert fetcher.read_recipe(peek.path, resolved).packages == ("cowsay",)
+    assert host.asked == []
+
+
 def test_a_host_can_not_set_the_headers_of_a_connection() -> None:
     given = {"Authorization": "Basic x", "Content-Length": "99", "host": "other", "TE": "trailers"}
     assert _headers(given) == {"Authorization": "Basic x"}
