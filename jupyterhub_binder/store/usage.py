@@ -91,7 +91,7 @@ class UsageQueries:
         return await self._database.run(_top, period, limit)
 
     async def close_usage_periods(self, today: date) -> int:
-        """Replace the hashes of people of past periods by their number. Idempotent.
+        """Forget the hashes of people of past periods; their number stays. Idempotent.
 
         Returns how many periods were closed.
         """
@@ -155,18 +155,11 @@ def _first_day(connection: sa.Connection) -> date | None:
 
 def _people(connection: sa.Connection, periods: Sequence[Period]) -> dict[Period, int]:
     wanted = {period.name: period for period in periods}
-    known = sa.select(usage_periods.c.period, usage_periods.c.salt, usage_periods.c.people)
+    query = sa.select(usage_periods.c.period, usage_periods.c.people)
     return {
-        wanted[row.period]: row.people
-        if row.salt is None
-        else _count_people(connection, row.period)
-        for row in connection.execute(known.where(usage_periods.c.period.in_(wanted)))
+        wanted[name]: people
+        for name, people in connection.execute(query.where(usage_periods.c.period.in_(wanted)))
     }
-
-
-def _count_people(connection: sa.Connection, period: str) -> int:
-    query = sa.select(sa.func.count()).where(usage_people.c.period == period)
-    return connection.scalar(query) or 0
 
 
 def _times(
@@ -227,11 +220,8 @@ def _close(connection: sa.Connection, today: date) -> int:
         name for name in connection.scalars(still_open) if read_period(name).end + _GRACE <= today
     ]
     for name in over:
-        people = _count_people(connection, name)
         connection.execute(
-            usage_periods.update()
-            .where(usage_periods.c.period == name)
-            .values(salt=None, people=people)
+            usage_periods.update().where(usage_periods.c.period == name).values(salt=None)
         )
         connection.execute(usage_people.delete().where(usage_people.c.period == name))
     return len(over)

@@ -249,9 +249,18 @@ def _add_people(connection: sa.Connection, period: str, people: set[str]) -> Non
     if salt is None:
         return
     rows = [{"period": period, "digest": _digest(salt, name)} for name in people]
-    statement = _INSERT[connection.dialect.name](usage_people).on_conflict_do_nothing()
-    for first in range(0, len(rows), _BATCH):
-        connection.execute(statement, rows[first : first + _BATCH])
+    insert = _INSERT[connection.dialect.name](usage_people).on_conflict_do_nothing()
+    statement = insert.execution_options(preserve_rowcount=True)
+    new = sum(
+        connection.execute(statement, rows[first : first + _BATCH]).rowcount
+        for first in range(0, len(rows), _BATCH)
+    )
+    if new:
+        connection.execute(
+            usage_periods.update()
+            .where(usage_periods.c.period == period)
+            .values(people=usage_periods.c.people + new)
+        )
 
 
 def _ensure_salt(connection: sa.Connection, period: str) -> str | None:
@@ -261,7 +270,7 @@ def _ensure_salt(connection: sa.Connection, period: str) -> str | None:
     if row is not None:
         return row.salt
     salt = secrets.token_hex(16)
-    connection.execute(usage_periods.insert(), {"period": period, "salt": salt})
+    connection.execute(usage_periods.insert(), {"period": period, "salt": salt, "people": 0})
     return salt
 
 

@@ -89,13 +89,13 @@ usage_repositories = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# While a period lasts, a keyed hash of each person; then their number alone.
+# The number of people; while a period lasts, the key of their hashes too.
 usage_periods = sa.Table(
     "usage_periods",
     metadata,
     _key("period", sa.String(8)),
     sa.Column("salt", sa.String(32)),
-    sa.Column("people", sa.Integer),
+    sa.Column("people", sa.Integer, nullable=False),
 )
 
 usage_people = sa.Table(

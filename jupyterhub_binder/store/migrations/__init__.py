@@ -14,7 +14,7 @@ from jupyterhub_binder.errors import ConfigurationError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0022"
+HEAD = "0023"
 """The newest revision in `versions/`; a test holds it to that."""
 
 
