@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from jupyterhub_binder.model.usage import (
     BuildOutcome,
@@ -20,8 +21,7 @@ OTHERS = "\0others"
 """Stands for the origins or causes that are too many to show."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """What a failure was."""
 
     what: FailedPart

@@ -174,7 +174,12 @@ def translate_plural(one: str, many: str, count: int) -> str:
 
 def number(value: float) -> str:
     """Format a number: ``1,041``, ``1.041``."""
-    return format_decimal(value, locale=spoken())
+    return _number(value, spoken())
+
+
+@functools.lru_cache(maxsize=4096)
+def _number(value: float, locale: str) -> str:
+    return format_decimal(value, locale=locale)
 
 
 def percent(value: float, *, signed: bool = False) -> str:
