@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import signal
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -225,16 +228,17 @@ def test_can_clone_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def unpacked(cache: Path, *, files: int, text: str) -> Path:
+def unpacked(cache: Path, *, files: int, text: str, id_: str = "abc", name: str = "big") -> Path:
     """A wheel in a cache, as uv leaves it."""
-    wheel = cache / "uv/archive-v0/abc"
+    wheel = cache / "uv/archive-v0" / id_
     for number in range(files):
         path = wheel / f"pkg{number}/__init__.py"
         path.parent.mkdir(parents=True)
         path.write_text(text)
-    (wheel / "big-1.0.dist-info").mkdir()
-    (cache / "compiled").mkdir()
-    (cache / "names").write_text("big\n")
+    (wheel / f"{name}-1.0.dist-info").mkdir()
+    (cache / "compiled").mkdir(exist_ok=True)
+    with (cache / "names").open("a") as names:
+        names.write(f"{name}\n")
     return wheel
 
 
@@ -273,6 +277,41 @@ def test_wheel_whose_compiling_was_killed_is_not_trusted(tmp_path):
     subprocess.run(compiling(tmp_path), check=True)
     assert [mark.name for mark in (tmp_path / "compiled").iterdir()] == ["abc.big==1.0"]
     assert len(list(wheel.glob("*/__pycache__/*.pyc"))) >= 300
+
+
+def test_build_compiles_what_others_left_before_it_waits_for_more(tmp_path):
+    """Else two builds could each hold a wheel that the other waits for."""
+    wheels = {id_: unpacked(tmp_path, files=1, text="", id_=id_, name=id_) for id_ in "abc"}
+    go = tmp_path / "go"
+    wait = ["/bin/sh", "-c", f"while [ ! -e {go} ]; do sleep 0.02; done"]
+    with flocked(wheels["b"]):
+        with flocked(wheels["a"]):
+            child = subprocess.Popen(compiling(tmp_path, *wait))
+            wait_for(lambda: (tmp_path / "compiled/c.c==1.0").exists(), child)
+        go.touch()
+        wait_for(lambda: (tmp_path / "compiled/a.a==1.0").exists(), child)
+    assert child.wait(20) == 0
+    assert (tmp_path / "compiled/b.b==1.0").exists()
+
+
+@contextmanager
+def flocked(wheel: Path) -> Iterator[None]:
+    """Compile a wheel in another build."""
+    lock = os.open(wheel, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def wait_for(done: Callable[[], bool], child: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 20
+    while not done():
+        if time.monotonic() > until:
+            child.kill()
+            raise AssertionError("it hangs")
+        time.sleep(0.01)
 
 
 def test_source_that_takes_too_much_memory_is_left_out(tmp_path):

@@ -88,10 +88,19 @@ class Compiler:
     def _has_work(self) -> bool:
         if not (self._queue or self._running):
             self._look(last=True)
-            for path, package in self._elsewhere:
-                self._take(path, package, wait=True)
-            self._elsewhere.clear()
+            self._take_elsewhere()
         return bool(self._queue or self._running)
+
+    def _take_elsewhere(self) -> None:
+        """Take what other builds have left. Wait for one only while this process holds no lock.
+
+        Two builds that each hold what the other waits for would otherwise never end.
+        """
+        elsewhere, self._elsewhere = self._elsewhere, []
+        for path, package in elsewhere:
+            self._take(path, package, wait=False)
+        while self._elsewhere and not self._queue:
+            self._take(*self._elsewhere.pop(0), wait=True)
 
     # --- Wheels -------------------------------------------------------------------------------
 
