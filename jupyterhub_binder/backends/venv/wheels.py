@@ -13,7 +13,7 @@ import re
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,12 +79,17 @@ class WheelCache:
         for info in self.uv.glob("archive-v*/*/*.dist-info"):
             name = canonicalize_name(info.name.removesuffix(".dist-info").rpartition("-")[0])
             found.setdefault(name, []).append(info.parent)
-        return [self._package(name, wheels) for name, wheels in found.items()]
+        used: dict[str, float] = {}
+        for mark in self.compiled.iterdir():
+            name = _name_in(mark.name)
+            used[name] = max(mark.stat().st_mtime, used.get(name, 0.0))
+        return [self._package(name, wheels, used) for name, wheels in found.items()]
 
-    def _package(self, name: str, wheels: Sequence[Path]) -> CachedPackage:
-        used = [mark.stat().st_mtime for mark in map(self.compiled.joinpath, self.marks({name}))]
-        used += [wheel.stat().st_mtime for wheel in wheels]
-        return CachedPackage(max(used), name, self, any(map(_is_linked, wheels)), tuple(wheels))
+    def _package(
+        self, name: str, wheels: Sequence[Path], used: Mapping[str, float]
+    ) -> CachedPackage:
+        last = max(used.get(name, 0.0), *(wheel.stat().st_mtime for wheel in wheels))
+        return CachedPackage(last, name, self, any(map(_is_linked, wheels)), tuple(wheels))
 
     def remove(self, packages: Collection[CachedPackage], uv: Path) -> None:
         """Let uv remove packages, when no other uv works with the cache. Raises CacheInUse."""
