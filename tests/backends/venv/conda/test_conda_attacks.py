@@ -125,6 +125,19 @@ async def test_post_link_scripts_run_in_the_sandbox_if_the_admin_allows_it(chann
     assert "eth0" not in seen
 
 
+@pytest.mark.parametrize("script", ["exit 3\n", "kill -9 $$\n"])
+async def test_a_post_link_script_that_fails_ends_the_build(channel, tmp_path, script):
+    channel.add("scripted", files={"bin/.scripted-post-link.sh": "true\n"})
+    channel.add("failing", files={"bin/.failing-post-link.sh": script})
+    backend = await start(tmp_path, channel, run_link_scripts=True)
+    outputs = []
+    with pytest.raises(BuildFailed, match="can't be installed"):
+        await collect_into(
+            outputs, backend, job_of(tmp_path / "c", environment("failing", "scripted"))
+        )
+    assert any("post-link script of failing failed" in line for line in lines(outputs))
+
+
 async def test_environments_and_the_cache_have_no_file_in_common(channel, tmp_path):
     channel.add("words", files={"share/words": "one"})
     backend = await start(tmp_path, channel)

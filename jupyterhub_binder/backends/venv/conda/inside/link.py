@@ -29,7 +29,7 @@ def main(request: dict[str, Any]) -> int:
     if not request["run_scripts"]:
         _say(f"Not run, because this hub does not allow it: the post-link scripts of {names}")
         return 0
-    return max(_run(each, script, prefix) for each, script in scripts)
+    return int(not all(_run(each, script, prefix) for each, script in scripts))
 
 
 async def _install(packages: list[dict[str, str]], prefix: Path, unpacked: Path) -> list[Any]:
@@ -90,7 +90,8 @@ def _script_of(package: Any, prefix: Path) -> Path | None:
     return script if script.is_file() else None
 
 
-def _run(package: Any, script: Path, prefix: Path) -> int:
+def _run(package: Any, script: Path, prefix: Path) -> bool:
+    """Run a script; say whether it succeeded, and in the log if not."""
     name = package.name.normalized
     _say(f"Running the post-link script of {name}")
     env = {
@@ -103,7 +104,10 @@ def _run(package: Any, script: Path, prefix: Path) -> int:
         "PKG_BUILDNUM": str(package.build_number),
     }
     shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"  # noqa: PTH110
-    return subprocess.run([shell, script], env=env, cwd=prefix, check=False).returncode
+    done = subprocess.run([shell, script], env=env, cwd=prefix, check=False)
+    if done.returncode:
+        _say(f"The post-link script of {name} failed ({done.returncode})")
+    return not done.returncode
 
 
 def _say(text: str) -> None:
