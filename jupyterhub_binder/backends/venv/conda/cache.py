@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jupyterhub_binder.backends.venv.wheels import KEPT_SECONDS
-from jupyterhub_binder.utils.trees import remove_tree
 
 
 def trim(cache: Path, wanted_bytes: int, *, now: Callable[[], float] = time.time) -> int:
@@ -26,11 +25,14 @@ def trim(cache: Path, wanted_bytes: int, *, now: Callable[[], float] = time.time
     for path, status in sorted(found, key=lambda each: each[1].st_mtime):
         if freed >= wanted_bytes or status.st_mtime > newest:
             break
-        path.unlink(missing_ok=True)
-        freed += status.st_size
+        with contextlib.suppress(FileNotFoundError):
+            if path.lstat().st_mtime > newest:
+                continue  # a build has begun to use it
+            path.unlink()
+            freed += status.st_size
         if path.parent.parent == cache / "archives":
-            with contextlib.suppress(FileNotFoundError):
-                remove_tree(path.parent)
+            with contextlib.suppress(OSError):  # a build may be downloading the file again
+                path.parent.rmdir()
     return freed
 
 

@@ -10,6 +10,7 @@ cache that only this program writes to. `inside/link.py` unpacks them where untr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -40,7 +41,10 @@ from rattler.package.build_string import BuildString
 from rattler.package_streaming import download_to_writer
 
 _DOWNLOADS = 8
-_TIMEOUT_SECONDS = 120
+_LIST_SECONDS = 120
+"""The time limit for a request for a channel's list."""
+_SILENCE_SECONDS = 120.0
+"""How long a host may send nothing of a package."""
 _CHUNK = 2**20
 _CANCELLED = "Solve operation has been cancelled"
 """What rattler says at the time limit."""
@@ -81,7 +85,9 @@ class _Work:
         middlewares: list[Any] = [RetryMiddleware(3)]
         if os.environ.get("RATTLER_AUTH_FILE"):
             middlewares.append(AuthenticationMiddleware())
-        self._client = Client(middlewares, timeout=_TIMEOUT_SECONDS)
+        self._lists = Client(middlewares, timeout=_LIST_SECONDS)
+        # Its time limit would be one for the whole download of a package.
+        self._client = Client(middlewares)
         self._bytes = 0
         self._done = 0
 
@@ -113,7 +119,7 @@ class _Work:
         gateway = Gateway(
             cache_dir=self._cache / "repodata",
             default_config=SourceConfig(),
-            client=self._client,
+            client=self._lists,
         )
         locked = await self._as_listed(gateway, channels, locked)
         failed = ""
@@ -221,11 +227,12 @@ class _Work:
 
     async def _fetch_one(self, url: str, sha256: str, total: int) -> RepoDataRecord:
         archive = self._archive(url, sha256)
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(archive)  # clean-up leaves it from here on
         if not await asyncio.to_thread(_is_whole, archive, sha256):
             await self._download(url, sha256, archive)
         else:
             self._count_bytes(archive.stat().st_size)
-        os.utime(archive)
         try:
             record = await RepoDataRecord.from_package_archive(archive)
         except Exception as error:
@@ -236,12 +243,11 @@ class _Work:
         return record
 
     def _archive(self, url: str, sha256: str) -> Path:
-        folder = self._cache / "archives" / sha256
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder / _file_of(url)
+        return self._cache / "archives" / sha256 / _file_of(url)
 
     async def _download(self, url: str, sha256: str, archive: Path) -> None:
         part = archive.with_name(f".{os.getpid()}.part")
+        part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with part.open("wb") as file:
                 writer = _Writer(file, self._count_bytes)
@@ -268,10 +274,18 @@ class _Work:
 
     async def _copy(self, url: str, writer: _Writer) -> None:
         parts = urlsplit(url)
-        if parts.scheme != "file":
-            await download_to_writer(self._client, url, writer)
+        if parts.scheme == "file":
+            await asyncio.to_thread(_copy_file, Path(unquote(parts.path)), writer)
             return
-        await asyncio.to_thread(_copy_file, Path(unquote(parts.path)), writer)
+        download, size = asyncio.ensure_future(download_to_writer(self._client, url, writer)), 0
+        try:
+            while not (await asyncio.wait({download}, timeout=_SILENCE_SECONDS))[0]:
+                if writer.size == size:
+                    raise TimeoutError(f"its host sent nothing for {_SILENCE_SECONDS:.0f} seconds")
+                size = writer.size
+            await download
+        finally:
+            download.cancel()
 
 
 class _Writer:
@@ -281,6 +295,7 @@ class _Writer:
         self._file = file
         self._count = count
         self.digest = hashlib.sha256()
+        self.size = 0
         self.refused: Refused | None = None
         """Why the download had to end."""
 
@@ -291,6 +306,7 @@ class _Writer:
         except Refused as refused:
             self.refused = refused
             raise
+        self.size += len(data)
         self.digest.update(data)
         self._file.write(data)
 
