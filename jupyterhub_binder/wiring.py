@@ -30,6 +30,7 @@ from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.auto_updates import AutoUpdates
 from jupyterhub_binder.environments.copies import Copies
 from jupyterhub_binder.environments.departures import Departures
+from jupyterhub_binder.environments.detections import Detections
 from jupyterhub_binder.environments.featured import Featured
 from jupyterhub_binder.environments.files import RepositoryFiles
 from jupyterhub_binder.environments.gallery import Gallery
@@ -80,6 +81,7 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Upstreams,
     AutoUpdates,
     Hooks,
+    Detections,
     Prebuilds,
     Featured,
     Departures,
@@ -249,6 +251,17 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
     )
     sealer = await asyncio.to_thread(Sealer.ensure, Path(options.state_dir) / _SECRETS_KEY)
     hooks = Hooks(parent=parent, store=store, environments=environments, audit=audit, sealer=sealer)
+    detections = await started(
+        Detections(
+            parent=parent,
+            store=store,
+            rules=rules,
+            builds=builds,
+            providers=providers,
+            hub=hub,
+            audit=audit,
+        )
+    )
     launch_specs = LaunchSpecs(
         parent=parent,
         environments=environments,
@@ -343,6 +356,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             drain=drain,
             disk=health.disk,
             health=health.check,
+            fetch_reports=detections.summarize,
         )
     )
     inventories = Inventories(store=store, environments=environments, backend=backend)
@@ -365,6 +379,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         transfers=transfers,
         upstreams=upstreams,
         hooks=hooks,
+        detections=detections,
         prebuilds=prebuilds,
         launch_specs=launch_specs,
         inventories=inventories,

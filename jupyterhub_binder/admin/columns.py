@@ -91,6 +91,15 @@ RULES = (
     Column("created_by", Message("Person")),
     Column("created", Message("Created"), Unit.TIME),
 )
+DETECTIONS = (
+    Column("id", Message("Report")),
+    Column("repository", Message("Repository")),
+    Column("person", Message("Person")),
+    Column("program", Message("Program")),
+    Column("confirmed", Message("Confirmed")),
+    Column("times", Message("Times"), Unit.COUNT),
+    Column("last", Message("Last"), Unit.TIME),
+)
 FAILURES = (
     Column("times", Message("Builds"), Unit.COUNT),
     Column("kind", Message("Kind")),

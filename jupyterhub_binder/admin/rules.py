@@ -51,6 +51,8 @@ PERSON_BANNED = "person_banned"
 """Error code for everything that a banned person builds or launches."""
 
 _MAX_STARS = 8
+_HOST_AND_PORT = re.compile(r"[^/@:]+:\d+/")
+"""As in a pattern; in a pasted link it would be ssh's way to write a path."""
 
 # --- Rules over names ---------------------------------------------------------------------------
 
@@ -212,7 +214,7 @@ class Rules(LoggingConfigurable):
 
     def _pattern(self, text: str) -> str:
         """Return a pattern; any page of a repository stands for the repository."""
-        if "*" not in text:
+        if "*" not in text and not _HOST_AND_PORT.match(text.strip()):
             with contextlib.suppress(NotUnderstood):
                 spec = self._providers.understand(text).spec
                 if known := self._providers[spec.provider].identities(spec):
@@ -251,6 +253,20 @@ class Rules(LoggingConfigurable):
         self.note_hit(user.name, of, refusal)
         raise NotAllowed(refusal.message, code=refusal.code, detail={"pattern": refusal.pattern})
 
+    def repository_of(self, spec: Spec) -> str:
+        """Return the pattern that means one repository and nothing else; empty if there is none."""
+        known = self._providers.identities(spec)
+        alone = [name for name in known if "/" in name and not re.search(r"[*?]", name)]
+        return min(
+            alone, key=lambda name: ("." not in name.partition("/")[0], len(name)), default=""
+        )
+
+    def is_banned(self, repository: str, person: str = "") -> bool:
+        """Say whether a repository, as rules name it, or a person is banned."""
+        names = {repository} if repository else frozenset[str]()
+        refusal = self._book.judge(names, person) if names or person else None
+        return refusal is not None and refusal.code in (BANNED, PERSON_BANNED)
+
     def note_hit(
         self, name: str, of: Spec | Resolved | Build | Environment, refusal: Refusal
     ) -> None:
@@ -280,19 +296,31 @@ class Rules(LoggingConfigurable):
         cleaned = clean_person(pattern) if by_name else self._pattern(pattern)
         if by_name and cleaned == user.name:
             raise InvalidInput("You can't ban yourself.", detail={"field": "pattern"})
+        return await self._keep(user.name, kind, cleaned, reason, shows_reason)
+
+    async def ban_repository(self, spec: Spec, reason: str, *, shows_reason: bool) -> Rule | None:
+        """Ban one repository in the service's name; None if a rule can't mean it alone."""
+        pattern = self.repository_of(spec)
+        if not pattern:
+            return None
+        return await self._keep(HUB_OWNER, RuleKind.BAN, pattern, reason, shows_reason)
+
+    async def _keep(
+        self, name: str, kind: RuleKind, pattern: str, reason: str, shows_reason: bool
+    ) -> Rule:
         wanted = Rule(
             kind=kind,
-            pattern=cleaned,
+            pattern=pattern,
             reason=one_line(reason)[:MAX_REASON_CHARACTERS],
             id=new_id(),
             created=utc_now(),
-            created_by=user.name,
+            created_by=name,
             shows_reason=shows_reason,
         )
         rule = await self._store.put_rule(wanted)
         await self._read()
         await self._audit.record(
-            user.name,
+            name,
             Action.RULE_ADD,
             rule.pattern,
             kind=rule.kind,

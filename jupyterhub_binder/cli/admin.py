@@ -369,6 +369,36 @@ def remove_rule(session: Session, rule: str) -> None:
     session.run(work)
 
 
+@admin.command()
+@hub_command
+def detections(session: Session) -> None:
+    """List what a detector of forbidden programs reported, until an admin decides.
+
+    Ban the repository or the person, or dismiss the report. The detector's webhook is described in
+    the documentation, under "Protect the hub from abuse".
+    """
+
+    async def work(client: BinderClient) -> None:
+        items = await client.admin_all("detections")
+        rows = [{**each, "repository": each["repository"] or each["named"]} for each in items]
+        _show(session, items, rows, columns.DETECTIONS, "No reports wait for a decision.")
+
+    session.run(work)
+
+
+@admin.command()
+@click.argument("report")
+@hub_command
+def dismiss(session: Session, report: str) -> None:
+    """Dismiss REPORT (id, as listed by `detections`). Nothing is banned."""
+
+    async def work(client: BinderClient) -> None:
+        done = await client.admin("DELETE", f"detections/{report}")
+        session.result(done, f"{done['id']}: dismissed")
+
+    session.run(work)
+
+
 # --- Limits -------------------------------------------------------------------------------------
 
 

@@ -105,6 +105,8 @@ class Action(StrEnum):
     RULE_ADD = "rule.add"
     RULE_REMOVE = "rule.remove"
     RULE_HIT = "rule.hit"
+    DETECTION_REPORT = "detection.report"
+    DETECTION_DISMISS = "detection.dismiss"
     LIMIT_SET = "limit.set"
     DRAIN_BEGIN = "drain.begin"
     DRAIN_END = "drain.end"

@@ -13,6 +13,7 @@ class AlertName(StrEnum):
     DISK = "disk"
     QUEUE = "queue"
     FAILURES = "failures"
+    DETECTOR = "detector"
     BACKUP = "backup"
     CERTIFICATE = "certificate"
     TOKEN = "token"  # noqa: S105 - the name of an alert

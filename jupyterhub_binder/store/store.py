@@ -11,6 +11,7 @@ from jupyterhub_binder.store.builds import BuildQueries
 from jupyterhub_binder.store.changes import ChangeQueries
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.deliveries import DeliveryQueries
+from jupyterhub_binder.store.detections import DetectionQueries
 from jupyterhub_binder.store.environments import EnvironmentQueries
 from jupyterhub_binder.store.failures import FailureQueries
 from jupyterhub_binder.store.featured import FeaturedQueries
@@ -48,6 +49,7 @@ class Store(
     RetentionQueries,
     UpstreamQueries,
     DeliveryQueries,
+    DetectionQueries,
     HookQueries,
     AdminQueries,
     UsageQueries,

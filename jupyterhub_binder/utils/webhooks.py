@@ -18,6 +18,8 @@ from enum import StrEnum
 _PREFIX = "whsec_"
 """Of Standard Webhooks, and of GitLab's signing tokens; the rest is Base64."""
 _SECRET_BYTES = 32
+_MIN_KEY_BYTES = 24
+_MAX_KEY_BYTES = 64
 _MAX_ID_CHARACTERS = 200
 _MAX_SIGNATURES = 10
 TOLERANCE_SECONDS = 300
@@ -61,6 +63,15 @@ _HEX = {
 def new_secret() -> str:
     """Return a secret that every sender accepts; GitLab as secret token and as signing token."""
     return _PREFIX + base64.b64encode(os.urandom(_SECRET_BYTES)).decode()
+
+
+def is_signing_secret(secret: str) -> bool:
+    """Say whether a secret is one of Standard Webhooks: 24 to 64 bytes in Base64, after a prefix."""
+    try:
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return secret.startswith(_PREFIX) and _MIN_KEY_BYTES <= len(key) <= _MAX_KEY_BYTES
 
 
 def event_of(sender: Sender, headers: Mapping[str, str]) -> str:

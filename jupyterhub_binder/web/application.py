@@ -18,7 +18,7 @@ from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.web.api.routes import ID, ROUTES, UNKNOWN, Route
 from jupyterhub_binder.web.binderhub.handlers import COMPAT_ROUTES
 from jupyterhub_binder.web.handlers import APIHandler, BaseHandler, UnknownRoute
-from jupyterhub_binder.web.hooks import HookHandler
+from jupyterhub_binder.web.hooks import DetectorHandler, HookHandler
 from jupyterhub_binder.web.metrics.endpoint import Metrics
 from jupyterhub_binder.web.pages import PageSettings, page_handlers
 from jupyterhub_binder.web.pages.admin import admin_handlers
@@ -47,8 +47,9 @@ def make_application(
 ) -> Application:
     """Return the application with all routes."""
     prefix = services.base_url
+    detector: Route = (r"hooks/detector", DetectorHandler)
     hooks: Route = (rf"hooks/{ID}", HookHandler)
-    routes: list[Route] = [*ROUTES, *COMPAT_ROUTES, hooks, UNKNOWN]
+    routes: list[Route] = [*ROUTES, *COMPAT_ROUTES, detector, hooks, UNKNOWN]
     return Application(
         [
             *(URLSpec(f"{prefix}{pattern}", handler) for pattern, handler in routes),

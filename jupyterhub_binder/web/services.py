@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.backends.base import BuildBackend
     from jupyterhub_binder.builds.service import Builds
     from jupyterhub_binder.environments.copies import Copies
+    from jupyterhub_binder.environments.detections import Detections
     from jupyterhub_binder.environments.files import RepositoryFiles
     from jupyterhub_binder.environments.gallery import Gallery
     from jupyterhub_binder.environments.hooks import Hooks
@@ -156,6 +157,7 @@ class Services:
     transfers: Transfers
     upstreams: Upstreams
     hooks: Hooks
+    detections: Detections
     prebuilds: Prebuilds
     launch_specs: LaunchSpecs
     inventories: Inventories

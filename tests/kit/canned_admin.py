@@ -28,6 +28,7 @@ from jupyterhub_binder.model.admin import (
     RuleKind,
 )
 from jupyterhub_binder.model.alerts import Alert, AlertName
+from jupyterhub_binder.model.detections import Detection
 from jupyterhub_binder.model.overview import RecentFailures, Totals
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.model.usage import LaunchOutcome, PeriodKind, period_of
@@ -140,6 +141,25 @@ class MadeUpAlerts:
         return tuple(each for each in self.deliveries if each.destination.name == name)
 
 
+class MadeUpDetections:
+    """Stands for the reports of a detector."""
+
+    def __init__(self, rows: int) -> None:
+        kinds = (
+            {"repository": "github.com/org/name", "user": "ada", "confirmed": True, "times": 12},
+            {"repository": HOSTILE * 4, "user": HOSTILE * 4, "server_name": HOSTILE},
+            {"user": "ada", "program": HOSTILE},
+            {"named": "https://github.com/org/other", "environment_id": "e000000001"},
+        )
+        self._found = tuple(
+            Detection(**{"id": f"r{n:09}", "time": NOW, "last": NOW, **kinds[n % len(kinds)]})
+            for n in range(min(rows, 20))
+        )
+
+    async def list_open(self) -> tuple[Detection, ...]:
+        return self._found
+
+
 class Place(Destination):
     """Sends nothing."""
 
@@ -243,6 +263,7 @@ async def admin_pages(folder: Path, rows: int) -> AsyncIterator[tuple[str, Admin
         "cleanup": MadeUpCleanup(rows),
         "software": MadeUpSoftware(rows),
         "alerts": MadeUpAlerts(rows),
+        "detections": MadeUpDetections(rows),
         "disk": lambda: Disk(512 * 10**9, 41 * 10**9, 10**9),
     }
     server, port = serve(shown, admin={**vars(admin), **made_up})

@@ -116,7 +116,7 @@ class OneUser(Base):
         if self.request.headers.get("Authorization") == f"Bearer {self.hub.service_token}":
             if name not in PEOPLE:
                 raise HTTPError(404)
-            self.finish({"kind": "user", "name": name})
+            self.finish({"kind": "user", "name": name, "servers": self.hub.servers[name]})
             return
         if self.person() != name:
             self.send_error(403)

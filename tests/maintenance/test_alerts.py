@@ -29,6 +29,7 @@ from jupyterhub_binder.maintenance.alerts.destinations import (
 from jupyterhub_binder.maintenance.alerts.service import Alerts
 from jupyterhub_binder.maintenance.health import Disk
 from jupyterhub_binder.model.alerts import AlertName
+from jupyterhub_binder.model.detections import Detection, Reports
 from jupyterhub_binder.store import upkeep
 from jupyterhub_binder.utils.http import open_session
 from jupyterhub_binder.utils.redact import redactor
@@ -39,6 +40,7 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LIMITS = AlertLimits(
     queue_minutes=30, success_percent=10, min_builds=10, backup_hours=26, expiry_days=14
 )
+REPORT = Detection("report0000", NOW, NOW, repository="github.com/org/miner")
 HOUR = timedelta(hours=1)
 SECRET = "T0000/B0000/verysecretpath"
 
@@ -60,6 +62,9 @@ def verdict_of(name: AlertName, **measured: Any) -> Verdict:
         (AlertName.DISK, {"disk": Disk(1000, 105, 100)}, Verdict.BETWEEN),
         (AlertName.DISK, {"disk": Disk(1000, 110, 100)}, Verdict.GOOD),
         (AlertName.DISK, {}, Verdict.BETWEEN),
+        (AlertName.DETECTOR, {"reports": Reports(open=(REPORT,))}, Verdict.BAD),
+        (AlertName.DETECTOR, {"reports": Reports(banned=(REPORT,))}, Verdict.BAD),
+        (AlertName.DETECTOR, {}, Verdict.GOOD),
         (AlertName.QUEUE, {"oldest_wait_seconds": 1801}, Verdict.BAD),
         (AlertName.QUEUE, {"oldest_wait_seconds": 1700}, Verdict.BETWEEN),
         (AlertName.QUEUE, {}, Verdict.GOOD),
@@ -139,6 +144,9 @@ class World:
     async def health(self) -> dict[str, str | None]:
         return {"token": self.token}
 
+    async def fetch_reports(self) -> Reports:
+        return Reports()
+
 
 Make = Callable[..., Awaitable[Alerts]]
 
@@ -163,6 +171,7 @@ async def make(service: Any, world: World, receiver: Receiver) -> AsyncIterator[
                 drain=service.admin.drain,
                 disk=lambda: world.disk,
                 health=world.health,
+                fetch_reports=world.fetch_reports,
                 check_seconds=3600,
                 **{**given, **traits},
             )

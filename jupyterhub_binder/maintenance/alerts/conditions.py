@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
 from jupyterhub_binder.maintenance.health import Disk
 from jupyterhub_binder.model.alerts import AlertName
+from jupyterhub_binder.model.detections import Detection, Reports
 from jupyterhub_binder.utils.units import format_bytes
 
 _PERCENT_OF_LIMIT = 110
 """An alert about the disk ends with a tenth more than the limit, so that it does not flicker."""
 _PERCENT_MORE = 5
 _MINUTE_SECONDS = 60
+_SHOWN_NAMES = 3
 
 
 class Verdict(Enum):
@@ -58,6 +60,7 @@ class Measured:
     built: int = 0
     failed: int = 0
     """Builds of the last hour."""
+    reports: Reports = field(default_factory=Reports)
     last_backup: datetime | None = None
     certificate_host: str = ""
     certificate_expires: datetime | None = None
@@ -70,6 +73,7 @@ def judge(measured: Measured, limits: AlertLimits) -> Iterator[AlertFinding]:
     yield _disk(measured.disk)
     yield _queue(measured.oldest_wait_seconds, limits)
     yield _failures(measured.built, measured.failed, limits)
+    yield _detector(measured.reports)
     yield _backup(measured, limits)
     yield _certificate(measured, limits)
     yield _token(measured, limits)
@@ -118,6 +122,27 @@ def _failures(built: int, failed: int, limits: AlertLimits) -> AlertFinding:
     good = percent >= min(100, limits.success_percent + _PERCENT_MORE)
     text = f"{percent:.0f} % of {total} builds succeeded in the last hour."
     return AlertFinding(AlertName.FAILURES, _good(good), text)
+
+
+def _detector(reports: Reports) -> AlertFinding:
+    if not (reports.open or reports.banned):
+        text = "All reports of the detector are decided."
+        return AlertFinding(AlertName.DETECTOR, Verdict.GOOD, text)
+    sentences = []
+    if reports.open:
+        named = _names(reports.open)
+        sentences.append(
+            f"The detector reported forbidden programs: {named}. Decide on the page Rules."
+        )
+    if reports.banned:
+        sentences.append(f"Banned after a report of the detector: {_names(reports.banned)}.")
+    return AlertFinding(AlertName.DETECTOR, Verdict.BAD, " ".join(sentences))
+
+
+def _names(found: tuple[Detection, ...]) -> str:
+    names = list(dict.fromkeys(each.title for each in found))
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(names[:_SHOWN_NAMES]) + more
 
 
 def _backup(measured: Measured, limits: AlertLimits) -> AlertFinding:

@@ -36,6 +36,7 @@ from jupyterhub_binder.maintenance.alerts.destinations import (
 from jupyterhub_binder.maintenance.alerts.outbox import AlertDelivery, Outbox
 from jupyterhub_binder.maintenance.health import Disk
 from jupyterhub_binder.model.alerts import Alert, AlertName
+from jupyterhub_binder.model.detections import Reports
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.concurrency import TaskSet
@@ -47,6 +48,7 @@ TITLES = {
     AlertName.DISK: Message("Disk almost full"),
     AlertName.QUEUE: Message("Builds wait too long"),
     AlertName.FAILURES: Message("Most builds fail"),
+    AlertName.DETECTOR: Message("Forbidden programs were found"),
     AlertName.BACKUP: Message("No recent backup"),
     AlertName.CERTIFICATE: Message("Certificate expires"),
     AlertName.TOKEN: Message("Token of the service"),
@@ -169,6 +171,7 @@ class Alerts(LoggingConfigurable):
         drain: Draining,
         disk: Callable[[], Disk],
         health: Callable[[], Awaitable[Mapping[str, str | None]]],
+        fetch_reports: Callable[[], Awaitable[Reports]],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -178,6 +181,7 @@ class Alerts(LoggingConfigurable):
         self._drain = drain
         self._disk = disk
         self._health = health
+        self._fetch_reports = fetch_reports
         self._tasks = TaskSet(self.log)
         self._loop: asyncio.Task[None] | None = None
         self._certificate: datetime | None = None
@@ -298,6 +302,7 @@ class Alerts(LoggingConfigurable):
             oldest_wait_seconds=(now - oldest).total_seconds(),
             built=totals.built,
             failed=totals.failed,
+            reports=await self._fetch_reports(),
             last_backup=await self._store.fetch_last_backup(),
             certificate_host=urlsplit(self.public_url).hostname or "",
             certificate_expires=self._certificate,

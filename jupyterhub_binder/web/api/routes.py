@@ -87,6 +87,8 @@ ROUTES: tuple[Route, ...] = (
     (r"api/v1/admin/rules", policy.RulesHandler),
     (rf"api/v1/admin/rules/{ID}", policy.RuleHandler),
     (rf"api/v1/admin/rules/{ID}/cancel", policy.RuleCancelHandler),
+    (r"api/v1/admin/detections", policy.DetectionsHandler),
+    (rf"api/v1/admin/detections/{ID}", policy.DetectionHandler),
     (r"api/v1/admin/limits", policy.LimitsHandler),
     (r"api/v1/admin/alerts", alerts.AlertsHandler),
     (r"api/v1/admin/alerts/test", alerts.AlertTestHandler),

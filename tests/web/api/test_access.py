@@ -103,6 +103,8 @@ TABLE = [
     Row("POST", f"{ADMINS}/rules", 403, 403, 200, 403, {"pattern": "git.example.org/x"}),
     Row("POST", f"{ADMINS}/rules/{{rule_id}}/cancel", 403, 403, 200, 403),
     Row("DELETE", f"{ADMINS}/rules/{{rule_id}}", 403, 403, 200, 403),
+    Row("GET", f"{ADMINS}/detections", 403, 403, 200, 403),
+    Row("DELETE", f"{ADMINS}/detections/{{detection_id}}", 403, 403, 404, 403),
     Row("GET", f"{ADMINS}/limits", 403, 403, 200, 403),
     Row("PUT", f"{ADMINS}/limits", 403, 403, 200, 403, {"group": "astronomy", "builds": 20}),
     Row("GET", f"{ADMINS}/drain", 403, 403, 200, 403),
@@ -152,6 +154,7 @@ async def fill(
         urls["rule_id"] = made.json["rule"]["id"]
         urls["hook_id"] = await make_hook(urls, person)
         urls["table"] = "launches"
+        urls["detection_id"] = "unknown000"
     body = row.body
     if isinstance(body, dict) and "url" in body:
         body = {**body, "url": git_repo.url}

@@ -12,15 +12,17 @@ from jupyterhub_binder.web.api.render.admin import (
     audit_lines,
     render_audit,
     render_chosen,
+    render_detection,
     render_limits,
     render_override,
     render_rule,
 )
-from jupyterhub_binder.web.api.shapes import PageJSON
+from jupyterhub_binder.web.api.shapes import PageJSON, PageQuery
 from jupyterhub_binder.web.api.shapes.admin import (
     AuditEntryJSON,
     AuditPageQuery,
     AuditQuery,
+    DetectionJSON,
     LimitOverrideJSON,
     LimitsBody,
     LimitsPageJSON,
@@ -95,6 +97,28 @@ class RuleCancelHandler(_RulesBase):
         rule = self.services.rules.get(rule_id)
         builds = await self.services.builds.cancel_matched(rule, user=self.me)
         return await self.render_added(rule, builds)
+
+
+class DetectionsHandler(AdminAPIHandler):
+    """The reports of a detector of forbidden programs."""
+
+    @operation("list_detections")
+    async def get(self, *, query: PageQuery) -> PageJSON[DetectionJSON]:
+        """For admins: list the detector's reports that wait for a decision, newest first.
+
+        A ban of the repository or the person decides a report, too.
+        """
+        found = await self.services.detections.list_open()
+        return render_page(cut_page(found, query), render_detection)
+
+
+class DetectionHandler(AdminAPIHandler):
+    """A report of the detector."""
+
+    @operation("dismiss_detection")
+    async def delete(self, detection_id: str) -> DetectionJSON:
+        """For admins: dismiss a report of the detector."""
+        return render_detection(await self.services.detections.dismiss(self.me, detection_id))
 
 
 class LimitsHandler(AdminAPIHandler):

@@ -44,6 +44,7 @@ _PATH_HELP = {
     "launch_id": "A launch's id",
     "hook_id": "A webhook's id",
     "rule_id": "A rule's id",
+    "detection_id": "The id of a detector's report",
     "table": "A table of the usage page, such as launches or quarters",
 }
 _XSRF = {

@@ -19,11 +19,13 @@ from jupyterhub_binder.model.admin import (
     PersonUse,
     Rule,
 )
+from jupyterhub_binder.model.detections import Detection
 from jupyterhub_binder.utils.validation import one_line
 from jupyterhub_binder.utils.wire import to_json
 from jupyterhub_binder.web.api.shapes.admin import (
     AuditEntryJSON,
     ChosenJSON,
+    DetectionJSON,
     DrainJSON,
     LimitOverrideJSON,
     LimitValuesJSON,
@@ -43,6 +45,23 @@ def render_rule(rule: Rule) -> RuleJSON:
         shows_reason=rule.shows_reason,
         created=rule.created,
         created_by=rule.created_by,
+    )
+
+
+def render_detection(detection: Detection) -> DetectionJSON:
+    """Render a report of the detector."""
+    return DetectionJSON(
+        id=detection.id,
+        time=detection.time,
+        last=detection.last,
+        times=detection.times,
+        repository=detection.repository or None,
+        named=detection.named or None,
+        person=detection.user or None,
+        server_name=detection.server_name,
+        environment_id=detection.environment_id or None,
+        program=detection.program,
+        confirmed=detection.confirmed,
     )
 
 

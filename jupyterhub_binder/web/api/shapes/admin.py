@@ -165,6 +165,28 @@ class SearchQuery(PageQuery):
     """Part of a name or a pattern"""
 
 
+@shape
+class DetectionJSON:
+    """A report of a detector of forbidden programs, with its repetitions."""
+
+    id: str
+    time: datetime
+    last: datetime
+    """When it was last repeated"""
+    times: Number
+    repository: str | None
+    """As rules name it; null if the service knows no such repository"""
+    named: str | None
+    """The address of a repository in the message"""
+    person: str | None
+    server_name: str
+    environment_id: str | None
+    program: str
+    """What was found"""
+    confirmed: bool
+    """Whether the hub says that the server runs the repository"""
+
+
 # --- Limits ---------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,12 @@ from jupyterhub_binder.web.pages.admin.drain import DrainPage, ResumeAction
 from jupyterhub_binder.web.pages.admin.failures import FailuresPage
 from jupyterhub_binder.web.pages.admin.history import HistoryPage
 from jupyterhub_binder.web.pages.admin.home import FreeAction, HomePage
-from jupyterhub_binder.web.pages.admin.policy import LimitsPage, RuleAction, RulesPage
+from jupyterhub_binder.web.pages.admin.policy import (
+    LimitsPage,
+    ReportAction,
+    RuleAction,
+    RulesPage,
+)
 from jupyterhub_binder.web.pages.admin.usage import HubUsagePage
 from jupyterhub_binder.web.pages.admin.users import (
     AllEnvironmentsPage,
@@ -40,6 +45,7 @@ def admin_handlers(base_url: str) -> list[URLSpec]:
         (r"admin/backends", BackendsPage),
         (r"admin/rules", RulesPage),
         (rf"admin/rules/{ID}/(remove|cancel)", RuleAction),
+        (rf"admin/reports/{ID}/dismiss", ReportAction),
         (r"admin/limits", LimitsPage),
         (r"admin/drain", DrainPage),
         (r"admin/drain/resume", ResumeAction),

@@ -11,6 +11,7 @@ from jupyterhub_binder.maintenance.alerts.outbox import AlertDelivery
 from jupyterhub_binder.maintenance.software import Installed, spawner_differs
 from jupyterhub_binder.model.admin import Drain
 from jupyterhub_binder.model.alerts import Alert, AlertName
+from jupyterhub_binder.model.detections import Detection
 from jupyterhub_binder.model.text import Message
 
 _ALERT_PATHS: Mapping[AlertName, tuple[str, Message]] = {
@@ -89,6 +90,18 @@ def of_software(installed: tuple[Installed, ...]) -> Iterator[Concern]:
         yield Concern("warn", Message("Versions differ"), text, "#versions", Message("Show both"))
 
 
+def of_reports(reports: tuple[Detection, ...]) -> Iterator[Concern]:
+    """Yield that a detector's reports wait for a decision."""
+    if reports:
+        text = Message.counted(
+            "A detector reported a forbidden program in %(name)s.",
+            "A detector sent %(num)s reports of forbidden programs, the last about %(name)s.",
+            len(reports),
+            name=reports[0].title,
+        )
+        yield Concern("bad", Message("Report"), text, "admin/rules#reports", Message("Decide"))
+
+
 def of_cleanup(problem: str) -> Iterator[Concern]:
     """Yield why the last clean-up failed."""
     if problem:
@@ -98,7 +111,7 @@ def of_cleanup(problem: str) -> Iterator[Concern]:
 def of_alerts(on: Iterable[Alert], deliveries: Iterable[AlertDelivery]) -> Iterator[Concern]:
     """Yield alerts that are on, except those that other parts say, and who can't be told."""
     for alert in on:
-        if alert.name not in (AlertName.DISK, AlertName.TOKEN):
+        if alert.name not in (AlertName.DISK, AlertName.TOKEN, AlertName.DETECTOR):
             path, action = _ALERT_PATHS[alert.name]
             yield Concern("bad", Message("Alert"), alert.text, path, action)
     for each in deliveries:

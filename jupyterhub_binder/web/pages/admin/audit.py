@@ -31,6 +31,8 @@ WORDS = {
     Action.RULE_ADD: N_("added a rule"),
     Action.RULE_REMOVE: N_("removed a rule"),
     Action.RULE_HIT: N_("was refused"),
+    Action.DETECTION_REPORT: N_("reported a repository or a person"),
+    Action.DETECTION_DISMISS: N_("dismissed a report"),
     Action.LIMIT_SET: N_("changed limits"),
     Action.DRAIN_BEGIN: N_("paused builds"),
     Action.DRAIN_END: N_("resumed builds"),

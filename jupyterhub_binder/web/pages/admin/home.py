@@ -14,6 +14,7 @@ from jupyterhub_binder.maintenance.advisories import checked_on
 from jupyterhub_binder.maintenance.health import Disk
 from jupyterhub_binder.maintenance.software import Installed
 from jupyterhub_binder.model.admin import LimitName
+from jupyterhub_binder.model.detections import Detection
 from jupyterhub_binder.model.overview import Totals
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.time import utc_now
@@ -84,7 +85,7 @@ class HomePage(AdminPage):
             "home",
             version=__version__,
             hub_version=_hub_version(installed),
-            concerns=self._concerns(parts, installed),
+            concerns=self._concerns(parts, installed, await services.detections.list_open()),
             wrong=[message for message in parts.values() if message],
             running=len(queue.running),
             waiting=len(queue.waiting),
@@ -113,12 +114,16 @@ class HomePage(AdminPage):
         )
 
     def _concerns(
-        self, parts: Mapping[str, str | None], installed: Sequence[Installed]
+        self,
+        parts: Mapping[str, str | None],
+        installed: Sequence[Installed],
+        reports: tuple[Detection, ...],
     ) -> list[attention.Concern]:
         services = self.services
         return attention.worst_first(
             (
                 *attention.of_health(parts),
+                *attention.of_reports(reports),
                 *attention.of_hosts(services.backend.statuses()),
                 *attention.of_software(tuple(installed)),
                 *attention.of_cleanup(services.cleanup.problem),

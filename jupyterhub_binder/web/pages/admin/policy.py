@@ -39,6 +39,7 @@ class RulesPage(AdminPage):
             pills=_RULE_PILLS,
             added=added,
             matched=matched,
+            reports=await self.services.detections.list_open(),
             any_allowed=any(rule.kind is RuleKind.ALLOW for rule in rules),
             **self.pager(part(found, self.offset), search=search),
         )
@@ -79,6 +80,16 @@ class RuleAction(AdminPage):
             await rules.remove(self.me, rule_id)
         else:
             await self.services.builds.cancel_matched(rules.get(rule_id), user=self.me)
+        self.redirect(self.back, status=303)
+
+
+class ReportAction(AdminPage):
+    """``POST /admin/reports/<id>/dismiss``."""
+
+    async def post(self, report_id: str) -> None:
+        """Dismiss a report of the detector."""
+        self.back = f"{self.prefix}admin/rules"
+        await self.services.detections.dismiss(self.me, report_id)
         self.redirect(self.back, status=303)
 
 
