@@ -37,8 +37,13 @@ from jupyterhub_binder.model import (
     Severity,
 )
 from jupyterhub_binder.model.text import Message
+from jupyterhub_binder.utils.concurrency import TaskSet
+from jupyterhub_binder.utils.retry import Backoff
 
 FOLDER, IMAGE = "folder", "image"
+
+_FIRST_RETRY_SECONDS = 5.0
+_MAX_RETRY_SECONDS = 120.0
 
 
 class AutoBackend(BuildBackend):
@@ -91,6 +96,7 @@ class AutoBackend(BuildBackend):
         if len({each.name for each in made}) < len(made):
             raise ConfigurationError("AutoBackend.backends names a backend twice.")
         self._makers = tuple(each(parent=self) for each in made)
+        self._tasks = TaskSet(self.log)
 
     def _load(self, name: str) -> type[BuildBackend]:
         found = _import(name) if "." in name else backend_class(name, "AutoBackend.backends")
@@ -106,23 +112,56 @@ class AutoBackend(BuildBackend):
         """The backends, in order."""
         return self._makers
 
+    @property
+    def _started(self) -> list[BuildBackend]:
+        return [maker for maker in self.makers if not maker.start_failure]
+
     # --- Life -----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start all. Raises ConfigurationError if one can't start."""
+        """Start all, and keep trying those that fail. Raises ConfigurationError if all fail."""
         for maker in self.makers:
             maker.session = self.session
+            await self._try_to_start(maker)
+        failed = [maker for maker in self.makers if maker.start_failure]
+        if len(failed) == len(self.makers):
+            raise ConfigurationError(" ".join(maker.start_failure for maker in failed))
+        for maker in failed:
+            self._tasks.spawn(self._keep_starting(maker), name=f"start of {maker.name}")
+
+    async def _try_to_start(self, maker: BuildBackend) -> None:
+        before = maker.start_failure
+        try:
             await maker.start()
+            maker.start_failure = ""
+        except (BinderError, OSError) as error:
+            maker.start_failure = str(error)
+            await maker.stop()
+        if maker.start_failure not in ("", before):
+            self.log.error(
+                "The backend %s could not start. It is tried again; builds that need it fail "
+                "until then: %s",
+                maker.name,
+                maker.start_failure,
+            )
+
+    async def _keep_starting(self, maker: BuildBackend) -> None:
+        backoff = Backoff(_FIRST_RETRY_SECONDS, max_seconds=_MAX_RETRY_SECONDS)
+        while maker.start_failure:
+            await backoff.wait()
+            await self._try_to_start(maker)
+        self.log.info("The backend %s has started", maker.name)
 
     async def stop(self) -> None:
         """Stop all, even if one fails. Idempotent."""
+        await self._tasks.close()
         async with AsyncExitStack() as stack:
             for maker in self.makers:
                 stack.push_async_callback(maker.stop)
 
     async def health(self) -> str | None:
         """Return which backends can't build, and why."""
-        wrong = [(maker.name, await maker.health()) for maker in self.makers]
+        wrong = [(one.name, one.start_failure or await one.health()) for one in self.makers]
         return " ".join(f"{name}: {why}" for name, why in wrong if why) or None
 
     def statuses(self) -> tuple[HostStatus, ...]:
@@ -141,7 +180,7 @@ class AutoBackend(BuildBackend):
 
     def fingerprint(self) -> str:
         """Return the fingerprints of all, in order: before the recipe is read, each may build."""
-        return f"auto {json.dumps([maker.fingerprint() for maker in self.makers])}"
+        return f"auto {json.dumps([_fingerprint(maker) for maker in self.makers])}"
 
     def clean_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the option `backend`, and what one of them accepts. Raises InvalidInput."""
@@ -177,23 +216,27 @@ class AutoBackend(BuildBackend):
     def choose(self, recipe: Recipe | None, options: Mapping[str, Any], provider: str) -> Choice:
         """Return the chosen backend if a person chose one, else the first without a problem.
 
-        If none can serve the recipe, return the one with the fewest problems; of these, the last.
+        If none can serve the recipe, return one that could if it had started, else the one with
+        the fewest problems; of these, the last.
         """
         others = _without_choice(options)
         found = [
             Choice(maker, _assess(maker, recipe, others, provider), maker.fits(recipe or Recipe()))
             for maker in self.makers
         ]
-        able = [each for each in found if not each.assessment.problems]
+        fitting = [each for each in found if not each.assessment.problems]
+        able = [each for each in fitting if not each.backend.start_failure]
         possible = tuple(each.backend for each in able)
         wanted = next((e for e in found if e.backend.name == options.get(BACKEND_OPTION)), None)
         if wanted is not None:
-            return replace(_chosen_by_person(wanted, bool(able)), possible=possible)
-        if not able:
-            best = min(reversed(found), key=lambda each: len(each.assessment.problems))
-            return replace(best, why="")
-        before = found[: found.index(able[0])]
-        return replace(able[0], why=_why(before) or able[0].why, possible=possible)
+            chosen = _chosen_by_person(_if_started(wanted), bool(able))
+            return replace(chosen, possible=possible)
+        if able:
+            before = found[: found.index(able[0])]
+            why = _why(before, recipe or Recipe()) or able[0].why
+            return replace(able[0], why=why, possible=possible)
+        least = min(reversed(found), key=lambda each: len(each.assessment.problems))
+        return replace(_if_started(fitting[0] if fitting else least), why="")
 
     def assess(self, recipe: Recipe, options: Mapping[str, Any]) -> Assessment:
         """Return the assessment of the backend that is chosen."""
@@ -305,13 +348,45 @@ def _problem(code: str, message: Message) -> Assessment:
     return Assessment((), (Finding(Severity.PROBLEM, code, message),))
 
 
-def _why(refused: Iterable[Choice]) -> str:
-    """Return why earlier backends can't serve a recipe: the files that they refuse."""
-    problems = [problem for each in refused for problem in each.assessment.problems]
-    paths = dict.fromkeys(problem.path for problem in problems if problem.path)
-    if paths:
+def _if_started(choice: Choice) -> Choice:
+    """Add a problem to a choice that would be right if its backend had started."""
+    if not choice.backend.start_failure or choice.assessment.problems:
+        return choice
+    problem = Finding(Severity.PROBLEM, "backend_unavailable", choice.backend.not_now)
+    findings = (problem, *choice.assessment.findings)
+    return replace(choice, assessment=replace(choice.assessment, findings=findings))
+
+
+def _why(earlier: Iterable[Choice], recipe: Recipe) -> str:
+    """Return why earlier backends can't serve a recipe, in a few words; empty for their options."""
+    problems = [(each, problem) for each in earlier for problem in each.assessment.problems]
+    if paths := dict.fromkeys(problem.path for _, problem in problems if problem.path):
         return ", ".join(paths)
-    return Message("More than Python packages") if problems else ""
+    for choice, problem in problems:
+        if problem.code == "python_missing":
+            return _lacks_python(choice.backend, recipe)
+        if problem.code == "no_sandbox":
+            return Message("It runs code of its own, and this hub has no sandbox for folders")
+    down = next((each.backend for each in earlier if each.backend.start_failure), None)
+    return Message("The backend %(backend)s could not start", backend=down.name) if down else ""
+
+
+def _lacks_python(maker: BuildBackend, recipe: Recipe) -> str:
+    if maker.makes_containers:
+        return Message(
+            "It needs Python %(asked)s, which this hub's images don't have", asked=recipe.python
+        )
+    return Message(
+        "It needs Python %(asked)s, which this hub has no folder interpreter for",
+        asked=recipe.python,
+    )
+
+
+def _fingerprint(maker: BuildBackend) -> str:
+    try:
+        return maker.fingerprint()
+    except ConfigurationError:  # it has not started either
+        return maker.name
 
 
 def _chosen_by_person(wanted: Choice, others_can: bool) -> Choice:

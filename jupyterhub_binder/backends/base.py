@@ -143,6 +143,9 @@ class BuildBackend(LoggingConfigurable):
     inventory_note: ClassVar[str] = ""
     """One sentence for people about why it does not know an image's packages, if it never does."""
 
+    start_failure: str = ""
+    """Why it could not start, if the hub goes on with other backends; it is not used until it can."""
+
     session: aiohttp.ClientSession | None = None
     """The service's HTTP session, set before `start`; a backend may use it, and never closes it."""
 
@@ -203,6 +206,15 @@ class BuildBackend(LoggingConfigurable):
     def maker(self, name: str) -> BuildBackend:
         """Return the maker of that name, such as `Build.backend`; itself if there is none."""
         return next((each for each in self.makers if each.name == name), self)
+
+    @property
+    def not_now(self) -> Message:
+        """Tell people that it could not start; the reason is for administrators."""
+        return Message(
+            "It can't be made now: the backend %(backend)s could not start. This hub keeps trying. "
+            "Your administrator sees the reason.",
+            backend=self.name,
+        )
 
     def fits(self, recipe: Recipe) -> str:
         """Return in a few words why it can serve a recipe; empty if it serves almost all. Pure."""

@@ -38,7 +38,7 @@ class BuildHistory:
             self._durations.forget((repository_key(ended.spec), of), (None, of))
 
     async def find(self, base_key: str) -> Build | None:
-        """Return the newest successful build whose image exists.
+        """Return the newest successful build whose image exists, as far as its backend works.
 
         Raises the backend's errors.
         """
@@ -51,7 +51,8 @@ class BuildHistory:
         key, now = build.image_key, time.monotonic()
         if now < self._seen.get(key, 0.0):
             return True
-        if await self._backend.maker(build.backend).find_image(key) is None:
+        maker = self._backend.maker(build.backend)
+        if maker.start_failure or await maker.find_image(key) is None:
             return False
         if len(self._seen) >= _MAX_REMEMBERED:
             self._seen = {}

@@ -224,6 +224,8 @@ class BuildRun:
         Raises BuildFailed if none can serve it.
         """
         if self._maker in self._backend.makers:
+            if self._maker.start_failure:
+                raise BuildFailed(self._maker.not_now, code="backend_unavailable")
             return
         recipe, build = await self._peek(), self.build
         choice = await asyncio.to_thread(

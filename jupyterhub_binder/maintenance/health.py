@@ -183,6 +183,8 @@ def part_of(maker: BuildBackend) -> str:
 
 
 async def _ask_backend(maker: BuildBackend) -> str | None:
+    if maker.start_failure:
+        return f"It could not start, and is tried again: {maker.start_failure}"
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             return await maker.health()

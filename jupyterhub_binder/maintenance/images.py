@@ -160,6 +160,10 @@ class _Share:
     makers: Sequence[BuildBackend]
     budget_bytes: int
 
+    def that_started(self) -> _Share:
+        """Leave out the images of backends that could not start."""
+        return replace(self, makers=[one for one in self.makers if not one.start_failure])
+
     def maker(self, candidate: Candidate) -> BuildBackend:
         return next(one for one in self.makers if one.name == candidate.backend)
 
@@ -309,6 +313,7 @@ class Cleanup(LoggingConfigurable):
         kept: list[Candidate] = []
         report, cache_bytes, failure = CleanupReport((), 0, 0, 0), 0, None
         for share in self._shares():
+            share = share.that_started()
             try:
                 left, cache, part = await self._clean_share(share, budget_of(share))
             except BinderError as error:

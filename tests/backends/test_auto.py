@@ -7,14 +7,21 @@ from typing import Any
 
 import pytest
 
+from jupyterhub_binder.backends import auto
 from jupyterhub_binder.backends.auto import AutoBackend
 from jupyterhub_binder.backends.base import Choice
-from jupyterhub_binder.errors import ConfigurationError, HubError, InvalidInput
+from jupyterhub_binder.errors import (
+    ConfigurationError,
+    HubError,
+    InvalidInput,
+    UpstreamUnavailable,
+)
 from jupyterhub_binder.model import Recipe
 from jupyterhub_binder.repositories.recipe import read_recipe
 from tests.kit.backends import FAKES, make_auto
 from tests.kit.checkouts import write_files
 from tests.kit.jobs import collect, image_of, make_job
+from tests.kit.waiting import until
 
 
 def recipe_of(folder: Path, *names: str) -> Recipe:
@@ -44,6 +51,27 @@ def test_recipe_decides(tmp_path, name, chosen, why):
     choice = choose(tmp_path, name, auto=real(tmp_path, "venv", "binderhub"))
     assert (choice.backend.name, choice.why) == (chosen, why)
     assert not choice.assessment.problems
+
+
+def test_reason_is_the_python_that_no_folder_can_have(tmp_path):
+    write_files(tmp_path / "checkout", {"runtime.txt": "python-3.8"})
+    choice = choose(tmp_path, "requirements.txt", auto=real(tmp_path, "venv", "binderhub"))
+    assert (choice.backend.name, choice.why) == (
+        "binderhub",
+        "It needs Python 3.8, which this hub has no folder interpreter for",
+    )
+
+
+def test_reason_is_the_missing_sandbox(tmp_path):
+    choice = choose(tmp_path, "postBuild", auto=real(tmp_path, "venv", "binderhub"))
+    assert choice.why == "It runs code of its own, and this hub has no sandbox for folders"
+
+
+def test_option_that_the_first_lacks_is_no_reason_to_name_packages(tmp_path):
+    backend = real(tmp_path, "binderhub", "venv")
+    python = backend.makers[1].default_python
+    choice = choose(tmp_path, "requirements.txt", auto=backend, python=python)
+    assert (choice.backend.name, choice.why) == ("venv", "Python packages only")
 
 
 def test_order_decides_where_both_can(tmp_path):
@@ -120,6 +148,58 @@ async def test_health_names_the_backend_that_is_down_and_the_other_works(tmp_pat
     assert await backend.find_image(job.build.key) == image.name
     with pytest.raises(HubError):
         await backend.find_image("another")
+
+
+async def test_backend_that_cannot_start_leaves_the_others_and_is_tried_again(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(auto, "_FIRST_RETRY_SECONDS", 0.0)
+    backend = make_auto(tmp_path)
+    folders, images = backend.makers
+    images.down = "There is no engine."
+    await backend.start()
+    assert caplog.text.count("There is no engine.") == 1
+    assert await backend.health() == "images: There is no engine."
+    assert choose(tmp_path, "requirements.txt", auto=backend).possible == (folders,)
+    for options in ({}, {"backend": "images"}):
+        choice = choose(tmp_path, "apt.txt", auto=backend, **options)
+        assert (choice.backend, choice.possible) == (images, ())
+        assert [each.code for each in choice.assessment.problems] == ["backend_unavailable"]
+    images.down = ""
+    await until(lambda: not images.start_failure)
+    assert not choose(tmp_path, "apt.txt", auto=backend).assessment.problems
+    await backend.stop()
+
+
+async def test_first_backend_that_cannot_start_gives_its_place_to_the_next(tmp_path):
+    backend = make_auto(tmp_path)
+    backend.makers[0].down = "The disk is gone."
+    await backend.start()
+    choice = choose(tmp_path, "requirements.txt", auto=backend)
+    assert (choice.backend.name, choice.why) == ("images", "The backend folders could not start")
+    await backend.stop()
+
+
+async def test_service_stops_if_no_backend_can_start(tmp_path):
+    backend = make_auto(tmp_path)
+    for maker in backend.makers:
+        maker.down = f"No {maker.name}."
+    with pytest.raises(ConfigurationError, match=r"No folders\. No images\."):
+        await backend.start()
+    await backend.stop()
+
+
+async def test_real_backends_that_did_not_start_can_be_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    backend = real(tmp_path, "venv", "repo2docker")
+    backend.makers[0].environments_root = str(tmp_path / "environments")
+    await backend.start()
+    assert "pip install" in backend.makers[1].start_failure
+    assert "repo2docker" in backend.fingerprint()
+    assert choose(tmp_path, "requirements.txt", auto=backend).backend.name == "venv"
+    with pytest.raises(UpstreamUnavailable, match="could not start"):
+        await backend.makers[1].find_image("key")
+    await backend.stop()
 
 
 def test_what_the_spawner_cannot_start_is_never_made(tmp_path):

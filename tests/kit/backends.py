@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import psutil
+from traitlets import Unicode
 from traitlets.config import Config
 
 from jupyterhub_binder.backends.auto import AutoBackend
@@ -14,6 +15,7 @@ from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.backends.fake import FakeBackend
 from jupyterhub_binder.backends.venv.backend import VenvBackend
 from jupyterhub_binder.backends.venv.folders import MARKER
+from jupyterhub_binder.errors import ConfigurationError
 from jupyterhub_binder.model import BuildJob
 from tests.kit.jobs import job_of, make_job
 
@@ -76,7 +78,19 @@ class FakeKit(Kit):
         return [str(path) for path in (self.folder / "images").glob("*.partial")]
 
 
-class FolderFake(FakeBackend):
+class StartsLater(FakeBackend):
+    """Like `repo2docker`: it does not start without its engine."""
+
+    down = Unicode().tag(config=True)
+    """Why it can't start; empty if it can."""
+
+    async def start(self) -> None:
+        if self.down:
+            raise ConfigurationError(self.down)
+        await super().start()
+
+
+class FolderFake(StartsLater):
     """Like `venv`: it makes folders, and refuses what these can't have."""
 
     name = "folders"
@@ -86,7 +100,7 @@ class FolderFake(FakeBackend):
     pace = VenvBackend.pace
 
 
-class ImageFake(FakeBackend):
+class ImageFake(StartsLater):
     """Like a BinderHub: it takes everything, and fetches by itself."""
 
     name = "images"
@@ -95,13 +109,19 @@ class ImageFake(FakeBackend):
 FAKES = [f"{__name__}.{each.__name__}" for each in (FolderFake, ImageFake)]
 
 
-def make_auto(folder: Path, **traits: Any) -> AutoBackend:
-    """Two fakes, folders first."""
+def auto_config(folder: Path) -> Config:
+    """Return the configuration of two fakes, folders first."""
     config = Config()
+    config.AutoBackend.backends = FAKES
     config.FolderFake.refuses = ["apt.txt", "Dockerfile"]
     for each in ("FolderFake", "ImageFake"):
         config[each].images_dir = str(folder / each)
-    return AutoBackend(config=config, **{"backends": FAKES, **traits})
+    return config
+
+
+def make_auto(folder: Path, **traits: Any) -> AutoBackend:
+    """Two fakes, folders first."""
+    return AutoBackend(config=auto_config(folder), **traits)
 
 
 class AutoKit(FakeKit):

@@ -16,7 +16,7 @@ class Parts:
     name = "counting"
 
     def __init__(self) -> None:
-        self.makers = (self,)
+        self.makers, self.start_failure = (self,), ""
         self.asked = 0
         self.go_on = asyncio.Event()
 

@@ -38,7 +38,7 @@ from jupyterhub_binder.backends.repo2docker.build import (
 from jupyterhub_binder.backends.repo2docker.builder import Builder
 from jupyterhub_binder.backends.repo2docker.engine import Engine, LocalImage
 from jupyterhub_binder.backends.repo2docker.smoke_test import Expected, singleuser_of
-from jupyterhub_binder.errors import BinderError, ConfigurationError
+from jupyterhub_binder.errors import BinderError, ConfigurationError, UpstreamUnavailable
 from jupyterhub_binder.model import Assessment, BackendOutput, Build, BuildJob, Recipe
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.concurrency import TaskSet
@@ -261,7 +261,6 @@ class Repo2DockerBackend(BuildBackend):
 
     async def start(self) -> None:
         """Find the engine and the registry; begin to remove leftovers of a killed service."""
-        require_repo2docker()
         self._fingerprint = self._find_fingerprint()
         root = Path(self.work_dir)
         try:
@@ -329,7 +328,9 @@ class Repo2DockerBackend(BuildBackend):
 
     @property
     def container_engine(self) -> Engine:
-        """The engine. Raises ConfigurationError before the start."""
+        """The engine. Raises UpstreamUnavailable or ConfigurationError before the start."""
+        if self.start_failure:
+            raise UpstreamUnavailable(self.not_now)
         if self._engine is None:
             raise ConfigurationError("The repo2docker backend has not been started.")
         return self._engine
@@ -341,6 +342,7 @@ class Repo2DockerBackend(BuildBackend):
         return self._fingerprint
 
     def _find_fingerprint(self) -> str:
+        require_repo2docker()
         decides = {
             "layout": _LAYOUT,
             "repo2docker": version("jupyter-repo2docker"),
