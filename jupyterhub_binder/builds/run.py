@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,6 +28,7 @@ from jupyterhub_binder.model import (
     BuildJob,
     BuildState,
     Checkpoint,
+    Finding,
     Image,
     Inventory,
     Line,
@@ -238,6 +239,8 @@ class BuildRun:
         self._maker = choice.backend
         why = f"{choice.why}: " if choice.why else ""
         await self._say(Phase.FETCHING, f"{why}{choice.backend.made}.")
+        if recipe is not None and not self._maker.needs_checkout:
+            await self._tell((*recipe.findings, *choice.assessment.findings))
 
     async def _peek(self) -> Recipe | None:
         """Read only the configuration files; None if only a backend may reach the repository."""
@@ -255,7 +258,10 @@ class BuildRun:
         """Log warnings. Raises BuildFailed for a problem."""
         assess = self._maker.assess
         assessment = await asyncio.to_thread(assess, recipe, self.build.options)
-        for finding in dict.fromkeys(recipe.findings + assessment.findings):
+        await self._tell((*recipe.findings, *assessment.findings))
+
+    async def _tell(self, findings: Iterable[Finding]) -> None:
+        for finding in dict.fromkeys(findings):
             if finding.severity is Severity.PROBLEM:
                 raise BuildFailed(finding.message, code=finding.code)
             if finding.severity is Severity.WARNING:

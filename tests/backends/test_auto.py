@@ -16,7 +16,7 @@ from jupyterhub_binder.errors import (
     InvalidInput,
     UpstreamUnavailable,
 )
-from jupyterhub_binder.model import Recipe
+from jupyterhub_binder.model import Recipe, Severity
 from jupyterhub_binder.repositories.recipe import read_recipe
 from tests.kit.backends import FAKES, make_auto
 from tests.kit.checkouts import write_files
@@ -60,6 +60,31 @@ def test_reason_is_the_python_that_no_folder_can_have(tmp_path):
         "binderhub",
         "It needs Python 3.8, which this hub has no folder interpreter for",
     )
+
+
+LOCK = 'version = 1\n[[package]]\nname = "six"\nversion = "1.17.0"\n'
+PROJECT = '[project]\nname = "a"\nversion = "1"\n'
+BUILT = f'{PROJECT}[build-system]\nrequires = ["hatchling"]\n'
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "words"),
+    [
+        ({"uv.lock": LOCK, "pyproject.toml": PROJECT}, "uv.lock", "none of its packages"),
+        ({"uv.lock": LOCK, "pyproject.toml": BUILT}, "uv.lock", "that pyproject.toml allows"),
+        ({"pixi.toml": "[workspace]\n"}, "pixi.toml", "List them in environment.yml."),
+        ({".python-version": "3.12\n"}, ".python-version", "in runtime.txt"),
+    ],
+)
+def test_what_an_image_leaves_out_is_a_warning(tmp_path, files, path, words):
+    write_files(tmp_path / "checkout", files)
+    choice = choose(tmp_path, "apt.txt", auto=real(tmp_path, "venv", "binderhub"))
+    assert (choice.backend.name, choice.why) == ("binderhub", "apt.txt")
+    assert [
+        (each.severity, words in each.message)
+        for each in choice.assessment.findings
+        if each.path == path
+    ] == [(Severity.WARNING, True)]
 
 
 def test_reason_is_the_missing_sandbox(tmp_path):

@@ -65,6 +65,17 @@ async def test_recipe_chooses_the_backend_of_a_build(both, repo, backend, line):
     assert line in await said(both, done)
 
 
+async def test_log_has_the_warnings_of_a_backend_that_fetches_by_itself(make_service, tmp_path):
+    files = {**APT, "requirements.TXT": "numpy\n"}
+    service = await make_service(
+        fetcher=DictFetcher({"org/apt@main": files}), backend=make_auto(tmp_path)
+    )
+    warning = "Warning: requirements.TXT is ignored. It must be called requirements.txt."
+    done = await build(service, "org/apt")
+    assert done.state is BuildState.BUILT
+    assert warning in await said(service, done)
+
+
 async def test_only_a_backend_that_needs_it_gets_a_checkout(both):
     await build(both, "org/apt")
     assert both.builds._fetcher.fetched == ["org/apt@main"]  # to read the recipe

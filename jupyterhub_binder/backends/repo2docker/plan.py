@@ -58,9 +58,25 @@ _NOT_ON_DEBIAN = Message(
     "packages in apt.txt, or write a Dockerfile."
 )
 
-_LOCKS = frozenset({"uv.lock", "pylock.toml"})
-_NO_LOCKS = Message(
-    "repo2docker does not read it. List the packages in requirements.txt (`uv export` writes it)."
+_LOCKS: Mapping[str, tuple[str, ...]] = {
+    "uv.lock": ("pyproject.toml",),
+    "pylock.toml": ("pyproject.toml",),
+    "conda-lock.yml": ("environment.yml", "environment.yaml"),
+    "pixi.lock": (),
+    "pixi.toml": (),
+}
+"""Files that repo2docker does not read, and what it reads beside them."""
+_OF_CONDA = frozenset({"conda-lock.yml", "pixi.lock", "pixi.toml"})
+_NO_LOCK = Message(
+    "repo2docker does not read it, so none of its packages is installed. List them in "
+    "requirements.txt (`uv export` writes it)."
+)
+_NO_CONDA_LOCK = Message(
+    "repo2docker does not read it, so none of its packages is installed. List them in "
+    "environment.yml."
+)
+_NO_PYTHON_VERSION = Message(
+    "repo2docker does not read it. Name the Python version in runtime.txt, like python-3.11."
 )
 
 _UTF8_ONLY = frozenset({"environment.yml", "environment.yaml", "runtime.txt"})
@@ -76,7 +92,7 @@ def assess(recipe: Recipe, *, debian: bool, python: str = "") -> Assessment:
     alone = next((file for file in recipe.files if file.used and file.kind == "Dockerfile"), None)
     actions, findings = [], []
     for file in recipe.files:
-        action = _action(file, debian=debian, alone=alone)
+        action = _action(file, recipe, debian=debian, alone=alone)
         actions.append(action)
         if file.used and not action.supported:
             severity = Severity.PROBLEM if file.kind in _ACTIONS else Severity.WARNING
@@ -115,16 +131,31 @@ def _unreadable(recipe: Recipe) -> Iterator[Finding]:
             yield replace(finding, severity=Severity.PROBLEM)
 
 
-def _action(file: RecipeFile, *, debian: bool, alone: RecipeFile | None) -> RecipeAction:
+def _action(
+    file: RecipeFile, recipe: Recipe, *, debian: bool, alone: RecipeFile | None
+) -> RecipeAction:
     if not file.used or (alone is not None and file is not alone):
         return RecipeAction(file.path, True, Message("Not used: another file takes precedence"))
     if file.kind == ".python-version":
-        return RecipeAction(file.path, True, Message("Not used: repo2docker does not read it"))
+        return RecipeAction(file.path, False, _NO_PYTHON_VERSION)
     if file.kind in _LOCKS:
-        return RecipeAction(file.path, False, _NO_LOCKS)
+        return RecipeAction(file.path, False, _without_lock(file, recipe))
     if debian and file.kind not in _ON_DEBIAN:
         return RecipeAction(file.path, False, _NOT_ON_DEBIAN)
     known = _ACTIONS.get(file.kind)
     if known is None:
         return RecipeAction(file.path, False, Message("repo2docker does not read it."))
     return RecipeAction(file.path, True, known)
+
+
+def _without_lock(lock: RecipeFile, recipe: Recipe) -> Message:
+    """Say what is installed in place of what a lock names."""
+    beside = next(
+        (file for file in recipe.files if file.used and file.kind in _LOCKS[lock.kind]), None
+    )
+    if beside is not None:
+        return Message(
+            "repo2docker does not read it. It installs the newest versions that %(path)s allows.",
+            path=beside.path,
+        )
+    return _NO_CONDA_LOCK if lock.kind in _OF_CONDA else _NO_LOCK
