@@ -17,6 +17,7 @@ from aiosmtpd.controller import Controller
 
 from jupyterhub_binder.demo.hub import free_ports
 from jupyterhub_binder.errors import ConfigurationError, NotFound, UpstreamUnavailable
+from jupyterhub_binder.maintenance.alerts import destinations
 from jupyterhub_binder.maintenance.alerts import service as alerts_service
 from jupyterhub_binder.maintenance.alerts.conditions import AlertLimits, Measured, Verdict, judge
 from jupyterhub_binder.maintenance.alerts.destinations import (
@@ -46,9 +47,11 @@ SECRET = "T0000/B0000/verysecretpath"
 
 
 def verdict_of(name: AlertName, **measured: Any) -> Verdict:
+    if "certificate_expires" in measured:
+        measured["certificate_host"] = "hub.example.org"
     found = {each.name: each for each in judge(Measured(NOW, **measured), LIMITS)}
     assert found.keys() == set(AlertName)
-    assert found[name].text or found[name].verdict is Verdict.BETWEEN
+    assert found[name].text or found[name].verdict in (Verdict.BETWEEN, Verdict.OFF)
     return found[name].verdict
 
 
@@ -68,6 +71,7 @@ def verdict_of(name: AlertName, **measured: Any) -> Verdict:
         (AlertName.QUEUE, {"oldest_wait_seconds": 1801}, Verdict.BAD),
         (AlertName.QUEUE, {"oldest_wait_seconds": 1700}, Verdict.BETWEEN),
         (AlertName.QUEUE, {}, Verdict.GOOD),
+        (AlertName.QUEUE, {"oldest_wait_seconds": None}, Verdict.BETWEEN),
         (AlertName.FAILURES, {"built": 0, "failed": 10}, Verdict.BAD),
         (AlertName.FAILURES, {"built": 0, "failed": 9}, Verdict.BETWEEN),
         (AlertName.FAILURES, {"built": 1, "failed": 9}, Verdict.BETWEEN),
@@ -76,7 +80,8 @@ def verdict_of(name: AlertName, **measured: Any) -> Verdict:
         (AlertName.BACKUP, {}, Verdict.BETWEEN),
         (AlertName.BACKUP, {"last_backup": NOW - 25 * HOUR}, Verdict.GOOD),
         (AlertName.BACKUP, {"last_backup": NOW - 27 * HOUR}, Verdict.BAD),
-        (AlertName.CERTIFICATE, {}, Verdict.BETWEEN),
+        (AlertName.CERTIFICATE, {}, Verdict.OFF),
+        (AlertName.CERTIFICATE, {"certificate_host": "hub"}, Verdict.BETWEEN),
         (AlertName.CERTIFICATE, {"certificate_expires": NOW + 13 * 24 * HOUR}, Verdict.BAD),
         (AlertName.CERTIFICATE, {"certificate_expires": NOW - HOUR}, Verdict.BAD),
         (AlertName.CERTIFICATE, {"certificate_expires": NOW + 15 * 24 * HOUR}, Verdict.GOOD),
@@ -249,15 +254,44 @@ async def test_a_test_message_says_what_became_of_it(make: Make, world: World) -
     assert failed.problem == "127.0.0.1 can't be reached: Connection refused."
 
 
-async def test_the_death_of_the_loop_is_seen(
-    make: Make, world: World, monkeypatch: pytest.MonkeyPatch
+async def test_a_check_that_fails_by_a_defect_is_said_and_repeated(
+    make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> Iterator[Any]:
         raise RuntimeError("a defect")
 
     monkeypatch.setattr(alerts_service, "judge", broken)
     alerts = await make()
-    await until(lambda: alerts.stopped)
+    await until(lambda: "service's log" in alerts.problem)
+    assert not alerts.stopped
+
+
+async def test_a_defect_of_one_message_does_not_keep_the_next_back(
+    make: Make, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("a defect")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(destinations, "body_of", broken)
+        alerts = await make()
+        (delivery,) = alerts.deliveries
+        await until(lambda: "service's log" in delivery.problem)
+    await until(lambda: len(receiver.texts) == 1 and not delivery.problem)
+
+
+async def test_an_alert_whose_condition_is_turned_off_ends_without_a_message(
+    make: Make, world: World, receiver: Receiver, service: Any, tmp_path: Path
+) -> None:
+    world.disk = replace(world.disk, free_bytes=900)
+    assert upkeep.note_backup(Databases.url_for(tmp_path), now=NOW)
+    alerts = await make()
+    await until(lambda: len(receiver.texts) == 1 and bool(alerts.on))
+    await alerts.stop()
+    again = await make(backup_hours=0)
+    await until(lambda: not again.on)
+    assert await service.store.list_alerts() == ()
+    assert len(receiver.texts) == 1
 
 
 async def test_a_backup_by_the_command_is_known(service: Any, tmp_path: Path) -> None:
@@ -278,6 +312,8 @@ async def test_a_backup_by_the_command_is_known(service: Any, tmp_path: Path) ->
         ),
         ({"webhooks": [], "email_to": ["a@example.org"]}, "email_from is missing"),
         ({"token_expires": "soon"}, "token_expires must be a day"),
+        ({"webhooks": [{"url_env": "NOT_THERE"}]}, "the variable NOT_THERE is not set"),
+        ({"public_url": "https://[hub"}, "public_url: .* is not a URL"),
     ],
 )
 async def test_a_wrong_option_is_named_and_no_address_is(

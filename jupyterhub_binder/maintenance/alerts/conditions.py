@@ -26,6 +26,8 @@ class Verdict(Enum):
     BETWEEN = "between"
     """Not bad enough to begin an alert, not good enough to end one; or nothing is known."""
     GOOD = "good"
+    OFF = "off"
+    """An administrator has turned the condition off: its alert ends without a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,15 @@ class Measured:
 
     now: datetime
     disk: Disk | None = None
-    oldest_wait_seconds: float = 0.0
-    """0 if nothing waits, or if an administrator has paused builds."""
+    oldest_wait_seconds: float | None = 0.0
+    """0 if nothing waits; None while an administrator has paused builds."""
     built: int = 0
     failed: int = 0
     """Builds of the last hour."""
     reports: Reports = field(default_factory=Reports)
     last_backup: datetime | None = None
     certificate_host: str = ""
+    """Empty without a public address with https."""
     certificate_expires: datetime | None = None
     token_expires: datetime | None = None
     token_refused: bool = False
@@ -93,7 +96,9 @@ def _disk(disk: Disk | None) -> AlertFinding:
     return AlertFinding(AlertName.DISK, _good(enough), f"{free} are free again.")
 
 
-def _queue(seconds: float, limits: AlertLimits) -> AlertFinding:
+def _queue(seconds: float | None, limits: AlertLimits) -> AlertFinding:
+    if seconds is None:
+        return AlertFinding(AlertName.QUEUE, Verdict.BETWEEN, "")
     minutes = seconds / _MINUTE_SECONDS
     if minutes > limits.queue_minutes:
         text = (
@@ -147,7 +152,9 @@ def _names(found: tuple[Detection, ...]) -> str:
 
 def _backup(measured: Measured, limits: AlertLimits) -> AlertFinding:
     last = measured.last_backup
-    if last is None or not limits.backup_hours:
+    if not limits.backup_hours:
+        return AlertFinding(AlertName.BACKUP, Verdict.OFF, "")
+    if last is None:
         return AlertFinding(AlertName.BACKUP, Verdict.BETWEEN, "")
     if measured.now - last > timedelta(hours=limits.backup_hours):
         text = (
@@ -160,6 +167,8 @@ def _backup(measured: Measured, limits: AlertLimits) -> AlertFinding:
 
 def _certificate(measured: Measured, limits: AlertLimits) -> AlertFinding:
     expires, host = measured.certificate_expires, measured.certificate_host
+    if not host:
+        return AlertFinding(AlertName.CERTIFICATE, Verdict.OFF, "")
     if expires is None:
         return AlertFinding(AlertName.CERTIFICATE, Verdict.BETWEEN, "")
     if expires - measured.now < timedelta(days=limits.expiry_days):

@@ -10,6 +10,7 @@ from typing import Any
 
 from jupyterhub_binder.errors import BinderError
 from jupyterhub_binder.maintenance.alerts.destinations import Destination, Notice
+from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.concurrency import TaskSet
 from jupyterhub_binder.utils.retry import Backoff
 from jupyterhub_binder.utils.time import utc_now
@@ -68,8 +69,12 @@ class Outbox:
             backoff = Backoff(
                 self._retry_seconds, max_seconds=300, patience_seconds=self._patience_seconds
             )
-            while not await self.send(delivery, notice) and await backoff.wait():
-                pass
+            while not await self.send(delivery, notice):
+                if not await backoff.wait():
+                    self._log.error(
+                        "Alert to %s dropped: %s", delivery.destination.name, notice.subject
+                    )
+                    break
 
     async def send(self, delivery: AlertDelivery, notice: Notice) -> bool:
         """Send once; say whether it went."""
@@ -78,6 +83,10 @@ class Outbox:
         except BinderError as error:
             delivery.problem = error.message
             self._log.warning("Alert to %s: %s", delivery.destination.name, error.message)
+            return False
+        except Exception:  # noqa: BLE001 - the next message must go out all the same
+            delivery.problem = Message("Unexpected error. See the service's log.")
+            self._log.exception("Alert to %s", delivery.destination.name)
             return False
         delivery.problem, delivery.sent = "", utc_now()
         return True

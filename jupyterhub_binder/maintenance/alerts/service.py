@@ -194,6 +194,7 @@ class Alerts(LoggingConfigurable):
             expiry_days=self.expiry_days,
         )
         self._token_expires = _read_day(self.token_expires)
+        self._host, self._https = _read_address(self.public_url)
         self.on: tuple[Alert, ...] = ()
         """The alerts that are on."""
         self.problem = ""
@@ -281,6 +282,9 @@ class Alerts(LoggingConfigurable):
             except BinderError as error:
                 self.problem = error.message
                 self.log.warning("Alerts could not be checked: %s", error.message)
+            except Exception:  # what warns of other defects must survive its own
+                self.problem = Message("Unexpected error. See the service's log.")
+                self.log.exception("Alerts could not be checked")
             await asyncio.sleep(self.check_seconds)
 
     async def check(self) -> None:
@@ -292,19 +296,18 @@ class Alerts(LoggingConfigurable):
     async def _measure(self) -> Measured:
         now = utc_now()
         totals = await self._store.fetch_totals(since=now - timedelta(hours=1), until=now)
-        waiting = () if self._drain.state else self._builds.queue().waiting
-        oldest = min((build.created for build in waiting), default=now)
+        oldest = min((build.created for build in self._builds.queue().waiting), default=now)
         parts = await self._health()
         await self._renew_certificate()
         return Measured(
             now=now,
             disk=self._fetch_disk(),
-            oldest_wait_seconds=(now - oldest).total_seconds(),
+            oldest_wait_seconds=None if self._drain.state else (now - oldest).total_seconds(),
             built=totals.built,
             failed=totals.failed,
             reports=await self._fetch_reports(),
             last_backup=await self._store.fetch_last_backup(),
-            certificate_host=urlsplit(self.public_url).hostname or "",
+            certificate_host=self._host if self._https else "",
             certificate_expires=self._certificate,
             token_expires=self._token_expires,
             token_refused=bool(parts.get("token")),
@@ -329,16 +332,18 @@ class Alerts(LoggingConfigurable):
             if due:
                 since = alert.since if alert else now
                 await self._store.put_alert(Alert(finding.name, finding.text, since, now))
-                await self._tell("reminder" if alert else "begins", finding)
-        elif finding.verdict is Verdict.GOOD and alert is not None:
+                self.on = await self._store.list_alerts()
+                self._tell("reminder" if alert else "begins", finding)
+        elif alert is not None and finding.verdict in (Verdict.GOOD, Verdict.OFF):
             await self._store.delete_alert(finding.name)
-            await self._tell("ends", finding)
+            self.on = await self._store.list_alerts()
+            if finding.verdict is Verdict.GOOD:
+                self._tell("ends", finding)
 
-    async def _tell(self, event: str, finding: AlertFinding) -> None:
-        self.on = await self._store.list_alerts()
+    def _tell(self, event: str, finding: AlertFinding) -> None:
         log = self.log.info if event == "ends" else self.log.warning
         log("Alert %s %s: %s", finding.name, event, finding.text)
-        self._outbox.put(notice_of(event, finding.name, finding.text, self.public_url))
+        self._outbox.put(notice_of(event, finding.name, finding.text, self._host))
 
     # --- Testing ------------------------------------------------------------------------------
 
@@ -351,14 +356,14 @@ class Alerts(LoggingConfigurable):
         if not chosen:
             raise NotFound("There is no such destination for alerts. Set Alerts.webhooks.")
         text = "This is a test. Alerts of jupyterhub-binder arrive here."
-        notice = notice_of("test", "test", text, self.public_url)
+        notice = notice_of("test", "test", text, self._host)
         await asyncio.gather(*(self._outbox.send(each, notice) for each in chosen))
         return tuple(chosen)
 
 
-def notice_of(event: str, name: str, text: str, public_url: str) -> Notice:
+def notice_of(event: str, name: str, text: str, host: str) -> Notice:
     """Return a message; its subject says where it comes from."""
-    hub = urlsplit(public_url).hostname or "jupyterhub-binder"
+    hub = host or "jupyterhub-binder"
     marks = {"ends": "Resolved: ", "reminder": "Still: "}
     title = TITLES[AlertName(name)] if name in set(AlertName) else "Test message"
     subject = f"[{hub}] {marks.get(event, '')}{title}"
@@ -369,7 +374,10 @@ def _secret_of(here: str, given: Mapping[str, Any]) -> str:
     if "url_file" in given:
         return _read_file(f"{here}: url_file", str(given["url_file"]))
     if "url_env" in given:
-        return os.environ.get(str(given["url_env"]), "").strip()
+        name = str(given["url_env"])
+        if not (url := os.environ.get(name, "").strip()):
+            raise ConfigurationError(f"{here}: url_env: the variable {name} is not set.")
+        return url
     return str(given.get("url", "")).strip()
 
 
@@ -378,6 +386,16 @@ def _read_file(here: str, path: str) -> str:
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{here}: {path} can't be read.") from error
+
+
+def _read_address(url: str) -> tuple[str, bool]:
+    """Return the host, and whether it is reached by https."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"Alerts.public_url: {url} is not a URL.") from error
+    return parts.hostname or "", parts.scheme == "https"
 
 
 def _read_day(text: str) -> datetime | None:
