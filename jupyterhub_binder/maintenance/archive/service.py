@@ -254,6 +254,7 @@ def _begin_of(day: date) -> datetime:
 
 def _read_state(storage: Storage) -> tuple[list[ArchivedDay], bool]:
     """Return the days in the storage, and whether its index lists exactly these."""
+    storage.remove_unfinished()
     days = {day for name in storage.list() if (day := day_of(name))}
     index = storage.read(INDEX_JSONL)
     counts = read_index(index or b"")

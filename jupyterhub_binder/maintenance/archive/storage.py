@@ -16,6 +16,7 @@ from jupyterhub_binder.errors import ConfigurationError, UpstreamUnavailable
 
 _TYPES = {".html": "text/html; charset=utf-8", ".jsonl": "application/x-ndjson"}
 _PUBLIC = 0o644
+_UNFINISHED = ".unfinished-"
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _EXISTS = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
 _NO_CONDITIONS = frozenset({"501", "NotImplemented"})
@@ -45,6 +46,10 @@ class Storage(ABC):
     @abstractmethod
     def replace(self, name: str, data: bytes) -> None:
         """Write a file."""
+
+    @abstractmethod
+    def remove_unfinished(self) -> None:
+        """Remove what a killed writer left. Nobody may be writing."""
 
 
 def open_storage(url: str, *, endpoint: str = "", region: str = "") -> Storage:
@@ -77,6 +82,14 @@ class Folder(Storage):
     def _list(self) -> set[str]:
         return {entry.name for entry in self._path.iterdir()} if self._path.is_dir() else set()
 
+    def remove_unfinished(self) -> None:
+        """Remove what a killed writer left."""
+        _guard_folder(self._remove_unfinished)
+
+    def _remove_unfinished(self) -> None:
+        for path in self._path.glob(f"{_UNFINISHED}*"):
+            path.unlink(missing_ok=True)
+
     def read(self, name: str) -> bytes | None:
         """Return a file, or None."""
         return _guard_folder(lambda: self._read(self._path / name))
@@ -97,7 +110,7 @@ class Folder(Storage):
 
     def _write(self, name: str, data: bytes, *, new: bool) -> bool:
         self._path.mkdir(parents=True, exist_ok=True)
-        descriptor, unfinished = tempfile.mkstemp(dir=self._path, prefix=".unfinished-")
+        descriptor, unfinished = tempfile.mkstemp(dir=self._path, prefix=_UNFINISHED)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
@@ -196,6 +209,9 @@ class Bucket(Storage):
     def replace(self, name: str, data: bytes) -> None:
         """Write a file."""
         self._guard(lambda client: self._put(client, name, data))
+
+    def remove_unfinished(self) -> None:
+        """Do nothing: a bucket has no part of an object."""
 
     def _put(self, client: Any, name: str, data: bytes, **conditions: str) -> None:
         kind = _TYPES[Path(name).suffix]

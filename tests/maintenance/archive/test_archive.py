@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
@@ -34,6 +36,7 @@ from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.tables import launch_events
 from jupyterhub_binder.utils.names import new_id
 from jupyterhub_binder.utils.time import utc_now
+from tests.kit.databases import Databases
 
 DAY = timedelta(days=1)
 MIDNIGHT = utc_now().replace(hour=0, minute=0, second=0, microsecond=0)
@@ -72,6 +75,12 @@ def test_a_day_has_binderhubs_events_cut_to_the_minute_and_sorted() -> None:
         "origin": "hub.example.org",
         "request_origin": "same-origin",
     }
+
+
+def test_a_days_file_is_ascii_because_readers_guess_its_encoding() -> None:
+    (line,) = files.encode_day([event(MIDNIGHT, "org/r\u00fc\u2028x")]).splitlines()
+    assert line.isascii()
+    assert json.loads(line)["spec"] == "org/r\u00fc\u2028x/main"
 
 
 class TableReader(HTMLParser):
@@ -325,6 +334,36 @@ async def test_a_kill_before_the_index_is_mended_by_the_next_run(world: World) -
     (world.folder / f"events-{(MIDNIGHT - 2 * DAY).date()}.jsonl").write_text('{"a": 1}\n' * 3)
     assert (await world.new_archive().run()).days == ()
     assert list(world.counts().values()) == ["3", "1"]
+
+
+async def test_a_kill_in_the_middle_of_a_day_serves_no_half_file(tmp_path: Path) -> None:
+    folder, url = tmp_path / "archive", Databases.url_for(tmp_path)
+    store = await Store.open(url)
+    await World(store, folder).keep(
+        event(MIDNIGHT - 2 * DAY), *(event(MIDNIGHT - DAY, f"org/{n}") for n in range(9))
+    )
+    await store.close()
+    command = [sys.executable, "-m", "tests.kit.killed_archive", str(folder), url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half\n"
+        process.kill()
+    first, second = (f"events-{(MIDNIGHT - n * DAY).date()}.jsonl" for n in (2, 1))
+    (unfinished,) = folder.glob(".*")
+    assert unfinished.stat().st_size > 0
+    assert {path.name for path in folder.iterdir()} == {first, unfinished.name}
+
+    store = await Store.open(url)
+    world = World(store, folder)
+    await world.archive.start()
+    await world.archive.run()
+    await world.archive.stop()
+    await world.audit.stop()
+    await store.close()
+    assert world.specs(MIDNIGHT - DAY) == [f"org/{n}/main" for n in range(9)]
+    assert list(world.counts().values()) == ["1", "9"]
+    names = {first, second, "index.html", "index.jsonl"}
+    assert {path.name for path in folder.iterdir()} == names
 
 
 async def test_rows_stay_until_the_archive_has_them(world: World) -> None:
