@@ -98,6 +98,7 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     BuildPods,
     CondaChannels,
     Rules,
+    Limits,
     Retention,
     Audit,
     UsageReports,

@@ -57,6 +57,7 @@ CHOSEN = (
     Column("limit", Message("Value"), Unit.COUNT),
     Column("source", Message("From")),
     Column("group", Message("Group")),
+    Column("until", Message("Until")),
 )
 QUEUE = (
     Column("id", Message("Build")),

@@ -1,4 +1,4 @@
-"""Limits: defaults, and overrides for groups and users.
+"""Limits: defaults, those of new people, and overrides for groups and users.
 
 Other parts register the defaults from their options, and enforce them.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+from traitlets import Dict, Float, Integer, TraitError, validate
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.admin.audit import Audit
-from jupyterhub_binder.errors import InvalidInput
+from jupyterhub_binder.errors import InvalidInput, LimitReached
 from jupyterhub_binder.model import User
 from jupyterhub_binder.model.admin import Action, Holder, LimitName, LimitOverride
 from jupyterhub_binder.model.text import Message
@@ -34,6 +36,9 @@ MOST = {
     LimitName.SHARE: 1000,
 }
 
+_NEW = {LimitName.ENVIRONMENTS, LimitName.BUILDS, LimitName.RUNNING}
+_MAX_MET = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -43,6 +48,8 @@ class Chosen:
     source: Holder | None = None
     """None for the default."""
     group: str = ""
+    until: datetime | None = None
+    """When a limit of new people ends for this one."""
 
 
 def choose(
@@ -76,6 +83,24 @@ def clean_values(values: Mapping[LimitName, int | None]) -> dict[LimitName, int]
 class Limits(LoggingConfigurable):
     """The limits of users and groups."""
 
+    new_people = Dict(
+        Integer(),
+        help="""
+        Stricter limits for people whom the service has seen for the first time a short while ago.
+
+        The keys are ``environments``, ``builds`` (waiting or running) and ``running`` (builds at the
+        same time). The limits don't apply to administrators, to people with a limit of their own,
+        and to members of a group with one. They never raise a limit. Default: none. Example:
+        ``{"environments": 3, "builds": 1}``. ``"builds": 0`` lets new people build nothing.
+        """,
+    ).tag(config=True)
+
+    new_people_hours = Float(
+        24,
+        min=0,
+        help="How long a person counts as new for `new_people`, in hours. Default: 24.",
+    ).tag(config=True)
+
     def __init__(self, *, store: Store, audit: Audit, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._store = store
@@ -87,12 +112,32 @@ class Limits(LoggingConfigurable):
         """Sent after a change that may move builds in the queue."""
         self._barred: set[str] = set()
         """Who could not build when they were last seen."""
+        self._met: set[str] = set()
+        """Whose first visit was looked up."""
+        self._new: dict[str, datetime] = {}
+        """When the newest people were seen first."""
+
+    @validate("new_people")
+    def _are_limits(self, proposal: Any) -> dict[str, int]:
+        try:
+            given = {LimitName(name): value for name, value in proposal.value.items()}
+            if given.keys() - _NEW:
+                raise ValueError
+            clean_values(given)
+        except (ValueError, InvalidInput) as error:
+            raise TraitError(
+                "Limits.new_people: give numbers for environments, builds or running; at least 1 for "
+                "running."
+            ) from error
+        return proposal.value
 
     async def start(self) -> None:
-        """Read overrides and known groups."""
+        """Read overrides and what is known of people."""
         await self._read()
         self._groups = dict(await self._store.list_groups())
         self._barred = set(await self._store.list_barred())
+        since = utc_now() - timedelta(hours=self.new_people_hours)
+        self._new = dict(await self._store.list_people_since(since))
 
     async def _read(self) -> None:
         self._overrides = {
@@ -104,7 +149,12 @@ class Limits(LoggingConfigurable):
         self._defaults[name] = default
 
     async def see(self, user: User) -> None:
-        """Store a user's groups and right to build, for builds that begin after they have left."""
+        """Store a user's groups and right to build, for builds that begin after they have left.
+
+        The first time also counts as the user's first visit.
+        """
+        if user.name not in self._met:
+            await self._meet(user)
         known = self._groups.get(user.name, ()), user.name not in self._barred
         if known == (user.groups, user.can_build):
             return
@@ -114,6 +164,15 @@ class Limits(LoggingConfigurable):
         if self._overrides:
             self.changed.send()
 
+    async def _meet(self, user: User) -> None:
+        first = await self._store.meet_person(user.name, utc_now())
+        if len(self._met) >= _MAX_MET:
+            self._met.clear()
+        self._met.add(user.name)
+        self._new[user.name] = first
+        if user.admin or self.new_until(user.name) is None:
+            self._new.pop(user.name, None)
+
     def recall(self, person: str) -> User:
         """Return a user who is not here, with the groups and the right of the last visit."""
         return User(person, groups=self.groups_of(person), can_build=person not in self._barred)
@@ -122,7 +181,7 @@ class Limits(LoggingConfigurable):
 
     def value(self, name: LimitName, person: str) -> int:
         """Return one limit."""
-        if not self._overrides:
+        if not self._overrides and person not in self._new:
             return self._defaults[name]()
         return self._chosen(name, person).value
 
@@ -133,12 +192,40 @@ class Limits(LoggingConfigurable):
     def _chosen(self, name: LimitName, person: str) -> Chosen:
         overrides = self._overrides
         groups = [overrides.get((Holder.GROUP, group)) for group in self.groups_of(person)]
-        return choose(
+        chosen = choose(
             name,
             self._defaults[name](),
             own=overrides.get((Holder.PERSON, person)),
             groups=[each for each in groups if each is not None],
         )
+        strict = self.new_people.get(name, chosen.value)
+        if chosen.source is None and strict < chosen.value and (until := self.new_until(person)):
+            return Chosen(strict, until=until)
+        return chosen
+
+    def new_until(self, person: str) -> datetime | None:
+        """Return when a person stops to count as new; None for others."""
+        first = self._new.get(person)
+        if first is None:
+            return None
+        until = first + timedelta(hours=self.new_people_hours)
+        if until > utc_now():
+            return until
+        del self._new[person]
+        return None
+
+    def reached(self, name: LimitName, person: str, message: Message, *, used: int) -> LimitReached:
+        """Return the error of a person who has reached a limit, which says when a strict one ends."""
+        chosen = self._chosen(name, person)
+        detail: dict[str, Any] = {"limit": chosen.value, "used": used}
+        if chosen.until is not None:
+            ends = f"{chosen.until:%Y-%m-%d %H:%M}"
+            note = Message(
+                "This limit is for new people. For you it ends on %(time)s UTC.", time=ends
+            )
+            message = Message.joined(message, note)
+            detail["until"] = chosen.until.isoformat(timespec="seconds")
+        return LimitReached(message, detail=detail)
 
     def groups_of(self, person: str) -> tuple[str, ...]:
         """Return the last known groups."""

@@ -27,7 +27,7 @@ from jupyterhub_binder.builds.log import EventBatch
 from jupyterhub_binder.builds.log_pages import LogPages
 from jupyterhub_binder.builds.positions import Positions
 from jupyterhub_binder.builds.run import BuildRun, RunLimits
-from jupyterhub_binder.errors import LimitReached, NotFound
+from jupyterhub_binder.errors import NotFound
 from jupyterhub_binder.model import (
     Build,
     BuildEvent,
@@ -324,13 +324,13 @@ class Builds(LoggingConfigurable):
         used = self.count_active(user.name)
         limit = self._limits.value(LimitName.BUILDS, user.name)
         if used >= limit:
-            raise LimitReached(
+            message = Message(
                 "You have reached your limit of waiting and running builds (%(used)s of "
                 "%(most)s). Wait for one to end, or cancel one.",
                 used=used,
                 most=limit,
-                detail={"limit": limit, "used": used},
             )
+            raise self._limits.reached(LimitName.BUILDS, user.name, message, used=used)
 
     def count_active(self, user_name: str) -> int:
         """Count a user's unfinished builds."""

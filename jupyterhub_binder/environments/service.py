@@ -55,6 +55,7 @@ from jupyterhub_binder.model.admin import Action, LimitName
 from jupyterhub_binder.model.featured import HUB_OWNER
 from jupyterhub_binder.model.history import Change, ChangeCause, cause_of
 from jupyterhub_binder.model.sharing import Right
+from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import NewBuildRequest
@@ -527,13 +528,13 @@ class Environments(LoggingConfigurable):
     async def limit_reached(self, owner: str) -> LimitReached:
         """Return the error for an owner who has as many as they may."""
         used, limit = await self._store.count_environments(owner), self.limit_of(owner)
-        return LimitReached(
+        message = Message(
             "You have reached your limit of environments (%(used)s of %(most)s). Delete one "
             "that you no longer need.",
             used=used,
             most=limit,
-            detail={"limit": limit, "used": used},
         )
+        return self._limits.reached(LimitName.ENVIRONMENTS, owner, message, used=used)
 
     # --- Builds of an environment -------------------------------------------------------------
 

@@ -59,7 +59,7 @@ class AdminQueries:
         await self._database.run(_put_override, override)
 
     async def list_groups(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the groups of each user."""
+        """Return the groups of each user who has some."""
         return await self._database.run(_list_groups)
 
     async def list_barred(self) -> frozenset[str]:
@@ -71,6 +71,14 @@ class AdminQueries:
     ) -> None:
         """Replace a user's groups, and whether they can build."""
         await self._database.run(_put_groups, name, groups, can_build)
+
+    async def meet_person(self, name: str, at: datetime) -> datetime:
+        """Return when a person was seen first; keep `at` for one who has left no trace yet."""
+        return await self._database.run(_meet, name, at)
+
+    async def list_people_since(self, since: datetime) -> Mapping[str, datetime]:
+        """Return the people who were seen first after a time."""
+        return await self._database.run(_list_people_since, since)
 
     async def fetch_drain(self) -> Drain | None:
         """Return the drain, or None."""
@@ -142,7 +150,7 @@ def _delete_rule(connection: sa.Connection, rule_id: str) -> Rule | None:
     return read_rule(row)
 
 
-# --- Limits, and the groups that people were last in ---------------------------------------------
+# --- Limits, and what is known of people ---------------------------------------------------------
 
 
 def _list_overrides(connection: sa.Connection) -> tuple[LimitOverride, ...]:
@@ -160,8 +168,9 @@ def _put_override(connection: sa.Connection, override: LimitOverride) -> None:
 
 
 def _list_groups(connection: sa.Connection) -> dict[str, tuple[str, ...]]:
-    rows = connection.execute(people.select()).mappings()
-    return {row["name"]: tuple(row["groups"]) for row in rows}
+    some = sa.cast(people.c.groups, sa.Text) != "[]"
+    query = sa.select(people.c.name, people.c.groups).where(some)
+    return {row.name: tuple(row.groups) for row in connection.execute(query)}
 
 
 def _list_barred(connection: sa.Connection) -> frozenset[str]:
@@ -171,10 +180,27 @@ def _list_barred(connection: sa.Connection) -> frozenset[str]:
 def _put_groups(
     connection: sa.Connection, name: str, groups: tuple[str, ...], can_build: bool
 ) -> None:
-    connection.execute(people.delete().where(people.c.name == name))
-    if groups or not can_build:
-        row = {"name": name, "groups": list(groups), "can_build": can_build}
-        connection.execute(people.insert(), row)
+    values = {"groups": list(groups), "can_build": can_build}
+    if not connection.execute(people.update().where(people.c.name == name).values(values)).rowcount:
+        connection.execute(people.insert(), {"name": name, **values})
+
+
+def _meet(connection: sa.Connection, name: str, at: datetime) -> datetime:
+    known = connection.scalar(sa.select(people.c.first_seen).where(people.c.name == name))
+    if known is not None:
+        return known
+    traces = (
+        connection.scalar(sa.select(sa.func.min(table.c.created)).where(column == name))
+        for table, column in ((environments, environments.c.owner), (launches, launches.c.user))
+    )
+    first = min((trace for trace in traces if trace is not None), default=at)
+    connection.execute(people.insert(), {"name": name, "groups": [], "first_seen": first})
+    return first
+
+
+def _list_people_since(connection: sa.Connection, since: datetime) -> dict[str, datetime]:
+    query = sa.select(people.c.name, people.c.first_seen).where(people.c.first_seen > since)
+    return {row.name: row.first_seen for row in connection.execute(query)}
 
 
 # --- Draining ------------------------------------------------------------------------------------

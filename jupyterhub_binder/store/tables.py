@@ -289,6 +289,7 @@ people = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("groups", sa.JSON, nullable=False),
     sa.Column("can_build", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("first_seen", UTCTime, nullable=False, server_default="0"),
 )
 
 switches = sa.Table(

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 import pytest_asyncio
+from traitlets import TraitError
 
 from jupyterhub_binder.admin.audit import Audit, without_secrets
 from jupyterhub_binder.admin.limits import Chosen, Limits, choose
@@ -35,6 +36,7 @@ from jupyterhub_binder.model.admin import (
     Rule,
     RuleKind,
 )
+from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import NewBuildRequest
 from jupyterhub_binder.utils.names import new_id
@@ -89,6 +91,58 @@ async def test_groups_are_remembered_over_a_restart(store: Store) -> None:
     assert again.value(MANY, "ada") == 300
     await again.see(User("ada"))
     assert again.value(MANY, "ada") == 100
+
+
+async def test_new_people_have_stricter_limits_for_a_while(store: Store, monkeypatch) -> None:
+    async def start() -> Limits:
+        limits = Limits(store=store, audit=Audit(store=store), new_people={"environments": 3})
+        limits.register(MANY, lambda: 100)
+        limits.register(LimitName.BUILDS, lambda: 10)
+        await limits.start()
+        return limits
+
+    limits = await start()
+    assert limits.value(MANY, "ada") == 100  # nobody has seen her
+    await limits.see(User("ada"))
+    await limits.see(User("root", admin=True))
+    await limits.see(User("bob", groups=("lab",)))
+    first = limits.new_until("ada")
+    assert first is not None
+    for each in (limits, await start()):
+        await each.see(User("root", admin=True))
+        assert each.of("ada")[MANY] == Chosen(3, until=first)
+        assert each.of("ada")[LimitName.BUILDS] == Chosen(10)
+        assert [each.value(MANY, name) for name in ("ada", "bob", "root")] == [3, 3, 100]
+    error = limits.reached(MANY, "ada", Message("Too many."), used=3)
+    assert error.message == (
+        f"Too many. This limit is for new people. For you it ends on {first:%Y-%m-%d %H:%M} UTC."
+    )
+    assert (error.detail["limit"], error.detail["used"]) == (3, 3)
+    await limits.set(ADMIN, Holder.GROUP, "lab", {MANY: 30})
+    await limits.set(ADMIN, Holder.PERSON, "ada", {MANY: 20})
+    assert [limits.value(MANY, name) for name in ("ada", "bob")] == [20, 30]
+    await limits.set(ADMIN, Holder.PERSON, "ada", {})
+    monkeypatch.setattr("jupyterhub_binder.admin.limits.utc_now", lambda: first)
+    assert limits.value(MANY, "ada") == 100
+    again = await start()
+    await again.see(User("ada"))
+    assert again.new_until("ada") is None
+    assert limits.reached(MANY, "ada", Message("Too many."), used=3).message == "Too many."
+
+
+async def test_who_left_a_trace_before_is_not_new(store: Store) -> None:
+    limits = Limits(store=store, audit=Audit(store=store), new_people={"environments": 3})
+    limits.register(MANY, lambda: 100)
+    await keep(store, "old", days_ago=2, owner="ada")
+    await limits.see(User("ada", groups=("lab",)))
+    assert limits.value(MANY, "ada") == 100
+    assert (await store.list_groups())["ada"] == ("lab",)
+
+
+@pytest.mark.parametrize("wrong", [{"share": 2}, {"running": 0}, {"builds": -1}, {"servers": 1}])
+async def test_a_wrong_limit_for_new_people_is_a_mistake(store: Store, wrong) -> None:
+    with pytest.raises(TraitError, match="new_people"):
+        Limits(store=store, audit=Audit(store=store), new_people=wrong)
 
 
 # --- The queue ----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.cli import main
+from jupyterhub_binder.utils.time import utc_now
 from tests.kit.api_client import Answer, Api
 from tests.kit.fake_hub import PEOPLE, FakeHub
 from tests.kit.git_server import GitRepo
@@ -223,7 +224,8 @@ async def test_a_group_gives_more_and_a_persons_own_limit_wins(
     assert limits["environments"] == {"limit": 2, "used": 0}
     held = (await root("GET", f"{ADMIN}/limits?person=gus")).json["person"]
     assert held["groups"] == ["small", "large"]
-    assert held["limits"]["environments"] == {"limit": 2, "source": "group", "group": "large"}
+    of_group = {"limit": 2, "source": "group", "group": "large", "until": None}
+    assert held["limits"]["environments"] == of_group
     await root("PUT", f"{ADMIN}/limits", {"person": "gus", "environments": 0, "builds": 1})
     refused = await gus("POST", "api/v1/environments", {"url": git_repo.url, "build": False})
     assert (refused.status, refused.code) == (429, "limit_reached")
@@ -236,6 +238,24 @@ async def test_a_group_gives_more_and_a_persons_own_limit_wins(
         for each in (await root("GET", f"{ADMIN}/limits")).json["items"]
         if each["name"] in ("gus", "small", "large")
     ]
+
+
+async def test_a_new_person_reads_when_the_limit_ends(
+    service: JupyterHubBinder, person: Person, root: Api, git_repo: GitRepo, monkeypatch
+) -> None:
+    limits = service.parts.limits
+    limits.new_people = {"environments": 0}
+    monkeypatch.setitem(limits._new, "bob", utc_now())
+    refused = await person("bob")("POST", "api/v1/environments", {"url": git_repo.url})
+    limits.new_people = {"environments": 0, "builds": 1}
+    shown = (await root("GET", f"{ADMIN}/limits?person=bob")).json["person"]["limits"]
+    limits.new_people = {}
+    assert refused.status == 429
+    assert "This limit is for new people." in refused.text
+    until = refused.json["error"]["detail"]["until"]
+    assert shown["environments"] == {**shown["environments"], "limit": 0, "source": "new"}
+    assert shown["environments"]["until"][:16] == until[:16]
+    assert (shown["builds"]["limit"], shown["running"]["source"]) == (1, "default")
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,13 @@ def render_override(override: LimitOverride) -> LimitOverrideJSON:
 
 def render_chosen(chosen: Chosen) -> ChosenJSON:
     """Render a limit that applies to a person."""
-    source = chosen.source.value if chosen.source else "default"
-    return ChosenJSON(limit=chosen.value, source=source, group=chosen.group or None)
+    default = "new" if chosen.until else "default"
+    return ChosenJSON(
+        limit=chosen.value,
+        source=chosen.source.value if chosen.source else default,
+        group=chosen.group or None,
+        until=chosen.until,
+    )
 
 
 def render_drain(drain: Drain | None, *, running: int, waiting: int, launches: int) -> DrainJSON:

@@ -220,9 +220,12 @@ class ChosenJSON:
     """A limit that applies to a person, and where it comes from."""
 
     limit: Count
-    source: Literal["default", "person", "group"]
+    source: Literal["default", "new", "person", "group"]
+    """`new` for a limit of new people"""
     group: str | None
     """Which group, if it is a group's limit"""
+    until: datetime | None
+    """When a limit of new people ends for this one"""
 
 
 @shape
