@@ -20,6 +20,7 @@ from jupyterhub_binder.backends.base import (
     BACKEND_OPTION,
     BuildBackend,
     Choice,
+    HostState,
     HostStatus,
     KeptImage,
     Pythons,
@@ -337,11 +338,22 @@ def _assess(
         maker.clean_options(options)
     except InvalidInput as error:
         return _problem(error.error_code, error.message)
-    if recipe is not None:
-        return maker.assess(recipe, options)
-    if maker.needs_checkout:
+    if recipe is None and maker.needs_checkout:
         return _problem("unreadable", Message("This hub can't read the repository's files."))
-    return Assessment()
+    assessment = Assessment() if recipe is None else maker.assess(recipe, options)
+    return replace(assessment, findings=(*_hosts_down(maker), *assessment.findings))
+
+
+def _hosts_down(maker: BuildBackend) -> tuple[Finding, ...]:
+    """Warn if all hosts of a backend are down: a build waits for one."""
+    hosts = maker.statuses()
+    if not hosts or any(host.state is not HostState.FAILED for host in hosts):
+        return ()
+    message = Message(
+        "It can't be made now: %(backend)s does not work. A build waits for it for a while.",
+        backend=maker.name,
+    )
+    return (Finding(Severity.WARNING, "backend_unavailable", message),)
 
 
 def _problem(code: str, message: Message) -> Assessment:

@@ -9,7 +9,7 @@ import pytest
 
 from jupyterhub_binder.backends import auto
 from jupyterhub_binder.backends.auto import AutoBackend
-from jupyterhub_binder.backends.base import Choice
+from jupyterhub_binder.backends.base import Choice, HostState
 from jupyterhub_binder.errors import (
     ConfigurationError,
     HubError,
@@ -193,6 +193,18 @@ async def test_backend_that_cannot_start_leaves_the_others_and_is_tried_again(
     images.down = ""
     await until(lambda: not images.start_failure)
     assert not choose(tmp_path, "apt.txt", auto=backend).assessment.problems
+    await backend.stop()
+
+
+async def test_binderhub_that_does_not_answer_is_a_warning_as_a_build_waits_for_it(tmp_path):
+    backend = real(tmp_path, "venv", "binderhub")
+    backend.makers[0].environments_root = str(tmp_path / "environments")
+    backend.makers[1].url = "http://127.0.0.1:1/"
+    await backend.start()
+    await until(lambda: backend.statuses()[0].state is HostState.FAILED)
+    assessment = choose(tmp_path, "apt.txt", auto=backend).assessment
+    assert not assessment.problems
+    assert "can't be made now: binderhub does not work" in assessment.findings[0].message
     await backend.stop()
 
 
