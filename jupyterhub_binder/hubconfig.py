@@ -263,8 +263,9 @@ def _add_roles(
     admin_groups: Iterable[str],
 ) -> None:
     # These scopes show how a start ended during a restart of the service, and which environments
-    # servers use, so that their images stay. read:hub shows the hub's versions to administrators.
-    scopes = ["read:users:name", "list:users", "read:servers", "read:hub"]
+    # servers use, so that their images stay. delete:servers stops the servers of a person who is
+    # banned. read:hub shows the hub's versions to administrators.
+    scopes = ["read:users:name", "list:users", "read:servers", "delete:servers", "read:hub"]
     _put_role(hub, {"name": f"{service}-service", "scopes": scopes, "services": [service]})
     _add_user_scopes(
         hub,

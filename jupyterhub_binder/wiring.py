@@ -321,6 +321,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             hub=hub,
             profiles=profiles,
             reports=reports,
+            audit=audit,
         )
     )
     cleanup = await started(

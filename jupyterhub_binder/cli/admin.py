@@ -41,7 +41,7 @@ def admin() -> None:
       jupyterhub-binder admin rules
     \b
     Ban a person from builds and launches:
-      jupyterhub-binder admin ban-person mallory --reason "Mined coins" --cancel
+      jupyterhub-binder admin ban-person mallory --reason "Mined coins" --cancel --stop-servers
     \b
     Pause builds before an upgrade, resume afterwards:
       jupyterhub-binder admin drain --message "Upgrade at noon" --wait
@@ -304,20 +304,26 @@ def ban(session: Session, pattern: str, reason: str, hide_reason: bool, cancel: 
 @click.option("--reason", default="", help="Reason, shown to the person.")
 @click.option("--hide-reason", is_flag=True, help="Show the reason only to admins.")
 @click.option("--cancel", is_flag=True, help="Also cancel their running and waiting builds.")
+@click.option(
+    "--stop-servers", is_flag=True, help="Also cancel their launches and stop all their servers."
+)
 @hub_command
-def ban_person(session: Session, name: str, reason: str, hide_reason: bool, cancel: bool) -> None:
+def ban_person(
+    session: Session, name: str, reason: str, hide_reason: bool, cancel: bool, stop_servers: bool
+) -> None:
     """Ban the person NAME (of the hub) from builds and launches.
 
-    Servers that run are not stopped: stop them on the hub's admin page. To end the ban, use
+    To stop servers, the service's role needs the scope delete:servers. To end the ban, use
     `remove-rule NAME`.
 
     \b
     Examples:
-      jupyterhub-binder admin ban-person mallory --reason "Mined coins" --cancel
+      jupyterhub-binder admin ban-person mallory --reason "Mined coins" --cancel --stop-servers
       jupyterhub-binder admin ban-person mallory --reason "Ticket 1234" --hide-reason
       jupyterhub-binder admin remove-rule mallory
     """  # noqa: D301 - Click wants the character
     body = _ban_of("ban_person", name, reason, hide_reason, cancel)
+    body["stop_servers"] = stop_servers
     session.run(lambda client: _add_rule(session, client, body))
 
 
@@ -343,6 +349,10 @@ async def _add_rule(session: Session, client: BinderClient, body: Json) -> None:
     left = [build["id"] for build in builds if build["state"] in ("pending", "running")]
     if done["cancelled"]:
         session.say(f"{done['cancelled']} builds cancelled.")
+    if servers := done["servers"]:
+        session.say(f"{len(servers['stopped'])} servers are stopping.")
+        if servers["problem"]:
+            session.say(f"Servers still run: {servers['problem']}", "yellow")
     if left and rule["kind"] != "allow":
         session.say(f"Still running or waiting: {' '.join(left)}. Use --cancel to cancel them.")
 

@@ -6,6 +6,7 @@ user's next request brings a token.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -17,16 +18,18 @@ from urllib.parse import quote
 from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
+from jupyterhub_binder.admin.audit import Audit
 from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.profiles import Profiles, read_options, settle
 from jupyterhub_binder.environments.service import Environments
-from jupyterhub_binder.errors import Conflict, LimitReached, NotFound
+from jupyterhub_binder.errors import BinderError, Conflict, LimitReached, NotAllowed, NotFound
 from jupyterhub_binder.hub import HubClient, HubServer
 from jupyterhub_binder.launches.reports import LaunchReports
 from jupyterhub_binder.launches.run import LaunchContext, LaunchRun, as_ready
 from jupyterhub_binder.model import Environment, Launch, LaunchState, User
+from jupyterhub_binder.model.admin import Action
 from jupyterhub_binder.model.launch_events import LaunchOrigin
 from jupyterhub_binder.model.profiles import Profile, ProfileChoice
 from jupyterhub_binder.model.text import Message
@@ -55,6 +58,17 @@ class Server:
     """The environment's build that it runs in; None if unknown."""
     outdated: bool = False
     """Whether the next start would use another build."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedServers:
+    """What became of a person's servers, by their names; the default server has none."""
+
+    stopped: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    """Those that still run."""
+    problem: Message | None = None
+    """Why they do."""
 
 
 class Launches(LoggingConfigurable):
@@ -101,6 +115,7 @@ class Launches(LoggingConfigurable):
         hub: HubClient,
         profiles: Profiles,
         reports: LaunchReports,
+        audit: Audit,
         **kw: Any,
     ) -> None:
         super().__init__(**kw)
@@ -112,6 +127,7 @@ class Launches(LoggingConfigurable):
         self._hub = hub
         self._profiles = profiles
         self._reports = reports
+        self._audit = audit
         self._runs: dict[str, LaunchRun] = {}
         self._places: Locks[tuple[str, str]] = Locks()
         """Held while starting a server."""
@@ -303,6 +319,46 @@ class Launches(LoggingConfigurable):
         for server in ended:
             await self._hub.begin_stop(token, user.name, server.name)
         return tuple([replace(await self._describe(user, s), ready=False) for s in ended])
+
+    async def list_running(self, person: str) -> tuple[str, ...]:
+        """Return the names of a person's servers that don't stop yet. Raises the hub's errors."""
+        try:
+            servers = await self._hub.fetch_servers(self._hub.api_token, person)
+        except NotFound:
+            return ()
+        return tuple(server.name for server in servers if server.pending != "stop")
+
+    async def stop_person(self, admin: User, person: str) -> StoppedServers:
+        """For admins: cancel a person's launches and stop all their servers.
+
+        It takes the service's own right to do so, since an admin's session may stop only their own.
+        """
+        stopped = await self._stop_person(person)
+        await self._audit.record(
+            admin.name,
+            Action.SERVERS_STOP,
+            person,
+            stopped=len(stopped.stopped),
+            left=len(stopped.left),
+            problem=stopped.problem,
+        )
+        return stopped
+
+    async def _stop_person(self, person: str) -> StoppedServers:
+        token, why = self._hub.api_token, Message("Cancelled by an administrator.")
+        runs = [run for run in self._runs.values() if run.launch.user == person]
+        await asyncio.gather(*(run.cancel(token, why) for run in runs))
+        try:
+            names = await self.list_running(person)
+            outcomes = await asyncio.gather(
+                *(self._hub.begin_stop(token, person, name) for name in names),
+                return_exceptions=True,
+            )
+            left = await self.list_running(person)
+        except BinderError as error:
+            return StoppedServers(problem=error.message)
+        stopped = tuple(name for name in names if name not in left)
+        return StoppedServers(stopped, left, _why_left(outcomes) if left else None)
 
     async def servers(self, user: User, token: str) -> tuple[Server, ...]:
         """Return the user's active servers."""
@@ -509,6 +565,16 @@ def _url_in(server_url: str, environment: Environment, path: str | None) -> str:
     address, file, query = split_address(path)
     outside = file and not file.startswith(f"{folder}/")
     return f"{server_url}{address}{f'{folder}/' if outside else ''}{file}{query}"
+
+
+def _why_left(outcomes: Sequence[BaseException | None]) -> Message:
+    errors = [each for each in outcomes if isinstance(each, BinderError)]
+    if any(isinstance(each, NotAllowed) for each in errors):
+        return Message(
+            "The service may not stop servers of other people. Its role needs the scope "
+            "delete:servers."
+        )
+    return errors[0].message if errors else Message("A server started meanwhile. Try again.")
 
 
 def _yours(server_name: str) -> Message:

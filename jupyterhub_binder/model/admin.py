@@ -107,6 +107,7 @@ class Action(StrEnum):
     RULE_HIT = "rule.hit"
     DETECTION_REPORT = "detection.report"
     DETECTION_DISMISS = "detection.dismiss"
+    SERVERS_STOP = "servers.stop"
     LIMIT_SET = "limit.set"
     DRAIN_BEGIN = "drain.begin"
     DRAIN_END = "drain.end"

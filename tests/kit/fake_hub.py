@@ -53,6 +53,8 @@ class FakeHub:
         """What its spawner offers everybody."""
         self.service_token = OWN_TOKEN
         """The service's token, as the hub knows it."""
+        self.service_may_stop = True
+        """Whether its role has the scope delete:servers."""
         self.asked: list[str] = []
         self.servers: dict[str, dict[str, Any]] = {name: {} for name in PEOPLE}
 
@@ -156,6 +158,10 @@ class OneServer(Base):
         self.set_status(201)
 
     def delete(self, name: str, server_name: str = "") -> None:
+        token = self.request.headers.get("Authorization", "")
+        if token == f"Bearer {self.hub.service_token}" and not self.hub.service_may_stop:
+            self.send_error(403)
+            return
         self.hub.servers[name].pop(server_name, None)
         self.set_status(204)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from jupyterhub.utils import random_port
 from traitlets.config import Config
 
 from jupyterhub_binder.app import JupyterHubBinder
+from jupyterhub_binder.environments.detections import read_report
 from jupyterhub_binder.errors import (
     Conflict,
     HubError,
@@ -649,6 +651,43 @@ async def test_all_pages_of_the_hubs_people_are_asked(stack: Stack, ada: Person)
     finally:
         stack.hub.tornado_settings["api_page_default_limit"] = 50
         await bob.stop()
+
+
+# --- For administrators ----------------------------------------------------------------------------------
+
+
+async def test_a_detector_is_told_by_the_hub_what_a_server_runs(stack: Stack, ada: Person) -> None:
+    environment = await stack.built(ada)
+    assert (await ada.spawn({"environment": environment.id}, "one"))[0] == 201
+    detections, store = stack.parts.detections, stack.parts.store
+    for server in ("one", "two"):
+        body = json.dumps({"data": {"user": ada.name, "server": server}}).encode()
+        report = await store.note_detection(read_report(body), new_id())
+        assert report is not None
+        await detections._look(report)
+    found = {each.server_name: each for each in await detections.list_open()}
+    assert found["one"].confirmed
+    assert found["one"].repository == stack.parts.rules.repository_of(environment.spec) != ""
+    assert (found["two"].confirmed, found["two"].repository) == (False, "")
+    await ada.stop("one")
+
+
+async def test_the_service_stops_all_servers_of_a_person(stack: Stack, ada: Person) -> None:
+    environment = await stack.built(ada)
+    launches, root = stack.parts.launches, User("root", admin=True)
+    for server in ("", "one"):
+        assert (await ada.spawn({"environment": environment.id}, server))[0] == 201
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            stack.parts.hub, "api_token", ada.user.new_api_token(scopes=["read:servers!user"])
+        )
+        refused = await launches.stop_person(root, ada.name)
+    assert (refused.stopped, refused.left) == ((), ("", "one"))
+    assert "delete:servers" in str(refused.problem)
+    stopped = await launches.stop_person(root, ada.name)
+    assert (stopped.stopped, stopped.left, stopped.problem) == (("", "one"), (), None)
+    assert not any(spawner.active for spawner in ada.user.spawners.values())
+    assert (await launches.stop_person(root, "nobody")).problem is None
 
 
 # --- The hub's client ------------------------------------------------------------------------------------

@@ -55,7 +55,13 @@ def test_one_call_on_an_empty_configuration_is_enough(c: Config) -> None:
     role = by_name(hub.load_roles, "binder-service")
     assert role["services"] == ["binder"]
     # Not `admin:users`, whose holder could make administrators (JupyterHub, CVE-2024-41942).
-    assert role["scopes"] == ["read:users:name", "list:users", "read:servers", "read:hub"]
+    assert role["scopes"] == [
+        "read:users:name",
+        "list:users",
+        "read:servers",
+        "delete:servers",
+        "read:hub",
+    ]
     assert issubclass(hub.spawner_class, BinderSpawnerMixin)
     assert issubclass(hub.spawner_class, LocalProcessSpawner)
     assert hub.allow_named_servers

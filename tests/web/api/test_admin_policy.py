@@ -154,6 +154,70 @@ async def test_a_banned_person_can_build_and_launch_nothing_until_the_ban_is_rem
     assert (await ada("GET", f"{path}/launch-spec")).status == 200
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def server(ada: Api, new_environment, hub: FakeHub) -> AsyncIterator[str]:
+    """A server of ada's that runs; its name."""
+    made = await new_environment()
+    await wait_for_build(ada, made["latest"]["id"])
+    launch = {"server_name": "mine"}
+    await ada("POST", f"api/v1/environments/{made['id']}/launches", launch)
+    await until(lambda: "mine" in hub.servers["ada"])
+    yield "mine"
+    hub.service_may_stop = True
+    hub.servers["ada"].clear()
+
+
+async def test_a_ban_stops_the_servers_of_a_person_if_asked(
+    root: Api, ban, hub: FakeHub, server: str
+) -> None:
+    hub.servers["bob"][""] = dict(hub.servers["ada"][server])
+    assert (await ban("ada", kind="ban_person")).json["servers"] is None
+    assert server in hub.servers["ada"]
+    stopped = (await ban("ada", kind="ban_person", stop_servers=True)).json["servers"]
+    assert stopped == {"stopped": [server], "left": [], "problem": None}
+    assert (hub.servers["ada"], list(hub.servers.pop("bob"))) == ({}, [""])
+    hub.servers["bob"] = {}
+    (newest, *_) = await audit(root, action="servers.stop")
+    assert (newest["target"], newest["detail"]["stopped"]) == ("ada", 1)
+    body = {"pattern": "github.com/x/y", "stop_servers": True}
+    refused = await root("POST", f"{ADMIN}/rules", body)
+    assert refused.json["error"]["detail"] == {"field": "stop_servers"}
+    assert (await ban("nobody", kind="ban_person", stop_servers=True)).json["servers"]["left"] == []
+
+
+async def test_servers_that_the_service_may_not_stop_are_named(
+    ban, hub: FakeHub, server: str
+) -> None:
+    hub.service_may_stop = False
+    stopped = (await ban("ada", kind="ban_person", stop_servers=True)).json["servers"]
+    assert (stopped["stopped"], stopped["left"]) == ([], [server])
+    assert "delete:servers" in stopped["problem"]
+    hub.down = True
+    stopped = (await ban("ada", kind="ban_person", stop_servers=True)).json["servers"]
+    hub.down = False
+    assert (stopped["left"], bool(stopped["problem"])) == ([], True)
+
+
+async def test_the_page_stops_the_servers_of_a_banned_person(
+    root: Api, ban, hub: FakeHub, server: str, session, service_url: str
+) -> None:
+    headers = {"Authorization": "token root-token"}
+    url = f"{service_url}admin/rules"
+    form = {"kind": "ban_person", "pattern": "ada"}
+    async with session.post(url, data=form, headers=headers) as response:
+        assert "1 server of this person is running." in await response.text()
+        shown = response.url
+    rule = shown.query["added"]
+    hub.service_may_stop = False
+    async with session.post(f"{url}/{rule}/stop", headers=headers) as response:
+        assert "delete:servers" in await response.text()
+    hub.service_may_stop = True
+    async with session.post(url, data={**form, "stop": "1"}, headers=headers) as response:
+        assert "No server of this person is running." in await response.text()
+    assert hub.servers["ada"] == {}
+    await root("DELETE", f"{ADMIN}/rules/{rule}")
+
+
 async def test_the_builds_of_a_banned_person_go_on_for_others(
     ada: Api, person: Person, root: Api, new_environment, git_repo: GitRepo, ban
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from jupyterhub_binder.errors import InvalidInput
+from jupyterhub_binder.launches.service import StoppedServers
 from jupyterhub_binder.model import Build
-from jupyterhub_binder.model.admin import Holder, LimitName, Rule
+from jupyterhub_binder.model.admin import Holder, LimitName, Rule, RuleKind
 from jupyterhub_binder.web.api.admin.base import AdminAPIHandler, cut_page
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.render import render_page
@@ -16,6 +17,7 @@ from jupyterhub_binder.web.api.render.admin import (
     render_limits,
     render_override,
     render_rule,
+    render_stopped,
 )
 from jupyterhub_binder.web.api.shapes import PageJSON, PageQuery
 from jupyterhub_binder.web.api.shapes.admin import (
@@ -38,12 +40,15 @@ from jupyterhub_binder.web.api.shapes.admin import (
 class _RulesBase(AdminAPIHandler):
     """Renders a rule with the builds that it matches."""
 
-    async def render_added(self, rule: Rule, builds: tuple[Build, ...]) -> RuleAddedJSON:
+    async def render_added(
+        self, rule: Rule, builds: tuple[Build, ...], servers: StoppedServers | None = None
+    ) -> RuleAddedJSON:
         """Render the rule; builds that have ended count as cancelled."""
         return RuleAddedJSON(
             rule=render_rule(rule),
             builds=await self.render_builds(builds),
             cancelled=sum(build.state.finished for build in builds),
+            servers=render_stopped(servers) if servers else None,
         )
 
 
@@ -67,16 +72,24 @@ class RulesHandler(_RulesBase):
 
         `builds` are the running and waiting builds that the rule matches; `cancel` cancels them,
         those of a banned person unless somebody else waits for them. A waiting build that the rule
-        refuses never starts. Servers that run are not stopped. If the same pattern already has a rule of
-        this kind, its reason is replaced.
+        refuses never starts. `stop_servers` stops all servers of a banned person, for which the
+        service's role needs the scope `delete:servers`; otherwise servers that run are not stopped.
+        If the same pattern already has a rule of this kind, its reason is replaced.
         """
+        if body.stop_servers and body.kind is not RuleKind.BAN_PERSON:
+            raise InvalidInput(
+                "'stop_servers' needs a ban of a person.", detail={"field": "stop_servers"}
+            )
         rule = await self.services.rules.add(
             self.me, body.kind, body.pattern, body.reason, shows_reason=body.shows_reason
         )
-        builds = self.services.builds
+        builds, servers = self.services.builds, None
+        matched = builds.matched_by(rule)
         if body.cancel and rule.kind.bans:
-            return await self.render_added(rule, await builds.cancel_matched(rule, user=self.me))
-        return await self.render_added(rule, builds.matched_by(rule))
+            matched = await builds.cancel_matched(rule, user=self.me)
+        if body.stop_servers:
+            servers = await self.services.launches.stop_person(self.me, rule.pattern)
+        return await self.render_added(rule, matched, servers)
 
 
 class RuleHandler(AdminAPIHandler):

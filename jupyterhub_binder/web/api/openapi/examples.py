@@ -410,7 +410,7 @@ EXAMPLES: dict[str, Any] = {
         "days": 30,
     },
     "RuleBody": {"kind": "ban", "pattern": "gh/org/miner", "reason": "It mines coins."},
-    "RuleAdded": {"rule": _RULE, "builds": [], "cancelled": 0},
+    "RuleAdded": {"rule": _RULE, "builds": [], "cancelled": 0, "servers": None},
     "LimitsBody": {"group": "astronomy", "environments": 300, "share": 2},
     "Drain": {
         "draining": True,

@@ -10,6 +10,7 @@ from typing import Any
 
 from jupyterhub_binder.admin.columns import USE
 from jupyterhub_binder.admin.limits import Chosen
+from jupyterhub_binder.launches.service import StoppedServers
 from jupyterhub_binder.model.admin import (
     SERVICE,
     AuditEntry,
@@ -30,6 +31,7 @@ from jupyterhub_binder.web.api.shapes.admin import (
     LimitOverrideJSON,
     LimitValuesJSON,
     RuleJSON,
+    StoppedServersJSON,
 )
 
 _FORMULA = tuple("=+-@＝＋－＠")  # noqa: RUF001 - some spreadsheets read the wide ones alike
@@ -46,6 +48,11 @@ def render_rule(rule: Rule) -> RuleJSON:
         created=rule.created,
         created_by=rule.created_by,
     )
+
+
+def render_stopped(of: StoppedServers) -> StoppedServersJSON:
+    """Render what became of a person's servers."""
+    return StoppedServersJSON(stopped=of.stopped, left=of.left, problem=of.problem)
 
 
 def render_detection(detection: Detection) -> DetectionJSON:

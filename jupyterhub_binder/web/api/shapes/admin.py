@@ -145,6 +145,19 @@ class RuleBody:
     """Whether people who are refused see the reason"""
     cancel: bool = False
     """Whether to cancel the builds that it matches"""
+    stop_servers: bool = False
+    """With `ban_person`: whether to cancel the person's launches and stop all their servers"""
+
+
+@shape
+class StoppedServersJSON:
+    """What became of a person's servers, by their names; the default server has an empty one."""
+
+    stopped: tuple[str, ...]
+    left: tuple[str, ...]
+    """Those that still run"""
+    problem: str | None
+    """Why servers still run, or could not be asked for"""
 
 
 @shape
@@ -155,6 +168,8 @@ class RuleAddedJSON:
     builds: tuple[BuildJSON, ...]
     """Running or waiting builds that it matches"""
     cancelled: Count
+    servers: StoppedServersJSON | None
+    """Null unless `stop_servers` was true"""
 
 
 @shape

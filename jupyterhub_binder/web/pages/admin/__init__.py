@@ -44,7 +44,7 @@ def admin_handlers(base_url: str) -> list[URLSpec]:
         (r"admin/failures", FailuresPage),
         (r"admin/backends", BackendsPage),
         (r"admin/rules", RulesPage),
-        (rf"admin/rules/{ID}/(remove|cancel)", RuleAction),
+        (rf"admin/rules/{ID}/(remove|cancel|stop)", RuleAction),
         (rf"admin/reports/{ID}/dismiss", ReportAction),
         (r"admin/limits", LimitsPage),
         (r"admin/drain", DrainPage),

@@ -33,6 +33,7 @@ WORDS = {
     Action.RULE_HIT: N_("was refused"),
     Action.DETECTION_REPORT: N_("reported a repository or a person"),
     Action.DETECTION_DISMISS: N_("dismissed a report"),
+    Action.SERVERS_STOP: N_("stopped the servers of a person"),
     Action.LIMIT_SET: N_("changed limits"),
     Action.DRAIN_BEGIN: N_("paused builds"),
     Action.DRAIN_END: N_("resumed builds"),

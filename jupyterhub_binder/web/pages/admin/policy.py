@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jupyterhub_binder.admin import columns
 from jupyterhub_binder.admin.rules import MAX_PATTERN_CHARACTERS, MAX_REASON_CHARACTERS
-from jupyterhub_binder.errors import InvalidInput, NotFound
+from jupyterhub_binder.errors import BinderError, HubError, InvalidInput, NotFound
 from jupyterhub_binder.model import Build
 from jupyterhub_binder.model.admin import Holder, LimitName, LimitOverride, Rule, RuleKind
 from jupyterhub_binder.model.text import Message
@@ -39,6 +39,7 @@ class RulesPage(AdminPage):
             pills=_RULE_PILLS,
             added=added,
             matched=matched,
+            running=await self._fetch_running(added),
             reports=await self.services.detections.list_open(),
             any_allowed=any(rule.kind is RuleKind.ALLOW for rule in rules),
             **self.pager(part(found, self.offset), search=search),
@@ -51,6 +52,15 @@ class RulesPage(AdminPage):
         except NotFound:
             return None, ()
         return rule, self.services.builds.matched_by(rule) if rule.kind.bans else ()
+
+    async def _fetch_running(self, added: Rule | None) -> int | None:
+        """Return how many servers a banned person has; None if that is not known."""
+        if added is None or added.kind is not RuleKind.BAN_PERSON:
+            return None
+        try:
+            return len(await self.services.launches.list_running(added.pattern))
+        except BinderError:
+            return None
 
     async def post(self) -> None:
         """Add a rule. The menu of a build or a launch sends a field for each kind."""
@@ -66,21 +76,32 @@ class RulesPage(AdminPage):
         )
         if rule.kind.bans and self.form.text("cancel", max_length=5) == "1":
             await self.services.builds.cancel_matched(rule, user=self.me)
+        if kind is RuleKind.BAN_PERSON and self.form.text("stop", max_length=5) == "1":
+            await self.services.launches.stop_person(self.me, rule.pattern)
         self.redirect(f"{self.back}{address(added=rule.id)}", status=303)
 
 
 class RuleAction(AdminPage):
-    """``POST /admin/rules/<id>/remove``, and ``…/cancel`` for matching builds."""
+    """``POST /admin/rules/<id>/remove``, ``…/cancel`` for matching builds, ``…/stop`` for servers."""
 
     async def post(self, rule_id: str, action: str) -> None:
-        """Remove the rule or cancel the builds."""
+        """Remove the rule, cancel the builds, or stop the servers."""
         self.back = f"{self.prefix}admin/rules"
         rules = self.services.rules
         if action == "remove":
             await rules.remove(self.me, rule_id)
+        elif action == "stop":
+            await self._stop(rules.get(rule_id))
         else:
             await self.services.builds.cancel_matched(rules.get(rule_id), user=self.me)
         self.redirect(self.back, status=303)
+
+    async def _stop(self, rule: Rule) -> None:
+        if rule.kind is not RuleKind.BAN_PERSON:
+            raise NotFound("This rule bans no person.")
+        stopped = await self.services.launches.stop_person(self.me, rule.pattern)
+        if stopped.problem:
+            raise HubError(stopped.problem)
 
 
 class ReportAction(AdminPage):
