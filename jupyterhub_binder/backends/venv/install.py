@@ -58,11 +58,7 @@ class UvInstallation:
         """
         wanted = plan.requirements
         sources = self._sources(wanted)
-        packages = [
-            " ".join([line, *(f"--hash={one}" for one in wanted.hashes.get(line, ()))])
-            for line in wanted.packages
-        ]
-        asked = [*packages, *sources]
+        asked = [*wanted.with_hashes(), *sources]
         if not asked:
             return ""
         limits = [*self._settings.constraints, *wanted.constraints]

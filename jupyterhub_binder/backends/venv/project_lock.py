@@ -83,11 +83,7 @@ def merge(hubs: str, chosen: Requirements, sources: Sequence[str]) -> tuple[list
         for line in lines
         if line and line[0] not in "# " and canonicalize_name(line.partition("==")[0]) not in names
     ]
-    hashed = [
-        " ".join([line, *(f"--hash={one}" for one in chosen.hashes.get(line, ()))])
-        for line in chosen.packages
-    ]
-    return [*chosen.packages, *sources, *beside], [*hashed, *sources, *beside]
+    return [*chosen.packages, *sources, *beside], [*chosen.with_hashes(), *sources, *beside]
 
 
 def _environment(python: str) -> dict[str, str]:

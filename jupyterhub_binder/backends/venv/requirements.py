@@ -67,6 +67,13 @@ class Requirements:
     """Whether a line names PyPI and the hub has another index in its place."""
     refused: list[RefusedLine] = field(default_factory=list)
 
+    def with_hashes(self) -> list[str]:
+        """Return the lines of `packages` with the hashes that are known."""
+        return [
+            " ".join([line, *(f"--hash={one}" for one in self.hashes.get(line, ()))])
+            for line in self.packages
+        ]
+
 
 def choose_lines(lines: Iterable[RequirementLine], policy: Policy) -> Requirements:
     """Return what uv gets of the lines."""

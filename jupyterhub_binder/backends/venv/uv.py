@@ -93,8 +93,7 @@ class Uv:
         return [
             *self._start("pip", "compile", "--quiet", "--no-header", *_no_build(build)),
             *("--python", str(self._environment / "bin/python")),
-            *(part for url in wanted.indexes for part in ("--extra-index-url", url)),
-            *(("--index-strategy", "unsafe-best-match") if wanted.indexes else ()),
+            *_from_indexes(wanted),
             *(("--prerelease", "allow") if wanted.prereleases else ()),
             *("--constraints", str(limits), "--output-file", str(lock), str(given)),
         ]
@@ -107,8 +106,7 @@ class Uv:
             *(str(self._program), "pip", "sync", "--color", "never", *_no_build(build)),
             *("--link-mode", link_mode),
             *("--python", str(self._environment / "bin/python")),
-            *(part for url in wanted.indexes for part in ("--extra-index-url", url)),
-            *(("--index-strategy", "unsafe-best-match") if wanted.indexes else ()),
+            *_from_indexes(wanted),
             str(lock),
         ]
 
@@ -118,14 +116,19 @@ class Uv:
             *self._start("pip", "install", "--link-mode", "copy"),
             *(("--no-deps",) if complete else ()),
             *("--python", str(self._environment / "bin/python")),
-            *(part for url in wanted.indexes for part in ("--extra-index-url", url)),
-            *(("--index-strategy", "unsafe-best-match") if wanted.indexes else ()),
+            *_from_indexes(wanted),
             *(("--prerelease", "allow") if wanted.prereleases else ()),
             *("--constraints", str(limits), "--requirements", str(given)),
         ]
 
     def _start(self, *words: str) -> list[str]:
         return [str(self._program), *words, "--color", "never", "--no-progress"]
+
+
+def _from_indexes(wanted: Requirements) -> list[str]:
+    """Return options that let each of several indexes have the best version, as pip does."""
+    options = [part for url in wanted.indexes for part in ("--extra-index-url", url)]
+    return [*options, "--index-strategy", "unsafe-best-match"] if options else []
 
 
 def _no_build(build: bool) -> tuple[str, ...]:
