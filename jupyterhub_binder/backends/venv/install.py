@@ -27,6 +27,7 @@ from jupyterhub_binder.backends.venv.uv import (
     lacks_network,
     lacks_space,
     lacks_wheels,
+    names_any,
     without_secrets,
 )
 from jupyterhub_binder.backends.venv.wheels import locked_names, read_progress
@@ -343,7 +344,7 @@ class UvInstallation:
                 ),
                 self._settings.offer.why_not,
             )
-        elif any(_bare(name) in " ".join(output) for name in self._settings.base_packages):
+        elif names_any(output, self._settings.base_packages):
             hint = Message(
                 "Every environment also needs these packages for its server: %(packages)s",
                 packages=", ".join(self._settings.base_packages),
@@ -363,7 +364,3 @@ def _placed(text: str, repo: Path) -> str:
 
 def _lines(texts: Sequence[str]) -> str:
     return "".join(f"{text}\n" for text in texts)
-
-
-def _bare(requirement: str) -> str:
-    return requirement.partition("=")[0].partition(">")[0].partition("<")[0].strip()

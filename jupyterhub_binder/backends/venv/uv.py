@@ -200,3 +200,11 @@ def lacks_network(output: Sequence[str]) -> bool:
     """Whether uv failed because it could not reach a host."""
     text = " ".join(output)
     return "error sending request" in text or "Failed to fetch" in text
+
+
+def names_any(output: Sequence[str], requirements: Sequence[str]) -> bool:
+    """Whether a step's output names a package of the requirements, not only a part of a name."""
+    found = (re.match(r"[A-Za-z0-9](?:[\w.-]*\w)?", each.strip()) for each in requirements)
+    names = "|".join(re.escape(each[0]) for each in found if each)
+    pattern = rf"(?<![\w.-])(?:{names})(?![\w-])"
+    return bool(names) and re.search(pattern, " ".join(output), re.IGNORECASE) is not None

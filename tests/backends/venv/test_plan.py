@@ -21,6 +21,7 @@ from jupyterhub_binder.backends.venv.plan import (
 )
 from jupyterhub_binder.backends.venv.uv import (
     index_urls,
+    names_any,
     redact,
     uv_environment,
     without_secrets,
@@ -364,6 +365,23 @@ def test_untrusted_code_is_given_no_credentials():
 
 def test_credentials_of_an_address_are_hidden():
     assert redact("from https://me:p@i.example/x") == "from https://****@i.example/x"
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ("Because there is no version of pipeline==9", False),
+        ("Because pip-tools==9 depends on my-notebook", False),
+        ("Because you require Notebook>=7,<8 and jinja2<3", True),
+        ("jupyterlab==4.1 depends on tornado>=6", True),
+    ],
+)
+def test_a_failure_names_the_servers_packages_only_by_their_whole_names(
+    said: str, named: bool
+) -> None:
+    base = ["jupyterhub==5.3", "jupyterlab>=4,<5", "notebook>=7,<8", "pip"]
+    assert names_any(["x", said], base) is named
+    assert not names_any([said], [])
 
 
 def test_a_persons_python_comes_before_the_repositorys() -> None:
