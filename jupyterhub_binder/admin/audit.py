@@ -14,7 +14,7 @@ from typing import Any
 from traitlets import Float, Integer
 from traitlets.config import LoggingConfigurable
 
-from jupyterhub_binder.model import Page
+from jupyterhub_binder.model import Environment, Page, User
 from jupyterhub_binder.model.admin import SERVICE, Action, AuditEntry
 from jupyterhub_binder.model.featured import HUB_OWNER
 from jupyterhub_binder.store import Store
@@ -117,6 +117,21 @@ class Audit(LoggingConfigurable):
         self._pending.append(entry)
         if self._writing is None or self._writing.done():
             self._writing = self._tasks.spawn(self._write(), name="audit log")
+
+    def note_environment(
+        self, user: User, action: Action, environment: Environment, **detail: Any
+    ) -> None:
+        """Queue an entry on what a user did with an environment, perhaps another person's."""
+        self.note(
+            user.name,
+            action,
+            environment.id,
+            always=user.admin,
+            name=environment.name,
+            repository=environment.label,
+            owner=environment.owner if environment.owner != user.name else "",
+            **detail,
+        )
 
     async def record(self, actor: str, action: Action, target: str = "", **detail: Any) -> None:
         """Store an administrator's action."""

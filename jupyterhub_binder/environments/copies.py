@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.environments.previews import DirectoryNames
-from jupyterhub_binder.environments.service import Environments, require_can_build
+from jupyterhub_binder.environments.rights import require_can_build
+from jupyterhub_binder.environments.service import Environments
 from jupyterhub_binder.model import Environment, UpdateMode, User
 from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.utils.names import new_id

@@ -15,7 +15,8 @@ from traitlets import Integer
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.admin.audit import Audit
-from jupyterhub_binder.environments.service import Environments, require_can_build
+from jupyterhub_binder.environments.rights import require_can_build
+from jupyterhub_binder.environments.service import Environments
 from jupyterhub_binder.errors import InvalidInput, LimitReached, NotFound, WrongSignature
 from jupyterhub_binder.model import Environment, User
 from jupyterhub_binder.model.admin import Action

@@ -52,7 +52,7 @@ class Inventories:
 
     async def fetch(self, user: User, build_id: str) -> Contents:
         """Return what is in a build's image. Raises NotFound."""
-        build, environment, request = await self._environments.request_of(user, build_id)
+        build, environment, request = await self._environments.requests.of_build(user, build_id)
         inventory = await self._store.fetch_inventory(build.id)
         return Contents(build, environment, request, inventory)
 
@@ -60,7 +60,9 @@ class Inventories:
         """Return the other successful builds of the environment, newest first."""
         if contents.environment is None:
             return ()
-        page = await self._environments.history(user, contents.environment.id, limit=MAX_CHOICES)
+        page = await self._environments.requests.list(
+            user, contents.environment.id, limit=MAX_CHOICES
+        )
         return tuple(
             each
             for each in page.items
@@ -81,7 +83,7 @@ class Inventories:
             own = contents.request.number
             before = next((each for each in choices if each.number < own), None)
             return before and await self.compare(before, contents.request)
-        other = await self._environments.get_request(user, contents.environment.id, number)
+        other = await self._environments.requests.get(user, contents.environment.id, number)
         if other.build.state is not BuildState.BUILT:
             raise InvalidInput("Build %(number)s did not succeed.", number=number)
         return await self.compare(other, contents.request)

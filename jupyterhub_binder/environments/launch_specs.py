@@ -139,4 +139,4 @@ class LaunchSpecs(LoggingConfigurable):
         current = environment.current
         if current is None or await self.is_there(current.build):
             return environment
-        return await self._environments.build_again(user, environment, current.build)
+        return await self._environments.requests.build_again(user, environment, current.build)

@@ -20,8 +20,9 @@ from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.auto_updates import AutoUpdates
 from jupyterhub_binder.environments.hooks import Hooks
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
+from jupyterhub_binder.environments.rights import require_can_build
 from jupyterhub_binder.environments.schedules import Schedule, read_schedule
-from jupyterhub_binder.environments.service import Environments, require_can_build
+from jupyterhub_binder.environments.service import Environments
 from jupyterhub_binder.environments.upstream import Upstreams
 from jupyterhub_binder.errors import (
     BinderError,
@@ -141,16 +142,7 @@ class Prebuilds(LoggingConfigurable):
             cron, time_zone = schedule.cron, schedule.time_zone
             due = next(iter(schedule.next(utc_now())), None)
         await self._store.put_schedule(environment.id, cron.strip(), time_zone, due)
-        self._audit.note(
-            user.name,
-            Action.SCHEDULE_SET,
-            environment.id,
-            always=user.admin,
-            name=environment.name,
-            repository=environment.label,
-            schedule=cron.strip(),
-            owner=environment.owner if environment.owner != user.name else "",
-        )
+        self._audit.note_environment(user, Action.SCHEDULE_SET, environment, schedule=cron.strip())
         self._wake.set()
         return await self._store.fetch_prebuild(environment.id)
 

@@ -1,7 +1,8 @@
 """Environments: what users keep, and what they may do with it.
 
-Owns names, folders, quotas, undo and the current build; `rights` decides who may do what. For users
-without any right, an environment does not exist.
+Owns names, folders, quotas and undo. `build_requests` has what was built and which build is the
+current one; `rights` decides who may do what. For users without any right, an environment does not
+exist.
 """
 
 from __future__ import annotations
@@ -18,28 +19,21 @@ from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.admin.audit import Audit
 from jupyterhub_binder.admin.limits import Limits
-from jupyterhub_binder.admin.rules import MAX_REASON_CHARACTERS, Rules
+from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.backends.base import BACKEND_OPTION, PYTHON_OPTION, BuildBackend
 from jupyterhub_binder.builds.service import Builds
+from jupyterhub_binder.environments.build_requests import BuildRequests
 from jupyterhub_binder.environments.previews import DirectoryNames, Previews
 from jupyterhub_binder.environments.rights import (
     Rights,
     no_such_environment,
     repository_permits,
-    require,
+    require_can_build,
+    require_can_steer,
+    require_can_update,
 )
-from jupyterhub_binder.errors import (
-    Conflict,
-    LimitReached,
-    NotAllowed,
-    NotFound,
-    RateLimited,
-    UpstreamUnavailable,
-)
+from jupyterhub_binder.errors import LimitReached, NotAllowed
 from jupyterhub_binder.model import (
-    Build,
-    BuildRequest,
-    BuildState,
     ContentMode,
     Environment,
     Link,
@@ -53,18 +47,16 @@ from jupyterhub_binder.model import (
 )
 from jupyterhub_binder.model.admin import Action, LimitName
 from jupyterhub_binder.model.featured import HUB_OWNER
-from jupyterhub_binder.model.history import Change, ChangeCause, cause_of
+from jupyterhub_binder.model.history import ChangeCause
 from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.store.builds import NewBuildRequest
 from jupyterhub_binder.utils.concurrency import SingleFlight, TaskSet
-from jupyterhub_binder.utils.names import is_id, new_id
+from jupyterhub_binder.utils.names import new_id
 from jupyterhub_binder.utils.time import utc_now
 from jupyterhub_binder.utils.validation import clean_name, clean_path, one_line
-
-_WAITING_QUESTIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +115,19 @@ class Environments(LoggingConfigurable):
         self._limits = limits
         self._audit = audit
         self._rights = Rights(store)
-        limits.register(LimitName.ENVIRONMENTS, lambda: self.max_per_user)
         self._tasks = TaskSet(self.log)
+        self.requests = BuildRequests(
+            store=store,
+            rights=self._rights,
+            providers=providers,
+            backend=backend,
+            builds=builds,
+            rules=rules,
+            audit=audit,
+            tasks=self._tasks,
+        )
+        """Their build requests."""
+        limits.register(LimitName.ENVIRONMENTS, lambda: self.max_per_user)
         self._ensuring: SingleFlight[tuple[str, Spec, str, str], Environment] = SingleFlight()
 
     async def start(self) -> None:
@@ -183,10 +186,7 @@ class Environments(LoggingConfigurable):
 
     async def get(self, user: User, environment_id: str, need: Right = Right.LAUNCH) -> Environment:
         """Return an environment. Raises NotFound without any right, NotAllowed with a lesser one."""
-        environment = await self.recall(user, environment_id, need)
-        if environment.deleted is not None:
-            raise no_such_environment()
-        return environment
+        return await self._rights.fetch(user, environment_id, need)
 
     async def get_deleted(self, user: User, environment_id: str) -> Environment:
         """Return a restorable environment."""
@@ -199,10 +199,7 @@ class Environments(LoggingConfigurable):
         self, user: User, environment_id: str, need: Right = Right.LAUNCH
     ) -> Environment:
         """Return an environment, to its owner and admins even a deleted one."""
-        found = (
-            await self._store.fetch_environment(environment_id) if is_id(environment_id) else None
-        )
-        return await self._rights.view(user, found, need)
+        return await self._rights.recall(user, environment_id, need)
 
     async def find(
         self, user: User, spec: Spec, *, content_url: str = "", content_ref: str = ""
@@ -211,44 +208,6 @@ class Environments(LoggingConfigurable):
         return await self._store.find_environment(
             user.name, spec, content_url=content_url, content_ref=content_ref
         )
-
-    async def history(
-        self, user: User, environment_id: str, *, offset: int = 0, limit: int = 50
-    ) -> Page[BuildRequest]:
-        """Return build requests, newest first."""
-        environment = await self.get(user, environment_id)
-        return await self._store.list_requests(environment.id, offset=offset, limit=limit)
-
-    async def request_of(
-        self, user: User, build_id: str
-    ) -> tuple[Build, Environment | None, BuildRequest | None]:
-        """Return a build and the user's environment that wants it, or raise NotFound.
-
-        One that is shared with the user counts. An admin sees every build, perhaps without
-        environment.
-        """
-        no_such_build = NotFound("There is no such build, or you may not see it.")
-        if not is_id(build_id):
-            raise no_such_build
-        request = await self._store.find_environment_of(build_id, user.name)
-        if request is not None:
-            environment = await self._store.fetch_environment(request.environment_id)
-            return await self._builds.fetch_build(build_id), environment, request
-        environment, request = await self._shared_request(user, build_id)
-        if request is None and not user.admin:
-            raise no_such_build
-        return await self._builds.fetch_build(build_id), environment, request
-
-    async def _shared_request(
-        self, user: User, build_id: str
-    ) -> tuple[Environment | None, BuildRequest | None]:
-        request = await self._store.find_shared_request(build_id, user.name, user.groups)
-        if request is None:
-            return None, None
-        try:
-            return await self.get(user, request.environment_id), request
-        except NotFound:
-            return None, None
 
     async def limits(self, user: User) -> Mapping[str, Limit]:
         """Return the user's quotas."""
@@ -314,50 +273,13 @@ class Environments(LoggingConfigurable):
     ) -> Environment:
         """Keep a new environment, and request a build if one is given. Raises LimitReached."""
         async with self._builds.asking[user.name]:
-            new = await self._prepare(user, build, environment.options) if build else None
+            new = await self.requests.prepare(user, build, environment.options) if build else None
             keeping = self._insert(environment, new, names)
             kept = await asyncio.shield(self._tasks.spawn(keeping, name="new environment"))
             if kept is None:
                 raise await self.limit_reached(user.name)
-        self._note(user, Action.ENVIRONMENT_CREATE, kept)
+        self._audit.note_environment(user, Action.ENVIRONMENT_CREATE, kept)
         return kept
-
-    async def _prepare(
-        self, user: User, resolved: Resolved, options: Mapping[str, Any], *, force: bool = False
-    ) -> NewBuildRequest:
-        """Prepare a request; another's build may be new to the user only if the host serves it.
-
-        The host is asked for the repository, not for the commit: a host gives away any commit of a
-        public repository by its SHA, and asking for one takes a fetch.
-        """
-        new = await self._builds.prepare(resolved, options, user=user, force=force)
-        build = new.reuse or self._builds.find_active(new.build.base_key)
-        if build and not await self._sees(user, build.id):
-            try:
-                await self._providers.require_served(resolved)
-            except RateLimited:
-                raise  # the host is there, and others' requests must not open what it may refuse
-            except UpstreamUnavailable:
-                if all(maker.needs_checkout for maker in self._backend.makers):
-                    raise  # otherwise the backend may be the only one that reaches the host
-        return new
-
-    async def _sees(self, user: User, build_id: str) -> bool:
-        if await self._store.find_environment_of(build_id, user.name):
-            return True
-        return (await self._shared_request(user, build_id))[1] is not None
-
-    def _note(self, user: User, action: Action, environment: Environment) -> None:
-        owner = environment.owner if environment.owner != user.name else ""
-        self._audit.note(
-            user.name,
-            action,
-            environment.id,
-            always=user.admin,
-            name=environment.name,
-            repository=environment.label,
-            owner=owner,
-        )
 
     async def _insert(
         self, environment: Environment, new: NewBuildRequest | None, directories: Iterable[str]
@@ -436,7 +358,7 @@ class Environments(LoggingConfigurable):
         changes |= _change_updates(user, environment, updates, resume=resume)
         options = self._with_options(environment, python, backend)
         if options != environment.options:
-            _require_can_steer(user, environment)
+            require_can_steer(user, environment)
             if options.get(BACKEND_OPTION) != environment.options.get(BACKEND_OPTION):
                 await self._previews.require_choice(user, environment.spec, options)
             changes["options"] = options
@@ -493,7 +415,7 @@ class Environments(LoggingConfigurable):
             return environment
         deleted = await self._change(environment, {"deleted": utc_now()})
         self._builds.forget_people()
-        self._note(user, Action.ENVIRONMENT_DELETE, deleted)
+        self._audit.note_environment(user, Action.ENVIRONMENT_DELETE, deleted)
         return deleted
 
     async def restore(self, user: User, environment_id: str) -> Environment:
@@ -508,7 +430,7 @@ class Environments(LoggingConfigurable):
         self._builds.forget_people()
         if restored.deleted is not None:
             raise await self.limit_reached(environment.owner)
-        self._note(user, Action.ENVIRONMENT_RESTORE, restored)
+        self._audit.note_environment(user, Action.ENVIRONMENT_RESTORE, restored)
         return restored
 
     async def keep_directory(self, environment_id: str, person: str) -> None:
@@ -560,12 +482,12 @@ class Environments(LoggingConfigurable):
         if ref is not None:
             link = self._providers.at_ref(link, ref)
             if link.spec != environment.spec:
-                _require_can_steer(user, environment)
+                require_can_steer(user, environment)
         if python is not None or backend is not None:
             environment = await self.update(user, environment_id, python=python, backend=backend)
         built = await self._build_newest(user, environment, link.spec, force=force, cause=cause)
         if force:
-            self._note(user, Action.BUILD_FORCE, built)
+            self._audit.note_environment(user, Action.BUILD_FORCE, built)
         return built
 
     async def build_for_launch(self, user: User, environment_id: str) -> Environment:
@@ -585,107 +507,7 @@ class Environments(LoggingConfigurable):
     ) -> Environment:
         self._rules.require(user, environment)
         resolved = await self._previews.resolve_now(user, spec)
-        return await self._request_build(user, environment, resolved, force=force, cause=cause)
-
-    async def _request_build(
-        self,
-        user: User,
-        environment: Environment,
-        resolved: Resolved,
-        *,
-        force: bool = False,
-        options: Mapping[str, Any] | None = None,
-        cause: ChangeCause = ChangeCause.ASKED,
-        reason: str = "",
-    ) -> Environment:
-        options = environment.options if options is None else options
-        async with self._builds.asking[user.name]:
-            new = await self._prepare(user, resolved, options, force=force)
-            new = replace(new, cause=cause, reason=reason)
-            keeping = self._keep_request(environment.id, new)
-            kept = await asyncio.shield(self._tasks.spawn(keeping, name="request for a build"))
-        return await self._rights.view(user, kept)
-
-    async def _keep_request(self, environment_id: str, new: NewBuildRequest) -> Environment:
-        """Store and queue, even if the caller is cancelled."""
-        environment, request = await self._store.request_build(environment_id, new)
-        self._builds.accept(request.build)
-        return environment
-
-    async def build_again(
-        self, user: User, environment: Environment, earlier: Build
-    ) -> Environment:
-        """Request an earlier commit. Raises NotAllowed and LimitReached."""
-        require_can_build(user)
-        resolved = replace(earlier.resolved, spec=environment.spec)
-        return await self._request_build(user, environment, resolved)
-
-    async def choose(
-        self, user: User, environment_id: str, number: int, *, reason: str = ""
-    ) -> Environment:
-        """Make build `number` current; if its image is gone, build its commit again.
-
-        Raises NotAllowed, LimitReached, and Conflict if it has never succeeded.
-        """
-        environment = await self.get(user, environment_id, Right.MANAGE)
-        build = (await self.get_request(user, environment_id, number)).build
-        self._rules.require(user, build)
-        chosen = None
-        if build.state is BuildState.BUILT:
-            why = one_line(reason)[:MAX_REASON_CHARACTERS]
-            if await self._backend.maker(build.backend).find_image(build.image_key):
-                chosen = await self._store.choose_build(
-                    environment.id, number, by=user.name, at=utc_now(), reason=why
-                )
-            else:
-                chosen = await self._build_chosen(user, environment, number, build, why)
-        if chosen is None:
-            raise Conflict(
-                "Build %(number)s did not succeed. Choose a successful build, or build again.",
-                number=number,
-                code="not_built",
-            )
-        self._note(user, Action.BUILD_CHOOSE, chosen)
-        return await self._rights.view(user, chosen)
-
-    async def _build_chosen(
-        self, user: User, environment: Environment, number: int, build: Build, reason: str
-    ) -> Environment:
-        require_can_build(user)
-        current = environment.current
-        return await self._request_build(
-            user,
-            environment,
-            replace(build.resolved, spec=environment.spec),
-            options=build.options,
-            cause=cause_of(current.number if current else None, number),
-            reason=reason,
-        )
-
-    async def get_request(self, user: User, environment_id: str, number: int) -> BuildRequest:
-        """Return build `number` of an environment. Raises NotFound."""
-        environment = await self.get(user, environment_id)
-        request = await self._store.fetch_request(environment.id, number)
-        if request is None:
-            raise NotFound(
-                "“%(name)s” has no build %(number)s.", name=environment.name, number=number
-            )
-        return request
-
-    async def changes(
-        self, user: User, environment_id: str, *, offset: int = 0, limit: int = 50
-    ) -> Page[Change]:
-        """Return the changes of the current build, newest first."""
-        environment = await self.get(user, environment_id)
-        return await self._store.list_changes(environment.id, offset=offset, limit=limit)
-
-    async def cancel_build(self, user: User, build_id: str) -> Build:
-        """Withdraw the request of the user's environment, or of one that they manage."""
-        build, environment, request = await self.request_of(user, build_id)
-        if environment is None or request is None or user.name == environment.owner or user.admin:
-            return await self._builds.cancel(build.id, user=user)
-        require(environment, environment.right, Right.MANAGE)
-        return await self._builds.cancel(build.id, user=user, environment_id=environment.id)
+        return await self.requests.request(user, environment, resolved, force=force, cause=cause)
 
     # --- Purging --------------------------------------------------------------------------------
 
@@ -708,15 +530,6 @@ def _permitted(user: User, page: Page[Environment]) -> Page[Environment]:
     return replace(page, items=tuple(seen))
 
 
-def require_can_build(user: User) -> None:
-    """Raise NotAllowed for a user without the scope."""
-    if not user.can_build:
-        raise NotAllowed(
-            "You may not build environments on this hub. Ask an administrator for the scope "
-            "custom:binder:build."
-        )
-
-
 def _change_updates(
     user: User, environment: Environment, updates: UpdateMode | None, *, resume: bool
 ) -> dict[str, Any]:
@@ -726,28 +539,8 @@ def _change_updates(
     if resume:
         changes["held"] = None
     if changes and (updates or environment.updates) is UpdateMode.AUTO:
-        _require_can_update(user, environment)
+        require_can_update(user, environment)
     return changes
-
-
-def _require_can_update(user: User, environment: Environment) -> None:
-    """Raise unless builds may be made in the owner's name without being asked for."""
-    require_can_build(user)
-    if user.name != environment.owner and not user.admin:
-        raise NotAllowed("Only the owner can turn on automatic updates.")
-
-
-def _require_can_steer(user: User, environment: Environment) -> None:
-    """Raise if something else would be built in the owner's name without the owner's asking."""
-    if environment.updates is not UpdateMode.AUTO:
-        return
-    if user.name != environment.owner and not user.admin:
-        raise NotAllowed(
-            "“%(name)s” is updated automatically, in the name of its owner, %(owner)s. Only the "
-            "owner can change what it is built from.",
-            name=environment.name,
-            owner=environment.owner,
-        )
 
 
 def _content_of(source: Resolved | None) -> _Content:

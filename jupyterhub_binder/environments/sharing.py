@@ -131,14 +131,10 @@ class Sharing(LoggingConfigurable):
         was, now = ({(s.subject, s.right) for s in shares} for shares in (before, after))
         if was == now:
             return
-        self._audit.note(
-            user.name,
+        self._audit.note_environment(
+            user,
             Action.ENVIRONMENT_SHARE,
-            environment.id,
-            always=user.admin,
-            name=environment.name,
-            repository=environment.label,
-            owner=environment.owner if environment.owner != user.name else "",
+            environment,
             given=_listed(now - was),
             ended=_listed(was - now),
         )

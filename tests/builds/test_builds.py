@@ -98,7 +98,7 @@ async def test_a_rollback_starts_from_the_earlier_build(service):
     first = await service.finished(environment.latest.build.id)
     forced = await service.environments.build(ALICE, environment.id, force=True)
     await service.finished(forced.latest.build.id)
-    chosen = await service.environments.choose(ALICE, environment.id, 1)
+    chosen = await service.environments.requests.choose(ALICE, environment.id, 1)
     assert chosen.current.build.id == first.id
     assert chosen.latest.number == 2
 

@@ -126,7 +126,7 @@ async def test_an_environment_starts_from_a_reused_image_and_gets_its_own_files(
     spec = await reusing.launch_specs.launch_spec(BOB, environment.id)
     assert spec.image == build_.image
     assert spec.content_key == build_.key
-    chosen = await reusing.environments.choose(BOB, environment.id, 1)
+    chosen = await reusing.environments.requests.choose(BOB, environment.id, 1)
     assert chosen.current.build.id == build_.id
 
 

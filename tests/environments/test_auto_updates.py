@@ -96,7 +96,7 @@ async def test_a_failed_commit_is_not_tried_again_and_two_failures_pause(followi
 async def test_a_rollback_pauses_until_it_is_resumed(following):
     environment = await automatic(following)
     await push(following, environment)
-    chosen = await following.service.environments.choose(ALICE, environment.id, 1)
+    chosen = await following.service.environments.requests.choose(ALICE, environment.id, 1)
     assert chosen.held is Hold.ROLLBACK
     assert str(describe_hold(chosen)) == "Updates are paused because you chose build 1."
     held = await push(following, environment)
@@ -109,14 +109,14 @@ async def test_a_rollback_pauses_until_it_is_resumed(following):
     )
     now = await following.service.environments.get(ALICE, environment.id)
     assert (now.current.number, now.current.build.resolved_ref) == (3, f"{2:040x}")
-    changes = await following.service.environments.changes(ALICE, environment.id)
+    changes = await following.service.environments.requests.changes(ALICE, environment.id)
     assert [change.cause for change in changes.items[:2]] == ["by_itself", "rolled_back"]
 
 
 async def test_resuming_goes_back_to_the_newest_build(following):
     environment = await automatic(following)
     await push(following, environment)
-    await following.service.environments.choose(ALICE, environment.id, 1)
+    await following.service.environments.requests.choose(ALICE, environment.id, 1)
     await following.service.environments.update(ALICE, environment.id, resume=True)
     await ask(following, environment)
     now = await following.service.environments.get(ALICE, environment.id)
@@ -129,7 +129,9 @@ async def test_choosing_an_earlier_build_pauses_nothing_that_is_not_updated_by_i
     following.host.push()
     updated = await following.service.environments.build(ALICE, environment.id)
     await following.service.finished(updated.latest.build.id)
-    assert (await following.service.environments.choose(ALICE, environment.id, 1)).held is None
+    assert (
+        await following.service.environments.requests.choose(ALICE, environment.id, 1)
+    ).held is None
 
 
 async def test_rules_limits_and_a_drain_hold_for_it(following):

@@ -28,13 +28,13 @@ async def test_others_do_not_see_it_and_an_admin_does(service):
         service.environments.delete,
         service.environments.restore,
         service.environments.build,
-        service.environments.history,
+        service.environments.requests.list,
         service.launch_specs.launch_spec,
     ):
         with pytest.raises(NotFound):
             await look(BOB, environment.id)
     with pytest.raises(NotFound):
-        await service.environments.choose(BOB, environment.id, 1)
+        await service.environments.requests.choose(BOB, environment.id, 1)
     with pytest.raises(NotFound):
         await service.environments.update(BOB, environment.id, name="mine")
     assert (await service.environments.get(ADMIN, environment.id)).owner == "alice"
@@ -43,11 +43,11 @@ async def test_others_do_not_see_it_and_an_admin_does(service):
 async def test_a_build_is_seen_by_those_whose_environments_want_it(service):
     environment = await service.create()
     build_id = environment.latest.build.id
-    _, theirs, request = await service.environments.request_of(ALICE, build_id)
+    _, theirs, request = await service.environments.requests.of_build(ALICE, build_id)
     assert (theirs.id, request.number) == (environment.id, 1)
     with pytest.raises(NotFound):
-        await service.environments.request_of(BOB, build_id)
-    build, none, _ = await service.environments.request_of(ADMIN, build_id)
+        await service.environments.requests.of_build(BOB, build_id)
+    build, none, _ = await service.environments.requests.of_build(ADMIN, build_id)
     assert (build.id, none) == (build_id, None)
 
 
@@ -258,9 +258,9 @@ async def test_a_build_without_an_image_cannot_be_chosen(service):
     environment = await service.create(fake={"fail_at": "building"})
     await service.finished(environment.latest.build.id)
     with pytest.raises(Conflict):
-        await service.environments.choose(ALICE, environment.id, 1)
+        await service.environments.requests.choose(ALICE, environment.id, 1)
     with pytest.raises(NotFound):
-        await service.environments.choose(ALICE, environment.id, 7)
+        await service.environments.requests.choose(ALICE, environment.id, 7)
 
 
 async def test_a_launch_spec_names_the_current_image(service):
@@ -299,7 +299,7 @@ async def test_an_update_that_finds_nothing_after_a_cancelled_build_adds_none(se
     updated = await service.environments.build(ALICE, environment.id)
     assert updated.latest == updated.current
     assert updated.current.number == 1
-    assert (await service.environments.history(ALICE, environment.id)).total == 2
+    assert (await service.environments.requests.list(ALICE, environment.id)).total == 2
     third = await service.environments.build(ALICE, environment.id, force=True)
     assert third.latest.number == 3
 
@@ -308,7 +308,7 @@ async def test_history_is_newest_first(service):
     environment = await service.create()
     await service.finished(environment.latest.build.id)
     await service.environments.build(ALICE, environment.id, force=True)
-    history = await service.environments.history(ALICE, environment.id)
+    history = await service.environments.requests.list(ALICE, environment.id)
     assert [request.number for request in history.items] == [2, 1]
 
 

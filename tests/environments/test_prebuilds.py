@@ -233,7 +233,7 @@ async def test_a_hold_is_respected(ahead: Ahead):
     await ahead.deliver(made, "one")
     await ahead.look()
     await ahead.service.finished((await ahead.now(environment)).latest.build.id)
-    await environments.choose(ALICE, environment.id, 1)
+    await environments.requests.choose(ALICE, environment.id, 1)
     ahead.following.host.push()
     await ahead.deliver(made, "two")
     await ahead.look()

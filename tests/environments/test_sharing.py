@@ -94,7 +94,7 @@ async def test_who_may_launch_may_not_change(service):
     for change in (
         environments.update(BOB, environment.id, name="mine"),
         environments.build(BOB, environment.id),
-        environments.choose(BOB, environment.id, 1),
+        environments.requests.choose(BOB, environment.id, 1),
         environments.delete(BOB, environment.id),
         environments.restore(BOB, environment.id),
         service.sharing.fetch(BOB, environment.id),
@@ -111,7 +111,7 @@ async def test_who_may_manage_changes_everything_but_the_owner(service):
     assert (renamed.name, renamed.owner, renamed.right) == ("Ours", "alice", Right.MANAGE)
     built = await service.environments.build(BOB, environment.id, force=True)
     await service.finished(built.latest.build.id)
-    assert (await service.environments.choose(BOB, environment.id, 1)).current.number == 1
+    assert (await service.environments.requests.choose(BOB, environment.id, 1)).current.number == 1
     await service.sharing.put(BOB, environment.id, [(person("bob"), Right.MANAGE)])
     for change in (
         service.environments.delete(BOB, environment.id),
@@ -131,13 +131,13 @@ async def test_an_admin_may_everything(service):
 async def test_the_builds_of_a_shared_environment_can_be_read(service):
     environment = await shared(service, person("bob"))
     build_id = environment.latest.build.id
-    _, found, request = await service.environments.request_of(BOB, build_id)
+    _, found, request = await service.environments.requests.of_build(BOB, build_id)
     assert (found.id, found.right, request.number) == (environment.id, Right.LAUNCH, 1)
     with pytest.raises(NotFound):
-        await service.environments.request_of(CAROL, build_id)
+        await service.environments.requests.of_build(CAROL, build_id)
     await service.sharing.put(ALICE, environment.id, [])
     with pytest.raises(NotFound):
-        await service.environments.request_of(BOB, build_id)
+        await service.environments.requests.of_build(BOB, build_id)
 
 
 async def test_a_build_is_cancelled_by_those_who_may_manage(service):
@@ -147,10 +147,10 @@ async def test_a_build_is_cancelled_by_those_who_may_manage(service):
         ALICE, environment.id, [(EVERYONE, Right.LAUNCH), (COURSE, Right.MANAGE)]
     )
     with pytest.raises(NotAllowed):
-        await service.environments.cancel_build(BOB, build_id)
+        await service.environments.requests.cancel(BOB, build_id)
     other = await service.create(fake={"hang_at": "building"})
     assert other.latest.build.id == build_id
-    assert not (await service.environments.cancel_build(CAROL, build_id)).state.finished
+    assert not (await service.environments.requests.cancel(CAROL, build_id)).state.finished
     assert (await service.environments.get(ALICE, other.id)).latest.withdrawn is None
     assert (await service.environments.get(ALICE, environment.id)).latest.withdrawn
 
@@ -351,7 +351,7 @@ async def test_a_copy_has_the_settings_and_the_current_build_and_nothing_else(se
     copy = await service.copies.copy(BOB, environment.id)
     assert (copy.owner, copy.name, copy.path, copy.right) == ("bob", "Course", "index.ipynb", "own")
     assert copy.current.build.id == original.current.build.id
-    assert (await service.environments.history(BOB, copy.id)).total == 1
+    assert (await service.environments.requests.list(BOB, copy.id)).total == 1
     assert not (await service.sharing.fetch(BOB, copy.id)).shares
     with pytest.raises(NotFound):
         await service.environments.get(CAROL, copy.id)

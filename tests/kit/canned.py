@@ -354,6 +354,55 @@ class Offers:
         ]
 
 
+class CannedRequests:
+    """Their build requests."""
+
+    def __init__(self, environments: Mapping[str, Any]) -> None:
+        self.all = environments
+
+    async def list(self, user: Any, environment_id: str, **_: Any) -> Page[BuildRequest]:
+        env = self.all[environment_id]
+        older = [
+            BuildRequest(
+                env.id,
+                n,
+                make_build(90 + n, s, Phase.BUILT, image="old" if n == 1 else None),
+                NOW - timedelta(days=n),
+                "a",
+            )
+            for n, s in ((2, BuildState.BUILT), (1, BuildState.CANCELLED))
+        ]
+        newest = [env.latest] if env.latest is env.current else [env.latest, env.current]
+        items = [r for r in newest if r] + older
+        return Page(tuple(items), len(items), 0, 50)
+
+    async def get(self, user: Any, environment_id: str, number: int) -> BuildRequest:
+        found = (await self.list(user, environment_id)).items
+        try:
+            return next(each for each in found if each.number == number)
+        except StopIteration:
+            raise NotFound("There is no such build.") from None
+
+    async def changes(self, user: Any, environment_id: str, **_: Any) -> Page[Change]:
+        told = (
+            (2, 1, ChangeCause.ROLLED_BACK, "numpy 2.1 breaks exercise 4 " + "of week two " * 12),
+            (1, 2, ChangeCause.BY_ITSELF, ""),
+            (None, 1, ChangeCause.ASKED, ""),
+        )
+        items = [
+            Change(environment_id, 3 - n, before, to, "alice", cause, why, NOW - timedelta(days=n))
+            for n, (before, to, cause, why) in enumerate(told)
+        ]
+        return Page(tuple(items), len(items), 0, 20)
+
+    async def of_build(self, user: Any, build_id: str) -> tuple[Any, Any, Any]:
+        for env in self.all.values():
+            for request in (env.latest, env.current):
+                if request and request.build.id == build_id:
+                    return request.build, env, request
+        raise NotFound("There is no such build.")
+
+
 class Everything:
     """Stands for the environments, builds and launches of the service."""
 
@@ -383,6 +432,10 @@ class Everything:
         except KeyError:
             raise NotFound("There is no such environment.") from None
 
+    @property
+    def requests(self) -> CannedRequests:
+        return CannedRequests(self.all)
+
     async def get_deleted(self, user: Any, environment_id: str) -> Environment:
         try:
             return self.deleted[environment_id]
@@ -396,53 +449,18 @@ class Everything:
         self.deleted[environment_id] = self.all.pop(environment_id)
         return self.deleted[environment_id]
 
-    async def history(self, user: Any, environment_id: str, **_: Any) -> Page[BuildRequest]:
-        env = self.all[environment_id]
-        older = [
-            BuildRequest(
-                env.id,
-                n,
-                make_build(90 + n, s, Phase.BUILT, image="old" if n == 1 else None),
-                NOW - timedelta(days=n),
-                "a",
-            )
-            for n, s in ((2, BuildState.BUILT), (1, BuildState.CANCELLED))
-        ]
-        newest = [env.latest] if env.latest is env.current else [env.latest, env.current]
-        items = [r for r in newest if r] + older
-        return Page(tuple(items), len(items), 0, 50)
-
-    async def get_request(self, user: Any, environment_id: str, number: int) -> BuildRequest:
-        found = (await self.history(user, environment_id)).items
-        try:
-            return next(each for each in found if each.number == number)
-        except StopIteration:
-            raise NotFound("There is no such build.") from None
-
-    async def changes(self, user: Any, environment_id: str, **_: Any) -> Page[Change]:
-        told = (
-            (2, 1, ChangeCause.ROLLED_BACK, "numpy 2.1 breaks exercise 4 " + "of week two " * 12),
-            (1, 2, ChangeCause.BY_ITSELF, ""),
-            (None, 1, ChangeCause.ASKED, ""),
-        )
-        items = [
-            Change(environment_id, 3 - n, before, to, "alice", cause, why, NOW - timedelta(days=n))
-            for n, (before, to, cause, why) in enumerate(told)
-        ]
-        return Page(tuple(items), len(items), 0, 20)
-
     async def fetch(self, user: Any, build_id: str) -> Contents:
-        build, environment, request = await self.request_of(user, build_id)
+        build, environment, request = await self.requests.of_build(user, build_id)
         packages = tuple(Package(*line.split("==")) for line in INSTALLED)
         known = build.state is BuildState.BUILT and build.id != "b000000014"
         inventory = Inventory(packages, tools={"python": "3.12.3", "uv": "0.9.1"})
         return Contents(build, environment, request, inventory if known else None)
 
     async def list_choices(self, user: Any, contents: Contents) -> tuple[BuildRequest, ...]:
-        return (await self.history(user, contents.environment.id)).items  # type: ignore[union-attr]
+        return (await self.requests.list(user, contents.environment.id)).items  # type: ignore[union-attr]
 
     async def compare_with(self, user: Any, contents: Contents, number: Any = None) -> Any:
-        items = (await self.history(user, contents.environment.id)).items  # type: ignore[union-attr]
+        items = (await self.requests.list(user, contents.environment.id)).items  # type: ignore[union-attr]
         return await self.compare(items[-1], items[0])
 
     async def compare(self, before: BuildRequest, after: BuildRequest) -> PackageComparison:
@@ -532,16 +550,9 @@ class Everything:
             kept=next((e for e in self.all.values() if e.spec == link.spec), None),
         )
 
-    async def request_of(self, user: Any, build_id: str) -> tuple[Any, Any, Any]:
-        for env in self.all.values():
-            for request in (env.latest, env.current):
-                if request and request.build.id == build_id:
-                    return request.build, env, request
-        raise NotFound("There is no such build.")
-
     # Builds
     async def fetch_build(self, build_id: str) -> Build:
-        return (await self.request_of(None, build_id))[0]
+        return (await self.requests.of_build(None, build_id))[0]
 
     max_running = 2
 

@@ -294,7 +294,7 @@ async def test_new_build_in_a_server_of_another_one_needs_a_word(stack: Stack, a
     launch = await stack.ended(ada, await stack.launch(ada, environment, restart=True))
     assert launch.state is LaunchState.READY, launch
     assert (await stack.launch(ada, environment)).state is LaunchState.READY
-    await stack.parts.environments.choose(user, environment.id, 1)
+    await stack.parts.environments.requests.choose(user, environment.id, 1)
     with pytest.raises(Conflict, match="is already running another build of “"):
         await stack.launch(ada, environment)
 
@@ -552,7 +552,7 @@ async def test_a_start_on_the_hubs_own_page_brings_a_removed_image_back(
     status, answer = await ada.spawn({"environment": environment.id})
     assert status == 201, answer
     assert (await ada.server("env"))["BINDER_REPO_URL"] == environment.repo_url
-    page = await stack.parts.environments.history(User(ada.name), environment.id)
+    page = await stack.parts.environments.requests.list(User(ada.name), environment.id)
     assert page.total == 2
     assert {request.build.resolved_ref for request in page.items} == {
         environment.current.build.resolved_ref  # type: ignore[union-attr]
@@ -574,7 +574,7 @@ async def test_a_start_does_not_try_what_failed_again(stack: Stack, ada: Person)
         pass
     status, answer = await ada.spawn({"environment": environment.id})
     assert (status, "could not be built" in answer["message"]) == (400, True)
-    page = await stack.parts.environments.history(User(ada.name), environment.id)
+    page = await stack.parts.environments.requests.list(User(ada.name), environment.id)
     assert page.total == 1
 
 

@@ -112,7 +112,7 @@ async def rebuilt(service, environment, ref: str):
 
 
 async def images_of(service, environment) -> dict[int, str]:
-    page = await service.environments.history(ALICE, environment.id)
+    page = await service.environments.requests.list(ALICE, environment.id)
     return {request.number: request.build.image for request in page.items}
 
 

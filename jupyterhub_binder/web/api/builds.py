@@ -26,7 +26,7 @@ class _BuildBase(Handler):
 
     async def find(self, build_id: str) -> tuple[Build, Environment | None, BuildRequest | None]:
         """Return a build with the person's environment. Raises NotFound."""
-        return await self.services.environments.request_of(self.me, build_id)
+        return await self.services.environments.requests.of_build(self.me, build_id)
 
     async def render_build(
         self, build: Build, environment: Environment | None, request: BuildRequest | None
@@ -147,5 +147,5 @@ class CancelBuildHandler(_BuildBase):
     @operation("cancel_build", errors=(409,))
     async def post(self, build_id: str) -> BuildJSON:
         """Cancel your request for a build. The build ends if nobody else is waiting for it."""
-        await self.services.environments.cancel_build(self.me, build_id)
+        await self.services.environments.requests.cancel(self.me, build_id)
         return await self.render_build(*await self.find(build_id))

@@ -110,7 +110,7 @@ class EnvironmentBuildsHandler(Handler):
     @operation("list_builds")
     async def get(self, environment_id: str, *, query: PageQuery) -> PageJSON[BuildSummaryJSON]:
         """List an environment's builds, newest first."""
-        page = await self.services.environments.history(
+        page = await self.services.environments.requests.list(
             self.me, environment_id, offset=query.offset, limit=query.limit
         )
         renderer = await self.renderer(request.build for request in page.items)
@@ -140,7 +140,7 @@ class CurrentBuildHandler(Handler):
         If its image was removed, the same commit is built again: the environment's newest build is
         then unfinished, and servers start from the earlier one until it has succeeded.
         """
-        environment = await self.services.environments.choose(
+        environment = await self.services.environments.requests.choose(
             self.me, environment_id, body.number, reason=body.reason
         )
         return await self.render_environment(environment)

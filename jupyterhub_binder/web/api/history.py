@@ -38,7 +38,7 @@ class ChangesHandler(Handler):
     async def get(self, environment_id: str, *, query: PageQuery) -> PageJSON[ChangeJSON]:
         """List the changes of the build that servers start from, newest first."""
         environment = await self.services.environments.get(self.me, environment_id)
-        page = await self.services.environments.changes(
+        page = await self.services.environments.requests.changes(
             self.me, environment_id, offset=query.offset, limit=query.limit
         )
         return render_page(page, lambda change: render_change(change, environment, self.me))

@@ -19,7 +19,9 @@ class BuildPage(PageHandler):
 
     async def get(self, build_id: str) -> None:
         """Show progress, result and the log's end."""
-        build, environment, request = await self.services.environments.request_of(self.me, build_id)
+        build, environment, request = await self.services.environments.requests.of_build(
+            self.me, build_id
+        )
         view = BuildView(build, await self.fetch_progress(build), environment, request)
         (item,) = await self.fetch_views([environment]) if environment else (None,)
         after = max(0, build.lines - TAIL_LINES)
@@ -57,5 +59,5 @@ class BuildCancel(PageHandler):
     async def post(self, build_id: str) -> None:
         """Withdraw the person's request."""
         self.back = f"{self.prefix}builds/{build_id}"
-        await self.services.environments.cancel_build(self.me, build_id)
+        await self.services.environments.requests.cancel(self.me, build_id)
         self.redirect(f"{self.prefix}builds/{build_id}", status=303)

@@ -131,8 +131,8 @@ class EnvironmentPage(PageHandler):
         """Show builds and settings."""
         environments = self.services.environments
         environment = await environments.get(self.me, environment_id)
-        history = await environments.history(self.me, environment_id, limit=HISTORY_SIZE)
-        changes = await environments.changes(self.me, environment_id, limit=CHANGES_SIZE)
+        history = await environments.requests.list(self.me, environment_id, limit=HISTORY_SIZE)
+        changes = await environments.requests.changes(self.me, environment_id, limit=CHANGES_SIZE)
         shows_people = self.me.admin or self.me.name == environment.owner
         (item,) = await self.fetch_views([environment])
         applications = await self.services.preferences.applications(environment)
@@ -261,7 +261,7 @@ class EnvironmentAction(PageHandler):
     async def _choose(self, environment_id: str) -> str:
         number = whole_number(self.form.text("number", max_length=10) or "", "number")
         reason = self.form.text("reason", max_length=MAX_REASON_CHARACTERS) or ""
-        environment = await self.services.environments.choose(
+        environment = await self.services.environments.requests.choose(
             self.me, environment_id, number, reason=reason
         )
         chosen = environment.current and environment.current.number == number

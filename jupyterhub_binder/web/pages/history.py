@@ -60,7 +60,7 @@ class UsePage(PageHandler):
         """Show the builds, what becomes of them, and the form."""
         environment = await self.services.environments.get(self.me, environment_id, Right.MANAGE)
         self.back = f"{self.prefix}environments/{environment_id}"
-        wanted = await self.services.environments.get_request(
+        wanted = await self.services.environments.requests.get(
             self.me, environment_id, whole_number(number, "number")
         )
         there = await self._is_there(wanted)

@@ -62,7 +62,7 @@ async def test_a_removed_image_is_said_before_it_is_built_again(
     service_url: str,
 ) -> None:
     made = await built_twice(person("bob"), git_repo.url)
-    first = await service.parts.environments.get_request(_BOB, made["id"], 1)
+    first = await service.parts.environments.requests.get(_BOB, made["id"], 1)
     await service.parts.backend.delete_image(first.build.image)
     url = f"{service_url}environments/{made['id']}/use/1"
     async with bobs_browser.get(url, headers=NAVIGATE) as response:
