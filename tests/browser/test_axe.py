@@ -186,7 +186,7 @@ async def test_state_that_somebody_brings_about_has_no_violation(
 
 
 @pytest.mark.parametrize("rows", [0, 3, pytest.param(60, marks=pytest.mark.thorough)])
-async def test_no_tab_of_the_admins_has_a_violation(
+async def test_neither_a_tab_of_the_admins_nor_the_public_usage_has_a_violation(
     page: Page, axe: Path, tmp_path: Path, rows: int
 ):
     found = {}
@@ -195,4 +195,7 @@ async def test_no_tab_of_the_admins_has_a_violation(
             await open_at(page, f"{address}admin{tab}")
             await _unfold(page)
             found[tab] = await look_at(page, axe)
+        await open_at(page, f"{address}usage")
+        await _unfold(page)
+        found["the public usage page"] = await look_at(page, axe)
     assert {tab: lines for tab, lines in found.items() if lines} == {}

@@ -258,7 +258,7 @@ async def admin_pages(folder: Path, rows: int) -> AsyncIterator[tuple[str, Admin
         await _count_sessions(store, rows)
     made_up = {
         "usage": MadeUpUsage(rows),
-        "usage_reports": UsageReports(store=store),
+        "usage_reports": UsageReports(store=store, public=True),
         "store": MadeUpStore(rows),
         "cleanup": MadeUpCleanup(rows),
         "software": MadeUpSoftware(rows),
