@@ -170,10 +170,14 @@ def _quarters(
             quarter,
             totals[quarter],
             people.get(quarter),
-            totals[quarter.before] if quarter.first > scope.counted_from else None,
+            totals[quarter.before] if _is_comparable(scope, quarter) else None,
         )
         for quarter in scope.quarters
     )
+
+
+def _is_comparable(scope: Scope, quarter: Period) -> bool:
+    return scope.counted_from < quarter.first and quarter.end <= scope.today
 
 
 def _before(scope: Scope, sessions: Iterable[DayLaunches], period: Period) -> int | None:

@@ -59,7 +59,7 @@ class QuarterUsage:
     people: int | None
     """None if too few to tell."""
     before: int | None
-    """Sessions of the quarter before; None if the hub did not count then."""
+    """Sessions of the quarter before; None if the hub did not count then, or this one goes on."""
 
     @property
     def change(self) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -11,11 +12,13 @@ from jupyterhub_binder.admin.columns import Column, Unit
 from jupyterhub_binder.admin.usage_charts import draw
 from jupyterhub_binder.admin.usage_report import REPORT, write_report
 from jupyterhub_binder.admin.usage_reports import UsageReports
+from jupyterhub_binder.admin.usage_summary import Counted, Scope, summarise
 from jupyterhub_binder.admin.usage_tables import UsageTable, usage_table
 from jupyterhub_binder.model import User
 from jupyterhub_binder.model.text import Message
-from jupyterhub_binder.model.usage import read_period
+from jupyterhub_binder.model.usage import DayLaunches, LaunchOutcome, read_period
 from jupyterhub_binder.store import Store
+from jupyterhub_binder.store.usage import TopRepositories
 from tests.kit.usage import QUARTERS, fill
 
 ADMIN = User("root", admin=True)
@@ -88,3 +91,25 @@ def test_axes_have_round_numbers() -> None:
     assert axis_of(hours) == ["0 s", *(f"{hour}:00:00" for hour in range(1, 6))]
     seconds = make_table(0.4, 200.0, unit=Unit.SECONDS, name="times")
     assert axis_of(seconds) == ["0 s", "1:00", "2:00", "3:00", "4:00"]
+
+
+@pytest.mark.parametrize(("columns", "width"), [(1, 440), (8, 440), (65, 760)])
+def test_names_of_columns_fit_and_do_not_overlap(columns: int, width: int) -> None:
+    picture = ElementTree.fromstring(draw(make_table(*[7] * columns)))
+    assert picture.get("viewBox") == f"0 0 {width} 260"
+    texts = picture.iter("{http://www.w3.org/2000/svg}text")
+    middles = [float(str(each.get("x"))) for each in texts if each.get("text-anchor") == "middle"]
+    room = 9.5 * len("2026-07-01")
+    assert middles[0] >= room / 2
+    assert columns == 1 or middles[-1] <= width - room / 2
+    assert all(after - before >= room for before, after in pairwise(middles))
+
+
+def test_a_quarter_that_goes_on_is_not_compared() -> None:
+    days = [date(2026, month, 15) for month in range(1, 9)]
+    launches = [DayLaunches(day, "venv", LaunchOutcome.READY, 10) for day in days]
+    counted = Counted(launches, {}, [], [], {}, {}, TopRepositories((), 0, 0))
+    scope = Scope.around(read_period("2026Q3"), date(2026, 8, 20), date(2026, 1, 15))
+    summary = summarise(scope, counted, min_people=5)
+    assert [each.launches for each in summary.quarters] == [30, 30, 20]
+    assert [each.change for each in summary.quarters] == [None, 0.0, None]
