@@ -22,18 +22,24 @@ COLOURS = (
 """Told apart by most people with a colour vision deficiency (after Okabe and Ito)."""
 
 BARS = ("launches", "quarters", "builds", "failures")
-LINES = ("people", "durations", "times")
+LINES = ("people", "durations", "times", "timeswithbuild")
 CHARTS: Sequence[str] = (*BARS, *LINES)
 """The tables that are drawn."""
 
-_WIDTH, _HEIGHT = 760, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 8, 12, 28
+MAX_FEW = 12
+"""Columns of a narrow chart, which fits a phone."""
+_NARROW, _WIDE, _HEIGHT = 440, 760, 260
+_RIGHT, _TOP, _BOTTOM = 8, 12, 28
+_MIN_LEFT = 52
+_CHARACTER = 9.5
+"""Width of a digit; pages write larger on phones."""
 _MAX_TICKS = 5
-_MAX_LABELS = 7
 _STEPS = (1, 2, 5, 10)
 _SECONDS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 """Steps of an axis with durations; above these, `_STEPS` of hours."""
 _LEFT_OUT = {"total", "change", "people"}
+_COLOUR_OF = {"built": 1, "reused": 3, "failed": 6, "cancelled": 8}
+"""Colours that say what a column is; others go by their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class Words:
     duration: Callable[[float], str] = duration
     share: Callable[[float], str] = "{:.1%}".format
     change: Callable[[float], str] = "{:+.1%}".format
+    day: Callable[[str], str] = str
+    """From ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +72,16 @@ def draw(table: UsageTable, words: Words = Words()) -> str:
         return ""
     stacked = table.name in BARS
     unit = next(column.unit for column in _drawn(table))
-    scale = _Scale.of(series, unit, stacked=stacked, count=len(table.rows))
+    scale = _Scale.of(series, unit, words, stacked=stacked, count=len(table.rows))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {scale.width} {_HEIGHT}" role="img" '
         f'class="b-chart" font-family="sans-serif" font-size="12" '
         f'aria-label="{_shown(words.say(table.title))}">',
-        f'<rect class="b-paper" width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>',
-        *_axis(scale, unit, words),
-        *_labels(table, scale),
+        f'<rect class="b-paper" width="{scale.width}" height="{_HEIGHT}" fill="#fff"/>',
+        *_grid(scale),
+        *_labels(table, scale, words),
         *(_bars(series, scale) if stacked else _lines(series, scale)),
+        *_axis(scale),
         *_columns(table, scale, words),
         "</svg>",
     ]
@@ -85,7 +94,7 @@ def series_of(table: UsageTable, words: Words = Words()) -> list[Series]:
     return [
         Series(
             words.say(column.title),
-            number % len(COLOURS) + 1,
+            _COLOUR_OF.get(column.name, number % len(COLOURS) + 1),
             tuple(_number(row[places[column.name]]) for row in table.rows),
         )
         for number, column in enumerate(_drawn(table))
@@ -97,7 +106,7 @@ def cell_text(column: Column, value: object, words: Words) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return words.say(value)
+        return words.day(value) if column.unit is Unit.DAY else words.say(value)
     if not isinstance(value, int | float):
         return str(value)
     if column.unit is Unit.SECONDS:
@@ -128,26 +137,42 @@ def _shown(text: str) -> str:
 @dataclass(frozen=True, slots=True)
 class _Scale:
     count: int
-    top: float
-    step: float
+    width: int
+    left: float
+    ticks: tuple[tuple[float, str], ...]
+    """Values of the axis with their texts, from 0 to the top."""
 
     @classmethod
-    def of(cls, series: Sequence[Series], unit: Unit, *, stacked: bool, count: int) -> _Scale:
+    def of(
+        cls, series: Sequence[Series], unit: Unit, words: Words, *, stacked: bool, count: int
+    ) -> _Scale:
         columns = zip(*(each.values for each in series), strict=True)
         totals = [[value or 0 for value in column] for column in columns]
         largest = max(sum(each) if stacked else max(each) for each in totals)
         step = _round_up(max(largest, 1) / _MAX_TICKS, unit)
-        return cls(count, step * max(1, math.ceil(largest / step)), step)
+        values = [step * number for number in range(max(1, math.ceil(largest / step)) + 1)]
+        ticks = tuple(
+            (each, words.duration(each) if unit is Unit.SECONDS else words.number(round(each)))
+            for each in values
+        )
+        left = 8 + _CHARACTER * max(len(text) for _, text in ticks)
+        width = _NARROW if count <= MAX_FEW else _WIDE
+        return cls(count, width, max(_MIN_LEFT, left), ticks)
+
+    @property
+    def right(self) -> int:
+        return self.width - _RIGHT
 
     @property
     def slot(self) -> float:
-        return (_WIDTH - _LEFT - _RIGHT) / self.count
+        return (self.right - self.left) / self.count
 
     def x(self, place: float) -> float:
-        return _LEFT + self.slot * place
+        return self.left + self.slot * place
 
     def y(self, value: float) -> float:
-        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - value / self.top)
+        top, _ = self.ticks[-1]
+        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - value / top)
 
 
 def _round_up(value: float, unit: Unit) -> float:
@@ -162,28 +187,37 @@ def _round_up(value: float, unit: Unit) -> float:
     return next(each * size for each in _STEPS if each * size >= value)
 
 
-def _axis(scale: _Scale, unit: Unit, words: Words) -> list[str]:
-    found: list[str] = []
-    for number in range(round(scale.top / scale.step) + 1):
-        value = number * scale.step
-        y = scale.y(value)
-        text = words.duration(value) if unit is Unit.SECONDS else words.number(round(value))
-        found.append(
-            f'<path class="b-grid" stroke="#ddd" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
-            f'<text class="b-axis" fill="#444" text-anchor="end" x="{_LEFT - 6}" '
-            f'y="{y + 4:.1f}">{_shown(text)}</text>'
-        )
-    return found
+def _grid(scale: _Scale) -> list[str]:
+    return [
+        f'<path class="b-grid" stroke="#ddd" d="M{scale.left:.1f} {scale.y(value):.1f}'
+        f'H{scale.right}"/>'
+        for value, _ in scale.ticks
+    ]
 
 
-def _labels(table: UsageTable, scale: _Scale) -> list[str]:
-    every = math.ceil(scale.count / _MAX_LABELS)
+def _axis(scale: _Scale) -> list[str]:
+    """Return the values of the axis; a page keeps them in sight when it scrolls a chart."""
+    texts = [
+        f'<text class="b-axis" fill="#444" text-anchor="end" x="{scale.left - 6:.1f}" '
+        f'y="{scale.y(value) + 4:.1f}">{_shown(text)}</text>'
+        for value, text in scale.ticks
+    ]
+    ground = f'<rect fill="none" width="{scale.left - 1:.1f}" height="{_HEIGHT - _BOTTOM + 4}"/>'
+    return ['<g class="b-ticks">', ground, *texts, "</g>"]
+
+
+def _labels(table: UsageTable, scale: _Scale, words: Words) -> list[str]:
+    """Name as many columns as have room, among them one of the last."""
+    texts = [cell_text(table.columns[0], row[0], words) for row in table.rows]
+    room = _CHARACTER * max(map(len, texts))
+    every = math.ceil(room / scale.slot)
+    last = scale.count - 1
+    while last > 0 and scale.x(last + 0.5) + room / 2 > scale.width:
+        last -= 1
     return [
         f'<text class="b-axis" fill="#444" text-anchor="middle" '
-        f'x="{min(scale.x(place + 0.5), _WIDTH - 36):.1f}" y="{_HEIGHT - 8}">'
-        f"{_shown(str(row[0]))}</text>"
-        for place, row in enumerate(table.rows)
-        if place % every == 0
+        f'x="{scale.x(place + 0.5):.1f}" y="{_HEIGHT - 8}">{_shown(texts[place])}</text>'
+        for place in range(last % every, last + 1, every)
     ]
 
 
@@ -202,7 +236,10 @@ def _bars(series: Sequence[Series], scale: _Scale) -> list[str]:
             below[place] += value
         if path:
             colour = COLOURS[each.colour - 1]
-            found.append(f'<path class="b-s{each.colour}" fill="{colour}" d="{"".join(path)}"/>')
+            found.append(
+                f'<path class="b-s{each.colour} b-bars" fill="{colour}" stroke="#fff" '
+                f'stroke-width="0.75" d="{"".join(path)}"/>'
+            )
     return found
 
 
@@ -236,10 +273,9 @@ def _columns(table: UsageTable, scale: _Scale, words: Words) -> list[str]:
 
 def _describe_row(table: UsageTable, place: int, words: Words) -> str:
     """Write a row in words: ``2026-07-06: binder-a 31, All 40``."""
-    first, *others = zip(table.columns, table.rows[place], strict=True)
-    told = [
-        f"{words.say(column.title)} {text}"
-        for column, value in others
-        if (text := cell_text(column, value, words))
-    ]
+    first, *others = (
+        (column, cell_text(column, value, words))
+        for column, value in zip(table.columns, table.rows[place], strict=True)
+    )
+    told = [f"{words.say(column.title)} {text}" for column, text in others if text]
     return f"{first[1]}: {', '.join(told)}"

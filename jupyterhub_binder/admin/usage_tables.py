@@ -142,39 +142,31 @@ def _builds(summary: UsageSummary, _: Providers) -> UsageTable:
 
 
 def _times(summary: UsageSummary, _: Providers) -> UsageTable:
-    return UsageTable(
-        "times",
-        Message("Time to a ready server, by week"),
-        (
-            _WEEK,
-            Column("launch_median", Message("Median without a build"), Unit.SECONDS),
-            Column("launch_p95", Message("95th percentile without a build"), Unit.SECONDS),
-            Column("with_build_median", Message("Median with a build"), Unit.SECONDS),
-            Column("with_build_p95", Message("95th percentile with a build"), Unit.SECONDS),
-        ),
-        tuple(
-            (
-                each.week.first.isoformat(),
-                *_pair(each.times.get(Timed.LAUNCH)),
-                *_pair(each.times.get(Timed.LAUNCH_WITH_BUILD)),
-            )
-            for each in summary.weeks
-        ),
-    )
+    title = Message("Time to a ready server without a build, by week")
+    return _percentiles("times", title, summary, Timed.LAUNCH)
+
+
+def _times_with_build(summary: UsageSummary, _: Providers) -> UsageTable:
+    title = Message("Time to a ready server with a build, by week")
+    return _percentiles("timeswithbuild", title, summary, Timed.LAUNCH_WITH_BUILD)
 
 
 def _durations(summary: UsageSummary, _: Providers) -> UsageTable:
+    title = Message("Duration of builds, by week")
+    return _percentiles("durations", title, summary, Timed.BUILD)
+
+
+def _percentiles(name: str, title: Message, summary: UsageSummary, what: Timed) -> UsageTable:
     return UsageTable(
-        "durations",
-        Message("Duration of builds, by week"),
+        name,
+        title,
         (
             _WEEK,
             Column("median", Message("Median"), Unit.SECONDS),
             Column("p95", Message("95th percentile"), Unit.SECONDS),
         ),
         tuple(
-            (each.week.first.isoformat(), *_pair(each.times.get(Timed.BUILD)))
-            for each in summary.weeks
+            (each.week.first.isoformat(), *_pair(each.times.get(what))) for each in summary.weeks
         ),
     )
 
@@ -216,6 +208,7 @@ _TABLES: Mapping[str, Callable[[UsageSummary, Providers], UsageTable]] = {
     "builds": _builds,
     "durations": _durations,
     "times": _times,
+    "timeswithbuild": _times_with_build,
     "failures": _failures,
     "causes": _causes,
 }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from markupsafe import Markup
 
 from jupyterhub_binder.admin.usage_charts import (
     CHARTS,
+    MAX_FEW,
     Series,
     Words,
     cell_text,
@@ -22,12 +24,16 @@ from jupyterhub_binder.model.usage_summary import UsageSummary
 from jupyterhub_binder.web.api.parse import read_query
 from jupyterhub_binder.web.api.shapes.usage import UsageQuery
 from jupyterhub_binder.web.api.usage import UsageAccess, fetch_usage, provider_names
-from jupyterhub_binder.web.i18n.language import N_, number, percent, say
+from jupyterhub_binder.web.i18n.language import N_, day, number, percent, say
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import PageHandler
 
 _WORDS = Words(
-    say=say, number=number, share=percent, change=lambda change: percent(change, signed=True)
+    say=say,
+    number=number,
+    share=percent,
+    change=lambda change: percent(change, signed=True),
+    day=lambda text: day(date.fromisoformat(text)),
 )
 _TIMED = {
     Timed.LAUNCH: N_("Time to a ready server"),
@@ -45,6 +51,8 @@ class UsageView:
     """Made by `draw`, which escapes all texts."""
     series: list[Series]
     rows: list[list[str]]
+    few: bool
+    """Whether the chart is narrow, so that its table fits beside it."""
     folded: bool
     """Whether the table is shown on request, because the chart says the same."""
 
@@ -64,6 +72,7 @@ class UsageView:
             svg=Markup(draw(table, _WORDS) if drawn else ""),  # noqa: S704 - see `svg`
             series=series_of(table, _WORDS) if drawn else [],
             rows=rows,
+            few=drawn and 0 < len(rows) <= MAX_FEW,
             folded=drawn and table.name != "quarters",
         )
 

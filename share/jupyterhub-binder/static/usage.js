@@ -1,6 +1,6 @@
 /**
  * Charts of usage: the arrow keys and the pointer read their columns. Narrow screens begin with
- * the newest.
+ * the newest, and keep the axis in sight.
  * @module
  */
 import "./page.js";
@@ -38,8 +38,22 @@ document.addEventListener("keydown", (event) => {
   tell(plot, steps[event.key]);
 });
 
-for (const plot of document.querySelectorAll("[data-plot]")) {
+/**
+ * Keep the values of a scrolled chart's axis in sight.
+ * @param {HTMLElement} plot
+ */
+function holdAxis(plot) {
+  const chart = plot.querySelector("svg");
+  if (!chart) return;
+  const scale = chart.viewBox.baseVal.width / chart.getBoundingClientRect().width;
+  plot.style.setProperty("--b-scrolled", `${plot.scrollLeft * scale}px`);
+}
+
+/** @type {NodeListOf<HTMLElement>} */
+const plots = document.querySelectorAll("[data-plot]");
+for (const plot of plots) {
   const columns = [...plot.querySelectorAll(".b-column")];
+  plot.addEventListener("scroll", () => holdAxis(plot));
   plot.scrollLeft = plot.scrollWidth;
   plot.addEventListener("pointerover", (event) => {
     const to = event.target instanceof Element ? columns.indexOf(event.target) : -1;

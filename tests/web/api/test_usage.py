@@ -175,7 +175,7 @@ async def test_the_command_writes_the_report_into_a_folder(
 ) -> None:
     folder = tmp_path / "new" / "report"
     done = await run_report(service_url, "--quarter", "2026q3", "--output", str(folder))
-    assert (done.exit_code, done.stdout) == (0, f"{folder}/report.md: 2026Q3, 9 files\n")
+    assert (done.exit_code, done.stdout) == (0, f"{folder}/report.md: 2026Q3, 10 files\n")
     files = (await person("root")("GET", "api/v1/usage/report?period=2026Q3")).json["files"]
     written = {file.name: file.read_text() for file in folder.iterdir()}
     assert written.keys() == files.keys()
