@@ -41,7 +41,7 @@ class Schedule:
     time_zone: str
 
     def next(self, after: datetime, count: int = 1) -> tuple[datetime, ...]:
-        """Return the next times in UTC; fewer, or none, if it ends.
+        """Return the next times in UTC; fewer, or none, if it ends or can no longer be read.
 
         Follows the zone's clock, or UTC if this system no longer knows the zone.
         """
@@ -50,7 +50,10 @@ class Schedule:
         except (ZoneInfoNotFoundError, ValueError, OSError):
             zone = UTC
         local = after.astimezone(zone)
-        times = islice(CronSim(self.cron, local), count)
+        try:
+            times = islice(CronSim(self.cron, local), count)
+        except CronSimError:
+            return ()
         return tuple(each.astimezone(UTC) for each in times)
 
     @property
@@ -83,13 +86,14 @@ def _times_of(schedule: Schedule, after: datetime) -> tuple[datetime, ...]:
     try:
         if len(schedule.cron) > MAX_CRON_CHARACTERS or len(schedule.cron.split()) != _FIELDS:
             raise CronSimError
-        times = schedule.next(after, _CHECKED)
+        CronSim(schedule.cron, after)
     except CronSimError as error:
         raise InvalidInput(
             "This is not a schedule. Write five fields as cron takes them: minute, hour, day of the "
             "month, month and day of the week. “30 4 * * 1” means every Monday at 04:30.",
             detail={"field": "cron"},
         ) from error
+    times = schedule.next(after, _CHECKED)
     if not times:
         raise InvalidInput("This schedule never runs.", detail={"field": "cron"})
     return times

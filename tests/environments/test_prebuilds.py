@@ -448,3 +448,13 @@ def test_a_schedule_whose_zone_is_gone_follows_utc():
     now = datetime(2026, 11, 30, 1, tzinfo=UTC)
     (following,) = Schedule("0 2 * * *", "Gone/Zone").next(now)
     assert following == datetime(2026, 11, 30, 2, tzinfo=UTC)
+
+
+async def test_a_schedule_that_can_no_longer_be_read_holds_up_no_other(ahead: Ahead):
+    """A newer cron library may refuse what an older one took."""
+    environment = await ahead.following.built()
+    missed = utc_now() - timedelta(days=3)
+    await ahead.service.store.put_schedule(environment.id, "0 3 * * 1-77", "UTC", missed)
+    await ahead.look()
+    state = await ahead.state(environment)
+    assert (state.last_cause, state.due) == ("schedule", None)
