@@ -13,7 +13,7 @@ from playwright.async_api import Page, expect
 from tests.browser.test_admin_pages import TABS
 from tests.conftest import install_npm
 from tests.kit.axe import AXE, COLOUR_RULES, violations
-from tests.kit.canned import PREFIX, all_states, serve
+from tests.kit.canned import AS_ROOT, LONG_PERSON, PREFIX, all_states, serve
 from tests.kit.canned_admin import admin_pages
 from tests.kit.canned_gallery import feature
 
@@ -48,9 +48,15 @@ TOO_SMALL = """() => [...document.querySelectorAll("#binder :is(a, button, input
   .filter((each) => each.checkVisibility() && !each.closest("#lines")
     && getComputedStyle(each).display !== "inline")
   .map((each) => [each.getBoundingClientRect(), each])
-  .filter(([box, each]) => each.type !== "checkbox" && Math.min(box.width, box.height) < 23.9)
+  .filter(([box, each]) => !["checkbox", "radio"].includes(each.type) && Math.min(box.width, box.height) < 23.9)
   .map(([box, each]) => `${box.width} x ${box.height}: ${each.outerHTML.slice(0, 120)}`)"""
 """Controls below 24 pixels, other than links within a sentence and the log's line numbers."""
+
+
+OVERFLOWS = """() => [...document.querySelectorAll(".b-ban > .b-popup, .b-ban > .b-popup *")]
+  .filter((each) => each.scrollWidth > each.clientWidth + 1
+    && getComputedStyle(each).display !== "inline" && each.clientWidth)
+  .map((each) => each.outerHTML.slice(0, 120))"""
 
 
 async def _press_help(page: Page) -> None:
@@ -183,6 +189,25 @@ async def test_state_that_somebody_brings_about_has_no_violation(
     await open_at(page, full + path)
     await change(page)
     assert await look_at(page, axe) == []
+
+
+@pytest.mark.parametrize("path", ["launch/x5", "builds/b000000006"])
+async def test_the_menu_that_bans_has_no_violation_and_fits_with_long_names(
+    page: Page, full: str, axe: Path, path: str
+):
+    await page.set_extra_http_headers(AS_ROOT)
+    await open_at(page, full + path)
+    await page.locator(".b-ban > summary").click()
+    await expect(page.get_by_text(LONG_PERSON)).to_be_visible()
+    assert await look_at(page, axe) == []
+    for width in (WIDE, NARROW):
+        await page.set_viewport_size({"width": width, "height": 800})
+        box = await page.locator(".b-ban > .b-popup").bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert await page.evaluate(OVERFLOWS) == []
+    assert await page.evaluate(TOO_SMALL) == []
 
 
 @pytest.mark.parametrize("rows", [0, 3, pytest.param(60, marks=pytest.mark.thorough)])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.kit.canned import PREFIX, all_states, serve
+from tests.kit.canned import AS_ROOT, LONG_PERSON, PREFIX, all_states, serve
 from tests.kit.canned_admin import admin_pages
 from tests.kit.live import LiveHub, OpenPage
 
@@ -165,6 +165,32 @@ async def test_admin_cancels_and_bans_by_keyboard_alone(browser, tmp_path: Path)
         await page.keyboard.press("Enter")
         await expect(page.locator(".b-verdict")).to_contain_text("github.com/miners/gold is banned")
         assert "github.com/miners/gold" in {rule.pattern for rule in admin.rules.all}
+        await page.close()
+
+
+async def test_admin_bans_a_person_from_the_page_of_a_launch_by_keyboard_alone(
+    browser, tmp_path: Path
+):
+    async with admin_pages(tmp_path, 3) as (address, admin):
+        page: Page = await browser.new_page(extra_http_headers=AS_ROOT)
+        await page.goto(f"{address}launch/x5")
+        menu = page.locator(".b-ban > summary")
+        await press_on(page, menu)
+        await tab_to(page, page.locator("#ban-reason"))
+        await page.keyboard.press("Escape")
+        await expect(menu).to_be_focused()
+        await page.keyboard.press("Enter")
+        await tab_to(page, page.locator("#ban-ban"))
+        await page.keyboard.press("ArrowDown")
+        await expect(page.locator("#ban-ban_person")).to_be_checked()
+        await tab_to(page, page.locator("#ban-reason"))
+        await page.keyboard.type("Mined coins")
+        await tab_to(page, page.locator("#ban-stop"))
+        await expect(page.locator("#ban-stop")).to_be_checked()
+        await press_on(page, page.locator(".b-ban").get_by_role("button", name="Ban"))
+        await expect(page.locator(".b-verdict")).to_contain_text(f"{LONG_PERSON} is banned")
+        await expect(page.locator(".b-verdict")).to_contain_text("No server of this person")
+        assert admin.rules.is_banned("", LONG_PERSON)
         await page.close()
 
 

@@ -27,7 +27,7 @@ from jupyterhub_binder.environments.inventories import Contents, PackageComparis
 from jupyterhub_binder.environments.reproductions import Reproduction
 from jupyterhub_binder.environments.sharing import Shares
 from jupyterhub_binder.errors import Conflict, NotFound, RepositoryNotFound
-from jupyterhub_binder.launches.service import Server
+from jupyterhub_binder.launches.service import Server, StoppedServers
 from jupyterhub_binder.model import (
     Assessment,
     Build,
@@ -80,6 +80,11 @@ PREFIX = "/services/binder/"
 SHA = "4f2c91a7be0d5c1f83aa2f8d9915e6d1b7c05a3e"
 NOW = datetime.now(UTC)
 HOSTILE = '<img src=x onerror="document.title=1">\u202egpj.exe'
+
+
+AS_ROOT = {"X-As": "root"}
+"""Headers of somebody who is an administrator on every page."""
+LONG_PERSON = "n" * 200
 
 
 def make_build(number: int, state: BuildState, phase: Phase, **changes: Any) -> Build:
@@ -214,6 +219,8 @@ def all_states() -> tuple[Environment, ...]:
         BuildState.FAILED,
         Phase.FAILED,
         label=f"github.com/{'very-long-organisation' * 6}/{'name' * 20}",
+        repo_url=f"https://github.com/{'very-long-organisation' * 6}/{'name' * 20}",
+        created_by=LONG_PERSON,
         spec=Spec("gh", "x/y", "feature/" + "long-" * 30),
         reason=Reason("build_failed", HOSTILE + " " + "word" * 60, 3, UNEXPLAINED),
     )
@@ -592,8 +599,8 @@ class Everything:
         state = list(LaunchState)[int(launch_id[1:]) % 5]
         return Launch(
             launch_id,
-            "e000000002",
-            "alice",
+            "e000000007" if int(launch_id[1:]) > 4 else "e000000002",
+            LONG_PERSON if int(launch_id[1:]) > 4 else "alice",
             "",
             "",
             state,
@@ -636,6 +643,15 @@ class Everything:
             for name, url, image in [named.get(e.id, default)]
         )
 
+    async def cancel_matched(self, *_: Any, **__: Any) -> tuple[Build, ...]:
+        return ()
+
+    async def list_running(self, person: str) -> tuple[str, ...]:
+        return ()
+
+    async def stop_person(self, admin: Any, person: str) -> StoppedServers:
+        return StoppedServers()
+
     async def stop_servers(self, user: Any, token: str, environment_id: str) -> tuple[Server, ...]:
         ended = await self.servers(user, token)
         self.running = []
@@ -666,8 +682,10 @@ class HubAuth:
     base_url = PREFIX
 
     async def get_user(self, handler: Any, sync: bool = True) -> dict[str, Any]:
-        admin = handler.request.path.startswith(f"{PREFIX}admin")
-        return {"name": "alice", "kind": "user", "admin": admin, "groups": [], "scopes": ["access"]}
+        as_root = AS_ROOT.items() <= dict(handler.request.headers.get_all()).items()
+        admin = as_root or handler.request.path.startswith(f"{PREFIX}admin")
+        name = "root" if as_root else "alice"
+        return {"name": name, "kind": "user", "admin": admin, "groups": [], "scopes": ["access"]}
 
     def check_scopes(self, scopes: Any, model: Any) -> bool:
         return True
