@@ -186,13 +186,13 @@ def _failures(summary: UsageSummary, _: Providers) -> UsageTable:
 
 def _causes(summary: UsageSummary, _: Providers) -> UsageTable:
     columns = (
-        Column("what", Message("What failed")),
         Column("cause", Message("Cause")),
-        Column("owner", Message("Where the cause is")),
         Column("failures", Message("Failures"), Unit.COUNT),
+        Column("what", Message("What failed")),
+        Column("owner", Message("Where the cause is")),
     )
     rows = tuple(
-        (_PARTS[cause.what], cause.code, _OWNERS.get(cause.owner, ""), count)
+        (cause.code, count, _PARTS[cause.what], _OWNERS.get(cause.owner, ""))
         for cause, count in summary.failures
     )
     return UsageTable("causes", Message("Most frequent failures"), columns, rows)
