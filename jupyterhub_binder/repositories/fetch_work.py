@@ -308,6 +308,7 @@ class GitWork(Work):
                 path=path,
                 why=error.message,
                 code="submodule_not_fetched",
+                detail=error.detail,
             ) from error
         return ""
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -352,6 +353,25 @@ async def test_a_submodule_that_can_not_be_fetched_ends_the_fetch_with_its_name(
     with pytest.raises(FetchFailed, match=f"The submodule lib can't be fetched: {why}"):
         await fetch(whole, repo, into)
     assert not into.exists()
+
+
+async def test_a_host_that_limits_requests_for_a_submodule_is_known_as_such(
+    whole: Fetcher, server: GitServer, into: Path
+):
+    """Those who see it do not ask again at once."""
+    repo = server.make_repo("sub/limited", {"a": "1"})
+    repo.add_submodule("lib", "../busy", repo.head)
+
+    def refuse(request: BaseHTTPRequestHandler) -> bool:
+        busy = request.path.startswith("/sub/busy")
+        if busy:
+            request.send_error(429)
+        return busy
+
+    server.hook = refuse
+    with pytest.raises(FetchFailed, match="The submodule lib can't be fetched") as failed:
+        await fetch(whole, repo, into)
+    assert failed.value.detail["rate_limited"]
 
 
 async def test_submodules_count_against_the_size_of_the_repository(
