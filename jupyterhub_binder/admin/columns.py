@@ -67,6 +67,11 @@ QUEUE = (
     Column("requested_by", Message("Person")),
     Column("people", Message("People"), Unit.COUNT),
 )
+HISTORY = (
+    *QUEUE[:5],
+    Column("created", Message("Created"), Unit.TIME),
+    Column("why", Message("Reason")),
+)
 ENVIRONMENTS = (
     Column("id", Message("Environment")),
     Column("owner", Message("Person")),

@@ -19,10 +19,13 @@ from jupyterhub_binder.cli.alerts import alerts
 from jupyterhub_binder.cli.failure import NOT_FOUND, CommandFailed
 from jupyterhub_binder.cli.session import Session, hub_command
 from jupyterhub_binder.client.client import BinderClient, Json
+from jupyterhub_binder.model import BuildState
 from jupyterhub_binder.model.admin import Action, LimitName
 from jupyterhub_binder.utils.terminal import ago, duration, plain
 
 _POLL_SECONDS = 2.0
+_PART = 200
+"""Builds of one request."""
 
 
 @click.group(short_help="Administer a running service: builds, people, rules, limits.")
@@ -91,6 +94,44 @@ def cancel(session: Session, build: str) -> None:
         session.result(done, f"{done['id']}: {done['state']}")
 
     session.run(work)
+
+
+@admin.command()
+@click.option("--state", type=click.Choice([each.value for each in BuildState]))
+@click.option("--person", metavar="NAME", help="Only builds that this person requested first.")
+@click.option("--repository", metavar="TEXT", help="Part of a repository's address.")
+@click.option("--reason", metavar="CODE", help="Why it failed: a rule's id or a fingerprint.")
+@click.option("--since", metavar="DAY", help="The first day in UTC, such as 2026-11-30.")
+@click.option("--until", metavar="DAY", help="The last day.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@hub_command
+def builds(session: Session, limit: int, **asked: str | None) -> None:
+    """List everyone's builds, the newest first.
+
+    \b
+    Examples:
+      jupyterhub-binder admin builds --state failed --since 2026-11-01
+      jupyterhub-binder admin builds --person mallory --limit 1000
+    """  # noqa: D301 - Click wants the character
+
+    async def work(client: BinderClient) -> None:
+        items = await _fetch_builds(client, limit, asked)
+        rows = [{**each, "why": (each["reason"] or {}).get("message")} for each in items]
+        _show(session, items, rows, columns.HISTORY, "No such builds.")
+
+    session.run(work)
+
+
+async def _fetch_builds(client: BinderClient, limit: int, asked: dict[str, Any]) -> list[Json]:
+    found: list[Json] = []
+    after: str | None = ""
+    while after is not None and len(found) < limit:
+        part = await client.admin(
+            "GET", "builds", **asked, after=after, limit=min(limit - len(found), _PART)
+        )
+        found += part["items"]
+        after = part["older"]
+    return found
 
 
 @admin.command()

@@ -76,6 +76,7 @@ ROUTES: tuple[Route, ...] = (
     (r"api/v1/usage/report", usage.UsageReportHandler),
     (rf"api/v1/usage/{ID}\.csv", usage.UsageTableHandler),
     (r"api/v1/admin/queue", admin_builds.QueueHandler),
+    (r"api/v1/admin/builds", admin_builds.AllBuildsHandler),
     (r"api/v1/admin/backends", admin_builds.BackendsHandler),
     (r"api/v1/admin/environments", use.AllEnvironmentsHandler),
     (r"api/v1/admin/featured", featured.AllFeaturedHandler),

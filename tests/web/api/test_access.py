@@ -94,6 +94,7 @@ TABLE = [
     Row("POST", f"{LAUNCH}/cancel", 200, 404, 200, 404),
     Row("GET", "/api/v1/servers", 200, 200, 200, 200),
     Row("GET", "/api/v1/admin/queue", 403, 403, 200, 403),
+    Row("GET", f"{ADMINS}/builds", 403, 403, 200, 403),
     Row("GET", "/api/v1/admin/backends", 403, 403, 200, 403),
     Row("GET", f"{ADMINS}/environments", 403, 403, 200, 403),
     Row("GET", f"{ADMINS}/use", 403, 403, 200, 403),

@@ -167,6 +167,27 @@ async def server(ada: Api, new_environment, hub: FakeHub) -> AsyncIterator[str]:
     hub.servers["ada"].clear()
 
 
+async def test_the_history_of_all_builds_is_read_in_parts(
+    root: Api, ada: Api, new_environment
+) -> None:
+    made = [
+        (await new_environment(options={"fake": {"lines": n}}))["latest"]["id"] for n in range(1, 4)
+    ]
+    for each in made:
+        await wait_for_build(ada, each)
+    path, found = f"{ADMIN}/builds?limit=2&state=built&person=ada", []
+    part = (await root("GET", path)).json
+    while part["older"]:
+        assert len(part["items"]) == 2
+        found += part["items"]
+        part = (await root("GET", f"{path}&after={part['older']}")).json
+    ids = [each["id"] for each in (*found, *part["items"])]
+    assert len(set(ids)) == len(ids)
+    assert set(made) <= set(ids)
+    assert (await root("GET", f"{ADMIN}/builds?repository=nowhere")).json["items"] == []
+    assert (await root("GET", f"{ADMIN}/builds?since=yesterday")).status == 400
+
+
 async def test_a_ban_stops_the_servers_of_a_person_if_asked(
     root: Api, ban, hub: FakeHub, server: str
 ) -> None:
@@ -439,7 +460,18 @@ def run(service_url: str, monkeypatch: pytest.MonkeyPatch):
     return run_command
 
 
-COMMANDS = ("queue", "environments", "failures", "backends", "use", "rules", "limits", "audit")
+COMMANDS = (
+    "builds",
+    "detections",
+    "queue",
+    "environments",
+    "failures",
+    "backends",
+    "use",
+    "rules",
+    "limits",
+    "audit",
+)
 
 
 async def test_every_list_is_there_on_a_terminal(run, new_environment) -> None:
@@ -448,6 +480,7 @@ async def test_every_list_is_there_on_a_terminal(run, new_environment) -> None:
         await run(command)
         json.loads(await run(command, "--json"))
     assert "ada" in await run("environments", "--person", "ada")
+    assert len(json.loads(await run("builds", "--person", "ada", "--limit", "1", "--json"))) <= 1
     assert (await run("use", "--csv")).startswith("name,builds")
     assert json.loads((await run("audit", "--lines")).splitlines()[0])["id"] >= 1
 

@@ -9,7 +9,8 @@ import pytest
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.model import BuildState
 from jupyterhub_binder.store.build_lists import BuildFilter
-from jupyterhub_binder.web.pages.admin.history import HistoryQuery, filter_of
+from jupyterhub_binder.web.api.admin.builds import filter_of
+from jupyterhub_binder.web.api.shapes.admin import HistoryQuery
 
 
 def test_days_count_to_their_end() -> None:

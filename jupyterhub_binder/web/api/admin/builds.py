@@ -1,8 +1,12 @@
-"""Routes for admins: the queue, the backends, and pausing builds."""
+"""Routes for admins: the queue, everybody's builds, the backends, and pausing builds."""
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, time, timedelta
+
+from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.maintenance.health import part_of
+from jupyterhub_binder.store.build_lists import BuildFilter
 from jupyterhub_binder.web.api.admin.base import AdminAPIHandler
 from jupyterhub_binder.web.api.operation import operation
 from jupyterhub_binder.web.api.render import render_host
@@ -11,6 +15,9 @@ from jupyterhub_binder.web.api.shapes import ListJSON, PageQuery
 from jupyterhub_binder.web.api.shapes.admin import (
     DrainBody,
     DrainJSON,
+    HistoryPartJSON,
+    HistoryPartQuery,
+    HistoryQuery,
     QueueJSON,
 )
 from jupyterhub_binder.web.api.shapes.backends import BackendJSON
@@ -38,6 +45,41 @@ class QueueHandler(AdminAPIHandler):
             max_running=self.services.builds.max_running,
             draining=self.services.drain.state is not None,
         )
+
+
+class AllBuildsHandler(AdminAPIHandler):
+    """Everyone's builds."""
+
+    @operation("list_all_builds")
+    async def get(self, *, query: HistoryPartQuery) -> HistoryPartJSON:
+        """For admins: list everyone's builds, the newest first."""
+        part = await self.services.store.list_builds(
+            filter_of(query), after=query.after, limit=query.limit
+        )
+        return HistoryPartJSON(items=await self.render_builds(part.items), older=part.older or None)
+
+
+def filter_of(query: HistoryQuery) -> BuildFilter:
+    """Return the filter of a query; a day counts in UTC, and to its end. Raises InvalidInput."""
+    return BuildFilter(
+        state=query.state,
+        person=query.person.strip(),
+        repository=query.repository.strip(),
+        reason=query.reason.strip(),
+        since=_day(query.since),
+        until=_day(query.until, days=1),
+    )
+
+
+def _day(text: str, days: int = 0) -> datetime | None:
+    if not text:
+        return None
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), UTC) + timedelta(days)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(
+            "'%(text)s' is not a date. Write one such as 2026-11-30.", text=text
+        ) from error
 
 
 class BackendsHandler(AdminAPIHandler):

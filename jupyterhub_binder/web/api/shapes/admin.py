@@ -11,10 +11,12 @@ from jupyterhub_binder.admin.drain import MAX_MESSAGE_CHARACTERS
 from jupyterhub_binder.admin.limits import LEAST, MOST
 from jupyterhub_binder.admin.rules import MAX_PATTERN_CHARACTERS, MAX_REASON_CHARACTERS
 from jupyterhub_binder.admin.usage import UseOrder
+from jupyterhub_binder.model import BuildState
 from jupyterhub_binder.model.admin import Action, Holder, LimitName, PersonUse, RuleKind
 from jupyterhub_binder.utils.validation import MAX_PERSON_CHARACTERS
 from jupyterhub_binder.utils.wire import OMIT_NONE
 from jupyterhub_binder.web.api.shapes import (
+    PAGE_LIMIT,
     Between,
     Count,
     Number,
@@ -47,6 +49,45 @@ class QueueJSON:
     """How many run at once"""
     draining: bool
     """Whether builds are paused"""
+
+
+Day = Annotated[str, TextLine(10)]
+
+
+@shape
+class HistoryQuery:
+    """Which of everyone's builds."""
+
+    state: BuildState | None = None
+    person: Person = ""
+    """Who requested it first; the whole name"""
+    repository: Search = ""
+    """Part of the repository as it is shown"""
+    reason: Annotated[str, TextLine(64)] = ""
+    """Why it failed: a rule's id, a fingerprint or the reason's code"""
+    since: Day = ""
+    """The first day of requests in UTC, such as 2026-11-30"""
+    until: Day = ""
+    """The last day"""
+    after: Annotated[str, TextLine(16)] = ""
+    """`older` of the part before"""
+
+
+@shape
+class HistoryPartQuery(HistoryQuery):
+    """A part of everyone's builds."""
+
+    limit: Annotated[int, Between(1, PAGE_LIMIT)] = 50
+    """The maximum number of builds"""
+
+
+@shape
+class HistoryPartJSON:
+    """A part of everyone's builds, the newest first."""
+
+    items: tuple[BuildJSON, ...]
+    older: str | None
+    """For `after`, to get the next part; null at the end"""
 
 
 @shape
