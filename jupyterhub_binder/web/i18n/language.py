@@ -192,7 +192,12 @@ def percent(value: float, *, signed: bool = False) -> str:
 
 def day(value: date) -> str:
     """Format a date: ``14 May 2025``, ``14.05.2025``."""
-    return format_date(value, locale="en_GB" if spoken() == SOURCE else spoken())
+    return _day(value, "en_GB" if spoken() == SOURCE else spoken())
+
+
+@functools.lru_cache(maxsize=1024)
+def _day(value: date, locale: str) -> str:
+    return format_date(value, locale=locale)
 
 
 def moment(value: datetime, time_zone: str) -> str:
