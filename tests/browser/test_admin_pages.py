@@ -50,7 +50,8 @@ async def test_every_tab_fits_a_phone_and_the_screen_in_light_and_dark(
             await page.set_viewport_size({"width": 1080, "height": 800})
             await page.goto(f"{address}admin{tab}")
             await expect(page.locator(".b-tabs [aria-current]")).to_have_count(1)
-            assert await page.locator(".b-history > li, .b-table tbody tr").count() <= 51
+            rows_shown = await page.locator(".b-history > li, .b-table tbody tr").count()
+            assert rows_shown <= (61 if tab == "/rules" else 51), tab
             for scheme in ("light", "dark"):
                 await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
                 assert await page.evaluate(CONTRAST) == [], (tab, scheme)
@@ -72,7 +73,7 @@ async def test_a_ban_is_made_and_offers_to_cancel_what_runs(page: Page, tmp_path
     async with admin_pages(tmp_path, 3) as (address, admin):
         await page.goto(f"{address}admin/rules")
         await page.get_by_label("Repositories").fill("https://github.com/uni-lab/Climate-101.git")
-        await page.get_by_label("Reason", exact=True).fill("Too large")
+        await page.locator("#reason").fill("Too large")
         await page.get_by_role("button", name="Add").click()
         verdict = page.locator(".b-verdict")
         await expect(verdict).to_contain_text("github.com/uni-lab/climate-101 is banned")
@@ -80,7 +81,7 @@ async def test_a_ban_is_made_and_offers_to_cancel_what_runs(page: Page, tmp_path
         await expect(page.get_by_role("button", name="Cancel these builds")).to_be_visible()
         await page.get_by_label("Remove the rule github.com/uni-lab/climate-101").click()
         await page.get_by_role("button", name="Remove the rule").click()
-        await expect(page.locator("#list, .b-history")).not_to_contain_text("climate-101")
+        await expect(page.locator(".b-history").last).not_to_contain_text("climate-101")
         assert "github.com/uni-lab/climate-101" not in {rule.pattern for rule in admin.rules.all}
 
 

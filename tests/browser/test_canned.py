@@ -243,7 +243,7 @@ CONTRAST = """() => {
   };
   return [...document.querySelectorAll(
     ".b-pill, .b-quiet, .b-meta, .b-main code, .b-step, .b-danger, .b-tx span, .b-no"
-  )].filter((e) => e.offsetParent && e.textContent.trim() && !e.style.color && !e.style.backgroundColor)
+  )].filter((e) => e.checkVisibility() && e.textContent.trim() && !e.style.color && !e.style.backgroundColor)
     .map((e) => {
       const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
       return [e.className + ": " + e.textContent.trim().slice(0, 30), (a + 0.05) / (b + 0.05)];
