@@ -117,6 +117,7 @@ async def test_single_keys_can_be_turned_off_and_stay_off(browser):
     page: Page = await browser.new_page()
     await page.goto(f"http://127.0.0.1:{port}{PREFIX}")
     await page.keyboard.press("?")
+    await expect(page.get_by_label("Use single-key shortcuts")).to_be_visible()
     await press_on(page, page.get_by_label("Use single-key shortcuts"), "Space")
     await press_on(page, page.locator("#help").get_by_role("button", name="Close"))
     await page.reload()
@@ -155,8 +156,8 @@ async def test_admin_cancels_and_bans_by_keyboard_alone(browser, tmp_path: Path)
         await page.goto(f"{address}admin/queue")
         confirm = page.locator(".b-confirm").first
         await press_on(page, confirm.locator("summary"))
-        await press_on(page, confirm.get_by_role("button", name="Cancel the build"))
-        await expect(page).to_have_url(re.compile("/admin/queue$"))
+        async with page.expect_navigation(url=re.compile("/admin/queue$")):
+            await press_on(page, confirm.get_by_role("button", name="Cancel the build"))
         await press_on(page, page.locator(".b-tabs").get_by_role("link", name="Rules"))
         await tab_to(page, page.locator("#pattern"))
         await page.keyboard.type("github.com/miners/gold")
