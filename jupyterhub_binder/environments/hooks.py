@@ -115,7 +115,7 @@ class Hooks(LoggingConfigurable):
                 most=self.max_per_environment,
                 detail={"limit": self.max_per_environment, "used": self.max_per_environment},
             )
-        self._note(user, Action.HOOK_CREATE, environment, hook)
+        self._audit.note_environment(user, Action.HOOK_CREATE, environment, host=hook.host)
         return NewHook(hook, secret)
 
     async def replace_secret(
@@ -127,7 +127,7 @@ class Hooks(LoggingConfigurable):
         secret = _clean_secret(secret) or new_secret()
         sealed = self._sealer.seal(secret)
         await self._store.replace_hook_secret(hook.id, sealed)
-        self._note(user, Action.HOOK_ROTATE, environment, hook)
+        self._audit.note_environment(user, Action.HOOK_ROTATE, environment, host=hook.host)
         return NewHook(replace(hook, sealed=sealed), secret)
 
     async def delete(self, user: User, environment_id: str, hook_id: str) -> Hook:
@@ -135,7 +135,7 @@ class Hooks(LoggingConfigurable):
         environment = await self._environments.get(user, environment_id, Right.OWN)
         hook = await self._find(environment, hook_id)
         await self._store.delete_hook(hook.id)
-        self._note(user, Action.HOOK_DELETE, environment, hook)
+        self._audit.note_environment(user, Action.HOOK_DELETE, environment, host=hook.host)
         return hook
 
     async def _get(self, user: User, environment_id: str) -> Environment:
@@ -147,18 +147,6 @@ class Hooks(LoggingConfigurable):
         if hook is None or hook.environment_id != environment.id:
             raise _no_such_hook()
         return hook
-
-    def _note(self, user: User, action: Action, environment: Environment, hook: Hook) -> None:
-        self._audit.note(
-            user.name,
-            action,
-            environment.id,
-            always=user.admin,
-            name=environment.name,
-            repository=environment.label,
-            host=hook.host,
-            owner=environment.owner if environment.owner != user.name else "",
-        )
 
     # --- Receiving ----------------------------------------------------------------------------
 

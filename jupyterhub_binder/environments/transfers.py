@@ -68,7 +68,7 @@ class Transfers(LoggingConfigurable):
             environment.id, to, user.name, now, now + timedelta(days=self.offer_days)
         )
         await self._store.put_transfer(transfer)
-        self._note(user, Action.ENVIRONMENT_OFFER, environment, to=to)
+        self._audit.note_environment(user, Action.ENVIRONMENT_OFFER, environment, to=to)
         return EnvironmentOffer(transfer, environment)
 
     async def fetch(self, user: User, environment_id: str) -> EnvironmentOffer:
@@ -97,7 +97,7 @@ class Transfers(LoggingConfigurable):
         """End an offer: the owner withdraws it, or the receiver declines."""
         offer = await self.fetch(user, environment_id)
         await self._store.delete_transfer(environment_id)
-        self._note(
+        self._audit.note_environment(
             user, Action.ENVIRONMENT_OFFER, offer.environment, to=offer.transfer.to, ended=True
         )
         return offer
@@ -119,16 +119,7 @@ class Transfers(LoggingConfigurable):
         if accepted.owner != user.name:
             raise NotFound("“%(name)s” is not offered to you.", name=accepted.name)
         self._builds.forget_people()
-        self._note(user, Action.ENVIRONMENT_TRANSFER, accepted, before=offer.environment.owner)
-        return accepted
-
-    def _note(self, user: User, action: Action, environment: Environment, **detail: Any) -> None:
-        self._audit.note(
-            user.name,
-            action,
-            environment.id,
-            always=user.admin,
-            name=environment.name,
-            repository=environment.label,
-            **detail,
+        self._audit.note_environment(
+            user, Action.ENVIRONMENT_TRANSFER, accepted, before=offer.environment.owner
         )
+        return accepted
