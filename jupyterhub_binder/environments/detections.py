@@ -194,10 +194,10 @@ class Detections(LoggingConfigurable):
         repository = self._rules.repository_of(spec) if spec else ""
         found = replace(report, repository=repository, confirmed=confirmed)
         banned = await self._ban(found, spec)
-        await self._store.settle_detection(
+        first = await self._store.settle_detection(
             report.id, repository=repository, confirmed=confirmed, banned=banned
         )
-        if report.times == 1:
+        if first and report.times == 1:
             self._audit.note(
                 SERVICE,
                 Action.DETECTION_REPORT,

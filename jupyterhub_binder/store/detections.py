@@ -43,7 +43,7 @@ class DetectionQueries:
     _database: Database
 
     async def note_detection(self, report: Detection, delivery: str) -> Detection | None:
-        """Keep a report, or count it with an open one that names the same.
+        """Keep a report, or count it with one that names the same and is not settled yet.
 
         None if the delivery was seen before.
         """
@@ -51,12 +51,13 @@ class DetectionQueries:
 
     async def settle_detection(
         self, detection_id: str, *, repository: str, confirmed: bool, banned: bool
-    ) -> None:
-        """Keep which repository an open report is about, and whether it was banned."""
-        values: dict[str, Any] = {"repository": repository, "confirmed": confirmed}
-        if banned:
-            values["state"] = DetectionState.BANNED
-        await self._database.run(_change, detection_id, values)
+    ) -> bool:
+        """Keep which repository a report is about, and whether it was banned.
+
+        False if an open report says the same already; it counts both from then on. One that says
+        something else stays as it is: a server may have run another repository by then, or none.
+        """
+        return await self._database.run(_settle, detection_id, repository, confirmed, banned)
 
     async def dismiss_detection(self, detection_id: str) -> Detection | None:
         """Dismiss and return an open report."""
@@ -75,23 +76,51 @@ class DetectionQueries:
 def _note(connection: sa.Connection, report: Detection, delivery: str) -> Detection | None:
     if not see(connection, _SCOPE, delivery, report.time):
         return None
-    columns = detections.c
-    known = connection.scalar(
-        sa.select(columns.id).where(
-            columns.state == DetectionState.OPEN,
-            columns.user == report.user,
-            columns.server_name == report.server_name,
-            columns.environment_id == report.environment_id,
-            columns.named == report.named,
-        )
-    )
+    known = _find_same(connection, report)
     if known is not None:
-        values = {"times": columns.times + 1, "last": report.last, "program": report.program}
-        return _change(connection, known, values)
+        return _change(connection, known, _counted(report))
     row = {name: getattr(report, name) for name in Detection.__dataclass_fields__}
     connection.execute(detections.insert(), row)
     _forget(connection, report.last - KEPT)
     return report
+
+
+def _settle(
+    connection: sa.Connection, detection_id: str, repository: str, confirmed: bool, banned: bool
+) -> bool:
+    values: dict[str, Any] = {"repository": repository, "confirmed": confirmed}
+    if banned:
+        values["state"] = DetectionState.BANNED
+    report = _change(connection, detection_id, values)
+    if report is None or banned:
+        return True
+    known = _find_same(connection, report)
+    if known is None:
+        return True
+    counted = _counted(report)
+    if confirmed:
+        counted["confirmed"] = True
+    _change(connection, known, counted)
+    connection.execute(detections.delete().where(detections.c.id == detection_id))
+    return False
+
+
+def _find_same(connection: sa.Connection, report: Detection) -> str | None:
+    """Return the id of another open report about the same."""
+    columns = detections.c
+    same = (
+        columns[name] == getattr(report, name)
+        for name in ("user", "server_name", "environment_id", "named", "repository")
+    )
+    query = sa.select(columns.id).where(
+        columns.id != report.id, columns.state == DetectionState.OPEN, *same
+    )
+    return connection.scalar(query.limit(1))
+
+
+def _counted(report: Detection) -> dict[str, Any]:
+    times = detections.c.times + report.times
+    return {"times": times, "last": report.last, "program": report.program}
 
 
 def _forget(connection: sa.Connection, before: datetime) -> None:

@@ -214,6 +214,28 @@ async def _server(hub: FakeHub, name: str) -> Any:
     return hub.servers["ada"].get(name)
 
 
+async def test_what_the_hub_said_of_a_server_outlives_the_server(
+    detector, send, reports, ada: Api, hub: FakeHub, git_repo: GitRepo, new_environment
+) -> None:
+    made = await new_environment()
+    await wait_for_build(ada, made["latest"]["id"])
+    await ada("POST", f"api/v1/environments/{made['id']}/launches", {"server_name": "one"})
+    await until_it_comes(lambda: _server(hub, "one"))
+    for times in (1, 2):
+        await send(message(user="ada", server="one"))
+        (first,) = await reports(
+            lambda found, times=times: (
+                [each["times"] for each in found] == [times] and found[0]["repository"]
+            )
+        )
+    hub.servers["ada"].clear()
+    await send(message(user="ada", server="one"))
+    later, before = await reports(lambda found: len(found) == 2)
+    assert before == first
+    assert (before["repository"], before["confirmed"]) == (name_of(git_repo), True)
+    assert (later["repository"], later["confirmed"]) == (None, False)
+
+
 async def test_nothing_but_a_repository_that_was_built_here_is_banned(
     detector, send, reports, ada: Api, root: Api, git_repo: GitRepo, new_environment
 ) -> None:
