@@ -238,7 +238,6 @@ class Environments(LoggingConfigurable):
         repository are kept in sync. Raises NotAllowed, LimitReached, InvalidInput and providers' errors.
         """
         require_can_build(user)
-        await self._limits.see(user)
         chosen = self._backend.clean_options(options or {})
         link, resolved = await self._previews.resolve(user, link)
         source = await self._previews.resolve_content(user, link, resolved.clone_url)
@@ -272,6 +271,7 @@ class Environments(LoggingConfigurable):
         self, user: User, environment: Environment, build: Resolved | None, names: Iterable[str]
     ) -> Environment:
         """Keep a new environment, and request a build if one is given. Raises LimitReached."""
+        await self._limits.see(user)
         async with self._builds.asking[user.name]:
             new = await self.requests.prepare(user, build, environment.options) if build else None
             keeping = self._insert(environment, new, names)
@@ -297,6 +297,11 @@ class Environments(LoggingConfigurable):
         if person == HUB_OWNER:
             return sys.maxsize
         return self._limits.value(LimitName.ENVIRONMENTS, person)
+
+    async def fetch_limit(self, user: User) -> int:
+        """Return how many environments a person may have who asks, perhaps for the first time."""
+        await self._limits.see(user)
+        return self.limit_of(user.name)
 
     async def ensure(self, user: User, link: Link, *, build: bool = True) -> Environment:
         """Return the user's environment of a link, created or updated to the current ref.

@@ -110,7 +110,7 @@ class Transfers(LoggingConfigurable):
         offer = await self.fetch(user, environment_id)
         if offer.transfer.to != user.name:
             raise NotFound("“%(name)s” is not offered to you.", name=offer.environment.name)
-        limit = self._environments.limit_of(user.name)
+        limit = await self._environments.fetch_limit(user)
         accepted = await self._store.accept_transfer(
             environment_id, user.name, limit=limit, at=utc_now()
         )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from jupyterhub_binder.environments.sharing import MAX_SHARES, read_subject
-from jupyterhub_binder.errors import InvalidInput, NotAllowed, NotFound
+from jupyterhub_binder.errors import InvalidInput, LimitReached, NotAllowed, NotFound
 from jupyterhub_binder.model import UpdateMode, User
 from jupyterhub_binder.model.admin import Action
 from jupyterhub_binder.model.sharing import Right, Subject, SubjectKind
@@ -443,8 +443,6 @@ async def test_an_offer_of_a_deleted_environment_is_none(service):
 
 
 async def test_accepting_is_no_way_around_the_limit(service):
-    from jupyterhub_binder.errors import LimitReached
-
     environment = await service.create(build=False)
     await service.transfers.offer(ALICE, environment.id, "bob")
     await service.create(BOB, build=False)
@@ -453,6 +451,16 @@ async def test_accepting_is_no_way_around_the_limit(service):
         await service.transfers.accept(BOB, environment.id)
     assert (await service.environments.get(ALICE, environment.id)).owner == "alice"
     assert await service.transfers.list(BOB)
+
+
+async def test_accepting_and_copying_are_no_way_around_the_limit_of_new_people(service):
+    environment = await shared(service, person("carol"), build=False)
+    await service.transfers.offer(ALICE, environment.id, "bob")
+    service.admin.limits.new_people = {"environments": 0}
+    with pytest.raises(LimitReached, match="new people"):
+        await service.transfers.accept(BOB, environment.id)
+    with pytest.raises(LimitReached, match="new people"):
+        await service.copies.copy(CAROL, environment.id)
 
 
 async def test_only_a_person_of_the_hub_can_receive(service):
