@@ -43,7 +43,8 @@ test-quick: ## run the tests that start no process
 # The tests of tests/store run on both databases in `make test`.
 test-postgres: ## run what reaches the database on PostgreSQL
 	$(MAKE) test ARGS="--database=postgres tests/admin tests/builds tests/environments \
-	  tests/maintenance tests/web --ignore=tests/web/i18n --ignore=tests/web/metrics \
+	  tests/maintenance --ignore=tests/maintenance/archive/test_storage.py \
+	  tests/web --ignore=tests/web/i18n --ignore=tests/web/metrics \
 	  --ignore=tests/web/pages/test_templates.py --ignore=tests/web/test_browser_auth.py \
 	  --ignore=tests/web/api/test_openapi.py \
 	  --ignore=tests/web/binderhub/test_javascript_client.py $(ARGS)"

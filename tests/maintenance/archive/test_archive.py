@@ -1,4 +1,4 @@
-"""The archive: its format, its storage, and what is written when."""
+"""The archive: its format, and what is written when."""
 
 from __future__ import annotations
 
@@ -6,50 +6,24 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-import sqlalchemy as sa
-from moto.server import ThreadedMotoServer
 
-from jupyterhub_binder.admin.audit import Audit
-from jupyterhub_binder.errors import ConfigurationError, UpstreamUnavailable
+from jupyterhub_binder.errors import UpstreamUnavailable
 from jupyterhub_binder.maintenance.archive import files
-from jupyterhub_binder.maintenance.archive.service import Archive
-from jupyterhub_binder.maintenance.archive.storage import (
-    Bucket,
-    Folder,
-    Storage,
-    StorageFailed,
-    open_storage,
-)
 from jupyterhub_binder.maintenance.retention import Retention
 from jupyterhub_binder.model.admin import Action
-from jupyterhub_binder.model.launch_events import LaunchEvent, LaunchOrigin
 from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
-from jupyterhub_binder.store.tables import launch_events
-from jupyterhub_binder.utils.names import new_id
 from jupyterhub_binder.utils.time import utc_now
 from tests.kit.databases import Databases
-
-DAY = timedelta(days=1)
-MIDNIGHT = utc_now().replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def event(time: datetime, repo: str = "org/repo", **more: Any) -> LaunchEvent:
-    url = f"https://github.com/{repo}"
-    fields = {"provider": "gh", "spec": f"{repo}/main", "clone_url": url, "repo_url": url} | more
-    origin = LaunchOrigin("hub.example.org", "same-origin")
-    return LaunchEvent(
-        launch_id=new_id(), time=time, resolved_ref="0" * 40, origin=origin, **fields
-    )
-
+from tests.kit.launch_archive import DAY, MIDNIGHT, World, event
 
 # --- Format -----------------------------------------------------------------------------------------
 
@@ -121,158 +95,7 @@ def test_the_index_counts_in_strings_and_survives_strange_lines() -> None:
     assert files.read_index(index + strange) == {date(2026, 8, 5): 17}
 
 
-# --- Storage ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def s3():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def storage(request, tmp_path: Path, monkeypatch) -> Storage:
-    if request.param == "folder":
-        return open_storage(str(tmp_path / "archive"))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    endpoint = request.getfixturevalue("s3")
-    name = f"bucket-{new_id().lower()}"
-    bucket = open_storage(f"s3://{name}/launches", endpoint=endpoint, region="us-east-1")
-    assert isinstance(bucket, Bucket)
-    bucket._connect().create_bucket(Bucket=name)
-    return bucket
-
-
-def test_a_written_file_stays_and_an_index_is_replaced(storage: Storage) -> None:
-    assert storage.list() == set()
-    assert storage.read("events-2026-08-05.jsonl") is None
-    assert storage.create("events-2026-08-05.jsonl", b"first")
-    assert not storage.create("events-2026-08-05.jsonl", b"second")
-    assert storage.read("events-2026-08-05.jsonl") == b"first"
-    storage.replace("index.html", b"one")
-    storage.replace("index.html", b"two")
-    assert storage.read("index.html") == b"two"
-    assert storage.list() == {"events-2026-08-05.jsonl", "index.html"}
-
-
-def test_a_bucket_without_conditional_writes_keeps_what_is_there() -> None:
-    from botocore.exceptions import ClientError
-
-    class Client:
-        def __init__(self) -> None:
-            self.kept: dict[str, bytes] = {}
-
-        def put_object(self, **given: Any) -> None:
-            if "IfNoneMatch" in given:
-                raise ClientError({"Error": {"Code": "NotImplemented"}}, "PutObject")
-            self.kept[given["Key"]] = given["Body"]
-
-        def get_object(self, **given: Any) -> Any:
-            if given["Key"] not in self.kept:
-                raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
-            return {"Body": self}
-
-        def read(self) -> bytes:
-            return self.kept["index.html"]
-
-    bucket = Bucket("b", "", endpoint="", region="")
-    bucket._client = Client()
-    assert bucket.create("index.html", b"one")
-    assert not bucket.create("index.html", b"two")
-    assert bucket.read("index.html") == b"one"
-
-
-def test_a_failed_storage_says_so_without_keys(s3: str, monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-that-nobody-may-see")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-that-nobody-may-see")
-    missing = open_storage("s3://missing", endpoint=s3, region="us-east-1")
-    with pytest.raises(StorageFailed, match="missing answered: NoSuchBucket"):
-        missing.list()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageFailed, match="can't be used"):
-        open_storage(str(tmp_path / "file" / "archive")).create("index.html", b"")
-
-
-@pytest.mark.parametrize(
-    "url", ["archive", "https://example.org/x", "s3://", "s3://key:secret@bucket", "s3://b?key=x"]
-)
-def test_an_unusable_address_is_refused_at_start(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"Archive\.url"):
-        open_storage(url)
-
-
 # --- Which days -------------------------------------------------------------------------------------
-
-
-class KnownVisibility(Providers):
-    """Providers that know which repositories are public."""
-
-    def __init__(self) -> None:
-        super().__init__(git=Git())
-        self.private: set[str] = set()
-        self.silent = False
-        self.asked: list[str] = []
-
-    async def fetch_is_public(self, spec: Any, *, clone_url: str, repo_url: str) -> bool:
-        self.asked.append(spec.repo)
-        if self.silent:
-            raise UpstreamUnavailable("The host does not answer.")
-        return spec.repo not in self.private
-
-
-class World:
-    """An archive in a folder, over a store."""
-
-    def __init__(self, store: Store, folder: Path) -> None:
-        self.store = store
-        self.folder = folder
-        self.providers = KnownVisibility()
-        self.audit = Audit(store=store)
-        self.archive = self.new_archive()
-
-    def new_archive(self, folder: Path | None = None) -> Archive:
-        archive = Archive(
-            store=self.store,
-            providers=self.providers,
-            audit=self.audit,
-            url=str(folder or self.folder),
-            margin_seconds=0,
-        )
-        archive._storage = Folder(folder or self.folder)
-        return archive
-
-    async def keep(self, *events: LaunchEvent) -> None:
-        rows = [
-            {
-                "origin": each.origin.host,
-                "request_origin": each.origin.request_origin,
-                **{
-                    name: getattr(each, name)
-                    for name in launch_events.c.keys()  # noqa: SIM118
-                    if name not in ("origin", "request_origin")
-                },
-            }
-            for each in events
-        ]
-        await self.store._database.run(
-            lambda connection: connection.execute(launch_events.insert(), rows)
-        )
-
-    async def count(self) -> int:
-        query = sa.select(sa.func.count()).select_from(launch_events)
-        return await self.store._database.run(lambda connection: connection.scalar(query)) or 0
-
-    def specs(self, day: datetime) -> list[str]:
-        file = self.folder / f"events-{day.date()}.jsonl"
-        return [json.loads(line)["spec"] for line in file.read_text().splitlines()]
-
-    def counts(self) -> dict[str, str]:
-        lines = (self.folder / "index.jsonl").read_text().splitlines()
-        return {each["date"]: each["count"] for each in map(json.loads, lines)}
 
 
 @pytest_asyncio.fixture
