@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -147,6 +149,28 @@ class Locks(Generic[K]):
         if lock is None:
             lock = self._locks[key] = asyncio.Lock()
         return lock
+
+
+async def run_without_waiting_at_exit(work: Callable[[], T]) -> T:
+    """As `asyncio.to_thread`, but a process that ends does not wait for the work.
+
+    The work must be such that it can be killed at any point.
+    """
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        # From here on, whoever waits may be cancelled, but not the future.
+        if not outcome.set_running_or_notify_cancel():
+            return
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(result)
+
+    threading.Thread(target=run, name="abandonable", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 class Full(Exception):

@@ -6,10 +6,11 @@ What is in the storage counts as written, so a restart, or a second run, changes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from traitlets import Float, Unicode
 from traitlets.config import LoggingConfigurable
@@ -34,8 +35,11 @@ from jupyterhub_binder.model.admin import SERVICE, Action
 from jupyterhub_binder.model.launch_events import LaunchEvent
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
-from jupyterhub_binder.utils.concurrency import TaskSet
+from jupyterhub_binder.utils.concurrency import TaskSet, run_without_waiting_at_exit
 from jupyterhub_binder.utils.time import utc_now
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _DAY = timedelta(days=1)
 _MAX_DAYS_PER_RUN = 400
@@ -142,7 +146,7 @@ class Archive(LoggingConfigurable):
         if self._storage is None:
             return ArchiveReport()
         async with self._running:
-            known, listed = await asyncio.to_thread(_read_state, self._storage)
+            known, listed = await _use(_read_state, self._storage)
             today = (utc_now() - timedelta(seconds=self.margin_seconds)).date()
             days = await self._missing(known, today)
             written: list[ArchivedDay] = []
@@ -155,9 +159,7 @@ class Archive(LoggingConfigurable):
                     self._written_until = _begin_of(day + _DAY)
             finally:
                 if written or not listed:
-                    await asyncio.to_thread(
-                        _write_index, self._storage, [*known, *written], self.title
-                    )
+                    await _use(_write_index, self._storage, [*known, *written], self.title)
             if len(days) < _MAX_DAYS_PER_RUN:
                 self._written_until = _begin_of(today)
         return ArchiveReport(tuple(written), left_out)
@@ -181,8 +183,8 @@ class Archive(LoggingConfigurable):
         late = utc_now() > begin + _DAY + timedelta(days=self.patience_days)
         public = await self._find_public(events, give_up=late)
         data = encode_day(public)
-        if not await asyncio.to_thread(storage.create, name_of(day), data):
-            data = await asyncio.to_thread(storage.read, name_of(day)) or b""
+        if not await _use(storage.create, name_of(day), data):
+            data = await _use(storage.read, name_of(day)) or b""
         archived = ArchivedDay(day, count_events(data))
         hidden = len(events) - len(public)
         self.log.info("Archived %s launches of %s, left out %s", archived.events, day, hidden)
@@ -242,6 +244,11 @@ async def _settled(work: Any) -> bool | BinderError:
         return await work
     except BinderError as error:
         return error
+
+
+async def _use(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Use the storage. A slow one must not hold up the end of the service: each write is atomic."""
+    return await run_without_waiting_at_exit(partial(work, *args, **kwargs))
 
 
 def _repository(event: LaunchEvent) -> tuple[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -152,6 +155,42 @@ async def test_a_server_killed_in_an_upload_keeps_no_half_and_the_next_run_compl
     assert list(world.counts().values()) == ["1", str(launches)]
     await world.audit.stop()
     await store.close()
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Return the address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield "http://{}:{}".format(*listener.getsockname())
+
+
+def test_a_silent_storage_holds_up_neither_the_event_loop_nor_the_end_of_the_service(
+    silent_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in Keys().environment().items():
+        monkeypatch.setenv(name, value)
+
+    async def serve() -> None:
+        store = await Store.open(f"sqlite:///{tmp_path}/binder.sqlite")
+        storage = open_storage("s3://launches", endpoint=silent_server)
+        world, asked = World(store, tmp_path, storage), asyncio.Event()
+        loop, ask = asyncio.get_running_loop(), storage.list
+
+        def listed() -> set[str]:
+            loop.call_soon_threadsafe(asked.set)
+            return ask()
+
+        storage.list = listed
+        run = asyncio.create_task(world.archive.run())
+        await asked.wait()
+        run.cancel()
+        await world.audit.stop()
+        await store.close()
+
+    service = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    service.start()
+    service.join(timeout=20)
+    assert not service.is_alive()
 
 
 def test_a_bucket_without_conditional_writes_keeps_what_is_there() -> None:
