@@ -221,6 +221,19 @@ def test_a_record_goes_by_its_archive_its_doi_and_its_page() -> None:
     }
 
 
+def test_a_ban_of_an_article_covers_each_version() -> None:
+    providers = Providers(git=Git())
+    book = RuleBook([ban("10.6084/m9.figshare.9")])
+    for url in (
+        "https://figshare.com/articles/dataset/x/9",
+        "https://figshare.com/articles/dataset/x/9/2",
+        "https://doi.org/10.6084/m9.figshare.9.V3",
+    ):
+        assert book.judge(providers.identities(providers.understand(url).spec)), url
+    other = providers.understand("https://figshare.com/articles/dataset/x/99").spec
+    assert book.judge(providers.identities(other)) is None
+
+
 @given(st.text(max_size=80))
 def test_normalising_is_done_after_once(text: str) -> None:
     once = normalise(text, HOSTS)

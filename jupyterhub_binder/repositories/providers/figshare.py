@@ -10,6 +10,7 @@ from traitlets import Unicode, default
 from yarl import URL
 
 from jupyterhub_binder.model import Link, Resolved, Spec
+from jupyterhub_binder.repositories.identity import canonical
 from jupyterhub_binder.repositories.links.address import take_apart
 from jupyterhub_binder.repositories.providers.records import (
     DOIProvider,
@@ -62,6 +63,11 @@ class FigshareProvider(DOIProvider):
     def ref_url(self, repo_url: str, resolved_ref: str) -> str:
         """Link to the version by DOI."""
         return _pinned(repo_url, resolved_ref)
+
+    def identities(self, spec: Spec) -> tuple[str, ...]:
+        """Return the DOI, and that of the article in all versions."""
+        article = re.sub(r"\.v\d+$", "", spec.repo, flags=re.IGNORECASE)
+        return (*super().identities(spec), canonical(article))
 
     def parse_url(self, url: str) -> Link | None:
         """Read an article's page."""
