@@ -152,5 +152,17 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _glob(text: str, star: str) -> str:
-    text = re.sub(r"\*+", "*", text)
-    return "".join({"*": star, "?": "[^/]"}.get(each, re.escape(each)) for each in text)
+    """Write a pattern as a regular expression.
+
+    The first place where a part fits is the best one. Only the last star may try others, so that
+    time doesn't explode with the number of stars.
+    """
+    first, *parts = (_part(part) for part in re.split(r"\*+", text))
+    if not parts:
+        return first
+    *middle, last = parts
+    return "".join([first, *(f"(?>{star}?{part})" for part in middle), star, last])
+
+
+def _part(text: str) -> str:
+    return "".join("[^/]" if each == "?" else re.escape(each) for each in text)

@@ -234,6 +234,14 @@ def test_a_ban_of_an_article_covers_each_version() -> None:
     assert book.judge(providers.identities(other)) is None
 
 
+@pytest.mark.timeout(20)
+def test_no_name_makes_a_pattern_with_many_stars_slow() -> None:
+    pattern = clean_pattern("git.example.org/*a*a*a*a*a*b", HOSTS)
+    name = f"git.example.org/{'a' * 1900}"
+    assert not means(pattern, [name])
+    assert means(pattern, [f"{name}b", f"{name}b/c"])
+
+
 @given(st.text(max_size=80))
 def test_normalising_is_done_after_once(text: str) -> None:
     once = normalise(text, HOSTS)
