@@ -281,6 +281,18 @@ async def test_the_admins_pages_show_a_report_and_a_ban_decides_it(
     assert await reports(lambda found: not found) == []
 
 
+async def test_no_page_offers_to_ban_what_a_process_calls_itself(
+    detector, send, reports, root: Api
+) -> None:
+    await send(message(repository="github.com/*"))
+    await send(message(environment="abcdefgh23"))
+    await reports(lambda found: len(found) == 2)
+    async with root.session.get(f"{root.url}admin/rules", headers=root.headers) as response:
+        page = await response.text()
+    assert "<bdi>github.com/*</bdi>" in page
+    assert 'class="b-menu b-ban"' not in page
+
+
 async def test_a_secret_of_another_kind_is_a_mistake(
     service: JupyterHubBinder, monkeypatch
 ) -> None:
