@@ -96,6 +96,12 @@ def test_conditions_begin_at_their_limit_and_end_beyond_it(
     assert verdict_of(name, **measured) is verdict
 
 
+def test_a_message_is_short_whatever_a_process_calls_itself() -> None:
+    report = Detection("report0000", NOW, NOW, named="https://evil.example/" + "x" * 1900)
+    found = {each.name: each for each in judge(Measured(NOW, reports=Reports((report,))), LIMITS)}
+    assert len(found[AlertName.DETECTOR].text) < 200
+
+
 NOTICE = Notice("begins", "disk", "[hub] Disk\r\nBcc: x@example.org", "<!channel> @all & more", "t")
 
 

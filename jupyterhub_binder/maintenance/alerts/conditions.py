@@ -10,6 +10,7 @@ from enum import Enum
 from jupyterhub_binder.maintenance.health import Disk
 from jupyterhub_binder.model.alerts import AlertName
 from jupyterhub_binder.model.detections import Detection, Reports
+from jupyterhub_binder.utils.terminal import shorten
 from jupyterhub_binder.utils.units import format_bytes
 
 _PERCENT_OF_LIMIT = 110
@@ -17,6 +18,8 @@ _PERCENT_OF_LIMIT = 110
 _PERCENT_MORE = 5
 _MINUTE_SECONDS = 60
 _SHOWN_NAMES = 3
+_NAME_CHARACTERS = 100
+"""A process may choose what it is called."""
 
 
 class Verdict(Enum):
@@ -147,7 +150,7 @@ def _detector(reports: Reports) -> AlertFinding:
 def _names(found: tuple[Detection, ...]) -> str:
     names = list(dict.fromkeys(each.title for each in found))
     more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
-    return ", ".join(names[:_SHOWN_NAMES]) + more
+    return ", ".join(shorten(name, _NAME_CHARACTERS) for name in names[:_SHOWN_NAMES]) + more
 
 
 def _backup(measured: Measured, limits: AlertLimits) -> AlertFinding:
