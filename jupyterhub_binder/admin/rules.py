@@ -296,6 +296,11 @@ class Rules(LoggingConfigurable):
         cleaned = clean_person(pattern) if by_name else self._pattern(pattern)
         if by_name and cleaned == user.name:
             raise InvalidInput("You can't ban yourself.", detail={"field": "pattern"})
+        if kind is RuleKind.BAN and not cleaned.strip("*/"):
+            raise InvalidInput(
+                "This would ban every repository. To stop builds for a while, pause them.",
+                detail={"field": "pattern"},
+            )
         return await self._keep(user.name, kind, cleaned, reason, shows_reason)
 
     async def ban_repository(self, spec: Spec, reason: str, *, shows_reason: bool) -> Rule | None:

@@ -260,6 +260,13 @@ async def test_nobody_bans_themselves(root: Api) -> None:
     assert (answer.status, answer.json["error"]["message"]) == (400, "You can't ban yourself.")
 
 
+@pytest.mark.parametrize("pattern", ["*", "**", "*/*", "https://*/*/"])
+async def test_nobody_bans_everything_by_mistake(root: Api, pattern: str) -> None:
+    answer = await root("POST", f"{ADMIN}/rules", {"pattern": pattern, "cancel": True})
+    assert (answer.status, answer.code) == (400, "invalid_input")
+    assert "pause" in answer.text
+
+
 async def test_an_admin_bans_from_the_page_of_a_build(
     ada: Api, root: Api, new_environment, ban
 ) -> None:
