@@ -27,6 +27,9 @@ from jupyterhub_binder.web.services import Services, Streams, Traffic
 log = logging.getLogger("jupyterhub_binder.web")
 
 _BODY_BYTES = 1024 * 1024
+_BODY_SECONDS = 60.0
+_IDLE_SECONDS = 120.0
+"""Until the headers of the next request are there; reverse proxies keep connections for 90."""
 _DRAIN_SECONDS = 5.0
 
 Stop = Callable[[], Awaitable[None]]
@@ -109,6 +112,8 @@ def listen(
     server = HTTPServer(
         application,
         max_body_size=_BODY_BYTES,
+        body_timeout=_BODY_SECONDS,
+        idle_connection_timeout=_IDLE_SECONDS,
         xheaders=True,
         trusted_downstream=list(trusted_downstream),
     )

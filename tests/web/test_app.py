@@ -17,6 +17,7 @@ import pytest
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.backends.fake import FakeBackend
 from jupyterhub_binder.errors import ConfigurationError
+from jupyterhub_binder.web import application
 from tests.kit.fake_hub import FakeHub
 from tests.kit.service import service_config
 
@@ -151,6 +152,24 @@ async def test_open_streams_do_not_hold_up_the_stop(hub: FakeHub, tmp_path: Path
             await app.stop_service()
             assert time.monotonic() - began < 5
             assert b"event: end" not in await stream.content.read()
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("sent", ["X-Header: x", "Content-Length: 100\r\n\r\n{"])
+async def test_nobody_holds_a_connection_by_sending_slowly(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: str
+) -> None:
+    monkeypatch.setattr(application, "_BODY_SECONDS", 0.1)
+    monkeypatch.setattr(application, "_IDLE_SECONDS", 0.1)
+    app = make_app(hub, tmp_path)
+    await app.start_service()
+    reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+    writer.write(f"POST {app.base_url}api/v1/environments HTTP/1.1\r\nHost: x\r\n{sent}".encode())
+    try:
+        assert await reader.read() == b""
+    finally:
+        writer.close()
+        await app.stop_service()
 
 
 async def test_a_request_under_way_is_answered_before_the_stop(
