@@ -419,6 +419,8 @@ class Everything:
         self.running = list(self.all)[7:]
         self.asked_again = asyncio.Event()
         """Set by a preview of what is not slow; one of what is slow waits for it."""
+        self.under_way = 0
+        """Launches."""
 
     # Environments
     async def list(

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.model.admin import Holder, LimitName
-from jupyterhub_binder.web.pages.admin.attention import Concern, of_drain, of_health, worst_first
+from jupyterhub_binder.web.attention import Concern, of_drain, of_health, worst_first
 from tests.kit.fake_hub import FakeHub
 from tests.kit.parts import ADMIN
 from tests.kit.service import NAVIGATE, Person, wait_for_build
@@ -94,4 +94,4 @@ def test_the_worst_comes_first_and_once() -> None:
     assert [each.text for each in found] == ["Only 3 MB are free.", "It is away."]
     late = Concern("bad", found[0].word, "Another")
     early = Concern("warn", found[0].word, "A drain")
-    assert worst_first((early, late)) == [late, early]
+    assert worst_first((early, late)) == (late, early)

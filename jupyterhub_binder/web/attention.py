@@ -31,7 +31,7 @@ class Concern:
     word: Message
     text: str
     path: str = ""
-    """Where one acts on it, below the service's prefix or an anchor of this page."""
+    """Where one acts on it, below the service's prefix or an anchor of the overview."""
     action: Message | str = ""
 
 
@@ -135,6 +135,6 @@ def of_checks(problem: str, *, stopped: bool) -> Iterator[Concern]:
         yield Concern("warn", Message("No alerts"), problem, "admin/alerts", action)
 
 
-def worst_first(concerns: Iterable[Concern]) -> list[Concern]:
+def worst_first(concerns: Iterable[Concern]) -> tuple[Concern, ...]:
     """Sort, and leave out repetitions."""
-    return sorted(dict.fromkeys(concerns), key=lambda each: each.kind != "bad")
+    return tuple(sorted(dict.fromkeys(concerns), key=lambda each: each.kind != "bad"))
