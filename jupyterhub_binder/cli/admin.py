@@ -17,6 +17,7 @@ from jupyterhub_binder.admin.columns import Column, Unit
 from jupyterhub_binder.admin.usage import UseOrder
 from jupyterhub_binder.cli.alerts import alerts
 from jupyterhub_binder.cli.failure import NOT_FOUND, CommandFailed
+from jupyterhub_binder.cli.overview import overview
 from jupyterhub_binder.cli.session import Session, hub_command
 from jupyterhub_binder.client.client import BinderClient, Json
 from jupyterhub_binder.model import BuildState
@@ -34,6 +35,9 @@ def admin() -> None:
 
     The token must belong to a hub admin or have the scope custom:binder:admin.
 
+    \b
+    See what needs attention:
+      jupyterhub-binder admin overview
     \b
     List and cancel builds:
       jupyterhub-binder admin queue
@@ -53,6 +57,7 @@ def admin() -> None:
 
 
 admin.add_command(alerts)
+admin.add_command(overview)
 
 
 # --- Builds and environments ------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.backends.base import HostState, HostStatus
@@ -26,8 +27,7 @@ _ALERT_PATHS: Mapping[AlertName, tuple[str, Message]] = {
 class Concern:
     """One thing to look at."""
 
-    kind: str
-    """``bad`` or ``warn``, for the colour."""
+    kind: Literal["bad", "warn"]
     word: Message
     text: str
     path: str = ""

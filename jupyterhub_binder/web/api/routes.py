@@ -20,7 +20,7 @@ from jupyterhub_binder.web.api import (
     upstream,
     usage,
 )
-from jupyterhub_binder.web.api.admin import alerts, failures, policy, use
+from jupyterhub_binder.web.api.admin import alerts, failures, overview, policy, use
 from jupyterhub_binder.web.api.admin import builds as admin_builds
 from jupyterhub_binder.web.handlers import UnknownRoute
 from jupyterhub_binder.web.metrics.endpoint import MetricsHandler
@@ -75,6 +75,7 @@ ROUTES: tuple[Route, ...] = (
     (r"api/v1/usage", usage.UsageSummaryHandler),
     (r"api/v1/usage/report", usage.UsageReportHandler),
     (rf"api/v1/usage/{ID}\.csv", usage.UsageTableHandler),
+    (r"api/v1/admin/overview", overview.OverviewHandler),
     (r"api/v1/admin/queue", admin_builds.QueueHandler),
     (r"api/v1/admin/builds", admin_builds.AllBuildsHandler),
     (r"api/v1/admin/backends", admin_builds.BackendsHandler),

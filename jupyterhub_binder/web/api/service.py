@@ -14,11 +14,11 @@ from jupyterhub_binder.errors import BinderError
 from jupyterhub_binder.maintenance.health import without_detail
 from jupyterhub_binder.web.api.common import Handler, read_link
 from jupyterhub_binder.web.api.operation import operation
+from jupyterhub_binder.web.api.render import render_checks
 from jupyterhub_binder.web.api.shapes.links import LinkBody, PreviewJSON
 from jupyterhub_binder.web.api.shapes.service import (
     BackendNameJSON,
     BuilderInfoJSON,
-    CheckJSON,
     HealthJSON,
     HubJSON,
     InfoJSON,
@@ -125,10 +125,7 @@ class HealthHandler(APIHandler):
         parts = await self.services.health()
         if self.user is None or not self.user.admin:
             parts = without_detail(parts)
-        checks = tuple(
-            CheckJSON(service=name, ok=wrong is None, message=wrong)
-            for name, wrong in parts.items()
-        )
+        checks = render_checks(parts)
         ok = all(check.ok for check in checks)
         self.set_status(200 if ok else 503)
         return HealthJSON(ok=ok, draining=self.services.drain.state is not None, checks=checks)

@@ -93,6 +93,7 @@ TABLE = [
     Row("GET", f"{LAUNCH}/events", 200, 404, 200, 404),
     Row("POST", f"{LAUNCH}/cancel", 200, 404, 200, 404),
     Row("GET", "/api/v1/servers", 200, 200, 200, 200),
+    Row("GET", f"{ADMINS}/overview", 403, 403, 200, 403),
     Row("GET", "/api/v1/admin/queue", 403, 403, 200, 403),
     Row("GET", f"{ADMINS}/builds", 403, 403, 200, 403),
     Row("GET", "/api/v1/admin/backends", 403, 403, 200, 403),

@@ -468,6 +468,7 @@ def run(service_url: str, monkeypatch: pytest.MonkeyPatch):
 
 
 COMMANDS = (
+    "overview",
     "builds",
     "detections",
     "queue",

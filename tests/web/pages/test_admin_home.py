@@ -56,15 +56,32 @@ async def test_figures_are_what_happened_and_lead_to_where_one_acts(
     assert "ada Environments 2 of 2" in text
     assert "Waiting 0 the queue is empty" in text
     assert "JupyterHub 6.1.1" in text
+    found = (await person("root")("GET", "api/v1/admin/overview")).json
+    assert (found["hub_version"], found["drain"]["waiting"]) == ("6.1.1", 0)
+    assert found["today"]["failed"] == 1
+    assert found["week_ago"]["built"] == 0
+    (failed,) = found["failures"]
+    assert (failed["times"], failed["build_id"]) == (1, made["latest"]["id"])
+    assert found["people_at_limit"] == [
+        {"person": "ada", "limit": "environments", "used": 2, "most": 2}
+    ]
+    assert found["disk"]["total_bytes"] > found["disk"]["free_bytes"] > 0
     await service.parts.limits.set(ADMIN, Holder.PERSON, "ada", {LimitName.ENVIRONMENTS: None})
 
 
 async def test_a_drain_is_said_and_ended_from_here(
-    service: JupyterHubBinder, roots_browser: aiohttp.ClientSession, service_url: str
+    service: JupyterHubBinder,
+    roots_browser: aiohttp.ClientSession,
+    service_url: str,
+    person: Person,
 ) -> None:
     await service.parts.drain.begin(ADMIN)
     text = await read(roots_browser, f"{service_url}admin")
     assert "New builds wait: root has paused them." in text
+    found = (await person("root")("GET", "api/v1/admin/overview")).json
+    (paused,) = (each for each in found["attention"] if each["title"] == "Paused")
+    assert paused["page"] == f"{service.base_url}admin/drain"
+    assert (found["drain"]["draining"], found["drain"]["by"]) == (True, "root")
     await service.parts.drain.end(ADMIN)
 
 

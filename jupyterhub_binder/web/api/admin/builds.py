@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 
+from jupyterhub_binder.backends.base import BuildBackend
 from jupyterhub_binder.errors import InvalidInput
 from jupyterhub_binder.maintenance.health import part_of
 from jupyterhub_binder.store.build_lists import BuildFilter
@@ -89,17 +91,23 @@ class BackendsHandler(AdminAPIHandler):
     async def get(self) -> ListJSON[BackendJSON]:
         """For admins: list the build backends and their state."""
         parts = await self.services.health()
-        makers = self.services.backend.makers
-        items = (
-            BackendJSON(
-                name=maker.name,
-                description=maker.description,
-                health=parts.get(part_of(maker) if len(makers) > 1 else "backend"),
-                hosts=tuple(render_host(host) for host in maker.statuses()),
-            )
-            for maker in makers
+        return ListJSON(items=render_backends(self.services.backend, parts))
+
+
+def render_backends(
+    backend: BuildBackend, parts: Mapping[str, str | None]
+) -> tuple[BackendJSON, ...]:
+    """Render each backend that makes images, with what is wrong with it."""
+    makers = backend.makers
+    return tuple(
+        BackendJSON(
+            name=maker.name,
+            description=maker.description,
+            health=parts.get(part_of(maker) if len(makers) > 1 else "backend"),
+            hosts=tuple(render_host(host) for host in maker.statuses()),
         )
-        return ListJSON(items=tuple(items))
+        for maker in makers
+    )
 
 
 class DrainHandler(AdminAPIHandler):

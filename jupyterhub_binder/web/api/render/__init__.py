@@ -37,6 +37,7 @@ from jupyterhub_binder.web.api.shapes.links import (
     RecipeJSON,
     WayJSON,
 )
+from jupyterhub_binder.web.api.shapes.service import CheckJSON
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -285,6 +286,13 @@ def render_host(host: HostStatus) -> HostJSON:
         built=host.built,
         build_failures=host.build_failures,
         host_failures=host.host_failures,
+    )
+
+
+def render_checks(parts: Mapping[str, str | None]) -> tuple[CheckJSON, ...]:
+    """Render the health of the service's parts."""
+    return tuple(
+        CheckJSON(service=name, ok=wrong is None, message=wrong) for name, wrong in parts.items()
     )
 
 
