@@ -407,6 +407,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         streams=Streams(),
         traffic=Traffic(),
         cleanup=cleanup,
+        archive=archive,
         alerts=alerts,
         software=Software(hub=hub, backend=backend),
         disk=health.disk,

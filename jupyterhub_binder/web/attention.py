@@ -108,6 +108,12 @@ def of_cleanup(problem: str) -> Iterator[Concern]:
         yield Concern("warn", Message("No clean-up"), problem, "#disk", Message("Show the disk"))
 
 
+def of_archive(problem: str) -> Iterator[Concern]:
+    """Yield why the archive of launches waits."""
+    if problem:
+        yield Concern("warn", Message("No archive"), problem)
+
+
 def of_alerts(on: Iterable[Alert], deliveries: Iterable[AlertDelivery]) -> Iterator[Concern]:
     """Yield alerts that are on, except those that other parts say, and who can't be told."""
     for alert in on:

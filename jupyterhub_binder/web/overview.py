@@ -105,6 +105,7 @@ async def _fetch_concerns(
             *attention.of_hosts(services.backend.statuses()),
             *attention.of_software(installed),
             *attention.of_cleanup(services.cleanup.problem),
+            *attention.of_archive(services.archive.problem),
             *attention.of_alerts(alerts.on, alerts.deliveries),
             *attention.of_checks(alerts.problem, stopped=alerts.stopped),
             *attention.of_drain(services.drain.state),

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from jupyterhub_binder.hub import HubClient
     from jupyterhub_binder.launches.service import Launches
     from jupyterhub_binder.maintenance.alerts.service import Alerts
+    from jupyterhub_binder.maintenance.archive.service import Archive
     from jupyterhub_binder.maintenance.health import Disk
     from jupyterhub_binder.maintenance.images import Cleanup
     from jupyterhub_binder.maintenance.software import Software
@@ -177,6 +178,7 @@ class Services:
     streams: Streams
     traffic: Traffic
     cleanup: Cleanup
+    archive: Archive
     alerts: Alerts
     software: Software
     disk: Callable[[], Disk]

@@ -13,6 +13,7 @@ from jupyterhub_binder.admin.usage import UseOrder, find, in_order
 from jupyterhub_binder.admin.usage_reports import UsageReports
 from jupyterhub_binder.maintenance.alerts.destinations import Destination, Notice
 from jupyterhub_binder.maintenance.alerts.outbox import AlertDelivery
+from jupyterhub_binder.maintenance.archive.service import Archive
 from jupyterhub_binder.maintenance.health import Disk
 from jupyterhub_binder.maintenance.images import DiskUse
 from jupyterhub_binder.maintenance.software import Installed
@@ -262,6 +263,7 @@ async def admin_pages(folder: Path, rows: int) -> AsyncIterator[tuple[str, Admin
         "store": MadeUpStore(rows),
         "cleanup": MadeUpCleanup(rows),
         "software": MadeUpSoftware(rows),
+        "archive": Archive(store=store, providers=Providers(git=Git()), audit=admin.audit),
         "alerts": MadeUpAlerts(rows),
         "detections": MadeUpDetections(rows),
         "disk": lambda: Disk(512 * 10**9, 41 * 10**9, 10**9),

@@ -33,6 +33,7 @@ from jupyterhub_binder.maintenance.archive.files import (
 from jupyterhub_binder.maintenance.archive.storage import Storage, open_storage
 from jupyterhub_binder.model.admin import SERVICE, Action
 from jupyterhub_binder.model.launch_events import LaunchEvent
+from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.concurrency import TaskSet, run_without_waiting_at_exit
@@ -105,6 +106,8 @@ class Archive(LoggingConfigurable):
         self._running = asyncio.Lock()
         self._tasks = TaskSet(self.log)
         self._written_until = _BEGINNING
+        self.problem = ""
+        """Why the last run failed, or wrote not all days."""
 
     @property
     def enabled(self) -> bool:
@@ -133,9 +136,14 @@ class Archive(LoggingConfigurable):
         while True:
             try:
                 await self.run()
+                self.problem = ""
             except BinderError as error:
+                self.problem = error.message
                 self.log.warning("The archive waits: %s", error.message)
             except Exception:
+                self.problem = Message(
+                    "The archive failed because of a bug. The log has the details."
+                )
                 self.log.exception("The archive failed because of a bug; it is tried again")
             await asyncio.sleep(self.interval_seconds)
 

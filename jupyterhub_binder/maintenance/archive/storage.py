@@ -9,10 +9,11 @@ import os
 import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any
 from urllib.parse import urlsplit
 
 from jupyterhub_binder.errors import ConfigurationError, UpstreamUnavailable
+from jupyterhub_binder.model.text import Message
 
 _TYPES = {".html": "text/html; charset=utf-8", ".jsonl": "application/x-ndjson"}
 _PUBLIC = 0o644
@@ -20,33 +21,6 @@ _UNFINISHED = ".unfinished-"
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 _EXISTS = frozenset({"412", "PreconditionFailed", "ConditionalRequestConflict"})
 _NO_CONDITIONS = frozenset({"501", "NotImplemented"})
-
-_REFUSED_KEY: LiteralString = (
-    "The archive's storage does not accept the service's key: %(answer)s. Check AWS_ACCESS_KEY_ID and "
-    "AWS_SECRET_ACCESS_KEY, or the file or role that gives the key, then restart the service."
-)
-_REFUSED_USE: LiteralString = (
-    "The service's key may not use the archive's bucket %(bucket)s: %(answer)s. Give it the rights to "
-    "list the bucket, and to read and write its objects."
-)
-_OTHER_REGION: LiteralString = "The archive's bucket %(bucket)s answered: %(answer)s. Set Archive.region to the bucket's region."
-_OTHER_ANSWER: LiteralString = "The archive's bucket %(bucket)s answered: %(answer)s."
-_ANSWERS: dict[str, LiteralString] = {
-    "NoSuchBucket": (
-        "The archive's bucket %(bucket)s does not exist. Create it, because the service does not, or "
-        "correct Archive.url."
-    ),
-    "RequestTimeTooSkewed": (
-        "The archive's storage refused a request because of its time: %(answer)s. Correct the clock "
-        "of the service's machine."
-    ),
-    **dict.fromkeys(
-        ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"),
-        _REFUSED_KEY,
-    ),
-    **dict.fromkeys(("AccessDenied", "Forbidden", "403"), _REFUSED_USE),
-    **dict.fromkeys(("AuthorizationHeaderMalformed", "PermanentRedirect"), _OTHER_REGION),
-}
 
 
 class StorageFailed(UpstreamUnavailable):
@@ -260,10 +234,7 @@ class Bucket(Storage):
                 self._client = self._connect()
             return work(self._client)
         except ClientError as error:
-            code = _code_of(error)
-            raise StorageFailed(
-                _ANSWERS.get(code, _OTHER_ANSWER), bucket=self._bucket, answer=code
-            ) from None
+            raise StorageFailed(_explain(_code_of(error), self._bucket)) from None
         except (NoCredentialsError, PartialCredentialsError):
             raise StorageFailed(
                 "No key for the archive's bucket %(bucket)s was found. Set AWS_ACCESS_KEY_ID and "
@@ -295,6 +266,46 @@ class Bucket(Storage):
                 response_checksum_validation="when_required",
             ),
         )
+
+
+def _explain(answer: str, bucket: str) -> Message:
+    """Say what a storage's code means and what to do."""
+    match answer:
+        case "NoSuchBucket":
+            return Message(
+                "The archive's bucket %(bucket)s does not exist. Create it, because the service does "
+                "not, or correct Archive.url.",
+                bucket=bucket,
+            )
+        case "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken" | "ExpiredToken":
+            return Message(
+                "The archive's storage does not accept the service's key: %(answer)s. Check "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the file or role that gives the key, "
+                "then restart the service.",
+                answer=answer,
+            )
+        case "AccessDenied" | "Forbidden" | "403":
+            return Message(
+                "The service's key may not use the archive's bucket %(bucket)s: %(answer)s. Give it "
+                "the rights to list the bucket, and to read and write its objects.",
+                bucket=bucket,
+                answer=answer,
+            )
+        case "AuthorizationHeaderMalformed" | "PermanentRedirect":
+            return Message(
+                "The archive's bucket %(bucket)s answered: %(answer)s. Set Archive.region to the "
+                "bucket's region.",
+                bucket=bucket,
+                answer=answer,
+            )
+        case "RequestTimeTooSkewed":
+            return Message(
+                "The archive's storage refused a request because of its time. Correct the clock of "
+                "the service's machine."
+            )
+    return Message(
+        "The archive's bucket %(bucket)s answered: %(answer)s.", bucket=bucket, answer=answer
+    )
 
 
 def _code_of(error: Any) -> str:

@@ -22,8 +22,10 @@ from jupyterhub_binder.repositories.git import Git
 from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.time import utc_now
+from jupyterhub_binder.web.attention import of_archive
 from tests.kit.databases import Databases
 from tests.kit.launch_archive import DAY, MIDNIGHT, World, event
+from tests.kit.waiting import until
 
 # --- Format -----------------------------------------------------------------------------------------
 
@@ -210,6 +212,21 @@ async def test_a_new_storage_gets_what_the_service_still_knows(world: World, tmp
     await world.archive.run()
     report = await world.new_archive(tmp_path / "other").run()
     assert [each.events for each in report.days] == [1]
+
+
+async def test_a_storage_that_fails_is_told_to_administrators_until_it_works(world: World) -> None:
+    await world.keep(event(MIDNIGHT - DAY))
+    world.folder.write_text("not a folder")
+    await world.archive.start()
+    await until(lambda: world.archive.problem)
+    (concern,) = of_archive(world.archive.problem)
+    assert concern.text.startswith("The archive's folder can't be used")
+    await world.archive.stop()
+    world.folder.unlink()
+    await world.archive.start()
+    await until(lambda: not world.archive.problem)
+    assert world.specs(MIDNIGHT - DAY) == ["org/repo/main"]
+    await world.archive.stop()
 
 
 # --- Who is public ----------------------------------------------------------------------------------
