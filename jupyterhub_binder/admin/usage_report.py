@@ -42,20 +42,25 @@ def _in_words(summary: UsageSummary) -> Iterable[str]:
     until = min(last, summary.today)
     yield (
         f"From {summary.period.first} to {until}"
-        f"{'' if summary.complete else f' (the period goes on until {last})'}, people started "
-        f"**{summary.launches:,} sessions**{_change(summary)}."
+        f"{'' if summary.complete else f' (the period ends on {last})'}, people started "
+        f"**{_count(summary.launches, 'session')}**{_change(summary)}."
     )
     people = summary.people
-    told = f"{people:,}" if people is not None else f"Fewer than {summary.min_people}"
-    yield f"{told} different people started a session."
+    told = f"Fewer than {summary.min_people} people" if people is None else _count(people, "person")
+    yield f"{told} started a session."
     if (success := summary.build_success) is not None:
-        yield f"{success:.1%} of the builds that ended by themselves gave an image."
+        yield f"{success:.1%} of builds succeeded, cancelled ones not counted."
     for what, text in _IN_WORDS.items():
         if times := summary.times.get(what):
             yield (
                 f"{text} {_seconds(times.median_seconds)} (median), and "
                 f"{_seconds(times.p95_seconds)} or less in 95 of 100 cases."
             )
+
+
+def _count(number: int, noun: str) -> str:
+    nouns = {"person": "people"}.get(noun, f"{noun}s")
+    return f"{number:,} {noun if number == 1 else nouns}"
 
 
 def _change(summary: UsageSummary) -> str:
@@ -116,9 +121,10 @@ def _notes(summary: UsageSummary) -> str:
     opened = summary.outcomes.get(LaunchOutcome.OPENED, 0)
     return (
         "## How this was counted\n\n"
-        "A session is a server that was started; it counts on the day on which the server was "
-        f"ready, in UTC. {opened:,} further requests found their server running. Weeks begin on "
-        "Monday, and only complete weeks are drawn. Times are at most 2.5 % off. Numbers of people "
-        f"below {summary.min_people} are not told. Sessions of deleted people and of private "
-        "repositories are counted, but nobody and no private repository is named."
+        "A session is a server that was started. It counts on the day, in UTC, on which the server "
+        f"became ready. Requests for a server that was already running are not sessions; there were "
+        f"{opened:,}. Weeks begin on Monday, and charts show only complete weeks. Times are accurate "
+        f"to 2.5%. Numbers of people below {summary.min_people} are not shown. Sessions of deleted "
+        "people and of private repositories are counted. No person and no private repository is "
+        "named."
     )

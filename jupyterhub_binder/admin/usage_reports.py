@@ -86,12 +86,19 @@ class UsageReports(LoggingConfigurable):
         try:
             period = read_period(name)
         except ValueError:
-            period = None
-        if period is None or period not in await self.choices():
             raise InvalidInput(
-                "There is no usage of “%(period)s”. Write a quarter such as 2026Q3, or a year such "
-                "as 2026, in which this hub was used.",
+                "“%(period)s” is neither a quarter, such as 2026Q3, nor a year, such as 2026.",
                 period=name[:20],
+                detail={"field": "period"},
+            ) from None
+        choices = await self.choices()
+        if period not in choices:
+            quarters = [each.name for each in choices if each.kind is PeriodKind.QUARTER]
+            raise InvalidInput(
+                "This hub has no usage in %(period)s. It has usage from %(first)s to %(last)s.",
+                period=period.name,
+                first=quarters[-1],
+                last=quarters[0],
                 detail={"field": "period"},
             )
         return period

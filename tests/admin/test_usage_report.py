@@ -113,3 +113,11 @@ def test_a_quarter_that_goes_on_is_not_compared() -> None:
     summary = summarise(scope, counted, min_people=5)
     assert [each.launches for each in summary.quarters] == [30, 30, 20]
     assert [each.change for each in summary.quarters] == [None, 0.0, None]
+
+
+def test_a_report_of_one_session_is_in_the_singular() -> None:
+    launches = [DayLaunches(date(2026, 8, 15), "venv", LaunchOutcome.READY, 1)]
+    counted = Counted(launches, {}, [], [], {}, {}, TopRepositories((), 0, 0))
+    scope = Scope.around(read_period("2026Q3"), date(2026, 8, 20), date(2026, 8, 15))
+    text = write_report(summarise(scope, counted, min_people=5), {})[REPORT]
+    assert "people started **1 session**." in text

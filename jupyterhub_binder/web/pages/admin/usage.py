@@ -11,4 +11,5 @@ class HubUsagePage(AdminPage):
 
     async def get(self) -> None:
         """Show the usage of a quarter or a year."""
-        self.render_tab("usage", **await usage_values(self))
+        public = self.services.usage_reports.public
+        self.render_tab("usage", public=public, **await usage_values(self))
