@@ -376,7 +376,7 @@ async def test_mail_arrives_and_a_refusal_is_said() -> None:
         assert b"Subject: [hub] Disk Bcc: x@example.org" in envelope.content
         with pytest.raises(UpstreamUnavailable, match="no such person"):
             await Mail(replace(box, receivers=("nobody@example.org",))).send(NOTICE)
-        with pytest.raises(UpstreamUnavailable, match="did not take the message"):
+        with pytest.raises(UpstreamUnavailable, match="does not offer STARTTLS"):
             await Mail(replace(box, security="starttls")).send(NOTICE)
         secret = replace(box, user="hub", password="a long password")
         with pytest.raises(UpstreamUnavailable) as caught:

@@ -147,6 +147,14 @@ class Mail(Destination):
             client = smtplib.SMTP(box.host, box.port, timeout=TIMEOUT_SECONDS)
         with client:
             if box.security == "starttls":
+                client.ehlo_or_helo_if_needed()
+                if not client.has_extn("starttls"):
+                    raise UpstreamUnavailable(
+                        "%(host)s does not offer STARTTLS on port %(port)s. Check Alerts.smtp_port "
+                        "and Alerts.smtp_security.",
+                        host=box.host,
+                        port=box.port,
+                    )
                 client.starttls(context=context)
             if box.user:
                 client.login(box.user, box.password)
