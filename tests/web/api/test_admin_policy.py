@@ -239,6 +239,16 @@ async def test_the_page_stops_the_servers_of_a_banned_person(
     await root("DELETE", f"{ADMIN}/rules/{rule}")
 
 
+async def test_the_page_says_that_an_allow_rule_excludes_the_rest(
+    root: Api, session, service_url: str
+) -> None:
+    headers = {"Authorization": "token root-token"}
+    form = {"kind": "allow", "pattern": "git.example.org/*"}
+    async with session.post(f"{service_url}admin/rules", data=form, headers=headers) as response:
+        assert "Only repositories that an “allow” rule matches" in await response.text()
+        await root("DELETE", f"{ADMIN}/rules/{response.url.query['added']}")
+
+
 async def test_the_builds_of_a_banned_person_go_on_for_others(
     ada: Api, person: Person, root: Api, new_environment, git_repo: GitRepo, ban
 ) -> None:
@@ -341,7 +351,10 @@ async def test_a_new_person_reads_when_the_limit_ends(
     refused = await person("bob")("POST", "api/v1/environments", {"url": git_repo.url})
     limits.new_people = {"environments": 0, "builds": 1}
     shown = (await root("GET", f"{ADMIN}/limits?person=bob")).json["person"]["limits"]
+    async with root.session.get(f"{root.url}admin/limits", headers=root.headers) as response:
+        page = await response.text()
     limits.new_people = {}
+    assert "for 24 hours" in page
     assert refused.status == 429
     assert "This limit is for new people." in refused.text
     until = refused.json["error"]["detail"]["until"]

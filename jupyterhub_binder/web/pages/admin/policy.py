@@ -130,6 +130,8 @@ class LimitsPage(AdminPage):
             search=search,
             words=_LIMIT_TITLES,
             defaults=limits.defaults,
+            new_people=limits.new_people,
+            new_people_hours=limits.new_people_hours,
             holder=holder,
             who=name,
             own=_find(limits.overrides, holder, name),
