@@ -86,6 +86,7 @@ messages: $(VENV)/.installed-dev ## bring the pages' texts into the catalogues o
 	@BIN=$(BIN) ./.ci/messages
 
 LOCK = helm/images/service/requirements.txt
+VENDOR = share/jupyterhub-binder/static/vendor
 
 lock: $(VENV)/bin/uv ## choose newer versions of the service image's packages
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -100,14 +101,15 @@ format: $(VENV)/.installed-dev ## let ruff mend and format the code
 	$(BIN)/ruff format .
 
 clean: ## remove what these commands made, .venv and .demo included
-	rm -rf $(VENV) .venv-hub5 .demo docs/_build docs/reference/generated
+	rm -rf $(VENV) .venv-hub5 .demo docs/_build docs/reference/generated $(VENDOR)
 
-# A stamp for each set of extras: older than pyproject.toml means stale.
-$(VENV)/.installed-demo: pyproject.toml $(VENV)/bin/uv
+# A stamp for each set of extras: older than one of these files means stale.
+BUILT_FROM = pyproject.toml hatch_build.py package-lock.json
+$(VENV)/.installed-demo: $(BUILT_FROM) $(VENV)/bin/uv
 	@./.ci/install $(VENV) demo
-$(VENV)/.installed-test: pyproject.toml $(VENV)/bin/uv
+$(VENV)/.installed-test: $(BUILT_FROM) $(VENV)/bin/uv
 	@./.ci/install $(VENV) test "$(HUB)"
-$(VENV)/.installed-dev: pyproject.toml $(VENV)/bin/uv
+$(VENV)/.installed-dev: $(BUILT_FROM) $(VENV)/bin/uv
 	@./.ci/install $(VENV) dev
 
 # uv, from PyPI like all else, installs in seconds what takes pip a minute.

@@ -95,7 +95,8 @@ def install_npm(config: pytest.Config, package: str) -> Path:
         requires(node, NEEDS["node"][1])
         npm = Path(str(node)).with_name("npm")
         subprocess.run(
-            [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", package],
+            # Without a prefix, npm would look for a package.json above, and find the project's.
+            [npm, "install", "--prefix=.", "--no-audit", "--no-fund", "--ignore-scripts", package],
             cwd=folder,
             check=True,
             capture_output=True,
