@@ -6,8 +6,15 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from jupyterhub_binder.admin.columns import Unit
-from jupyterhub_binder.admin.usage_charts import CHARTS, COLOURS, Words, cell_text, draw, series_of
-from jupyterhub_binder.admin.usage_tables import Providers, UsageTable, usage_tables
+from jupyterhub_binder.admin.usage_charts import CHARTS, chart_of
+from jupyterhub_binder.admin.usage_pictures import draw
+from jupyterhub_binder.admin.usage_tables import (
+    Providers,
+    UsageTable,
+    Words,
+    cell_text,
+    usage_tables,
+)
 from jupyterhub_binder.model.usage import LaunchOutcome, Timed
 from jupyterhub_binder.model.usage_summary import UsageSummary
 from jupyterhub_binder.utils.terminal import plain
@@ -26,7 +33,7 @@ _IN_WORDS: Mapping[Timed, str] = {
 def write_report(summary: UsageSummary, providers: Providers) -> dict[str, str]:
     """Return the text of each file by its name."""
     tables = usage_tables(summary, providers)
-    pictures = {f"{each.name}.svg": draw(each) for each in tables if each.name in CHARTS}
+    pictures = {f"{each.name}.svg": draw(each) for each in tables}
     pictures = {name: picture for name, picture in pictures.items() if picture}
     parts = [
         f"# Usage in {summary.period.name}",
@@ -85,14 +92,14 @@ def _section(table: UsageTable, pictures: Mapping[str, str]) -> Iterable[str]:
 
 
 def _legend(table: UsageTable) -> str:
-    names = dict(zip(COLOURS, _COLOUR_NAMES, strict=True))
-    told = [
-        f"{names[COLOURS[each.colour - 1]]}: {_escape(each.title)}" for each in series_of(table)
-    ]
+    chart = chart_of(table)
+    assert chart is not None
+    told = [f"{_COLOURS[each.colour - 1]}: {_escape(each.title)}" for each in chart.series]
     return "; ".join(told) + "."
 
 
-_COLOUR_NAMES = ("blue", "orange", "green", "pink", "light blue", "red", "brown", "grey")
+_COLOURS = ("blue", "orange", "green", "pink", "light blue", "red", "brown", "grey")
+"""What people call the pictures' colours."""
 
 
 def _markdown(table: UsageTable) -> str:

@@ -9,6 +9,7 @@ from jupyterhub_binder.admin.columns import Column, Unit
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.model.usage import BuildOutcome, FailedPart, Timed, Times
 from jupyterhub_binder.model.usage_summary import OTHERS, Cause, UsageSummary
+from jupyterhub_binder.utils.terminal import duration
 
 Cell = str | int | float | None
 
@@ -41,6 +42,36 @@ class UsageTable:
 
 Providers = Mapping[str, str]
 """Names for people by prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How texts and numbers are said."""
+
+    say: Callable[[str], str] = str
+    number: Callable[[int], str] = "{:,}".format
+    duration: Callable[[float], str] = duration
+    share: Callable[[float], str] = "{:.1%}".format
+    change: Callable[[float], str] = "{:+.1%}".format
+    day: Callable[[str], str] = str
+    """From ISO 8601."""
+
+
+def cell_text(column: Column, value: object, words: Words) -> str:
+    """Write a cell for people; empty if it is not told."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return words.day(value) if column.unit is Unit.DAY else words.say(value)
+    if not isinstance(value, int | float):
+        return str(value)
+    if column.unit is Unit.SECONDS:
+        return words.duration(value)
+    if column.unit is Unit.SHARE:
+        return words.share(value)
+    if column.unit is Unit.CHANGE:
+        return words.change(value)
+    return words.number(int(value))
 
 
 def name_origin(origin: str) -> str:

@@ -31,6 +31,18 @@ TABS = (
     "/alerts",
     "/audit",
 )
+ALL_DRAWN = """() => [...document.querySelectorAll("[data-chart]")].every((plot) => {
+  const canvas = plot.querySelector("canvas");
+  const probe = document.createElement("canvas").getContext("2d");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const seen = new Set(new Uint32Array(data.buffer));
+  return JSON.parse(plot.dataset.chart).series.filter((each) => each.values.some(Number)).some((each) => {
+    probe.fillStyle = getComputedStyle(plot).getPropertyValue(`--b-s${each.colour}`);
+    probe.fillRect(0, 0, 1, 1);
+    return seen.has(new Uint32Array(probe.getImageData(0, 0, 1, 1).data.buffer)[0]);
+  });
+})"""
+"""Whether each chart has pixels in the colour of one of its series."""
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -132,14 +144,46 @@ async def test_use_is_sorted_by_its_columns_and_downloaded(page: Page, tmp_path:
         assert href.endswith("use.csv?days=30&sort=image_bytes")
 
 
+async def test_charts_have_the_colours_of_the_theme_on_a_screen_and_on_paper(
+    page: Page, tmp_path: Path
+):
+    async with admin_pages(tmp_path, 3) as (address, _):
+        html = page.locator("html")
+        await page.emulate_media(color_scheme="light")
+        await page.goto(f"{address}admin/usage")
+        await page.wait_for_function(ALL_DRAWN)
+        await page.emulate_media(color_scheme="dark")
+        for event, theme in (("", "dark"), ("beforeprint", "light"), ("afterprint", "dark")):
+            await page.evaluate("(name) => name && dispatchEvent(new Event(name))", event)
+            await expect(html).to_have_attribute("data-bs-theme", theme)
+            await page.wait_for_function(ALL_DRAWN)
+
+
 async def test_the_arrow_keys_read_a_chart(page: Page, tmp_path: Path):
     async with admin_pages(tmp_path, 3) as (address, _):
         await page.goto(f"{address}admin/usage")
-        plot = page.locator("[data-plot]").first
-        columns, told = plot.locator(".b-column"), page.locator(".b-told").first
-        await plot.focus()
+        section = page.locator("section:has([data-chart])").first
+        weeks = await section.locator("tbody th").all_text_contents()
+        await section.locator("canvas").focus()
+        told = section.locator("[aria-live]")
         for key, place in (("Home", 0), ("ArrowRight", 1), ("End", -1), ("ArrowRight", -1)):
             await page.keyboard.press(key)
-            title = await columns.nth(place).locator("title").text_content()
-            await expect(told).to_have_text(title or "")
-        await expect(plot.locator("[data-here]")).to_have_count(1)
+            await expect(told).to_contain_text(f"{weeks[place]}: binder-")
+        await page.keyboard.press("ArrowLeft")
+        await expect(told).to_contain_text(weeks[-2])
+        await page.keyboard.press("Escape")
+        await expect(told).to_have_text("")
+
+
+@pytest.mark.parametrize("scripts", [False, True])
+async def test_a_chart_that_cannot_be_drawn_is_its_table(
+    browser: Any, tmp_path: Path, scripts: bool
+):
+    async with admin_pages(tmp_path, 3) as (address, _):
+        page = await browser.new_page(java_script_enabled=scripts)
+        await page.route("**/chart.umd.min.js", lambda route: route.abort())
+        await page.goto(f"{address}usage")
+        section = page.locator("section:has([data-chart])").first
+        await expect(section.locator("tbody th").first).to_be_visible()
+        await expect(section.locator("canvas")).to_be_hidden()
+        await page.close()

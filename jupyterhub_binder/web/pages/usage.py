@@ -7,18 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from markupsafe import Markup
-
-from jupyterhub_binder.admin.usage_charts import (
-    CHARTS,
-    MAX_FEW,
-    Series,
-    Words,
-    cell_text,
-    draw,
-    series_of,
-)
-from jupyterhub_binder.admin.usage_tables import UsageTable, usage_tables
+from jupyterhub_binder.admin.columns import Unit
+from jupyterhub_binder.admin.usage_charts import CHARTS, Chart, chart_of
+from jupyterhub_binder.admin.usage_tables import UsageTable, Words, cell_text, usage_tables
 from jupyterhub_binder.model.usage import Timed
 from jupyterhub_binder.model.usage_summary import UsageSummary
 from jupyterhub_binder.web.api.parse import read_query
@@ -42,24 +33,21 @@ _TIMED = {
 }
 
 
+_MAX_FEW = 12
+"""Columns of a narrow chart."""
+
+
 @dataclass(frozen=True, slots=True)
 class UsageView:
     """A table, and its chart if it has one."""
 
     table: UsageTable
-    svg: Markup
-    """Made by `draw`, which escapes all texts."""
-    series: list[Series]
+    chart: Chart | None
     rows: list[list[str]]
-    few: bool
-    """Whether the chart is narrow, so that its table fits beside it."""
-    folded: bool
-    """Whether the table is shown on request, because the chart says the same."""
 
     @classmethod
     def of(cls, table: UsageTable) -> UsageView:
-        """Draw a table."""
-        drawn = table.name in CHARTS
+        """Write a table's cells in the page's language."""
         rows = [
             [
                 cell_text(column, value, _WORDS)
@@ -67,14 +55,30 @@ class UsageView:
             ]
             for row in table.rows
         ]
-        return cls(
-            table=table,
-            svg=Markup(draw(table, _WORDS) if drawn else ""),  # noqa: S704 - see `svg`
-            series=series_of(table, _WORDS) if drawn else [],
-            rows=rows,
-            few=drawn and 0 < len(rows) <= MAX_FEW,
-            folded=drawn and table.name != "quarters",
-        )
+        return cls(table, chart_of(table), rows)
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """What the script draws; it reads the texts from the table."""
+        assert self.chart is not None
+        return {
+            "stacked": self.chart.stacked,
+            "seconds": self.chart.unit is Unit.SECONDS,
+            "series": [
+                {"column": each.column, "colour": each.colour, "values": each.values}
+                for each in self.chart.series
+            ],
+        }
+
+    @property
+    def few(self) -> bool:
+        """Whether the chart is narrow, so that its table fits beside it."""
+        return self.chart is not None and len(self.rows) <= _MAX_FEW
+
+    @property
+    def folded(self) -> bool:
+        """Whether the table is shown on request, because the chart says the same."""
+        return self.table.name in CHARTS and self.table.name != "quarters"
 
 
 async def usage_values(handler: PageHandler) -> dict[str, Any]:

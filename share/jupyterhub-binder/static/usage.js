@@ -1,62 +1,258 @@
 /**
- * Charts of usage: the arrow keys and the pointer read their columns. Narrow screens begin with
- * the newest, and keep the axis in sight.
+ * Charts of usage: drawn in the colours of the theme, and read with the pointer or the arrow keys.
+ * A chart takes its texts from its table.
  * @module
  */
 import "./page.js";
+import { clock } from "./times.js";
+import { language } from "./words.js";
 
-/**
- * Show what a column says, and mark it.
- * @param {Element} plot
- * @param {number} to
- */
-function tell(plot, to) {
-  const columns = [...plot.querySelectorAll(".b-column")];
-  const place = Math.min(columns.length - 1, Math.max(0, to));
-  columns.forEach((column, at) => column.toggleAttribute("data-here", at === place));
-  columns[place]?.scrollIntoView({ block: "nearest", inline: "nearest" });
-  const told = plot.nextElementSibling;
-  if (told) told.textContent = columns[place]?.querySelector("title")?.textContent ?? "";
+/** @typedef {{column: number, colour: number, values: (number | null)[]}} Series */
+/** @typedef {{stacked: boolean, seconds: boolean, series: Series[]}} Drawn */
+/** @typedef {{head: string[], rows: string[][]}} Table */
+
+const MAX_TICKS = 6;
+/** Steps of an axis with durations; above these, whole days. */
+const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10800, 21600, 43200];
+const DAY = 86400;
+
+/** @type {NodeListOf<HTMLElement>} */
+const plots = document.querySelectorAll("[data-chart]");
+
+const { Chart } = await import("./chart.js").catch((error) => {
+  for (const plot of plots) {
+    plot.hidden = true;
+    plot.parentElement?.querySelector("details")?.setAttribute("open", "");
+  }
+  throw error;
+});
+Object.assign(Chart.defaults, { animation: false, locale: language, maintainAspectRatio: false });
+// Paper shows more than a screen.
+Chart.defaults.devicePixelRatio = Math.max(2, devicePixelRatio);
+
+// --- What is drawn -------------------------------------------------------------------------------
+
+/** @param {HTMLElement} plot @returns {Table} */
+function readTable(plot) {
+  const found = [...(plot.parentElement?.querySelectorAll("tr") ?? [])];
+  const [head, ...rows] = found.map((row) => [...row.cells].map((cell) => cell.textContent ?? ""));
+  return { head, rows };
 }
 
-/** @param {Element} plot */
-function placeIn(plot) {
-  const columns = [...plot.querySelectorAll(".b-column")];
-  return { at: columns.findIndex((each) => each.hasAttribute("data-here")), last: columns.length - 1 };
+/** @param {Table} table @param {number} at @param {number[]} columns */
+function sayCells({ head, rows }, at, columns, length = Infinity) {
+  const told = columns.filter((column) => rows[at][column]);
+  return told.map((column) => `${shorten(head[column], length)}: ${rows[at][column]}`);
+}
+
+/** @param {string} text @param {number} length */
+function shorten(text, length) {
+  return text.length > length ? `${text.slice(0, length - 1)}…` : text;
+}
+
+/** @param {number} seconds */
+function duration(seconds) {
+  return seconds < 60 ? `${seconds} s` : clock(seconds);
+}
+
+/** A step for durations, so that the axis has few ticks. @param {Series[]} series */
+function stepOf(series) {
+  const longest = Math.max(...series.flatMap((each) => each.values.map(Number)));
+  const least = longest / (MAX_TICKS - 1);
+  return STEPS.find((step) => step >= least) ?? DAY * Math.ceil(least / DAY);
+}
+
+/** The field behind the column that is being read. */
+const marker = {
+  id: "marker",
+  /** @param {any} chart */
+  beforeDatasetsDraw(chart) {
+    const [active] = chart.getActiveElements();
+    if (!active) return;
+    const { chartArea, ctx, data } = chart;
+    const width = chartArea.width / data.labels.length;
+    ctx.save();
+    ctx.globalAlpha = 0.14;
+    ctx.fillStyle = Chart.defaults.color;
+    ctx.fillRect(chartArea.left + width * active.index, chartArea.top, width, chartArea.height);
+    ctx.restore();
+  },
+};
+
+/**
+ * @param {Series} series
+ * @param {CSSStyleDeclaration} style
+ * @param {boolean} stacked
+ */
+function datasetOf({ colour, values }, style, stacked) {
+  const ink = style.getPropertyValue(`--b-s${colour}`);
+  const paper = style.getPropertyValue("--bs-body-bg");
+  const border = stacked ? paper : ink;
+  return {
+    data: values,
+    backgroundColor: ink,
+    hoverBackgroundColor: ink,
+    borderColor: border,
+    hoverBorderColor: border,
+    borderWidth: stacked ? { top: 1 } : 2.5,
+    barPercentage: 1,
+    categoryPercentage: 0.85,
+    clip: 4,
+    maxBarThickness: 64,
+    // A point without neighbours is seen, too.
+    pointRadius: (/** @type {{dataIndex: number}} */ { dataIndex: at }) =>
+      (values[at - 1] ?? values[at + 1] ?? null) === null ? 2.5 : 0,
+  };
+}
+
+/**
+ * @param {HTMLElement} plot
+ * @param {CSSStyleDeclaration} style
+ */
+function configure(plot, style) {
+  /** @type {Drawn} */
+  const { seconds, series, stacked } = JSON.parse(plot.dataset.chart ?? "");
+  const table = readTable(plot);
+  const drawn = series.map((each) => each.column);
+  const others = table.head.map((_, column) => column).filter((at) => at && !drawn.includes(at));
+  const length = plot.clientWidth / 10;
+  return {
+    type: stacked ? "bar" : "line",
+    data: {
+      labels: table.rows.map((row) => row[0]),
+      datasets: series.map((each) => datasetOf(each, style, stacked)),
+    },
+    plugins: [marker],
+    options: {
+      interaction: { mode: "index", intersect: false },
+      scales: {
+        x: {
+          stacked,
+          offset: true,
+          grid: { display: false },
+          ticks: { maxRotation: 0, autoSkipPadding: 16 },
+        },
+        y: {
+          stacked,
+          beginAtZero: true,
+          suggestedMax: 1,
+          border: { display: false },
+          ticks: {
+            maxTicksLimit: MAX_TICKS,
+            precision: 0,
+            ...(seconds && { callback: duration, stepSize: stepOf(series) }),
+          },
+        },
+      },
+      plugins: {
+        legend: { display: false },
+        tooltip: {
+          backgroundColor: style.getPropertyValue("--bs-body-bg"),
+          borderColor: style.color,
+          borderWidth: 1,
+          boxPadding: 4,
+          bodyColor: style.color,
+          footerColor: style.color,
+          titleColor: style.color,
+          /** Zeros are many in a stack. @type {(item: any, at: number, all: any[]) => boolean} */
+          filter: (item, _, all) => !stacked || item.raw || !all.some((each) => each.raw),
+          reverse: stacked,
+          callbacks: {
+            /** @param {any} item */
+            label: ({ dataIndex, datasetIndex }) =>
+              sayCells(table, dataIndex, [drawn[datasetIndex]], length),
+            /** @param {any[]} items */
+            footer: ([item]) => sayCells(table, item.dataIndex, others, length),
+          },
+        },
+      },
+    },
+  };
+}
+
+// --- Drawing -------------------------------------------------------------------------------------
+
+/** @type {Map<EventTarget, any>} */
+const charts = new Map();
+
+function drawAll() {
+  for (const plot of plots) {
+    const canvas = plot.firstElementChild;
+    if (!canvas) continue;
+    const style = getComputedStyle(plot);
+    const { defaults } = Chart;
+    defaults.color = style.color;
+    defaults.borderColor = style.getPropertyValue("--b-track");
+    defaults.font.family = style.fontFamily;
+    charts.get(canvas)?.destroy();
+    charts.set(canvas, new Chart(canvas, configure(plot, style)));
+  }
+}
+
+const page = document.documentElement;
+drawAll();
+new MutationObserver(drawAll).observe(page, { attributeFilter: ["data-bs-theme"] });
+
+/** The theme before the page was printed, which is done in the light one. */
+let theme = page.dataset.bsTheme;
+window.addEventListener("beforeprint", () => {
+  theme = page.dataset.bsTheme;
+  page.dataset.bsTheme = "light";
+});
+window.addEventListener("afterprint", () => {
+  page.dataset.bsTheme = theme;
+});
+
+// --- Reading with the keyboard -------------------------------------------------------------------
+
+/**
+ * Return the values of a column, as Chart.js names them.
+ * @param {any} chart
+ * @param {number} index
+ */
+function valuesAt(chart, index) {
+  const has = chart.data.datasets.map((/** @type {any} */ { data }) => data[index] !== null);
+  const found = [...has.keys()].filter((datasetIndex) => has[datasetIndex]);
+  return found.map((datasetIndex) => ({ datasetIndex, index }));
+}
+
+/**
+ * Show the values of a column, and say them.
+ * @param {any} chart
+ * @param {{datasetIndex: number, index: number}[]} values none for no column
+ */
+function tell(chart, values) {
+  const { canvas, tooltip } = chart;
+  chart.setActiveElements(values);
+  tooltip.setActiveElements(values, { x: 0, y: 0 });
+  chart.update();
+  const body = tooltip.body.flatMap((/** @type {{lines: string[]}} */ { lines }) => lines);
+  const told = `${tooltip.title}: ${[...body, ...tooltip.footer].join(", ")}`;
+  canvas.parentElement.nextElementSibling.textContent = values.length ? told : "";
 }
 
 document.addEventListener("keydown", (event) => {
-  const plot = event.target;
-  if (!(plot instanceof Element) || !plot.matches("[data-plot]")) return;
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const { at, last } = placeIn(plot);
-  const from = at < 0 ? last + 1 : at;
+  const chart = event.target && charts.get(event.target);
+  if (!chart || event.ctrlKey || event.metaKey || event.altKey) return;
+  const columns = [...chart.data.labels.keys()].map((index) => valuesAt(chart, index));
+  const filled = columns.filter((values) => values.length);
+  const last = filled.length - 1;
+  const shown = chart.getActiveElements()[0]?.index;
+  const at = filled.findIndex(([{ index }]) => index === shown);
   /** @type {Record<string, number>} */
-  const steps = { ArrowLeft: from - 1, ArrowRight: at < 0 ? 0 : at + 1, Home: 0, End: last };
-  if (!Object.hasOwn(steps, event.key)) return;
+  const places = {
+    ArrowLeft: at < 0 ? last : Math.max(0, at - 1),
+    ArrowRight: Math.min(last, at + 1),
+    End: last,
+    Escape: -1,
+    Home: 0,
+  };
+  if (!Object.hasOwn(places, event.key)) return;
   event.preventDefault();
-  tell(plot, steps[event.key]);
+  tell(chart, filled[places[event.key]] ?? []);
 });
 
-/**
- * Keep the values of a scrolled chart's axis in sight.
- * @param {HTMLElement} plot
- */
-function holdAxis(plot) {
-  const chart = plot.querySelector("svg");
-  if (!chart) return;
-  const scale = chart.viewBox.baseVal.width / chart.getBoundingClientRect().width;
-  plot.style.setProperty("--b-scrolled", `${plot.scrollLeft * scale}px`);
-}
-
-/** @type {NodeListOf<HTMLElement>} */
-const plots = document.querySelectorAll("[data-plot]");
-for (const plot of plots) {
-  const columns = [...plot.querySelectorAll(".b-column")];
-  plot.addEventListener("scroll", () => holdAxis(plot));
-  plot.scrollLeft = plot.scrollWidth;
-  plot.addEventListener("pointerover", (event) => {
-    const to = event.target instanceof Element ? columns.indexOf(event.target) : -1;
-    if (to >= 0) tell(plot, to);
-  });
-}
+document.addEventListener("focusout", (event) => {
+  const chart = event.target && charts.get(event.target);
+  if (chart) tell(chart, []);
+});
