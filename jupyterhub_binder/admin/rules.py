@@ -109,10 +109,8 @@ class RuleBook:
 
     def judge(self, names: Collection[str], person: str = "") -> Refusal | None:
         """Return a reason to refuse, or None. A ban wins, that of a person first."""
-        if banned := self._people.get(person):
-            return Refusal(PERSON_BANNED, person_words(banned), banned.pattern)
-        if ban := self._find_ban(names):
-            return Refusal(BANNED, ban_words(ban, names), ban.pattern)
+        if ban := self.find_ban(names, person):
+            return ban
         if self._allowed and not any(means(rule.pattern, names) for rule in self._allowed):
             return Refusal(
                 NOT_ON_LIST,
@@ -123,7 +121,15 @@ class RuleBook:
             )
         return None
 
-    def _find_ban(self, names: Collection[str]) -> Rule | None:
+    def find_ban(self, names: Collection[str], person: str = "") -> Refusal | None:
+        """Return the ban of a person or a repository, if there is one. `names` may be empty."""
+        if banned := self._people.get(person):
+            return Refusal(PERSON_BANNED, person_words(banned), banned.pattern)
+        if ban := self._match_ban(names):
+            return Refusal(BANNED, ban_words(ban, names), ban.pattern)
+        return None
+
+    def _match_ban(self, names: Collection[str]) -> Rule | None:
         places = (place for name in names for place in _places(name))
         exact = next((self._exact[place] for place in places if place in self._exact), None)
         return exact or next((r for r in self._wide if means(r.pattern, names)), None)
@@ -264,8 +270,7 @@ class Rules(LoggingConfigurable):
     def is_banned(self, repository: str, person: str = "") -> bool:
         """Say whether a repository, as rules name it, or a person is banned."""
         names = {repository} if repository else frozenset[str]()
-        refusal = self._book.judge(names, person) if names or person else None
-        return refusal is not None and refusal.code in (BANNED, PERSON_BANNED)
+        return self._book.find_ban(names, person) is not None
 
     def note_hit(
         self, name: str, of: Spec | Resolved | Build | Environment, refusal: Refusal

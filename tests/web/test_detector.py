@@ -51,7 +51,7 @@ async def detector(
     for servers in hub.servers.values():
         servers.clear()
     for rule in (await root("GET", f"{ADMIN}/rules")).json["items"]:
-        await root("DELETE", f"{ADMIN}/rules/{rule['id']}")
+        await root("DELETE", f"{ADMIN}/rules/{rule['rule']['id']}")
     for each in (await root("GET", f"{ADMIN}/detections")).json["items"]:
         await root("DELETE", f"{ADMIN}/detections/{each['id']}")
 
@@ -279,6 +279,18 @@ async def test_the_admins_pages_show_a_report_and_a_ban_decides_it(
             assert text in await response.text()
     await root("POST", f"{ADMIN}/rules", {"pattern": found["repository"]})
     assert await reports(lambda found: not found) == []
+
+
+async def test_an_allow_list_hides_no_report_that_names_only_a_person(
+    detector, send, reports, root: Api
+) -> None:
+    rule = (
+        await root("POST", f"{ADMIN}/rules", {"pattern": "github.com/our/*", "kind": "allow"})
+    ).json
+    await send(message(user="bob"))
+    listed = await root("GET", f"{ADMIN}/detections")
+    await root("DELETE", f"{ADMIN}/rules/{rule['rule']['id']}")
+    assert [each["person"] for each in listed.json["items"]] == ["bob"]
 
 
 async def test_no_page_offers_to_ban_what_a_process_calls_itself(
