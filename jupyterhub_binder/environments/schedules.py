@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -17,8 +18,10 @@ from jupyterhub_binder.model.text import Message
 MAX_CRON_CHARACTERS = 100
 MAX_ZONE_CHARACTERS = 64
 _FIELDS = 5
-_CHECKED = 25
-"""Times whose distances are compared with the shortest one that is allowed."""
+_MINUTE = timedelta(minutes=1)
+_DAY_MINUTES = 24 * 60
+_CALENDAR_DAYS = 28 * 366
+"""After these, dates fall on the same weekdays again, leap days too."""
 
 _EVERY_WEEKDAY: tuple[Callable[[str], Message], ...] = (
     lambda time: Message("Every Sunday at %(time)s.", time=time),
@@ -71,18 +74,44 @@ def read_schedule(cron: str, time_zone: str, *, after: datetime, least: timedelt
             name=schedule.time_zone,
             detail={"field": "time_zone"},
         )
-    times = _times_of(schedule, after)
-    if any(later - earlier < least for earlier, later in pairwise(times)):
+    _require_times(schedule, after)
+    if comes_too_often(schedule.cron, least, first=after.date()):
         raise InvalidInput(
             "The schedule runs too often: there must be at least %(minutes)s minutes between two "
             "runs.",
-            minutes=round(least.total_seconds() / 60),
+            minutes=round(least / _MINUTE),
             detail={"field": "cron"},
         )
     return schedule
 
 
-def _times_of(schedule: Schedule, after: datetime) -> tuple[datetime, ...]:
+def comes_too_often(cron: str, least: timedelta, *, first: date) -> bool:
+    """Say whether two times from a day on are closer than `least`, by the zone's own clock. Pure.
+
+    All days have the same times, so it compares these, and then the days that follow each other.
+    """
+    parsed = CronSim(cron, datetime.combine(first, time()))
+    minutes = sorted(hour * 60 + minute for hour in parsed.hours for minute in parsed.minutes)
+    if any(later - earlier < least / _MINUTE for earlier, later in pairwise(minutes)):
+        return True
+    span = minutes[-1] - minutes[0]
+    # From the last time of a day to the first one `days` later.
+    days = math.ceil((least / _MINUTE + span) / _DAY_MINUTES) - 1
+    return days > 0 and _has_days_within(parsed, days, first)
+
+
+def _has_days_within(parsed: CronSim, days: int, first: date) -> bool:
+    """Say whether a day of the schedule follows another one within so many days."""
+    before = date.min
+    for day in (first + timedelta(days=number) for number in range(_CALENDAR_DAYS)):
+        if day.month in parsed.months and parsed.match_day(day):
+            if (day - before).days <= days:
+                return True
+            before = day
+    return False
+
+
+def _require_times(schedule: Schedule, after: datetime) -> None:
     try:
         if len(schedule.cron) > MAX_CRON_CHARACTERS or len(schedule.cron.split()) != _FIELDS:
             raise CronSimError
@@ -93,10 +122,8 @@ def _times_of(schedule: Schedule, after: datetime) -> tuple[datetime, ...]:
             "month, month and day of the week. “30 4 * * 1” means every Monday at 04:30.",
             detail={"field": "cron"},
         ) from error
-    times = schedule.next(after, _CHECKED)
-    if not times:
+    if not schedule.next(after):
         raise InvalidInput("This schedule never runs.", detail={"field": "cron"})
-    return times
 
 
 def describe(cron: str) -> Message:

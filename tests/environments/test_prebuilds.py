@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from tornado.httputil import HTTPHeaders
 
 from jupyterhub_binder.environments.hooks import Hooks, NewHook
 from jupyterhub_binder.environments.prebuilds import Prebuilds
-from jupyterhub_binder.environments.schedules import Schedule, describe
+from jupyterhub_binder.environments.schedules import Schedule, comes_too_often, describe
 from jupyterhub_binder.errors import (
     InvalidInput,
     LimitReached,
@@ -389,6 +389,30 @@ async def test_what_is_no_schedule_or_comes_too_often_is_refused(ahead: Ahead, c
     assert refused.value.detail["field"] == "cron"
     with pytest.raises(InvalidInput):
         await ahead.prebuilds.set_schedule(ALICE, environment.id, "0 3 * * *", "../etc/passwd")
+
+
+@pytest.mark.parametrize(
+    ("cron", "minutes", "too_often"),
+    [
+        ("0 0 1 1 *", 60, False),
+        ("*/5 3 29 2 *", 60, True),
+        ("30 0,23 1-2 1 *", 60, False),
+        ("30 0,23 1-2 1 *", 61, True),
+        # The last hours of a day alone are too close, after more times than one would look at.
+        ("0,25,50 0-18/2,22,23 * * *", 20, True),
+        ("0,25,50 0-22/2 * * *", 20, False),
+        # Only the 27th and 28th follow each other; only in some years, so do 28 February and 1 March.
+        ("0 0,22 1-25/2,27,28 * *", 180, True),
+        ("0 0,22 1-27/2 * *", 180, False),
+        ("0 0,22 28,1 2,3 *", 180, True),
+        ("0 0,22 27,1 2,3 *", 180, False),
+        ("0 6 * * 1", 7 * 24 * 60, False),
+        ("0 6 1 * 1", 7 * 24 * 60, True),
+    ],
+)
+def test_two_times_of_a_schedule_are_never_too_close(cron: str, minutes: int, too_often: bool):
+    first = date(2026, 3, 2)
+    assert comes_too_often(cron, timedelta(minutes=minutes), first=first) is too_often
 
 
 def test_a_schedule_follows_the_clock_of_its_zone():
