@@ -40,6 +40,8 @@ async def post(api: Api, data: bytes, kind: str | None = "application/json", pat
         b'{"url": NaN}',
         b"[" * 60_000,
         b'{"url": "\\ud800"}',
+        b'{"url": "https://example.org/\xed\xa0\x80"}',
+        '{"url": "https://example.org/\ud800"}'.encode("utf-16", "surrogatepass"),
         b'{"url": "a\\u0000b"}',
         b'{"url": 1}',
         b'{"url": ""}',
@@ -57,6 +59,17 @@ async def test_a_body_that_makes_no_sense_is_400(ada: Api, data: bytes) -> None:
     answer = await post(ada, data)
     assert answer.status in (400, 403), answer.text
     assert answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize("half", [b"\\ud800", b"\xed\xa0\x80"])
+async def test_half_a_character_in_a_webhooks_secret_is_400(
+    ada: Api, new_environment, half: bytes
+) -> None:
+    environment = await new_environment(build=False)
+    path = f"api/v1/environments/{environment['id']}/hooks"
+    body = b'{"host": "github", "secret": "' + b"x" * 16 + half + b'"}'
+    answer = await post(ada, body, path=path)
+    assert (answer.status, answer.code) == (400, "invalid_input"), answer.text
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,8 @@ def _json_object(request: HTTPServerRequest) -> dict[str, Any]:
 
 def _load(body: bytes) -> Any:
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        # Bytes would be read as UTF-16 too, and with halves of characters.
+        value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
         if b"\\u" in body:
             _check_characters(value)
     except (ValueError, RecursionError) as error:
