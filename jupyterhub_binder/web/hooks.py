@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from tornado.web import HTTPError, stream_request_body
 
@@ -17,6 +17,7 @@ from jupyterhub_binder.model.prebuild import Outcome
 from jupyterhub_binder.utils.webhooks import SignatureCheck
 from jupyterhub_binder.web.errors import Problem
 from jupyterhub_binder.web.handlers import APIHandler
+from jupyterhub_binder.web.metrics.counters import MessageKind
 
 T = TypeVar("T")
 
@@ -38,6 +39,9 @@ class _SignedHandler(APIHandler):
     SUPPORTED_METHODS = ("POST",)  # pyright: ignore[reportIncompatibleVariableOverride, reportUnannotatedClassAttribute]
     signed_in_only = False
     max_bytes = MAX_BODY_BYTES
+    kind: ClassVar[MessageKind]
+    _outcome = "internal"
+    """What became of the message, for the metrics."""
 
     async def prepare(self) -> None:
         """Begin to check the signature. Nobody is asked who they are."""
@@ -67,6 +71,17 @@ class _SignedHandler(APIHandler):
         except TimeoutError as error:
             raise StoreUnavailable("The service is busy. Send the delivery again.") from error
 
+    def finish_outcome(self, outcome: Outcome) -> None:
+        """Answer what became of the message."""
+        self._outcome = outcome
+        self.finish_json({"result": outcome}, status=202 if outcome is Outcome.ACCEPTED else 200)
+
+    def on_finish(self) -> None:
+        """Count the message."""
+        super().on_finish()
+        if self.request.method == "POST":
+            self.settings["metrics"].messages.count(self.kind, self._outcome)
+
     def refuse_too_large(self) -> None:
         """Raise HTTPError."""
         if self._size > self.max_bytes:
@@ -75,6 +90,7 @@ class _SignedHandler(APIHandler):
     def set_error_headers(self, status_code: int, problem: Problem) -> None:
         """Set no WWW-Authenticate: there is nothing to log in to."""
         super().set_error_headers(status_code, problem)
+        self._outcome = problem.code
         if status_code in (405, 413):  # the body is not read
             self.set_header("Connection", "close")
         self.clear_header("WWW-Authenticate")
@@ -83,6 +99,8 @@ class _SignedHandler(APIHandler):
 @stream_request_body
 class HookHandler(_SignedHandler):
     """Takes a delivery of a git host."""
+
+    kind = MessageKind.DELIVERY
 
     async def begin_check(self) -> SignatureCheck:
         """Find the hook."""
@@ -96,14 +114,14 @@ class HookHandler(_SignedHandler):
         outcome = await self.in_time(
             self.services.hooks.receive(self._hook, self._check, self.request.headers)
         )
-        status = 202 if outcome is Outcome.ACCEPTED else 200
-        self.finish_json({"result": outcome}, status=status)
+        self.finish_outcome(outcome)
 
 
 @stream_request_body
 class DetectorHandler(_SignedHandler):
     """Takes a report of the detector."""
 
+    kind = MessageKind.REPORT
     max_bytes = MAX_REPORT_BYTES
 
     async def begin_check(self) -> SignatureCheck:
@@ -122,9 +140,7 @@ class DetectorHandler(_SignedHandler):
         self.refuse_too_large()
         detections = self.services.detections
         new = await self.in_time(detections.receive(self._check, bytes(self._body)))
-        self.finish_json(
-            {"result": Outcome.ACCEPTED if new else Outcome.REPEATED}, status=202 if new else 200
-        )
+        self.finish_outcome(Outcome.ACCEPTED if new else Outcome.REPEATED)
 
 
 def _length_of(text: str) -> int:

@@ -15,6 +15,7 @@ from tests.kit.api_client import Api
 from tests.kit.git_server import GitRepo
 from tests.kit.service import Person, wait_for_build
 from tests.kit.waiting import until_it_comes
+from tests.web.api.test_admin import numbers
 
 BODY = b'{"ref": "refs/heads/main"}'
 
@@ -96,6 +97,29 @@ async def test_without_the_secret_nothing_is_started(
         assert (status, answer["error"]["code"]) == (401, "wrong_signature")
     status, answer = await post(session, url, headers=right, data=BODY + b" ")
     assert status == 401
+
+
+async def test_deliveries_are_counted_by_what_became_of_them(
+    ada: Api, person: Person, session, service_url: str, new_environment
+) -> None:
+    hook = await hooked(ada, await new_environment(build=False))
+    url, right = address(service_url, hook), signed(hook, "1", "ping")
+    before = await numbers(person("root"))
+    await post(session, url, headers=right)
+    await post(session, url, headers=right, data=b"another body")
+    await post(session, f"{service_url}hooks/{'0' * 40}", headers=right)
+    await post(session, f"{service_url}hooks/detector", headers=right)
+    async with session.get(url) as response:
+        assert response.status == 405
+    after = await numbers(person("root"))
+    risen = {name: value - before.get(name, 0) for name, value in after.items() if "_total" in name}
+    deliveries = {name: value for name, value in risen.items() if "deliveries" in name and value}
+    assert deliveries == {
+        'hook_deliveries_total{outcome="ping"}': 1,
+        'hook_deliveries_total{outcome="wrong_signature"}': 1,
+        'hook_deliveries_total{outcome="not_found"}': 1,
+    }
+    assert risen['detector_reports_total{outcome="not_found"}'] == 1
 
 
 async def test_an_unknown_address_is_404_and_no_other_method_works(

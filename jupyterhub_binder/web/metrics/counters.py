@@ -5,10 +5,14 @@ Labels have few, known values; never a person or repository.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from jupyterhub_binder.builds.service import RequestOutcome
+from jupyterhub_binder.errors import LimitReached, StoreUnavailable, WrongSignature
 from jupyterhub_binder.model import Build, BuildState, Launch, LaunchState
+from jupyterhub_binder.model.prebuild import Outcome
 
 PREFIX = "jupyterhub_binder"
 """Prefix of all names."""
@@ -20,6 +24,18 @@ _ANSWER_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _TRANSACTION_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2, 10)
 _MAX_CODES = 80
 """Far more than in use. Later ones count as `other`."""
+
+
+_REPORTED = (Outcome.ACCEPTED, Outcome.REPEATED)
+_DELIVERED = (*_REPORTED, Outcome.PING, Outcome.IGNORED)
+_NOT_TAKEN = (WrongSignature.code, LimitReached.code, StoreUnavailable.code)
+
+
+class MessageKind(StrEnum):
+    """What was sent."""
+
+    DELIVERY = "delivery"
+    REPORT = "report"
 
 
 class _Codes:
@@ -145,6 +161,34 @@ class AnswerCounters:
     def count_error(self, code: str) -> None:
         """Count an error response."""
         self._errors.labels(self._codes.bounded(code)).inc()
+
+
+class MessageCounters:
+    """What others send, signed: deliveries of git hosts, reports of the detector."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        deliveries = Counter(
+            f"{PREFIX}_hook_deliveries",
+            "Deliveries to webhooks by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
+        reports = Counter(
+            f"{PREFIX}_detector_reports",
+            "Messages of the detector by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
+        self._counters = {MessageKind.DELIVERY: deliveries, MessageKind.REPORT: reports}
+        self._codes = _Codes()
+        for outcome in (*_DELIVERED, *_NOT_TAKEN):
+            deliveries.labels(self._codes.bounded(outcome))
+        for outcome in (*_REPORTED, *_NOT_TAKEN):
+            reports.labels(self._codes.bounded(outcome))
+
+    def count(self, kind: MessageKind, outcome: str) -> None:
+        """Count a message; `outcome` is an error's code if it was not taken."""
+        self._counters[kind].labels(self._codes.bounded(outcome)).inc()
 
 
 class DatabaseCounters:

@@ -26,6 +26,7 @@ from jupyterhub_binder.web.metrics.counters import (
     BuildCounters,
     DatabaseCounters,
     LaunchCounters,
+    MessageCounters,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Metrics:
         services.launches.ended.connect(LaunchCounters(registry).count_end)
         services.store.transaction_ended.connect(DatabaseCounters(registry).count)
         self.answers = AnswerCounters(registry)
+        self.messages = MessageCounters(registry)
         self._parts: Mapping[str, str | None] = {}
         registry.register(_StatusCollector(self))
 
