@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,17 @@ _MINUTE_SECONDS = 60.0
 _MAX_PROGRAM_CHARACTERS = 200
 _RECENT = timedelta(hours=1)
 _ENVIRONMENT_PAGE = re.compile(r"(?:.*/environments/)?([^/?#]+)[^/]*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a program came from, as far as that is known."""
+
+    spec: Spec | None
+    confirmed: bool = False
+    """Whether the hub says so."""
+    mixed: bool = False
+    """Whether files of another repository may be to blame."""
 
 
 class Detections(LoggingConfigurable):
@@ -190,10 +201,11 @@ class Detections(LoggingConfigurable):
     # --- Finding out what it is about ---------------------------------------------------------
 
     async def _look(self, report: Detection) -> None:
-        spec, confirmed = await self._find(report)
+        source = await self._find(report)
+        spec, confirmed = source.spec, source.confirmed
         repository = self._rules.repository_of(spec) if spec else ""
         found = replace(report, repository=repository, confirmed=confirmed)
-        banned = await self._ban(found, spec)
+        banned = not source.mixed and await self._ban(found, spec)
         first = await self._store.settle_detection(
             report.id, repository=repository, confirmed=confirmed, banned=banned
         )
@@ -215,6 +227,8 @@ class Detections(LoggingConfigurable):
         wanted = self.ban == "always" or (self.ban == "confirmed" and found.confirmed)
         if not wanted or spec is None or self._rules.is_banned(found.repository):
             return False
+        if not await self._store.has_built(spec) or await self._is_featured(found.repository):
+            return False
         rule = await self._rules.ban_repository(
             spec, self.ban_reason, shows_reason=self.ban_shows_reason
         )
@@ -223,15 +237,23 @@ class Detections(LoggingConfigurable):
         await self._builds.cancel_matched(rule, user=User(HUB_OWNER, admin=True))
         return True
 
-    async def _find(self, report: Detection) -> tuple[Spec | None, bool]:
-        """Return the repository, and whether the hub says so."""
-        if (environment := await self._find_running(report)) is not None:
-            # Files of another repository may be to blame.
-            return environment.spec, not environment.content_url
-        if report.environment_id:
+    async def _is_featured(self, repository: str) -> bool:
+        """Say whether administrators chose a repository, so that they decide about it, too."""
+        for each in await self._store.list_featured():
+            environment = await self._store.fetch_environment(each.environment_id)
+            if environment and self._rules.repository_of(environment.spec) == repository:
+                return True
+        return False
+
+    async def _find(self, report: Detection) -> _Source:
+        environment = await self._find_running(report)
+        confirmed = environment is not None
+        if environment is None and report.environment_id:
             environment = await self._store.fetch_environment(report.environment_id)
-            return environment.spec if environment else None, False
-        return await self._find_named(report.named) if report.named else None, False
+        if environment is None:
+            return _Source(await self._find_named(report.named) if report.named else None)
+        mixed = bool(environment.content_url)
+        return _Source(environment.spec, confirmed and not mixed, mixed)
 
     async def _find_running(self, report: Detection) -> Environment | None:
         if not report.user:
@@ -247,7 +269,7 @@ class Detections(LoggingConfigurable):
         return await self._store.fetch_environment(server.environment_id)
 
     async def _find_named(self, url: str) -> Spec | None:
-        """Return a repository that was built here: others, an owner or a host are never banned."""
+        """Return a repository that was built here; never an owner or a host."""
         try:
             spec = self._providers.understand(url).spec
         except (NotUnderstood, InvalidInput):

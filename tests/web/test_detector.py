@@ -18,6 +18,7 @@ import pytest_asyncio
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.environments.detections import SECRET_VARIABLE, read_report
 from jupyterhub_binder.errors import ConfigurationError, InvalidInput
+from jupyterhub_binder.utils.time import utc_now
 from jupyterhub_binder.web.hooks import MAX_REPORT_BYTES
 from tests.kit.api_client import Api
 from tests.kit.fake_hub import FakeHub
@@ -265,6 +266,23 @@ async def test_nothing_but_a_repository_that_was_built_here_is_banned(
 
 async def _rules(root: Api) -> Any:
     return (await root("GET", f"{ADMIN}/rules")).json["items"]
+
+
+async def test_what_admins_feature_or_others_may_be_to_blame_for_is_only_reported(
+    detector, send, reports, ada: Api, root: Api, service, git_repo: GitRepo, new_environment
+) -> None:
+    detector.ban = "always"
+    made, mixed = await new_environment(), await new_environment()
+    await wait_for_build(ada, made["latest"]["id"])
+    content = {"content_url": "https://git.example.org/org/content"}
+    await service.parts.store.update_environment(mixed["id"], content, at=utc_now())
+    await send(message(environment=mixed["id"]))
+    await reports(lambda found: found and found[0]["repository"])
+    await root("PUT", f"{ADMIN}/featured/{made['id']}", {})
+    await send(message(repository=git_repo.url))
+    await reports(lambda found: len(found) == 2 and found[0]["repository"])
+    assert await _rules(root) == []
+    await root("DELETE", f"{ADMIN}/featured/{made['id']}")
 
 
 async def test_the_admins_pages_show_a_report_and_a_ban_decides_it(
