@@ -52,7 +52,7 @@ async def detector(
     for servers in hub.servers.values():
         servers.clear()
     for rule in (await root("GET", f"{ADMIN}/rules")).json["items"]:
-        await root("DELETE", f"{ADMIN}/rules/{rule['rule']['id']}")
+        await root("DELETE", f"{ADMIN}/rules/{rule['id']}")
     for each in (await root("GET", f"{ADMIN}/detections")).json["items"]:
         await root("DELETE", f"{ADMIN}/detections/{each['id']}")
 
