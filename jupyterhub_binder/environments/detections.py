@@ -6,6 +6,7 @@ The repository is banned at once only if the configuration says so, and never mo
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -181,10 +182,15 @@ class Detections(LoggingConfigurable):
                 "Detections.secret_file."
             )
         self._count()
-        report = await self._store.note_detection(read_report(body), check.delivery_id)
-        if report is None:
+        keeping = self._keep(read_report(body), check.delivery_id)
+        return await asyncio.shield(self._tasks.spawn(keeping, name="report"))
+
+    async def _keep(self, report: Detection, delivery: str) -> bool:
+        """Keep a report and look what it is about, even if the caller is cancelled."""
+        kept = await self._store.note_detection(report, delivery)
+        if kept is None:
             return False
-        self._tasks.spawn(self._look(report), name=f"report {report.id}")
+        self._tasks.spawn(self._look(kept), name=f"report {kept.id}")
         return True
 
     def _count(self) -> None:

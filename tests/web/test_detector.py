@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -19,6 +20,7 @@ from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.environments.detections import SECRET_VARIABLE, read_report
 from jupyterhub_binder.errors import ConfigurationError, InvalidInput
 from jupyterhub_binder.utils.time import utc_now
+from jupyterhub_binder.web import hooks
 from jupyterhub_binder.web.hooks import MAX_REPORT_BYTES
 from tests.kit.api_client import Api
 from tests.kit.fake_hub import FakeHub
@@ -213,6 +215,29 @@ async def test_a_server_that_the_hub_confirms_is_banned_if_wanted(
 
 async def _server(hub: FakeHub, name: str) -> Any:
     return hub.servers["ada"].get(name)
+
+
+async def test_a_report_that_is_kept_too_late_for_an_answer_is_looked_into(
+    detector, send, reports, ada: Api, service, git_repo, new_environment, monkeypatch
+) -> None:
+    made = await new_environment()
+    await wait_for_build(ada, made["latest"]["id"])
+    answered, keep = asyncio.Event(), service.parts.store.note_detection
+
+    async def keep_slowly(*args: Any) -> Any:
+        kept = await keep(*args)
+        await answered.wait()
+        return kept
+
+    monkeypatch.setattr(service.parts.store, "note_detection", keep_slowly)
+    monkeypatch.setattr(hooks, "_ANSWER_SECONDS", 0.1)
+    body = message(environment=made["id"])
+    headers = signed(body)
+    assert (await send(body, headers))[0] == 503
+    answered.set()
+    assert await send(body, headers) == (200, {"result": "repeated"})
+    (found,) = await reports(lambda found: found and found[0]["repository"])
+    assert found["repository"] == name_of(git_repo)
 
 
 async def test_what_the_hub_said_of_a_server_outlives_the_server(
