@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -415,6 +416,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         base_url=options.base_url,
         hub_url=hub_auth.hub_host + hub_auth.hub_prefix,
         hub_host=hub_auth.hub_host,
+        public_origin=public_origin(os.environ, hub_host=hub_auth.hub_host),
         named_servers=options.named_servers,
     )
 
@@ -439,6 +441,18 @@ def _public_url(hub_auth: HubOAuth) -> str:
 def _public_host(hub_auth: HubOAuth) -> str:
     """Return the hub's public host with its port; empty if unknown."""
     return urlsplit(_public_url(hub_auth)).netloc
+
+
+def public_origin(environ: Mapping[str, str], *, hub_host: str) -> str:
+    """Return the origin of this service's pages; empty if the hub has no public URL configured.
+
+    Where services have a domain of their own, `hub_host`, the hub's, is not ours.
+    """
+    url = environ.get("JUPYTERHUB_PUBLIC_URL", "")
+    if not url and not hub_host:
+        url = environ.get("JUPYTERHUB_PUBLIC_HUB_URL", "")
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
 def _private_folder(path: str) -> None:

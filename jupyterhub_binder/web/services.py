@@ -191,5 +191,12 @@ class Services:
     """For browsers: ``/hub/``."""
     hub_host: str
     """Its origin, if the hub gives one: on a hub with subdomains it is not ours."""
+    public_origin: str
+    """The origin of this service's pages, if the hub's public URL is configured."""
     named_servers: bool
     """Whether people may have several servers."""
+
+    @property
+    def public_base(self) -> str:
+        """What addresses that others call begin with; a path if the public URL is unknown."""
+        return f"{self.public_origin}{self.base_url}"

@@ -898,6 +898,7 @@ def make_app(
         base_url=PREFIX,
         hub_url="/hub/",
         hub_host="",
+        public_origin="",
         named_servers=True,
         traffic=Traffic(),
     )

@@ -10,7 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.web.hooks import MAX_BODY_BYTES
+from jupyterhub_binder.wiring import public_origin
 from tests.kit.api_client import Api
 from tests.kit.git_server import GitRepo
 from tests.kit.service import Person, wait_for_build
@@ -80,6 +82,40 @@ async def test_the_secret_is_told_once(ada: Api, new_environment) -> None:
     assert (await ada("POST", path, {})).json["secret"] != hook["secret"]
     short = await ada("POST", path, {"secret": "short"})
     assert (short.status, short.json["error"]["detail"]["field"]) == (400, "secret")
+
+
+@pytest.mark.parametrize(
+    ("public", "hub_host", "origin"),
+    [
+        ({}, "", ""),
+        ({}, "https://hub.example.org", ""),
+        ({"HUB_URL": "https://a.example.org:8443/hub/"}, "", "https://a.example.org:8443"),
+        # Services have a domain of their own.
+        ({"HUB_URL": "https://a.example.org/hub/"}, "https://a.example.org", ""),
+        (
+            {"URL": "https://services.a.example.org/services/binder/"},
+            "https://a.example.org",
+            "https://services.a.example.org",
+        ),
+    ],
+)
+def test_the_address_is_whole_if_the_hub_says_its_own(
+    public: dict[str, str], hub_host: str, origin: str
+) -> None:
+    environ = {f"JUPYTERHUB_PUBLIC_{name}": value for name, value in public.items()}
+    assert public_origin(environ, hub_host=hub_host) == origin
+
+
+async def test_a_webhook_has_the_public_address(
+    ada: Api, person: Person, new_environment, service: JupyterHubBinder
+) -> None:
+    environment = await new_environment(build=False)
+    hook = await hooked(ada, environment)
+    assert hook["url"] == f"{service.base_url}hooks/{hook['id']}"
+    object.__setattr__(service.parts, "public_origin", "https://hub.example.org")
+    shown = (await ada("GET", f"api/v1/environments/{environment['id']}/prebuild")).json
+    object.__setattr__(service.parts, "public_origin", "")
+    assert [each["url"] for each in shown["hooks"]] == [f"https://hub.example.org{hook['url']}"]
 
 
 async def test_without_the_secret_nothing_is_started(

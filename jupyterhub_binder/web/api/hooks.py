@@ -33,7 +33,7 @@ class PrebuildHandler(Handler):
         """Get an environment's webhooks and schedule, and what came of them."""
         services = self.services
         return render_prebuild(
-            services.base_url,
+            services.public_base,
             await services.prebuilds.fetch(self.me, environment_id),
             await services.hooks.list(self.me, environment_id),
             await services.hooks.deliveries(self.me, environment_id),
@@ -54,7 +54,7 @@ class ScheduleHandler(Handler):
         )
         hooks = self.services.hooks
         return render_prebuild(
-            self.services.base_url,
+            self.services.public_base,
             prebuild,
             await hooks.list(self.me, environment_id),
             await hooks.deliveries(self.me, environment_id),
@@ -73,7 +73,7 @@ class HooksHandler(Handler):
         made = await self.services.hooks.create(
             self.me, environment_id, HookHost(body.host), secret=body.secret or ""
         )
-        return render_secret(self.services.base_url, made)
+        return render_secret(self.services.public_base, made)
 
 
 class OneHookHandler(Handler):
@@ -84,7 +84,7 @@ class OneHookHandler(Handler):
         """Remove a webhook. Its address then answers 404."""
         await self.services.hooks.delete(self.me, environment_id, hook_id)
         return render_prebuild(
-            self.services.base_url,
+            self.services.public_base,
             await self.services.prebuilds.fetch(self.me, environment_id),
             await self.services.hooks.list(self.me, environment_id),
             await self.services.hooks.deliveries(self.me, environment_id),
@@ -100,24 +100,24 @@ class SecretHandler(Handler):
         made = await self.services.hooks.replace_secret(
             self.me, environment_id, hook_id, secret=body.secret or ""
         )
-        return render_secret(self.services.base_url, made)
+        return render_secret(self.services.public_base, made)
 
 
-def path_of(base_url: str, hook: Hook) -> str:
-    """Return the path that the host calls."""
-    return f"{base_url}hooks/{hook.id}"
+def address_of(base: str, hook: Hook) -> str:
+    """Return the address that the host calls."""
+    return f"{base}hooks/{hook.id}"
 
 
-def render_secret(base_url: str, made: NewHook) -> HookSecretJSON:
+def render_secret(base: str, made: NewHook) -> HookSecretJSON:
     """Render a webhook with its secret."""
     hook = made.hook
     return HookSecretJSON(
-        id=hook.id, url=path_of(base_url, hook), host=hook.host, secret=made.secret
+        id=hook.id, url=address_of(base, hook), host=hook.host, secret=made.secret
     )
 
 
 def render_prebuild(
-    base_url: str, prebuild: Prebuild, hooks: Iterable[Hook], deliveries: Iterable[Delivery]
+    base: str, prebuild: Prebuild, hooks: Iterable[Hook], deliveries: Iterable[Delivery]
 ) -> PrebuildJSON:
     """Render what builds an environment ahead."""
     found: dict[str, list[DeliveryJSON]] = {}
@@ -127,7 +127,7 @@ def render_prebuild(
         hooks=tuple(
             HookJSON(
                 id=hook.id,
-                url=path_of(base_url, hook),
+                url=address_of(base, hook),
                 host=hook.host,
                 created=hook.created,
                 deliveries=tuple(found.get(hook.id, ())),

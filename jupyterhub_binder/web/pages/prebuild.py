@@ -17,7 +17,7 @@ from jupyterhub_binder.model import Environment
 from jupyterhub_binder.model.prebuild import Delivery, Hook, HookHost, Outcome, Prebuild
 from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.utils.time import utc_now
-from jupyterhub_binder.web.api.hooks import SHOWN_TIMES, path_of
+from jupyterhub_binder.web.api.hooks import SHOWN_TIMES, address_of
 from jupyterhub_binder.web.i18n.language import N_, moment, say
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import ID, PageHandler
@@ -156,8 +156,9 @@ def _views_of(hook: Hook, deliveries: tuple[Delivery, ...]) -> tuple[DeliveryVie
 
 
 def _address(handler: PageHandler, hook: Hook) -> str:
-    request = handler.request
-    return f"{request.protocol}://{request.host}{path_of(handler.prefix, hook)}"
+    request, services = handler.request, handler.services
+    origin = services.public_origin or f"{request.protocol}://{request.host}"
+    return address_of(f"{origin}{services.base_url}", hook)
 
 
 class PrebuildAction(PageHandler):

@@ -32,7 +32,7 @@ class HookJSON:
 
     id: str
     url: str
-    """The path that the host calls, below the hub's address"""
+    """The address that the host calls; its path if the hub's public URL is not configured"""
     host: HookHost
     """gitea: also Forgejo, Codeberg and Gogs"""
     created: datetime
@@ -46,7 +46,7 @@ class HookSecretJSON:
 
     id: str
     url: str
-    """The path that the host calls, below the hub's address"""
+    """The address that the host calls; its path if the hub's public URL is not configured"""
     host: HookHost
     secret: str
 
