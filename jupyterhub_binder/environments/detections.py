@@ -30,9 +30,10 @@ from jupyterhub_binder.errors import (
     LimitReached,
     NotFound,
     NotUnderstood,
+    UpstreamUnavailable,
     WrongSignature,
 )
-from jupyterhub_binder.hub import HubClient
+from jupyterhub_binder.hub import HubClient, HubServer
 from jupyterhub_binder.model import Environment, Spec, User
 from jupyterhub_binder.model.admin import SERVICE, Action
 from jupyterhub_binder.model.detections import Detection, DetectionState, Reports
@@ -42,6 +43,7 @@ from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.concurrency import TaskSet
 from jupyterhub_binder.utils.names import is_id, new_id
 from jupyterhub_binder.utils.redact import redactor
+from jupyterhub_binder.utils.retry import Backoff
 from jupyterhub_binder.utils.time import utc_now
 from jupyterhub_binder.utils.validation import (
     MAX_ADDRESS_CHARACTERS,
@@ -55,6 +57,8 @@ SECRET_VARIABLE = "JUPYTERHUB_BINDER_DETECTOR_SECRET"  # noqa: S105 - the name o
 _MINUTE_SECONDS = 60.0
 _MAX_PROGRAM_CHARACTERS = 200
 _RECENT = timedelta(hours=1)
+_HUB_PATIENCE_SECONDS = 300.0
+"""How long a hub that does not answer is asked again what a server runs."""
 _ENVIRONMENT_PAGE = re.compile(r"(?:.*/environments/)?([^/?#]+)[^/]*")
 
 
@@ -131,6 +135,7 @@ class Detections(LoggingConfigurable):
         self._tasks = TaskSet(self.log)
         self._minute = 0.0
         self._received = 0
+        self._retry_seconds = 1.0
 
     async def start(self) -> None:
         """Read the secret. Raises ConfigurationError."""
@@ -264,15 +269,26 @@ class Detections(LoggingConfigurable):
     async def _find_running(self, report: Detection) -> Environment | None:
         if not report.user:
             return None
-        try:
-            servers = await self._hub.fetch_servers(self._hub.api_token, report.user)
-        except BinderError as error:
-            self.log.warning("Report %s: the hub can't be asked: %s", report.id, error.message)
-            return None
+        servers = await self._fetch_servers(report)
         server = next((each for each in servers if each.name == report.server_name), None)
         if server is None or not server.environment_id or not is_id(server.environment_id):
             return None
         return await self._store.fetch_environment(server.environment_id)
+
+    async def _fetch_servers(self, report: Detection) -> tuple[HubServer, ...]:
+        """Return the person's servers; none if the hub refuses, or does not answer for long."""
+        backoff = Backoff(
+            self._retry_seconds, max_seconds=30, patience_seconds=_HUB_PATIENCE_SECONDS
+        )
+        while True:
+            try:
+                return await self._hub.fetch_servers(self._hub.api_token, report.user)
+            except BinderError as error:
+                passes = isinstance(error, UpstreamUnavailable)
+                if not passes or not await backoff.wait():
+                    why = error.message
+                    self.log.warning("Report %s: the hub can't be asked: %s", report.id, why)
+                    return ()
 
     async def _find_named(self, url: str) -> Spec | None:
         """Return a repository that was built here; never an owner or a host."""

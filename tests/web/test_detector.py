@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.environments.detections import SECRET_VARIABLE, read_report
-from jupyterhub_binder.errors import ConfigurationError, InvalidInput
+from jupyterhub_binder.errors import ConfigurationError, HubError, InvalidInput
 from jupyterhub_binder.utils.time import utc_now
 from jupyterhub_binder.web import hooks
 from jupyterhub_binder.web.hooks import MAX_REPORT_BYTES
@@ -114,7 +114,7 @@ async def test_only_who_has_the_secret_is_heard(detector, send, root: Api) -> No
         {},
         signed(body, key=b"x" * 32),
         signed(body, age=301),
-        signed(body, age=-301),
+        signed(body, age=-330),  # so far ahead that a slow test does not catch up
         {**right, "webhook-id": "another"},
         {"Authorization": "token root-token"},
     ):
@@ -260,6 +260,27 @@ async def test_what_the_hub_said_of_a_server_outlives_the_server(
     assert before == first
     assert (before["repository"], before["confirmed"]) == (name_of(git_repo), True)
     assert (later["repository"], later["confirmed"]) == (None, False)
+
+
+async def test_a_hub_that_does_not_answer_is_asked_again(
+    detector, send, reports, ada: Api, hub: FakeHub, git_repo: GitRepo, new_environment, monkeypatch
+) -> None:
+    monkeypatch.setattr(detector, "_retry_seconds", 0.01)
+    made = await new_environment()
+    await wait_for_build(ada, made["latest"]["id"])
+    await ada("POST", f"api/v1/environments/{made['id']}/launches", {"server_name": "one"})
+    await until_it_comes(lambda: _server(hub, "one"))
+    asked, fetch = count(1), detector._hub.fetch_servers
+
+    async def fetch_third_time(*args: Any) -> Any:
+        if next(asked) < 3:
+            raise HubError("The hub does not answer.")
+        return await fetch(*args)
+
+    monkeypatch.setattr(detector._hub, "fetch_servers", fetch_third_time)
+    await send(message(user="ada", server="one"))
+    (found,) = await reports(lambda found: found and found[0]["repository"])
+    assert (found["repository"], found["confirmed"]) == (name_of(git_repo), True)
 
 
 async def test_nothing_but_a_repository_that_was_built_here_is_banned(
