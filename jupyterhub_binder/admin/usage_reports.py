@@ -44,14 +44,14 @@ class UsageReports(LoggingConfigurable):
         5,
         min=1,
         help="""
-        Smaller numbers of people are shown to nobody: the page says "fewer than 5". Default: 5.
+        Smaller numbers of people are not shown: the page says "fewer than 5". Default: 5.
         """,
     ).tag(config=True)
     public_cache_seconds = Float(
         300,
         min=0,
         help="""
-        How long people who are no administrators get the same answer, in seconds, so that many
+        How long people who are not administrators get the same answer, in seconds, so that many
         readers cost no more than one. Default: 300.
         """,
     ).tag(config=True)

@@ -285,8 +285,8 @@ def backends(session: Session) -> None:
 def use(session: Session, search: str, days: str, sort: str, as_csv: bool) -> None:
     """Show usage by person. SEARCH is part of a name.
 
-    Builds, build seconds and launches cover the period. Environments and image bytes are as they
-    are now.
+    Builds, build seconds and launches cover the period. Environments and image bytes are
+    counted as of now.
 
     \b
     Examples:
@@ -383,7 +383,7 @@ def _ban_of(kind: str, pattern: str, reason: str, hide_reason: bool, cancel: boo
 @click.option("--reason", default="", help="A note for other admins.")
 @hub_command
 def allow(session: Session, pattern: str, reason: str) -> None:
-    """Allow the repositories that match PATTERN. Repositories without an allow rule are refused."""
+    """Allow the repositories that match PATTERN. Repositories that no allow rule matches are refused."""
     body = {"kind": "allow", "pattern": pattern, "reason": reason}
     session.run(lambda client: _add_rule(session, client, body))
 
@@ -428,7 +428,7 @@ def remove_rule(session: Session, rule: str) -> None:
 @admin.command()
 @hub_command
 def detections(session: Session) -> None:
-    """List what a detector of forbidden programs reported, until an admin decides.
+    """List the reports of a detector of forbidden programs that wait for a decision.
 
     Ban the repository or the person, or dismiss the report. The detector's webhook is described in
     the documentation, under "Protect the hub from abuse".
@@ -508,8 +508,8 @@ class _Amount(click.ParamType):
 def limit(session: Session, person: str | None, group: str | None, **amounts: Any) -> None:
     """Set limits for a person or a group. Limits you don't name stay unchanged.
 
-    A personal limit wins; otherwise the highest group limit applies; otherwise the default. The
-    value "default" removes a limit.
+    A person's own limit applies first, then the highest limit of their groups, then the limit for new
+    people, then the default. The value "default" removes a limit.
 
     \b
     Examples:

@@ -12,9 +12,9 @@ from jupyterhub_binder.client.client import BinderClient, Json
 from jupyterhub_binder.utils.terminal import plain
 
 
-@click.group(short_help="See which alerts are on, and send a test message.")
+@click.group(short_help="See which alerts are active, and send a test message.")
 def alerts() -> None:
-    """See which alerts are on, and send a test message to the destinations.
+    """See which alerts are active, and send a test message to the destinations.
 
     Destinations are set in the service's configuration: Alerts.webhooks and Alerts.email_to.
 
@@ -29,12 +29,12 @@ def alerts() -> None:
 @alerts.command("list")
 @hub_command
 def list_alerts(session: Session) -> None:
-    """List the alerts that are on."""
+    """List the active alerts."""
 
     async def work(client: BinderClient) -> None:
         found = await client.admin("GET", "alerts")
         rows = [[each["name"], plain(each["text"])] for each in found["items"]]
-        session.rows(found, rows, lambda: _table(("Alert", "Text"), rows), "No alert is on.")
+        session.rows(found, rows, lambda: _table(("Alert", "Text"), rows), "No alerts are active.")
 
     session.run(work)
 

@@ -129,7 +129,7 @@ def _table(rows: list[tuple[object, ...]]) -> Table:
 def schedule(
     session: Session, environment: str, cron: str | None, time_zone: str, off: bool
 ) -> None:
-    """Build the newest commit of ENVIRONMENT (id or name) by a schedule, before anybody waits for it.
+    """Build the newest commit of ENVIRONMENT (id or name) on a schedule, before anybody waits for it.
 
     CRON has five fields: minute, hour, day of the month, month and day of the week. Without it, the
     command shows the schedule, its next times and the last look at the repository.

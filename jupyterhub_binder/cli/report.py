@@ -17,7 +17,9 @@ from jupyterhub_binder.utils.time import utc_now
 
 @click.command()
 @click.option(
-    "--quarter", metavar="QUARTER", help="Such as 2026Q3.  [default: the last complete quarter]"
+    "--quarter",
+    metavar="QUARTER",
+    help="A quarter, such as 2026Q3.  [default: the last complete quarter]",
 )
 @click.option("--year", metavar="YEAR", help="A year, such as 2026, instead of a quarter.")
 @click.option(
@@ -25,22 +27,22 @@ from jupyterhub_binder.utils.time import utc_now
     "-o",
     metavar="FOLDER",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write report.md, its pictures and report.json into FOLDER, which is made if it is missing. "
-    "Files of the same names are replaced.  [default: print the text]",
+    help="Write report.md, its pictures and report.json into FOLDER, which is created if it is missing. "
+    "Files with the same names are replaced.  [default: print the text]",
 )
 @hub_command
 def report(session: Session, quarter: str | None, year: str | None, output: Path | None) -> None:
     """Write the usage report of a quarter, for example for a funder.
 
-    It has the sessions by week and quarter with their change, the most used repositories, the
-    number of people, builds, waiting times and failures. It names no person and no repository that
-    may be private. With --json, the numbers are printed instead of the text.
+    The report covers sessions by week and by quarter, with their change, the most used repositories,
+    the number of people, builds, waiting times and failures. It names no person and no repository
+    that may be private. With --json, the command prints the numbers instead of the text.
 
     \b
       jupyterhub-binder report --quarter 2026Q3 --output report-2026Q3
       jupyterhub-binder report --year 2026 --json
 
-    The token must belong to a hub admin or have the scope custom:binder:admin, unless everybody may
+    The token must belong to a hub admin or have the scope custom:binder:admin, unless everybody can
     see the usage of the hub (UsageReports.public).
     """  # noqa: D301 - Click wants the character
     if quarter and year:

@@ -157,8 +157,8 @@ class Detections(LoggingConfigurable):
                 raise ConfigurationError(f"{where}: {self.secret_file} can't be read.") from error
         if (secret or self.secret_file) and not is_signing_secret(secret):
             raise ConfigurationError(
-                f"{where}: this is not a secret of Standard Webhooks. It begins with whsec_, and the "
-                "rest is Base64 of 24 to 64 bytes."
+                f"{where}: this is not a secret of Standard Webhooks. Write whsec_, and then 24 to 64 "
+                "bytes in Base64."
             )
         return secret
 
@@ -183,8 +183,7 @@ class Detections(LoggingConfigurable):
             raise NotFound("No detector is configured.")
         if not valid:
             raise WrongSignature(
-                "The signature is wrong. Check that the detector signs with the secret of "
-                "Detections.secret_file."
+                "The signature is wrong. Check that the detector and the service have the same secret."
             )
         self._count()
         keeping = self._keep(read_report(body), check.delivery_id)
@@ -321,7 +320,7 @@ class Detections(LoggingConfigurable):
         """Dismiss a report. Raises NotFound."""
         report = await self._store.dismiss_detection(detection_id)
         if report is None:
-            raise NotFound("There is no such report. Another administrator may have decided it.")
+            raise NotFound("There is no such report. Another administrator may have dismissed it.")
         await self._audit.record(
             user.name, Action.DETECTION_DISMISS, report.title, person=report.user
         )
@@ -365,7 +364,7 @@ def _text(data: Mapping[str, Any], name: str, most: int) -> str:
         return ""
     if not isinstance(value, str) or len(value) > most:
         raise InvalidInput(
-            "'%(name)s' must be a text of at most %(most)s characters.",
+            "'%(name)s' must be text of at most %(most)s characters.",
             name=name,
             most=most,
             detail={"field": name},

@@ -58,7 +58,7 @@ class Hooks(LoggingConfigurable):
         min=1,
         help="""
         Maximum number of deliveries that one webhook takes per minute. The others are answered
-        with 429. None is lost by that: if one of them was signed well, the service looks at the
+        with 429. No push is lost: if one of them had a valid signature, the service checks the
         repository afterwards. Default: 60.
         """,
     ).tag(config=True)
@@ -111,7 +111,7 @@ class Hooks(LoggingConfigurable):
         )
         if not await self._store.insert_hook(hook, limit=self.max_per_environment):
             raise LimitReached(
-                "An environment may have %(most)s webhooks. Remove one that you no longer need.",
+                "An environment can have at most %(most)s webhooks. Remove one that you no longer need.",
                 most=self.max_per_environment,
                 detail={"limit": self.max_per_environment, "used": self.max_per_environment},
             )
@@ -189,8 +189,8 @@ class Hooks(LoggingConfigurable):
             raise _too_many()
         await self._store.note_delivery(hook, _delivery(hook, headers, Outcome.REFUSED), "")
         raise WrongSignature(
-            "The signature is wrong. Check that the secret of the webhook is the one that this "
-            "service showed when the webhook was made."
+            "The signature is wrong. Check that the host has the secret that this service showed "
+            "when the webhook was created."
         )
 
     def _has_too_many(self, hook_id: str) -> bool:

@@ -73,7 +73,9 @@ class Prebuilds(LoggingConfigurable):
     ).tag(config=True)
 
     max_looks = Integer(
-        2, min=1, help="Maximum number of looks at repositories at the same time. Default: 2."
+        2,
+        min=1,
+        help="Maximum number of repositories that are checked at the same time. Default: 2.",
     ).tag(config=True)
 
     def __init__(

@@ -118,7 +118,7 @@ def _require_times(schedule: Schedule, after: datetime) -> None:
         CronSim(schedule.cron, after)
     except CronSimError as error:
         raise InvalidInput(
-            "This is not a schedule. Write five fields as cron takes them: minute, hour, day of the "
+            "This is not a schedule. Write five fields as in cron: minute, hour, day of the "
             "month, month and day of the week. “30 4 * * 1” means every Monday at 04:30.",
             detail={"field": "cron"},
         ) from error

@@ -78,7 +78,7 @@ async def test_mail_logs_in_only_behind_tls(
     )
     await Mail(box).send(notice)
     assert postbox.subjects == [b"Subject: Disk"]
-    with pytest.raises(UpstreamUnavailable, match="did not take the message"):
+    with pytest.raises(UpstreamUnavailable, match="did not accept the message"):
         await Mail(replace(box, password="wrong")).send(notice)
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(UpstreamUnavailable, match="certificate verify failed"):

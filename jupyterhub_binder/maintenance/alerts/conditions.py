@@ -91,7 +91,7 @@ def _disk(disk: Disk | None) -> AlertFinding:
     free, least = format_bytes(disk.free_bytes), format_bytes(disk.min_free_bytes)
     if disk.low:
         text = (
-            f"Only {free} are free where the service keeps its state (limit: {least}). "
+            f"Only {free} are free on the disk with the service's state (limit: {least}). "
             "Free some space on the page Overview."
         )
         return AlertFinding(AlertName.DISK, Verdict.BAD, text)
@@ -106,7 +106,7 @@ def _queue(seconds: float | None, limits: AlertLimits) -> AlertFinding:
     if minutes > limits.queue_minutes:
         text = (
             f"A build has waited for {minutes:.0f} minutes (limit: {limits.queue_minutes:g}). "
-            "Raise Builds.max_running, or look for builds that hang on the page Queue."
+            "Raise Builds.max_running, or look on the page Queue for builds that hang."
         )
         return AlertFinding(AlertName.QUEUE, Verdict.BAD, text)
     good = minutes <= limits.queue_minutes / 2

@@ -133,7 +133,7 @@ class Mail(Destination):
             why = redactor.redact(one_line(str(error)))[:200]
             host = self._mailbox.host
             raise UpstreamUnavailable(
-                "%(host)s did not take the message: %(why)s", host=host, why=why
+                "%(host)s did not accept the message: %(why)s", host=host, why=why
             ) from None
 
     def _send(self, message: EmailMessage) -> None:

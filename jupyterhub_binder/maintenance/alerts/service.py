@@ -73,7 +73,7 @@ class Alerts(LoggingConfigurable):
     queue_minutes = Float(
         30,
         min=0,
-        help="""An alert begins if a build has waited for longer, in minutes. It ends when no build
+        help="""An alert begins if a build has waited for longer than this, in minutes. It ends when no build
         has waited for half of that. Default: 30. Raise it if builds on your hub take an hour.""",
     ).tag(config=True)
 
@@ -86,7 +86,7 @@ class Alerts(LoggingConfigurable):
     ).tag(config=True)
 
     min_builds = Int(
-        10, min=1, help="Least number of builds in an hour for `success_percent`. Default: 10."
+        10, min=1, help="Minimum number of builds in an hour for `success_percent`. Default: 10."
     ).tag(config=True)
 
     backup_hours = Float(
@@ -107,7 +107,7 @@ class Alerts(LoggingConfigurable):
 
     token_expires = Unicode(
         help="""The day on which the service's token expires, such as `2027-03-01`. The hub does not
-        tell it; tokens in the hub's configuration never expire. Default: empty. An alert begins in
+        report it; tokens in the hub's configuration never expire. Default: empty. An alert begins in
         any case when the hub refuses the token.""",
     ).tag(config=True)
 

@@ -28,7 +28,7 @@ _WORDS = Words(
 )
 _TIMED = {
     Timed.LAUNCH: N_("Time to a ready server"),
-    Timed.LAUNCH_WITH_BUILD: N_("The same with a build"),
+    Timed.LAUNCH_WITH_BUILD: N_("Time to a ready server, with a build"),
     Timed.BUILD: N_("Duration of a build"),
 }
 
