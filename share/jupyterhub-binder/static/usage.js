@@ -39,8 +39,8 @@ function readTable(plot) {
   return { head, rows };
 }
 
-/** @param {Table} table @param {number} at @param {number[]} columns */
-function sayCells({ head, rows }, at, columns, length = Infinity) {
+/** @param {Table} table @param {number} at @param {number[]} columns @param {number} length */
+function sayCells({ head, rows }, at, columns, length) {
   const told = columns.filter((column) => rows[at][column]);
   return told.map((column) => `${shorten(head[column], length)}: ${rows[at][column]}`);
 }
@@ -115,7 +115,8 @@ function configure(plot, style) {
   const table = readTable(plot);
   const drawn = series.map((each) => each.column);
   const others = table.head.map((_, column) => column).filter((at) => at && !drawn.includes(at));
-  const length = plot.clientWidth / 10;
+  const say = (/** @type {number} */ at, /** @type {number[]} */ columns) =>
+    sayCells(table, at, columns, Math.min(40, plot.clientWidth / 10));
   return {
     type: stacked ? "bar" : "line",
     data: {
@@ -156,13 +157,11 @@ function configure(plot, style) {
           titleColor: style.color,
           /** Zeros are many in a stack. @type {(item: any, at: number, all: any[]) => boolean} */
           filter: (item, _, all) => !stacked || item.raw || !all.some((each) => each.raw),
-          reverse: stacked,
           callbacks: {
             /** @param {any} item */
-            label: ({ dataIndex, datasetIndex }) =>
-              sayCells(table, dataIndex, [drawn[datasetIndex]], length),
+            label: ({ dataIndex, datasetIndex }) => say(dataIndex, [drawn[datasetIndex]]),
             /** @param {any[]} items */
-            footer: ([item]) => sayCells(table, item.dataIndex, others, length),
+            footer: ([item]) => say(item.dataIndex, others),
           },
         },
       },
@@ -194,9 +193,9 @@ drawAll();
 new MutationObserver(drawAll).observe(page, { attributeFilter: ["data-bs-theme"] });
 
 /** The theme before the page was printed, which is done in the light one. */
-let theme = page.dataset.bsTheme;
+let theme = "light";
 window.addEventListener("beforeprint", () => {
-  theme = page.dataset.bsTheme;
+  theme = page.dataset.bsTheme ?? theme;
   page.dataset.bsTheme = "light";
 });
 window.addEventListener("afterprint", () => {
