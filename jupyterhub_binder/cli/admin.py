@@ -398,7 +398,8 @@ async def _add_rule(session: Session, client: BinderClient, body: Json) -> None:
     if servers := done["servers"]:
         session.say(f"{len(servers['stopped'])} servers are stopping.")
         if servers["problem"]:
-            session.say(f"Servers still run: {servers['problem']}", "yellow")
+            said = "Servers still run: " if servers["left"] else ""
+            session.say(f"{said}{servers['problem']}", "yellow")
     if left and rule["kind"] != "allow":
         session.say(f"Still running or waiting: {' '.join(left)}. Use --cancel to cancel them.")
 

@@ -321,11 +321,17 @@ class Launches(LoggingConfigurable):
         return tuple([replace(await self._describe(user, s), ready=False) for s in ended])
 
     async def list_running(self, person: str) -> tuple[str, ...]:
-        """Return the names of a person's servers that don't stop yet. Raises the hub's errors."""
+        """Return the names of a person's servers that don't stop yet.
+
+        Raises NotFound for a name that the hub doesn't know, and the hub's other errors.
+        """
         try:
             servers = await self._hub.fetch_servers(self._hub.api_token, person)
-        except NotFound:
-            return ()
+        except NotFound as error:
+            raise NotFound(
+                "The hub has no person called %(name)s. Write names exactly as the hub does.",
+                name=person,
+            ) from error
         return tuple(server.name for server in servers if server.pending != "stop")
 
     async def stop_person(self, admin: User, person: str) -> StoppedServers:

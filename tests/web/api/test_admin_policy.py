@@ -203,7 +203,8 @@ async def test_a_ban_stops_the_servers_of_a_person_if_asked(
     body = {"pattern": "github.com/x/y", "stop_servers": True}
     refused = await root("POST", f"{ADMIN}/rules", body)
     assert refused.json["error"]["detail"] == {"field": "stop_servers"}
-    assert (await ban("nobody", kind="ban_person", stop_servers=True)).json["servers"]["left"] == []
+    unknown = (await ban("Ada", kind="ban_person", stop_servers=True)).json["servers"]
+    assert (unknown["left"], "no person called Ada" in unknown["problem"]) == ([], True)
 
 
 async def test_servers_that_the_service_may_not_stop_are_named(
@@ -236,6 +237,9 @@ async def test_the_page_stops_the_servers_of_a_banned_person(
     async with session.post(url, data={**form, "stop": "1"}, headers=headers) as response:
         assert "No server of this person is running." in await response.text()
     assert hub.servers["ada"] == {}
+    async with session.post(url, data={**form, "pattern": "Ada"}, headers=headers) as response:
+        assert "The hub has no person called" in await response.text()
+        await root("DELETE", f"{ADMIN}/rules/{response.url.query['added']}")
     await root("DELETE", f"{ADMIN}/rules/{rule}")
 
 

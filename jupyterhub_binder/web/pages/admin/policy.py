@@ -32,6 +32,7 @@ class RulesPage(AdminPage):
         wanted = search.casefold()
         found = [rule for rule in rules if wanted in f"{rule.pattern} {rule.reason}".casefold()]
         added, matched = self._added()
+        running, unknown = await self._fetch_running(added)
         self.render_tab(
             "rules",
             search=search,
@@ -39,7 +40,8 @@ class RulesPage(AdminPage):
             pills=_RULE_PILLS,
             added=added,
             matched=matched,
-            running=await self._fetch_running(added),
+            running=running,
+            unknown=unknown,
             reports=await self.services.detections.list_open(),
             any_allowed=any(rule.kind is RuleKind.ALLOW for rule in rules),
             **self.pager(part(found, self.offset), search=search),
@@ -53,14 +55,19 @@ class RulesPage(AdminPage):
             return None, ()
         return rule, self.services.builds.matched_by(rule) if rule.kind.bans else ()
 
-    async def _fetch_running(self, added: Rule | None) -> int | None:
-        """Return how many servers a banned person has; None if that is not known."""
+    async def _fetch_running(self, added: Rule | None) -> tuple[int | None, Message | None]:
+        """Return how many servers a banned person has, None if that is not known.
+
+        Also return what is wrong with a name that the hub doesn't know.
+        """
         if added is None or added.kind is not RuleKind.BAN_PERSON:
-            return None
+            return None, None
         try:
-            return len(await self.services.launches.list_running(added.pattern))
+            return len(await self.services.launches.list_running(added.pattern)), None
+        except NotFound as error:
+            return None, error.message
         except BinderError:
-            return None
+            return None, None
 
     async def post(self) -> None:
         """Add a rule. The menu of a build or a launch sends a field for each kind."""
