@@ -120,6 +120,16 @@ async def test_once_something_is_allowed_nothing_else_is(
     assert (await ada("POST", "api/v1/resolve", {"url": git_repo.url})).status == 200
 
 
+async def test_admins_can_ban_from_the_page_of_an_environment(
+    ada: Api, root: Api, new_environment
+) -> None:
+    made = await new_environment()
+    for api, offered in ((root, True), (ada, False)):
+        page = f"{api.url}environments/{made['id']}"
+        async with api.session.get(page, headers=api.headers) as response:
+            assert ('class="b-menu b-ban"' in await response.text()) is offered
+
+
 async def test_the_page_of_a_banned_environment_says_why(ada: Api, new_environment, ban) -> None:
     made = await new_environment(build=False)
     await ban(reason="<b>Coins</b>")
