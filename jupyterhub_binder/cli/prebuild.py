@@ -122,7 +122,10 @@ def _table(rows: list[tuple[object, ...]]) -> Table:
 @click.argument("environment")
 @click.argument("cron", required=False)
 @click.option(
-    "--time-zone", default="UTC", show_default=True, help="The schedule's clock: Europe/Berlin."
+    "--time-zone",
+    default="UTC",
+    show_default=True,
+    help="The schedule's time zone, such as Europe/Berlin.",
 )
 @click.option("--off", is_flag=True, help="End the schedule.")
 @hub_command

@@ -110,7 +110,7 @@ def _queue(seconds: float | None, limits: AlertLimits) -> AlertFinding:
         )
         return AlertFinding(AlertName.QUEUE, Verdict.BAD, text)
     good = minutes <= limits.queue_minutes / 2
-    return AlertFinding(AlertName.QUEUE, _good(good), "No build waits for long any more.")
+    return AlertFinding(AlertName.QUEUE, _good(good), "Builds no longer wait too long.")
 
 
 def _failures(built: int, failed: int, limits: AlertLimits) -> AlertFinding:
@@ -134,7 +134,7 @@ def _failures(built: int, failed: int, limits: AlertLimits) -> AlertFinding:
 
 def _detector(reports: Reports) -> AlertFinding:
     if not (reports.open or reports.banned):
-        text = "All reports of the detector are decided."
+        text = "No detector report waits for a decision."
         return AlertFinding(AlertName.DETECTOR, Verdict.GOOD, text)
     sentences = []
     if reports.open:
