@@ -224,7 +224,6 @@ class Detections(LoggingConfigurable):
                 SERVICE,
                 Action.DETECTION_REPORT,
                 found.title,
-                always=True,
                 person=report.user,
                 server=report.server_name,
                 environment=report.environment_id,

@@ -106,14 +106,17 @@ def _settle(
 
 
 def _find_same(connection: sa.Connection, report: Detection) -> str | None:
-    """Return the id of another open report about the same."""
+    """Return the id of another open report about the same.
+
+    What a process says of itself makes no difference if its server is known.
+    """
     columns = detections.c
-    same = (
-        columns[name] == getattr(report, name)
-        for name in ("user", "server_name", "environment_id", "named", "repository")
-    )
+    names = ["user", "server_name", "repository"]
+    names += [] if report.user else ["environment_id", "named"]
     query = sa.select(columns.id).where(
-        columns.id != report.id, columns.state == DetectionState.OPEN, *same
+        columns.id != report.id,
+        columns.state == DetectionState.OPEN,
+        *(columns[name] == getattr(report, name) for name in names),
     )
     return connection.scalar(query.limit(1))
 

@@ -166,6 +166,21 @@ async def test_a_delivery_counts_once_and_a_repetition_is_counted(detector, send
     assert (found["confirmed"], found["program"]) == (False, "xmrig [2J")
 
 
+async def test_a_process_with_many_names_fills_neither_the_list_nor_the_audit_log(
+    detector, send, reports, root: Api, service, monkeypatch
+) -> None:
+    monkeypatch.setattr(service.parts.audit, "max_per_hour", 2)
+    for number in range(4):
+        await send(message(user="bob", repository=f"https://github.com/org/{number}"))
+    (found,) = await reports(lambda found: found and found[0]["times"] == 4)
+    assert found["person"] == "bob"
+    for number in range(4):
+        await send(message(repository=f"https://github.com/org/{number}"))
+    await reports(lambda found: len(found) == 5)
+    entries = (await root("GET", f"{ADMIN}/audit?action=detection.report")).json["items"]
+    assert len([each for each in entries if "github.com/org/" in each["target"]]) <= 2
+
+
 async def test_too_many_messages_are_put_off(detector, send, monkeypatch) -> None:
     monkeypatch.setattr(detector, "_minute", time.monotonic())
     monkeypatch.setattr(detector, "_received", detector.max_per_minute)
