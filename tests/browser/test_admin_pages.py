@@ -160,6 +160,8 @@ async def test_charts_have_the_colours_of_the_theme_on_a_screen_and_on_paper(
 
 
 async def test_the_arrow_keys_read_a_chart(page: Page, tmp_path: Path):
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
     async with admin_pages(tmp_path, 3) as (address, _):
         await page.goto(f"{address}admin/usage")
         section = page.locator("section:has([data-chart])").first
@@ -173,6 +175,10 @@ async def test_the_arrow_keys_read_a_chart(page: Page, tmp_path: Path):
         await expect(told).to_contain_text(weeks[-2])
         await page.keyboard.press("Escape")
         await expect(told).to_have_text("")
+        # Past a chart of which nothing was read.
+        await page.locator("section canvas").nth(1).focus()
+        await page.keyboard.press("Tab")
+    assert errors == []
 
 
 @pytest.mark.parametrize("scripts", [False, True])

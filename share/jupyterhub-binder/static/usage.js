@@ -225,9 +225,13 @@ function tell(chart, values) {
   chart.setActiveElements(values);
   tooltip.setActiveElements(values, { x: 0, y: 0 });
   chart.update();
-  const body = tooltip.body.flatMap((/** @type {{lines: string[]}} */ { lines }) => lines);
-  const told = `${tooltip.title}: ${[...body, ...tooltip.footer].join(", ")}`;
-  canvas.parentElement.nextElementSibling.textContent = values.length ? told : "";
+  canvas.parentElement.nextElementSibling.textContent = values.length ? textOf(tooltip) : "";
+}
+
+/** @param {any} tooltip one that has shown a column */
+function textOf({ title, body, footer }) {
+  const lines = body.flatMap((/** @type {{lines: string[]}} */ { lines }) => lines);
+  return `${title}: ${[...lines, ...footer].join(", ")}`;
 }
 
 document.addEventListener("keydown", (event) => {
