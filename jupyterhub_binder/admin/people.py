@@ -46,5 +46,5 @@ async def fetch_at_limit(
 def _least(limits: Limits) -> int:
     """Return the smallest number of environments that may be a person's limit."""
     name = LimitName.ENVIRONMENTS
-    given = (each.values[name] for each in limits.overrides if name in each.values)
-    return max(1, min((limits.defaults[name], *given)))
+    known = (limits.defaults, limits.new_people, *(each.values for each in limits.overrides))
+    return max(1, min(values[name] for values in known if name in values))

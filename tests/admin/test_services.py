@@ -12,6 +12,7 @@ from traitlets import TraitError
 
 from jupyterhub_binder.admin.audit import Audit, without_secrets
 from jupyterhub_binder.admin.limits import Chosen, Limits, choose
+from jupyterhub_binder.admin.people import AtLimit, fetch_at_limit
 from jupyterhub_binder.admin.usage import UseOrder, find
 from jupyterhub_binder.admin.usage import in_order as uses_in_order
 from jupyterhub_binder.builds.queue import in_order, next_builds
@@ -137,6 +138,17 @@ async def test_who_left_a_trace_before_is_not_new(store: Store) -> None:
     await limits.see(User("ada", groups=("lab",)))
     assert limits.value(MANY, "ada") == 100
     assert (await store.list_groups())["ada"] == ("lab",)
+
+
+async def test_a_new_person_has_reached_a_limit_before_others_have(store: Store) -> None:
+    limits = Limits(store=store, audit=Audit(store=store), new_people={"environments": 1})
+    limits.register(MANY, lambda: 2)
+    limits.register(LimitName.BUILDS, lambda: 10)
+    await limits.see(User("ada"))
+    for name, owner in (("one", "ada"), ("two", "bob")):
+        await keep(store, name, days_ago=0, owner=owner)
+    found = await fetch_at_limit(store, limits, ())
+    assert found == (AtLimit("ada", MANY, used=1, value=1),)
 
 
 @pytest.mark.parametrize("wrong", [{"share": 2}, {"running": 0}, {"builds": -1}, {"servers": 1}])
