@@ -14,6 +14,7 @@ from typing import Any
 import jupyterhub
 from jupyterhub.spawner import LocalProcessSpawner, SimpleLocalProcessSpawner, Spawner
 from traitlets.config.loader import LazyConfigValue
+from traitlets.log import get_logger
 from traitlets.utils.importstring import import_item
 
 from jupyterhub_binder.errors import ConfigurationError
@@ -48,6 +49,43 @@ PASSED = (
 
 The Docker variables make it build in DockerSpawner's engine.
 """
+
+SERVICE_SECTIONS = frozenset(
+    [
+        "Alerts",
+        "Archive",
+        "Audit",
+        "AutoUpdates",
+        "BuildPods",
+        "Builds",
+        "Cleanup",
+        "CondaChannels",
+        "Departures",
+        "Detections",
+        "Downloads",
+        "Environments",
+        "Featured",
+        "Fetcher",
+        "Git",
+        "Hooks",
+        "HubClient",
+        "JupyterHubBinder",
+        "LaunchReports",
+        "Launches",
+        "Limits",
+        "Mirrors",
+        "Prebuilds",
+        "Previews",
+        "Providers",
+        "Registry",
+        "Retention",
+        "Rules",
+        "Transfers",
+        "Upstreams",
+        "UsageReports",
+    ]
+)
+"""The service's classes with options, besides backends and providers; no class of the hub."""
 
 
 def configure(
@@ -126,6 +164,7 @@ def configure(
         raise ConfigurationError(
             "configure(url=...) needs api_token=..., the token of the service."
         )
+    _warn_of_service_options(c)
     hub = c.JupyterHub
     state = Path(state_dir).expanduser().absolute()
     usual = CHART_ROOT if environments_claim else environments_beside(state)
@@ -159,6 +198,18 @@ def configure(
         c.BinderKubeMixin.setdefault("binder_environments_claim", environments_claim)
     if url is None:
         _check_match(spawner, backend)
+
+
+def _warn_of_service_options(c: Any) -> None:
+    """Name options that only the service reads."""
+    groups = ("jupyterhub_binder.backends", "jupyterhub_binder.providers")
+    installed = {each.attr for group in groups for each in entry_points(group=group)}
+    for name in sorted((SERVICE_SECTIONS | installed) & {key for key in c if c[key]}):
+        get_logger().warning(
+            "c.%s has no effect in the hub's configuration, because the service reads it. Move it to "
+            "jupyterhub_binder_config.py, or to configure(service_config=...).",
+            name,
+        )
 
 
 def environments_beside(state_dir: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import subprocess
 import sys
 from typing import Any
@@ -17,14 +18,16 @@ from traitlets import Unicode
 from traitlets.config import Config
 
 from jupyterhub_binder import hubconfig
+from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.errors import ConfigurationError
-from jupyterhub_binder.hubconfig import CONFIG_VARIABLE, configure
+from jupyterhub_binder.hubconfig import CONFIG_VARIABLE, SERVICE_SECTIONS, configure
 from jupyterhub_binder.spawner import (
     BinderDockerMixin,
     BinderImageMixin,
     BinderSpawnerMixin,
     binder_spawner,
 )
+from jupyterhub_binder.wiring import CONFIGURABLES
 
 SIX = jupyterhub.version_info >= (6,)
 
@@ -43,6 +46,21 @@ def by_name(items: list[dict[str, Any]], name: str) -> dict[str, Any]:
     found = [item for item in items if item["name"] == name]
     assert len(found) == 1
     return found[0]
+
+
+def test_options_that_only_the_service_reads_are_named(c: Config, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(hubconfig, "get_logger", logging.getLogger)
+    c.Alerts.email_to = ["ops@example.org"]
+    c.VenvBackend.default_python = "3.12"
+    c.EventLogger.handlers = []
+    configure(c)
+    named = [record.getMessage().split()[0] for record in caplog.records]
+    assert named == ["c.Alerts", "c.VenvBackend"]
+
+
+def test_the_sections_of_the_service_are_its_classes() -> None:
+    classes = {each.__name__ for each in (JupyterHubBinder, *CONFIGURABLES)}
+    assert classes - {"EventLogger", "HubOAuth"} == SERVICE_SECTIONS
 
 
 def test_one_call_on_an_empty_configuration_is_enough(c: Config) -> None:
