@@ -60,6 +60,41 @@ class Hook:
     """The secret, encrypted. It is shown once, when it is made."""
     created: datetime
     created_by: str
+    token: str | None = None
+    """The token for commit statuses, encrypted with what it is for. It is never shown."""
+    token_set: datetime | None = None
+
+
+class CommitState(StrEnum):
+    """What a commit's status says."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ERROR = "error"
+    """There will be no result."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReport:
+    """What a hook's host is told about a commit: the state of an environment's build."""
+
+    hook_id: str
+    sha: str
+    number: int
+    """The environment's build that the commit has."""
+    context: str
+    """What the status is called at the host."""
+    told: CommitState | None = None
+    """The state that was sent last."""
+    time: datetime | None = None
+    """When it was sent."""
+    message: Message | None = None
+    """Why the host did not take it."""
+    done: bool = False
+    """Whether nothing more will be sent."""
+    id: int = 0
+    """Ascending; assigned by the store."""
 
 
 @dataclass(frozen=True, slots=True)

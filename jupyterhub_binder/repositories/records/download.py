@@ -69,6 +69,16 @@ class Answer:
     total_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a host said, whatever it is."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    """At most as much as was asked for."""
+
+
 class Busy(RateLimited):
     """A host got too many requests."""
 
@@ -183,6 +193,32 @@ class Downloads(LoggingConfigurable):
         data = json.dumps(body).encode()
         answer = await self._fetch(url, site, what, _no_line, headers, body=data)
         return await _json_of(answer, what)
+
+    async def post_secret(
+        self, url: str, body: Any, headers: Mapping[str, str], *, max_bytes: int
+    ) -> Reply:
+        """Send JSON once, with a secret in `headers`, and return any reply.
+
+        Only over https, and only to this address: redirects are not followed. Raises NotAllowed,
+        NotUnderstood, RepositoryNotFound or UpstreamUnavailable.
+        """
+        asked = _read_url(url)
+        if asked.scheme != "https":
+            raise NotAllowed("A token is sent only over https.")
+        data = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json", **headers}
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                response = await self._request(stack, asked, Site(), headers, "POST", data)
+                async with asyncio.timeout(self.answer_seconds):
+                    said = await _read_start(response, max_bytes)
+            except TimeoutError:
+                raise self._too_slow(asked.host or "") from None
+            except (_Broken, aiohttp.ClientError):
+                raise UpstreamUnavailable(
+                    "The connection to %(host)s broke. Try again later.", host=asked.host
+                ) from None
+            return Reply(response.status, response.headers.copy(), said)
 
     async def fetch_headers(
         self,
@@ -414,7 +450,7 @@ class Downloads(LoggingConfigurable):
         on_line: Callable[[str], None],
     ) -> None:
         """Wait as a busy host asks. Raises Busy."""
-        seconds = _retry_after(response.headers.get("Retry-After", ""))
+        seconds = read_retry_after(response.headers.get("Retry-After", ""))
         wait = (backoff.next_wait() or 0) if seconds is None else seconds
         host = response.url.host
         if waited >= self.attempts or wait > self.longest_wait_seconds:
@@ -486,6 +522,15 @@ class _Pinned(AbstractResolver):
 
     async def close(self) -> None:
         pass
+
+
+async def _read_start(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) >= max_bytes:
+            break
+    return bytes(body[:max_bytes])
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int, *, partial: bool) -> Answer:
@@ -564,7 +609,7 @@ def _next_address(response: aiohttp.ClientResponse, hops: int) -> URL:
         raise NotUnderstood("The archive returned an invalid address. Tell the archive.") from None
 
 
-def _retry_after(text: str) -> float | None:
+def read_retry_after(text: str) -> float | None:
     """Read Retry-After, in seconds or as a date."""
     if re.fullmatch(r"[0-9]{1,9}", text.strip()):
         return float(text)
