@@ -29,6 +29,7 @@ from jupyterhub_binder.backends.venv.pods.runner import BuildPods
 from jupyterhub_binder.builds.history import BuildHistory
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.auto_updates import AutoUpdates
+from jupyterhub_binder.environments.commit_statuses import CommitStatuses
 from jupyterhub_binder.environments.copies import Copies
 from jupyterhub_binder.environments.departures import Departures
 from jupyterhub_binder.environments.detections import Detections
@@ -271,6 +272,9 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
         providers=providers,
         backend=backend,
     )
+    statuses = await started(
+        CommitStatuses(parent=parent, store=store, hooks=hooks, builds=builds, providers=providers)
+    )
     prebuilds = await started(
         Prebuilds(
             parent=parent,
@@ -281,6 +285,7 @@ async def start_parts(parent: Configurable, options: Options, stack: AsyncExitSt
             launch_specs=launch_specs,
             builds=builds,
             hooks=hooks,
+            statuses=statuses,
             rules=rules,
             drain=drain,
             audit=audit,

@@ -1,27 +1,44 @@
 """Hooks: who may make them, and what a delivery is worth.
 
 A delivery says only that something may have moved. `prebuilds` looks for itself, and builds.
+`commit_statuses` uses the tokens that hooks may have.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
-from traitlets import Integer
+from traitlets import Bool, Integer
 from traitlets.config import LoggingConfigurable
 
 from jupyterhub_binder.admin.audit import Audit
 from jupyterhub_binder.environments.rights import require_can_build
 from jupyterhub_binder.environments.service import Environments
-from jupyterhub_binder.errors import InvalidInput, LimitReached, NotFound, WrongSignature
+from jupyterhub_binder.errors import (
+    InvalidInput,
+    LimitReached,
+    NotAllowed,
+    NotFound,
+    WrongSignature,
+)
 from jupyterhub_binder.model import Environment, User
 from jupyterhub_binder.model.admin import Action
-from jupyterhub_binder.model.prebuild import Delivery, Hook, HookHost, Outcome, PrebuildCause
+from jupyterhub_binder.model.prebuild import (
+    CommitReport,
+    Delivery,
+    Hook,
+    HookHost,
+    Outcome,
+    PrebuildCause,
+)
 from jupyterhub_binder.model.sharing import Right
+from jupyterhub_binder.repositories.commit_statuses import origin_of
 from jupyterhub_binder.store import Store
 from jupyterhub_binder.utils.sealing import Sealer
 from jupyterhub_binder.utils.signal import Signal
@@ -32,6 +49,8 @@ from jupyterhub_binder.utils.webhooks import Sender, SignatureCheck, event_of, n
 _ID_BYTES = 20
 _MIN_SECRET_CHARACTERS = 16
 MAX_SECRET_CHARACTERS = 200
+MAX_TOKEN_CHARACTERS = 1000
+_TOKEN = re.compile(r"[!-~]{8,}")
 _MAX_EVENT_CHARACTERS = 40
 _MINUTE_SECONDS = 60.0
 _MOVES = frozenset({"push", "create", "delete", "release", "push hook", "tag push hook"})
@@ -44,6 +63,27 @@ class NewHook:
 
     hook: Hook
     secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class HookToken:
+    """A person's credential for one host. It is sent to that host, and shown to nobody."""
+
+    token: str = field(repr=False)
+    origin: str
+    """The host that it is for: ``https://github.com``."""
+    address: str
+    """Of this service, as its owner saw it; what is told to the host leads there."""
+
+    def to_text(self) -> str:
+        """Return what is sealed: what a token is for can't be changed without the key."""
+        return json.dumps(asdict(self))
+
+
+def repository_of(environment: Environment) -> str:
+    """Return the address of the repository that an environment is built from now."""
+    latest = environment.latest
+    return latest.build.repo_url if latest else environment.repo_url
 
 
 class Hooks(LoggingConfigurable):
@@ -60,6 +100,15 @@ class Hooks(LoggingConfigurable):
         Maximum number of deliveries that one webhook takes per minute. The others are answered
         with 429. No push is lost: if one of them had a valid signature, the service checks the
         repository afterwards. Default: 60.
+        """,
+    ).tag(config=True)
+
+    statuses = Bool(
+        True,
+        help="""
+        Whether owners may give a webhook a token of their own, with which the service sets the
+        status of commits at the host: building, ready or failed. Tokens that are stored already are
+        not used while this is off. Default: True.
         """,
     ).tag(config=True)
 
@@ -82,6 +131,8 @@ class Hooks(LoggingConfigurable):
         self._received: Counter[str] = Counter()
         self.accepted: Signal[[str]] = Signal()
         """Sent with the id of an environment for which a look waits now."""
+        self.token_set: Signal[[str]] = Signal()
+        """Sent with the id of a hook that has another token."""
 
     # --- Keeping them -------------------------------------------------------------------------
 
@@ -137,6 +188,43 @@ class Hooks(LoggingConfigurable):
         await self._store.delete_hook(hook.id)
         self._audit.note_environment(user, Action.HOOK_DELETE, environment, host=hook.host)
         return hook
+
+    # --- Their tokens -------------------------------------------------------------------------
+
+    async def reports(self, user: User, environment_id: str) -> tuple[CommitReport, ...]:
+        """Return what the hosts of an environment's hooks were told, newest first."""
+        environment = await self._environments.get(user, environment_id, Right.OWN)
+        return await self._store.list_reports(environment.id)
+
+    async def set_token(
+        self, user: User, environment_id: str, hook_id: str, token: str, *, address: str
+    ) -> Hook:
+        """Keep a token for commit statuses, in place of an earlier one.
+
+        Raises NotAllowed, InvalidInput, and Conflict if the repository's host can't have statuses.
+        """
+        if not self.statuses:
+            raise NotAllowed("This hub sets no commit statuses.")
+        environment = await self._get(user, environment_id)
+        hook = await self._find(environment, hook_id)
+        kept = HookToken(_clean_token(token), origin_of(repository_of(environment)), address)
+        await self._store.put_hook_token(hook.id, self._sealer.seal(kept.to_text()), utc_now())
+        self._audit.note_environment(user, Action.HOOK_TOKEN_SET, environment, host=hook.host)
+        self.token_set.send(hook.id)
+        return hook
+
+    async def remove_token(self, user: User, environment_id: str, hook_id: str) -> Hook:
+        """Forget a token. Idempotent."""
+        environment = await self._environments.get(user, environment_id, Right.OWN)
+        hook = await self._find(environment, hook_id)
+        await self._store.delete_hook_token(hook.id)
+        self._audit.note_environment(user, Action.HOOK_TOKEN_REMOVE, environment, host=hook.host)
+        return hook
+
+    def open_token(self, hook: Hook) -> HookToken | None:
+        """Return a hook's token; None if it has none, or if the key of the secrets is lost."""
+        text = self._sealer.unseal(hook.token) if hook.token else None
+        return HookToken(**json.loads(text)) if text else None
 
     async def _get(self, user: User, environment_id: str) -> Environment:
         require_can_build(user)
@@ -225,6 +313,15 @@ def _clean_secret(secret: str) -> str:
             detail={"field": "secret"},
         )
     return secret
+
+
+def _clean_token(token: str) -> str:
+    token = token.strip()
+    if len(token) > MAX_TOKEN_CHARACTERS or not _TOKEN.fullmatch(token):
+        raise InvalidInput(
+            "That is not a token. Copy it from the host again.", detail={"field": "token"}
+        )
+    return token
 
 
 def _no_such_hook() -> NotFound:

@@ -18,6 +18,7 @@ from jupyterhub_binder.admin.drain import Draining
 from jupyterhub_binder.admin.rules import Rules
 from jupyterhub_binder.builds.service import Builds
 from jupyterhub_binder.environments.auto_updates import AutoUpdates
+from jupyterhub_binder.environments.commit_statuses import CommitStatuses
 from jupyterhub_binder.environments.hooks import Hooks
 from jupyterhub_binder.environments.launch_specs import LaunchSpecs
 from jupyterhub_binder.environments.rights import require_can_build
@@ -88,6 +89,7 @@ class Prebuilds(LoggingConfigurable):
         launch_specs: LaunchSpecs,
         builds: Builds,
         hooks: Hooks,
+        statuses: CommitStatuses,
         rules: Rules,
         drain: Draining,
         audit: Audit,
@@ -99,6 +101,7 @@ class Prebuilds(LoggingConfigurable):
         self._updates = updates
         self._upstreams = upstreams
         self._launch_specs = launch_specs
+        self._statuses = statuses
         self._rules = rules
         self._drain = drain
         self._audit = audit
@@ -213,6 +216,8 @@ class Prebuilds(LoggingConfigurable):
             except BinderError as error:
                 looked = Looked(Outcome.NOT_BUILT, message=error.message)
             await self._finish(wanted, looked)
+            if looked.commit:
+                await self._statuses.want(environment.id, looked.commit)
 
     async def _delay(self, wanted: Prebuild, error: BinderError) -> None:
         self.log.info("Prebuild of %s waits: %s", wanted.environment_id, error.message)
@@ -255,11 +260,12 @@ class Prebuilds(LoggingConfigurable):
         """Say what came of a look; an automatic update of the same commit counts."""
         environment = await self._store.fetch_environment(environment_id)
         latest = environment.latest if environment else None
+        commit = upstream.resolved_ref
         if latest is None:
             return Looked(Outcome.NOTHING_NEW)
         if latest.requested >= began:
-            return Looked(Outcome.BUILDING, latest.number)
-        tried = latest.build.resolved_ref == upstream.resolved_ref
+            return Looked(Outcome.BUILDING, latest.number, commit=latest.build.resolved_ref)
+        tried = latest.build.resolved_ref == commit
         if tried and latest.build.state is not BuildState.BUILT:
-            return Looked(Outcome.FAILED_BEFORE, latest.number)
-        return Looked(Outcome.NOTHING_NEW)
+            return Looked(Outcome.FAILED_BEFORE, latest.number, commit=commit)
+        return Looked(Outcome.NOTHING_NEW, commit=commit)

@@ -100,6 +100,8 @@ class Action(StrEnum):
     HOOK_CREATE = "hook.create"
     HOOK_ROTATE = "hook.rotate"
     HOOK_DELETE = "hook.delete"
+    HOOK_TOKEN_SET = "hook.token.set"  # noqa: S105 - a name
+    HOOK_TOKEN_REMOVE = "hook.token.remove"  # noqa: S105 - a name
     SCHEDULE_SET = "schedule.set"
     BUILD_PREBUILD = "build.prebuild"
     RULE_ADD = "rule.add"

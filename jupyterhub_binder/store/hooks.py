@@ -46,6 +46,8 @@ hooks = sa.Table(
     sa.Column("sealed", sa.Text, nullable=False),
     sa.Column("created", UTCTime, nullable=False),
     sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("token", sa.Text),
+    sa.Column("token_set", UTCTime),
     sa.PrimaryKeyConstraint("id"),
     sa.Index("ix_hooks_environment_id", "environment_id", "created"),
 )
@@ -68,6 +70,28 @@ hook_deliveries = sa.Table(
     sa.Column("number", sa.Integer),
     sa.Column("message", _MESSAGE),
     sa.Index("ix_hook_deliveries_hook_id", "hook_id", "id"),
+)
+
+commit_reports = sa.Table(
+    "commit_reports",
+    metadata,
+    sa.Column(
+        "id",
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    sa.Column(
+        "hook_id", sa.String(40), sa.ForeignKey("hooks.id", ondelete="CASCADE"), nullable=False
+    ),
+    sa.Column("sha", sa.String(64), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("context", sa.Text, nullable=False),
+    sa.Column("told", type_of_state),
+    sa.Column("time", UTCTime),
+    sa.Column("message", _MESSAGE),
+    sa.Column("done", sa.Boolean, nullable=False),
+    sa.Index("ix_commit_reports_hook_id", "hook_id", "id"),
 )
 
 prebuilds = sa.Table(
@@ -99,6 +123,8 @@ class Looked:
     outcome: Outcome
     number: int | None = None
     message: Message | None = None
+    commit: str = ""
+    """The commit or the record's version that it found; not stored here."""
 
 
 class HookQueries:
@@ -229,6 +255,7 @@ def _delete(connection: sa.Connection, hook_ids: Any) -> None:
     for hook_id in hook_ids:
         forget_scope(connection, f"hook:{hook_id}")
         connection.execute(hook_deliveries.delete().where(hook_deliveries.c.hook_id == hook_id))
+        connection.execute(commit_reports.delete().where(commit_reports.c.hook_id == hook_id))
         connection.execute(hooks.delete().where(hooks.c.id == hook_id))
 
 

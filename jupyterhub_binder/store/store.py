@@ -9,6 +9,7 @@ from jupyterhub_binder.store.alerts import AlertQueries
 from jupyterhub_binder.store.build_lists import BuildListQueries
 from jupyterhub_binder.store.builds import BuildQueries
 from jupyterhub_binder.store.changes import ChangeQueries
+from jupyterhub_binder.store.commit_reports import CommitReportQueries
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.deliveries import DeliveryQueries
 from jupyterhub_binder.store.detections import DetectionQueries
@@ -51,6 +52,7 @@ class Store(
     DeliveryQueries,
     DetectionQueries,
     HookQueries,
+    CommitReportQueries,
     AdminQueries,
     UsageQueries,
 ):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tornado.httputil import HTTPHeaders
 
+from jupyterhub_binder.environments.commit_statuses import CommitStatuses
 from jupyterhub_binder.environments.hooks import Hooks, NewHook
 from jupyterhub_binder.environments.prebuilds import Prebuilds
 from jupyterhub_binder.environments.schedules import Schedule, comes_too_often, describe
@@ -40,6 +41,7 @@ class Ahead:
     following: Following
     hooks: Hooks
     prebuilds: Prebuilds
+    statuses: CommitStatuses
 
     @property
     def service(self) -> Service:
@@ -81,6 +83,13 @@ def begin(service: Service, tmp_path: Any, following: Following | None = None) -
         audit=service.admin.audit,
         sealer=Sealer.ensure(tmp_path / "secrets.key"),
     )
+    statuses = CommitStatuses(
+        store=service.store,
+        hooks=hooks,
+        builds=service.builds,
+        providers=service.providers,
+        first_wait_seconds=0.001,
+    )
     prebuilds = Prebuilds(
         store=service.store,
         environments=service.environments,
@@ -89,12 +98,13 @@ def begin(service: Service, tmp_path: Any, following: Following | None = None) -
         launch_specs=service.launch_specs,
         builds=service.builds,
         hooks=hooks,
+        statuses=statuses,
         rules=service.admin.rules,
         drain=service.admin.drain,
         audit=service.admin.audit,
         min_seconds_between=0,
     )
-    return Ahead(following, hooks, prebuilds)
+    return Ahead(following, hooks, prebuilds, statuses)
 
 
 @pytest.fixture
@@ -102,6 +112,7 @@ async def ahead(service: Service, tmp_path: Any) -> AsyncIterator[Ahead]:
     found = begin(service, tmp_path)
     yield found
     await found.prebuilds.stop()
+    await found.statuses.stop()
     await found.following.updates.stop()
     await found.following.upstreams.stop()
 
@@ -175,6 +186,7 @@ async def test_what_waits_survives_a_restart(ahead: Ahead, tmp_path: Any):
     await again.look()
     assert (await again.now(environment)).latest.build.resolved_ref == sha
     await again.prebuilds.stop()
+    await again.statuses.stop()
 
 
 async def test_a_push_during_a_look_is_looked_at_afterwards(ahead: Ahead):

@@ -14,7 +14,7 @@ from jupyterhub_binder.errors import ConfigurationError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0025"
+HEAD = "0026"
 """The newest revision in `versions/`; a test holds it to that."""
 
 

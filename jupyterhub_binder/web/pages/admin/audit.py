@@ -27,6 +27,8 @@ WORDS = {
     Action.HOOK_CREATE: N_("created a webhook"),
     Action.HOOK_ROTATE: N_("replaced the secret of a webhook"),
     Action.HOOK_DELETE: N_("removed a webhook"),
+    Action.HOOK_TOKEN_SET: N_("set the token of a webhook"),
+    Action.HOOK_TOKEN_REMOVE: N_("removed the token of a webhook"),
     Action.SCHEDULE_SET: N_("changed a schedule of builds"),
     Action.RULE_ADD: N_("added a rule"),
     Action.RULE_REMOVE: N_("removed a rule"),
