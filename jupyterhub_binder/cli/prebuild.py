@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 from rich.table import Table
 from rich.text import Text
@@ -37,6 +39,14 @@ _WORDS = {
     "Gogs.",
 )
 @click.option("--new-secret", metavar="ID", help="Replace the secret of a webhook.")
+@click.option(
+    "--status-token",
+    "with_token",
+    metavar="ID",
+    help="Let a webhook set the status of commits: reads a token of the host from a prompt or from "
+    "standard input.",
+)
+@click.option("--no-status-token", "without", metavar="ID", help="Forget a webhook's token.")
 @click.option("--remove", "removed", metavar="ID", help="Remove a webhook.")
 @hub_command
 def hooks(
@@ -44,6 +54,8 @@ def hooks(
     environment: str,
     host: str | None,
     new_secret: str | None,
+    with_token: str | None,
+    without: str | None,
     removed: str | None,
 ) -> None:
     """Let the host of the repository tell the hub about each push to ENVIRONMENT (id or name).
@@ -51,15 +63,18 @@ def hooks(
     The service then checks the repository, and builds the newest commit before anybody waits for
     it. Give the host the address and the secret that --create prints; the secret is never shown
     again. Without options, the command lists the webhooks; in a pipe, the output is tab-separated:
-    id, host, address, last delivery, outcome, build.
+    id, host, address, last delivery, outcome, build, and when the token for commit statuses was set.
 
     \b
     Examples:
       jupyterhub-binder hooks course --create github
+      jupyterhub-binder hooks course --status-token 4f1c0d6a < token.txt
       jupyterhub-binder hooks course --json | jq '.hooks[].deliveries'
     """  # noqa: D301 - Click wants the character
-    if sum(each is not None for each in (host, new_secret, removed)) > 1:
-        raise CommandFailed("Give one of --create, --new-secret, --remove.", USAGE, code="usage")
+    if sum(each is not None for each in (host, new_secret, with_token, without, removed)) > 1:
+        names = "--create, --new-secret, --status-token, --no-status-token, --remove"
+        raise CommandFailed(f"Give one of {names}.", USAGE, code="usage")
+    token = _read_token() if with_token else ""
 
     async def work(client: BinderClient) -> None:
         found = await find_environment(client, environment)
@@ -74,6 +89,15 @@ def hooks(
             session.rows({**made, "url": address}, rows, lambda: _secret(*rows[0]), "")
             session.say("Give the address and the secret to the host. This was the only time.")
             return
+        if with_token:
+            shown = await client.put_hook_token(found["id"], with_token, token)
+            _list(session, client, shown)
+            session.say("The webhook has the token. It is not shown again.")
+            return
+        if without:
+            _list(session, client, await client.delete_hook_token(found["id"], without))
+            session.say("The token is forgotten. Revoke it at the host, too.")
+            return
         if removed:
             _list(session, client, await client.delete_hook(found["id"], removed))
             session.say("The webhook is removed. Remove it at the host, too.")
@@ -81,6 +105,13 @@ def hooks(
         _list(session, client, await client.prebuild(found["id"]))
 
     session.run(work)
+
+
+def _read_token() -> str:
+    """Read a token. It is no argument, because other people of the machine can read arguments."""
+    if sys.stdin.isatty():
+        return click.prompt("Token of the host", hide_input=True, err=True)
+    return sys.stdin.readline().strip()
 
 
 def _secret(address: str, secret: str) -> Table:
@@ -102,19 +133,24 @@ def _list(session: Session, client: BinderClient, found: Json) -> None:
                 last.get("time", ""),
                 last.get("outcome", ""),
                 last.get("number") or "",
+                hook["token_set"] or "",
             )
         )
     session.rows(found, rows, lambda: _table(rows), "The environment has no webhooks.")
+    for hook in found["hooks"]:
+        if hook["report"] and hook["report"]["message"]:
+            session.say(f"Status of {hook['report']['commit'][:7]}: {hook['report']['message']}")
 
 
 def _table(rows: list[tuple[object, ...]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("Id", "Host", "Last delivery", "Outcome"):
+    for title in ("Id", "Host", "Last delivery", "Outcome", "Commit statuses"):
         table.add_column(title, overflow="fold")
-    for id_, host, _, time, outcome, number in rows:
+    for id_, host, _, time, outcome, number, token_set in rows:
         said = f"{_WORDS.get(str(outcome), outcome)} {number}".strip()
         when = (ago(str(time)) or "") if time else "never"
-        table.add_row(*(Text(plain(str(cell))) for cell in (id_, host, when, said)))
+        statuses = f"token set {ago(str(token_set))}" if token_set else "no token"
+        table.add_row(*(Text(plain(str(cell))) for cell in (id_, host, when, said, statuses)))
     return table
 
 

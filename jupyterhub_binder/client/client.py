@@ -199,6 +199,16 @@ class BinderClient:
         path = f"/environments/{quote(environment_id, safe='')}/hooks/{quote(hook_id, safe='')}"
         return await self._call("POST", f"{path}/secret")
 
+    async def put_hook_token(self, environment_id: str, hook_id: str, token: str) -> Json:
+        """Give a webhook a token for commit statuses."""
+        path = f"/environments/{quote(environment_id, safe='')}/hooks/{quote(hook_id, safe='')}"
+        return await self._call("PUT", f"{path}/token", json={"token": token})
+
+    async def delete_hook_token(self, environment_id: str, hook_id: str) -> Json:
+        """Forget a webhook's token."""
+        path = f"/environments/{quote(environment_id, safe='')}/hooks/{quote(hook_id, safe='')}"
+        return await self._call("DELETE", f"{path}/token")
+
     async def delete_hook(self, environment_id: str, hook_id: str) -> Json:
         """Remove a webhook."""
         path = f"/environments/{quote(environment_id, safe='')}/hooks/{quote(hook_id, safe='')}"

@@ -29,6 +29,23 @@ def test_a_hook_prints_address_and_secret_once(run, course: Service) -> None:  #
     assert "no webhooks" in run("hooks", "course").stderr
 
 
+def test_a_token_comes_from_standard_input_and_is_shown_nowhere(
+    run,  # noqa: F811
+    course: Service,
+) -> None:
+    run("hooks", "course", "--create", "github")
+    done = run("hooks", "course", "--status-token", "4f1c", input="github_pat_secret\n")
+    assert course.prebuild.tokens == ["github_pat_secret"]
+    assert done.stdout.strip().split("\t")[-1] == "2026-01-02T00:00:00Z"
+    assert "Status of 0f1e2d3: github.com refused the token (401)." in done.stderr
+    assert "github_pat_secret" not in done.output
+    assert "not shown again" in done.stderr
+    assert "github_pat_secret" not in run("hooks", "course", "--json").output
+    forgotten = run("hooks", "course", "--no-status-token", "4f1c")
+    assert "Revoke it at the host, too." in forgotten.stderr
+    assert run("hooks", "course", "--status-token", "a", "--remove", "b", exit_code=2).stdout == ""
+
+
 def test_a_schedule_is_shown_in_words(run, course: Service) -> None:  # noqa: F811
     shown = run("schedule", "course", "30 4 * * 1", "--time-zone", "Europe/Berlin").stdout
     assert shown.splitlines()[0] == "Every Monday at 04:30. (30 4 * * 1, Europe/Berlin)"

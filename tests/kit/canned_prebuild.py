@@ -7,15 +7,32 @@ from datetime import timedelta
 from typing import Any
 
 from jupyterhub_binder.environments.hooks import NewHook
-from jupyterhub_binder.model.prebuild import Delivery, Hook, HookHost, Outcome, Prebuild
+from jupyterhub_binder.model.prebuild import (
+    CommitReport,
+    CommitState,
+    Delivery,
+    Hook,
+    HookHost,
+    Outcome,
+    Prebuild,
+)
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.utils.time import utc_now
 
 NOW = utc_now()
 WITH_ALL = "e000000001"
+_SET = NOW - timedelta(days=3)
 _HOOKS = tuple(
-    Hook(f"{number}" * 40, WITH_ALL, host, "", NOW - timedelta(days=20), "alice")
-    for number, host in enumerate(HookHost)
+    Hook(f"{number}" * 40, WITH_ALL, host, "", NOW - timedelta(days=20), "alice", token, at)
+    for number, (host, token, at) in enumerate(
+        zip(HookHost, ("sealed", "sealed", None), (_SET, _SET, None), strict=True)
+    )
+)
+_REPORT = CommitReport(
+    _HOOKS[0].id, "0f1e2d3" * 6, 7, "course", CommitState.SUCCESS, NOW, done=True
+)
+_REFUSED = Message(
+    "%(host)s refused the token (401). It may have expired. Give a new one.", host="gitlab.com"
 )
 
 
@@ -23,6 +40,10 @@ class CannedHooks:
     """Hooks of each host; the first has received everything, the last one nothing."""
 
     max_per_environment = 5
+    statuses = True
+
+    async def reports(self, user: Any, environment_id: str) -> tuple[CommitReport, ...]:
+        return (_REPORT, replace(_REPORT, hook_id=_HOOKS[1].id, message=_REFUSED))
 
     async def list(self, user: Any, environment_id: str) -> tuple[Hook, ...]:
         return _HOOKS if environment_id == WITH_ALL else ()

@@ -12,6 +12,16 @@ HOOK = {
     "host": "github",
     "created": "2026-01-01T00:00:00Z",
     "deliveries": [],
+    "token_set": None,
+    "report": None,
+}
+
+REFUSED = {
+    "time": "2026-01-03T00:00:00Z",
+    "commit": "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c",
+    "number": 2,
+    "state": "success",
+    "message": "github.com refused the token (401).",
 }
 
 
@@ -20,6 +30,7 @@ class PrebuildRoutes:
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {"hooks": [], "schedule": None, "pending": None, "last": None}
+        self.tokens: list[str] = []
 
     def routes(self, api: str) -> list[web.RouteDef]:
         """Return the routes below the API's address."""
@@ -29,6 +40,8 @@ class PrebuildRoutes:
             web.put(here + "/schedule", self._schedule),
             web.post(here + "/hooks", self._create),
             web.post(here + "/hooks/{hook}/secret", self._replace),
+            web.put(here + "/hooks/{hook}/token", self._set_token),
+            web.delete(here + "/hooks/{hook}/token", self._forget_token),
             web.delete(here + "/hooks/{hook}", self._delete),
         ]
 
@@ -48,6 +61,15 @@ class PrebuildRoutes:
 
     async def _replace(self, _: web.Request) -> web.Response:
         return web.json_response({**HOOK, "secret": "whsec_y"})
+
+    async def _set_token(self, request: web.Request) -> web.Response:
+        self.tokens.append((await request.json())["token"])
+        self.found["hooks"] = [{**HOOK, "token_set": "2026-01-02T00:00:00Z", "report": REFUSED}]
+        return web.json_response(self.found)
+
+    async def _forget_token(self, _: web.Request) -> web.Response:
+        self.found["hooks"] = [HOOK]
+        return web.json_response(self.found)
 
     async def _delete(self, _: web.Request) -> web.Response:
         self.found["hooks"] = []

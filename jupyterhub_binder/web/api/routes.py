@@ -47,6 +47,7 @@ ROUTES: tuple[Route, ...] = (
     (rf"api/v1/environments/{ID}/hooks", hooks.HooksHandler),
     (rf"api/v1/environments/{ID}/hooks/{ID}", hooks.OneHookHandler),
     (rf"api/v1/environments/{ID}/hooks/{ID}/secret", hooks.SecretHandler),
+    (rf"api/v1/environments/{ID}/hooks/{ID}/token", hooks.TokenHandler),
     (rf"api/v1/environments/{ID}/launch-spec", environments.LaunchSpecHandler),
     (rf"api/v1/environments/{ID}/launches", launches.EnvironmentLaunchesHandler),
     (rf"api/v1/environments/{ID}/stop", launches.StopServersHandler),

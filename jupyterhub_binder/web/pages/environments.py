@@ -48,6 +48,8 @@ _SAID = {
     "declined": N_("You declined the offer."),
     "accepted": N_("%(name)s is yours now."),
     "hook_removed": N_("The webhook is removed. Remove it at the host, too."),
+    "token_kept": N_("The token is stored, encrypted. It is not shown again."),
+    "token_removed": N_("The token is removed. Revoke it at the host, too."),
     "resumed": N_("Updates are resumed."),
     "featured": N_("%(name)s is featured."),
     "unfeatured": N_("%(name)s is no longer featured."),

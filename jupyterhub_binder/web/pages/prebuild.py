@@ -7,22 +7,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from jupyterhub_binder.environments.hooks import NewHook
+from jupyterhub_binder.environments.hooks import MAX_TOKEN_CHARACTERS, NewHook
 from jupyterhub_binder.environments.schedules import (
     MAX_CRON_CHARACTERS,
     MAX_ZONE_CHARACTERS,
     Schedule,
 )
 from jupyterhub_binder.model import Environment
-from jupyterhub_binder.model.prebuild import Delivery, Hook, HookHost, Outcome, Prebuild
+from jupyterhub_binder.model.prebuild import (
+    CommitReport,
+    CommitState,
+    Delivery,
+    Hook,
+    HookHost,
+    Outcome,
+    Prebuild,
+)
 from jupyterhub_binder.model.sharing import Right
 from jupyterhub_binder.utils.time import utc_now
-from jupyterhub_binder.web.api.hooks import SHOWN_TIMES, address_of
+from jupyterhub_binder.web.api.hooks import SHOWN_TIMES, address_of, base_of, newest_by_hook
 from jupyterhub_binder.web.i18n.language import N_, moment, say
 from jupyterhub_binder.web.i18n.language import gettext as _
 from jupyterhub_binder.web.pages.base import ID, PageHandler
 
-ROUTE = rf"environments/{ID}/(schedule|hook|hook-secret|hook-delete)"
+ROUTE = rf"environments/{ID}/(schedule|hook|hook-(?:secret|token|tokenless|delete))"
 
 HOSTS = {
     HookHost.GITHUB: "GitHub",
@@ -40,6 +48,12 @@ _WORDS = {
     Outcome.FAILED_BEFORE: N_("nothing new: the build of this commit failed"),
     Outcome.ON_HOLD: N_("not built: updates are paused"),
     Outcome.NOT_BUILT: N_("not built"),
+}
+_STATES = {
+    CommitState.PENDING: N_("building"),
+    CommitState.SUCCESS: N_("ready"),
+    CommitState.FAILURE: N_("failed"),
+    CommitState.ERROR: N_("cancelled"),
 }
 _NIGHTLY, _WEEKLY, _OWN = "night", "week", "own"
 
@@ -73,11 +87,26 @@ class HookView:
     hook: Hook
     url: str
     deliveries: tuple[DeliveryView, ...]
+    report: CommitReport | None
 
     @property
     def host(self) -> str:
         """The kind of host, in its own words."""
         return HOSTS[self.hook.host]
+
+    @property
+    def said(self) -> str:
+        """What the host was told last, or why it did not take it."""
+        if self.report is None:
+            return ""
+        if self.report.message:
+            return say(self.report.message)
+        return _(_STATES[self.report.told]) if self.report.told else ""
+
+    @property
+    def bad(self) -> bool:
+        """Whether the host did not take the last status."""
+        return self.report is not None and self.report.message is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +118,8 @@ class AheadView:
     presets: dict[str, str]
     """Schedules by what they are called in the form."""
     max_hooks: int
+    statuses: bool
+    """Whether a webhook may get a token for commit statuses."""
 
     @property
     def chosen(self) -> str:
@@ -125,12 +156,15 @@ async def ahead_values(handler: PageHandler, environment: Environment) -> dict[s
         return {}
     hooks = handler.services.hooks
     deliveries = await hooks.deliveries(handler.me, environment.id)
+    reports = newest_by_hook(await hooks.reports(handler.me, environment.id))
     views = tuple(
-        HookView(hook, _address(handler, hook), _views_of(hook, deliveries))
+        HookView(hook, _address(handler, hook), _views_of(hook, deliveries), reports.get(hook.id))
         for hook in await hooks.list(handler.me, environment.id)
     )
     prebuild = await handler.services.prebuilds.fetch(handler.me, environment.id)
-    view = AheadView(views, prebuild, presets_of(environment.id), hooks.max_per_environment)
+    view = AheadView(
+        views, prebuild, presets_of(environment.id), hooks.max_per_environment, hooks.statuses
+    )
     return {"ahead": view, "hook_hosts": HOSTS}
 
 
@@ -156,9 +190,7 @@ def _views_of(hook: Hook, deliveries: tuple[Delivery, ...]) -> tuple[DeliveryVie
 
 
 def _address(handler: PageHandler, hook: Hook) -> str:
-    request, services = handler.request, handler.services
-    origin = services.public_origin or f"{request.protocol}://{request.host}"
-    return address_of(f"{origin}{services.base_url}", hook)
+    return address_of(base_of(handler.request, handler.services), hook)
 
 
 class PrebuildAction(PageHandler):
@@ -185,6 +217,18 @@ class PrebuildAction(PageHandler):
         hooks = self.services.hooks
         self._show(await hooks.replace_secret(self.me, environment_id, self._hook_id()))
 
+    async def _hook_token(self, environment_id: str) -> None:
+        token = self.form.text("token", max_length=MAX_TOKEN_CHARACTERS, required=True) or ""
+        address = base_of(self.request, self.services)
+        await self.services.hooks.set_token(
+            self.me, environment_id, self._hook_id(), token, address=address
+        )
+        self.redirect(f"{self.back}?said=token_kept#ahead", status=303)
+
+    async def _hook_tokenless(self, environment_id: str) -> None:
+        await self.services.hooks.remove_token(self.me, environment_id, self._hook_id())
+        self.redirect(f"{self.back}?said=token_removed#ahead", status=303)
+
     async def _hook_delete(self, environment_id: str) -> None:
         await self.services.hooks.delete(self.me, environment_id, self._hook_id())
         self.redirect(f"{self.back}?said=hook_removed#ahead", status=303)
@@ -201,4 +245,5 @@ class PrebuildAction(PageHandler):
             kind=made.hook.host,
             url=_address(self, made.hook),
             secret=made.secret,
+            statuses=self.services.hooks.statuses,
         )

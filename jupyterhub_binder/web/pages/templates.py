@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 
 from jupyterhub_binder.admin import drain, limits, rules
 from jupyterhub_binder.admin.columns import Unit
-from jupyterhub_binder.environments import gallery, schedules
+from jupyterhub_binder.environments import gallery, hooks, schedules
 from jupyterhub_binder.model import Spec, describe_ref
 from jupyterhub_binder.model.featured import HUB_OWNER
 from jupyterhub_binder.repositories.providers.registry import RECORDS
@@ -47,6 +47,7 @@ _MAX_LENGTH = {
     "pattern": rules.MAX_PATTERN_CHARACTERS,
     "reason": rules.MAX_REASON_CHARACTERS,
     "cron": schedules.MAX_CRON_CHARACTERS,
+    "token": hooks.MAX_TOKEN_CHARACTERS,
     "zone": schedules.MAX_ZONE_CHARACTERS,
 }
 """Maximum length of form fields, the same as the parsers accept."""

@@ -73,6 +73,8 @@ TABLE = [
     Row("PUT", f"{ENVIRONMENT}/schedule", 200, 404, 200, 404, {"cron": "0 6 * * 1"}),
     Row("POST", f"{ENVIRONMENT}/hooks", 200, 404, 200, 403, {"host": "gitea"}),
     Row("POST", f"{HOOK}/secret", 200, 404, 200, 403, {}),
+    Row("PUT", f"{HOOK}/token", 409, 404, 409, 403, {"token": "a-token-of-a-host"}),
+    Row("DELETE", f"{HOOK}/token", 200, 404, 200, 404),
     Row("DELETE", HOOK, 200, 404, 200, 404),
     Row("GET", "/api/v1/transfers", 200, 200, 200, 200),
     Row("GET", "/api/v1/featured", 200, 200, 200, 200),

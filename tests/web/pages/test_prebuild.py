@@ -6,8 +6,10 @@ import re
 from typing import Any
 
 import aiohttp
+import sqlalchemy as sa
 from yarl import URL
 
+from jupyterhub_binder.app import JupyterHubBinder
 from tests.kit.api_client import Api
 from tests.kit.git_server import GitRepo
 from tests.kit.service import NAVIGATE, Person, wait_for_build
@@ -56,6 +58,33 @@ async def test_a_secret_is_on_one_page_only(
     removed = await submit(bobs_browser, service_url, f"{here}/hook-delete", hook=hook)
     assert "Remove it at the host, too." in removed
     assert address not in removed
+
+
+async def test_a_token_is_on_no_page(
+    person: Person, bobs_browser, session, service_url: str, service: JupyterHubBinder, git_repo
+) -> None:
+    here = await made_by(person, "bob", git_repo)
+    api, path = person("bob"), f"api/v1/{here}"
+    hook = (await api("POST", f"{path}/hooks", {"host": "github"})).json["id"]
+    fields = {"hook": hook, "token": "github_pat_0123456789"}
+    refused = await submit(bobs_browser, service_url, f"{here}/hook-token", **fields)
+    assert "Commit statuses need a repository that is fetched over https." in refused
+    assert fields["token"] not in refused
+    moved = {"id": here.rpartition("/")[2], "url": "https://git.example.org/org/repo"}
+    query = sa.text("update environments set repo_url = :url where id = :id")
+    await service.parts.store._database.run(lambda c: c.execute(query, moved).close())
+    page = await submit(bobs_browser, service_url, f"{here}/hook-token", **fields)
+    assert "The token is stored, encrypted." in page
+    assert "Commit statuses: none sent yet" in page
+    answer = await api("GET", f"{path}/prebuild")
+    assert answer.json["hooks"][0]["token_set"]
+    put = await api("PUT", f"{path}/hooks/{hook}/token", {"token": fields["token"]})
+    for text in (page, answer.text, put.text):
+        assert fields["token"] not in text
+    removed = await submit(bobs_browser, service_url, f"{here}/hook-tokenless", hook=hook)
+    assert "Revoke it at the host, too." in removed
+    assert "Commit statuses: no token" in removed
+    assert (await api("GET", f"{path}/prebuild")).json["hooks"][0]["token_set"] is None
 
 
 async def test_a_schedule_is_shown_in_words_and_languages(

@@ -60,12 +60,21 @@ _DELIVERY = {
     "number": 2,
     "message": "",
 }
+_REPORT = {
+    "time": "2026-03-01T09:31:02.000Z",
+    "commit": "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c",
+    "number": 2,
+    "state": "success",
+    "message": "",
+}
 _HOOK = {
     "id": "4f1c0d6a2b7e9835f0a1c2d3e4b5a69788796a5b",
     "url": "/services/binder/hooks/4f1c0d6a2b7e9835f0a1c2d3e4b5a69788796a5b",
     "host": "github",
     "created": "2026-02-01T09:30:00.000Z",
     "deliveries": [_DELIVERY],
+    "token_set": "2026-02-01T09:35:00.000Z",
+    "report": _REPORT,
 }
 _SCHEDULE = {
     "cron": "30 3 * * *",
@@ -329,6 +338,7 @@ EXAMPLES: dict[str, Any] = {
         },
     },
     "Delivery": _DELIVERY,
+    "CommitReport": _REPORT,
     "Hook": _HOOK,
     "HookSecret": {
         "id": _HOOK["id"],
@@ -341,6 +351,7 @@ EXAMPLES: dict[str, Any] = {
     "Prebuild": {"hooks": [_HOOK], "schedule": _SCHEDULE, "pending": None, "last": _LOOK},
     "HookBody": {"host": "github"},
     "SecretBody": {},
+    "TokenBody": {"token": "github_pat_..."},
     "ScheduleBody": {"cron": "30 3 * * *", "time_zone": "Europe/Berlin"},
     "LaunchSpec": {
         "environment_id": "k7m2p9qx4t",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from jupyterhub_binder.environments.hooks import MAX_SECRET_CHARACTERS
+from jupyterhub_binder.environments.hooks import MAX_SECRET_CHARACTERS, MAX_TOKEN_CHARACTERS
 from jupyterhub_binder.environments.schedules import MAX_CRON_CHARACTERS, MAX_ZONE_CHARACTERS
-from jupyterhub_binder.model.prebuild import HookHost, Outcome, PrebuildCause
+from jupyterhub_binder.model.prebuild import CommitState, HookHost, Outcome, PrebuildCause
 from jupyterhub_binder.web.api.shapes import Number, TextLine, shape
 
 
@@ -27,6 +27,21 @@ class DeliveryJSON:
 
 
 @shape
+class CommitReportJSON:
+    """A status that was sent to the host."""
+
+    time: datetime
+    """Of the last attempt"""
+    commit: str
+    number: Number
+    """The environment's build that the commit has"""
+    state: CommitState | None
+    """The state that was sent; null while the service tries again"""
+    message: str
+    """Why the host did not take it; empty if it did"""
+
+
+@shape
 class HookJSON:
     """A webhook."""
 
@@ -38,6 +53,10 @@ class HookJSON:
     created: datetime
     deliveries: tuple[DeliveryJSON, ...]
     """The newest first, at most 20"""
+    token_set: datetime | None
+    """When the token for commit statuses was set; null without one. The token is never told"""
+    report: CommitReportJSON | None
+    """The last status that was sent"""
 
 
 @shape
@@ -105,6 +124,13 @@ class SecretBody:
 
     secret: Secret | None = None
     """Default: the service makes one"""
+
+
+@shape
+class TokenBody:
+    """A token for commit statuses. No answer has it."""
+
+    token: Annotated[str, TextLine(MAX_TOKEN_CHARACTERS, min_length=1)]
 
 
 @shape
