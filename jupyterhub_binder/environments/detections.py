@@ -271,6 +271,8 @@ class Detections(LoggingConfigurable):
         server = next((each for each in servers if each.name == report.server_name), None)
         if server is None or not server.environment_id or not is_id(server.environment_id):
             return None
+        if server.started is not None and server.started > report.last:
+            return None  # another one by now, which may run something else
         return await self._store.fetch_environment(server.environment_id)
 
     async def _fetch_servers(self, report: Detection) -> tuple[HubServer, ...]:

@@ -9,6 +9,7 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.kit.api_client import Api
 from tests.kit.fake_hub import FakeHub
 from tests.kit.git_server import GitRepo
 from tests.kit.service import Person, wait_for_build
-from tests.kit.waiting import until_it_comes
+from tests.kit.waiting import until, until_it_comes
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -296,6 +297,22 @@ async def test_a_hub_that_does_not_answer_is_asked_again(
     await send(message(user="ada", server="one"))
     (found,) = await reports(lambda found: found and found[0]["repository"])
     assert (found["repository"], found["confirmed"]) == (name_of(git_repo), True)
+
+
+async def test_a_server_that_began_after_the_report_is_not_to_blame(
+    detector, send, reports, ada: Api, hub: FakeHub, new_environment
+) -> None:
+    detector.ban = "confirmed"
+    made = await new_environment()
+    await wait_for_build(ada, made["latest"]["id"])
+    await ada("POST", f"api/v1/environments/{made['id']}/launches", {"server_name": "one"})
+    server = await until_it_comes(lambda: _server(hub, "one"))
+    server["started"] = (utc_now() + timedelta(seconds=2)).isoformat()
+    await send(message(user="ada", server="one"))
+    (found,) = await reports()
+    await until(lambda: not detector._tasks)
+    assert await reports() == [found]
+    assert (found["confirmed"], found["repository"]) == (False, None)
 
 
 async def test_nothing_but_a_repository_that_was_built_here_is_banned(
