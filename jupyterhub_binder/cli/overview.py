@@ -57,8 +57,8 @@ def rows_of(found: Json) -> Iterator[Row]:
         yield title, f"{now} today, {before} by this time a week ago"
     for each in found["failures"]:
         why = (each["reason"] or {}).get("message") or each["kind"]
-        times = f"{each['times']} {'build' if each['times'] == 1 else 'builds'}"
         last = f"the last {ago(each['last'])}: {each['label']}"
+        times = _count(each["times"], "build")
         yield f"Failed in {found['failure_days']} days", f"{times}: {why} ({last})"
     for each in found["people_at_limit"]:
         yield "At a limit", f"{each['person']}: {each['limit']} {each['used']} of {each['most']}"
@@ -98,9 +98,14 @@ def _disk(found: Json) -> Iterator[Row]:
         yield "Disk", "can't be read"
     if use := found["images"]:
         size, cache = map(format_bytes, (use["image_bytes"], use["cache_bytes"]))
-        yield "Images", f"{use['images']} with {size}, cache of packages {cache}"
-        removable = format_bytes(use["removable_bytes"])
-        yield "Clean-up", f"would remove {use['removable']} images and free {removable}"
+        yield "Images", f"{use['images']}, together {size}"
+        yield "Cache of packages", cache
+        removable, freed = _count(use["removable"], "image"), format_bytes(use["removable_bytes"])
+        yield "Clean-up", f"would remove {removable} and free up to {freed}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun if number == 1 else f'{noun}s'}"
 
 
 def _table(rows: list[Row]) -> Table:

@@ -9,6 +9,7 @@ import aiohttp
 import pytest_asyncio
 
 from jupyterhub_binder.app import JupyterHubBinder
+from jupyterhub_binder.cli.overview import rows_of
 from jupyterhub_binder.model.admin import Holder, LimitName
 from jupyterhub_binder.web.attention import Concern, of_drain, of_health, worst_first
 from tests.kit.fake_hub import FakeHub
@@ -66,6 +67,11 @@ async def test_figures_are_what_happened_and_lead_to_where_one_acts(
         {"person": "ada", "limit": "environments", "used": 2, "most": 2}
     ]
     assert found["disk"]["total_bytes"] > found["disk"]["free_bytes"] > 0
+    rows = list(rows_of(found))
+    assert rows[1] == ("Needs attention", "nothing")
+    assert ("Builds that failed", "1 today, 0 by this time a week ago") in rows
+    assert ("At a limit", "ada: environments 2 of 2") in rows
+    assert any(title == "Failed in 7 days" and text.startswith("1 build: ") for title, text in rows)
     await service.parts.limits.set(ADMIN, Holder.PERSON, "ada", {LimitName.ENVIRONMENTS: None})
 
 
@@ -82,6 +88,9 @@ async def test_a_drain_is_said_and_ended_from_here(
     (paused,) = (each for each in found["attention"] if each["title"] == "Paused")
     assert paused["page"] == f"{service.base_url}admin/drain"
     assert (found["drain"]["draining"], found["drain"]["by"]) == (True, "root")
+    said = dict(rows_of(found))
+    assert said["Needs attention"] == "Paused: New builds wait: root has paused them."
+    assert said["Paused"].startswith("by root, just now: ")
     await service.parts.drain.end(ADMIN)
 
 
