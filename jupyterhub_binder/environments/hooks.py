@@ -268,6 +268,8 @@ class Hooks(LoggingConfigurable):
             raise _too_many()
         delivery = _delivery(hook, headers, judge(Sender(hook.host), headers))
         outcome = await self._store.note_delivery(hook, delivery, check.delivery_id)
+        if outcome is None:  # it was removed while the body came
+            raise _no_such_hook()
         if outcome is Outcome.ACCEPTED:
             self.accepted.send(hook.environment_id)
         return outcome

@@ -169,10 +169,11 @@ class HookQueries:
         )
         return await self._database.run(_read_deliveries, query)
 
-    async def note_delivery(self, hook: Hook, delivery: Delivery, name: str) -> Outcome:
+    async def note_delivery(self, hook: Hook, delivery: Delivery, name: str) -> Outcome | None:
         """Keep a delivery, and let it wait for a look if it is accepted and new.
 
-        Only what has a right signature is named, so that strangers can't use up the names.
+        None if the hook is gone. Only what has a right signature is named, so that strangers can't
+        use up the names.
         """
         return await self._database.run(_note, hook, delivery, name)
 
@@ -277,7 +278,9 @@ def _stored(message: Message | None) -> Any:
     return None if message is None else message.to_json()
 
 
-def _note(connection: sa.Connection, hook: Hook, delivery: Delivery, name: str) -> Outcome:
+def _note(connection: sa.Connection, hook: Hook, delivery: Delivery, name: str) -> Outcome | None:
+    if connection.scalar(sa.select(hooks.c.id).where(hooks.c.id == hook.id)) is None:
+        return None
     outcome = delivery.outcome
     if outcome is not Outcome.REFUSED and not see(
         connection, f"hook:{hook.id}", name, delivery.time

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -195,3 +196,33 @@ async def test_a_large_delivery_is_signed_as_a_whole(
     headers = signed(hook, "1", body=body)
     status, _ = await post(session, address(service_url, hook), headers=headers, data=body)
     assert status == 202
+
+
+@pytest.mark.parametrize("signature", ["right", "wrong"])
+async def test_a_webhook_that_is_removed_while_a_delivery_comes_is_no_error(
+    ada: Api, service, service_url: str, new_environment, signature: str
+) -> None:
+    environment = await new_environment(build=False)
+    hook = await hooked(ada, environment)
+    headers = signed(hook, "1", body=BODY if signature == "right" else b"")
+    parsed = urlsplit(address(service_url, hook))
+    reader, writer = await asyncio.open_connection(parsed.hostname, parsed.port)
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    start = [f"POST {parsed.path} HTTP/1.1", "Host: x", f"Content-Length: {len(BODY)}", *lines]
+    begun = asyncio.Event()
+    fetch = service.parts.hooks.fetch
+
+    async def fetch_and_tell(hook_id: str) -> Any:
+        found = await fetch(hook_id)
+        begun.set()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service.parts.hooks, "fetch", fetch_and_tell)
+        writer.write("\r\n".join([*start, "", ""]).encode())
+        await begun.wait()
+    await ada("DELETE", f"api/v1/environments/{environment['id']}/hooks/{hook['id']}")
+    writer.write(BODY)
+    status = (await reader.readline()).split()[1]
+    writer.close()
+    assert status == (b"404" if signature == "right" else b"401")
