@@ -29,3 +29,26 @@ class Alert:
     since: datetime
     said: datetime
     """When the last message about it was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message."""
+
+    event: str
+    """``begins``, ``ends``, ``reminder`` or ``test``."""
+    alert: str
+    subject: str
+    text: str
+    time: str
+    """ISO 8601, in UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingNotice:
+    """A message on its way to one destination."""
+
+    destination: str
+    notice: Notice
+    id: int = 0
+    """Ascending; assigned by the store."""

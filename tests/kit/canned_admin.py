@@ -11,7 +11,7 @@ from typing import Any
 
 from jupyterhub_binder.admin.usage import UseOrder, find, in_order
 from jupyterhub_binder.admin.usage_reports import UsageReports
-from jupyterhub_binder.maintenance.alerts.destinations import Destination, Notice
+from jupyterhub_binder.maintenance.alerts.destinations import Destination
 from jupyterhub_binder.maintenance.alerts.outbox import AlertDelivery
 from jupyterhub_binder.maintenance.archive.service import Archive
 from jupyterhub_binder.maintenance.health import Disk
@@ -28,7 +28,7 @@ from jupyterhub_binder.model.admin import (
     Rule,
     RuleKind,
 )
-from jupyterhub_binder.model.alerts import Alert, AlertName
+from jupyterhub_binder.model.alerts import Alert, AlertName, Notice
 from jupyterhub_binder.model.detections import Detection
 from jupyterhub_binder.model.overview import RecentFailures, Totals
 from jupyterhub_binder.model.text import Message

@@ -17,7 +17,8 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from jupyterhub_binder.demo.hub import free_ports
 from jupyterhub_binder.errors import UpstreamUnavailable
 from jupyterhub_binder.maintenance.alerts.certificates import fetch_expiry
-from jupyterhub_binder.maintenance.alerts.destinations import Mail, Mailbox, Notice
+from jupyterhub_binder.maintenance.alerts.destinations import Mail, Mailbox
+from jupyterhub_binder.model.alerts import Notice
 from tests.kit.certificates import make_certificate
 
 

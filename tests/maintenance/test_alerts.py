@@ -23,13 +23,12 @@ from jupyterhub_binder.maintenance.alerts.conditions import AlertLimits, Measure
 from jupyterhub_binder.maintenance.alerts.destinations import (
     Mail,
     Mailbox,
-    Notice,
     body_of,
     message_of,
 )
 from jupyterhub_binder.maintenance.alerts.service import Alerts
 from jupyterhub_binder.maintenance.health import Disk
-from jupyterhub_binder.model.alerts import AlertName
+from jupyterhub_binder.model.alerts import AlertName, Notice
 from jupyterhub_binder.model.detections import Detection, Reports
 from jupyterhub_binder.store import upkeep
 from jupyterhub_binder.utils.http import open_session
@@ -230,6 +229,31 @@ async def test_a_restart_repeats_nothing_and_a_day_later_comes_a_reminder(
     (alert,) = again.on
     assert alert.since < later - timedelta(hours=24)
     assert alert.said == later
+
+
+async def test_what_waits_is_sent_after_a_restart_to_who_is_still_told(
+    make: Make, world: World, receiver: Receiver, service: Any
+) -> None:
+    receiver.status = 503
+    gone = {"name": "gone", "url": f"{receiver.url}/gone"}
+    first = await make(webhooks=[{"name": "chat", "url": receiver.url}, gone])
+    await until(lambda: all(each.problem for each in first.deliveries))
+    await first.stop()
+    assert len(await service.store.list_alert_notices()) == 2
+    receiver.status, receiver.texts = 200, []
+    world.disk = replace(world.disk, free_bytes=900)
+    again = await make()
+    await until(lambda: len(receiver.texts) == 2)
+    assert "] Disk almost full" in receiver.texts[0]
+    assert "Resolved: Disk almost full" in receiver.texts[1]
+    await again.stop()
+    assert await service.store.list_alert_notices() == ()
+
+
+async def test_two_destinations_of_one_name_are_both_told(make: Make, receiver: Receiver) -> None:
+    alerts = await make(webhooks=[{"name": "chat", "url": receiver.url}] * 2)
+    await until(lambda: all(each.sent for each in alerts.deliveries))
+    assert len(receiver.texts) == 2
 
 
 @pytest.mark.parametrize("status", [302, 404, 503])

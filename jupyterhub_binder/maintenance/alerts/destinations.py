@@ -17,25 +17,13 @@ import aiohttp
 from yarl import URL
 
 from jupyterhub_binder.errors import UpstreamUnavailable
+from jupyterhub_binder.model.alerts import Notice
 from jupyterhub_binder.utils.http import environment_proxy, why_unanswered
 from jupyterhub_binder.utils.redact import redactor
 from jupyterhub_binder.utils.validation import one_line
 
 TIMEOUT_SECONDS = 15.0
 _MAX_TEXT = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One message."""
-
-    event: str
-    """``begins``, ``ends``, ``reminder`` or ``test``."""
-    alert: str
-    subject: str
-    text: str
-    time: str
-    """ISO 8601, in UTC."""
 
 
 class Destination(ABC):

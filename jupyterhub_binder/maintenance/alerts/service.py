@@ -30,12 +30,11 @@ from jupyterhub_binder.maintenance.alerts.destinations import (
     Destination,
     Mail,
     Mailbox,
-    Notice,
     Webhook,
 )
 from jupyterhub_binder.maintenance.alerts.outbox import AlertDelivery, Outbox
 from jupyterhub_binder.maintenance.health import Disk
-from jupyterhub_binder.model.alerts import Alert, AlertName
+from jupyterhub_binder.model.alerts import Alert, AlertName, Notice, WaitingNotice
 from jupyterhub_binder.model.detections import Reports
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.store import Store
@@ -202,6 +201,7 @@ class Alerts(LoggingConfigurable):
         self._outbox = Outbox(
             (),
             self.log,
+            store=store,
             retry_seconds=self.retry_seconds,
             patience_seconds=_HOUR_SECONDS,
         )
@@ -214,11 +214,12 @@ class Alerts(LoggingConfigurable):
         self._outbox = Outbox(
             destinations,
             self.log,
+            store=self._store,
             retry_seconds=self.retry_seconds,
             patience_seconds=_HOUR_SECONDS,
         )
         self.on = await self._store.list_alerts()
-        self._outbox.start()
+        await self._outbox.start()
         self._loop = self._tasks.spawn(self._keep_checking(), name="alerts")
 
     async def stop(self) -> None:
@@ -325,25 +326,30 @@ class Alerts(LoggingConfigurable):
             self._certificate = await fetch_expiry(self.public_url)
 
     async def _apply(self, finding: AlertFinding, now: datetime) -> None:
-        """Keep the change first, then tell it: a restart in between repeats nothing."""
+        """Keep the change and what is to be told of it at once: a restart loses and repeats nothing."""
         alert = next((each for each in self.on if each.name is finding.name), None)
         if finding.verdict is Verdict.BAD:
             due = alert is None or now - alert.said >= timedelta(hours=self.reminder_hours)
             if due:
                 since = alert.since if alert else now
-                await self._store.put_alert(Alert(finding.name, finding.text, since, now))
+                notices = self._notices("reminder" if alert else "begins", finding)
+                kept = await self._store.put_alert(
+                    Alert(finding.name, finding.text, since, now), notices
+                )
                 self.on = await self._store.list_alerts()
-                self._tell("reminder" if alert else "begins", finding)
+                await self._outbox.put(kept)
         elif alert is not None and finding.verdict in (Verdict.GOOD, Verdict.OFF):
-            await self._store.delete_alert(finding.name)
+            over = finding.verdict is Verdict.GOOD
+            notices = self._notices("ends", finding) if over else ()
+            kept = await self._store.delete_alert(finding.name, notices)
             self.on = await self._store.list_alerts()
-            if finding.verdict is Verdict.GOOD:
-                self._tell("ends", finding)
+            await self._outbox.put(kept)
 
-    def _tell(self, event: str, finding: AlertFinding) -> None:
+    def _notices(self, event: str, finding: AlertFinding) -> Iterator[WaitingNotice]:
         log = self.log.info if event == "ends" else self.log.warning
         log("Alert %s %s: %s", finding.name, event, finding.text)
-        self._outbox.put(notice_of(event, finding.name, finding.text, self._host))
+        notice = notice_of(event, finding.name, finding.text, self._host)
+        return self._outbox.address(notice)
 
     # --- Testing ------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from jupyterhub_binder.errors import ConfigurationError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0026"
+HEAD = "0027"
 """The newest revision in `versions/`; a test holds it to that."""
 
 
