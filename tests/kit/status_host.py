@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 
 from tests.kit.certificates import make_certificate
@@ -38,6 +39,8 @@ class StatusHost:
     answers: deque[web.Response] = field(default_factory=deque)
     gate: asyncio.Event | None = None
     """Answers wait for it."""
+    git_url: str = ""
+    """A server of repositories, which gets what is not for the API."""
 
     def answer(self, status: int, body: Any = None, headers: Any = None) -> None:
         """Answer the next request like this."""
@@ -50,12 +53,29 @@ class StatusHost:
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer."""
+        if self.git_url and "/api/" not in request.path:
+            return await self._forward(request)
         self.asked.append(
             Asked(request.method, request.raw_path, request.headers, await request.json())
         )
         if self.gate is not None:
             await self.gate.wait()
         return self.answers.popleft() if self.answers else web.json_response({}, status=201)
+
+    async def _forward(self, request: web.Request) -> web.Response:
+        kept = ("Content-Type", "Content-Encoding", "Git-Protocol")
+        headers = {name: request.headers[name] for name in kept if name in request.headers}
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.request(
+                request.method,
+                self.git_url + request.raw_path,
+                data=await request.read(),
+                headers=headers,
+            ) as answer,
+        ):
+            kind = {"Content-Type": answer.headers.get("Content-Type", "")}
+            return web.Response(body=await answer.read(), status=answer.status, headers=kind)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from jupyterhub_binder.wiring import public_origin
 from tests.kit.api_client import Api
 from tests.kit.git_server import GitRepo
 from tests.kit.service import Person, wait_for_build
+from tests.kit.status_host import TOKEN, serve_statuses
 from tests.kit.waiting import until_it_comes
 from tests.web.api.test_admin import numbers
 
@@ -72,6 +74,42 @@ async def test_a_push_is_built_without_login(
     assert now["latest"]["resolved_ref"] == sha
     status, answer = await post(session, url, headers=signed(hook, "2"))
     assert (status, answer) == (200, {"result": "repeated"})
+
+
+async def test_the_host_is_told_what_became_of_a_push(
+    ada: Api,
+    session,
+    service: JupyterHubBinder,
+    service_url: str,
+    git_repo: GitRepo,
+    new_environment,
+    tmp_path: Path,
+) -> None:
+    async with serve_statuses(tmp_path) as host:
+        host.git_url = git_repo.url.removesuffix(f"/{git_repo.name}.git")
+        service.parts.providers.git.ca_file = str(host.certificate)
+        environment = await new_environment(url=f"{host.url}/{git_repo.name}.git")
+        await wait_for_build(ada, environment["latest"]["id"])
+        hook = await hooked(ada, environment)
+        path = f"api/v1/environments/{environment['id']}/hooks/{hook['id']}/token"
+        assert (await ada("PUT", path, {"token": TOKEN})).status == 200
+        sha = git_repo.commit({"requirements.txt": "numpy==2.3.4\n"}, "Another numpy")
+        await post(session, address(service_url, hook), headers=signed(hook, sha))
+
+        async def told() -> Any:
+            shown = await ada("GET", f"api/v1/environments/{environment['id']}/prebuild")
+            assert TOKEN not in shown.text
+            report = shown.json["hooks"][0]["report"]
+            return report if report and report["state"] == "success" else None
+
+        report = await until_it_comes(told)
+        service.parts.providers.git.ca_file = ""
+    assert (report["commit"], report["message"]) == (sha, "")
+    ready = host.asked[-1]
+    assert ready.path == f"/api/v3/repos/{git_repo.name}/statuses/{sha}"
+    assert ready.headers["Authorization"] == f"Bearer {TOKEN}"
+    assert ready.body["state"] == "success"
+    assert ready.body["target_url"].startswith(f"{service_url}v2/git/")
 
 
 async def test_the_secret_is_told_once(ada: Api, new_environment) -> None:
