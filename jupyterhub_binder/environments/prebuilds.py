@@ -215,9 +215,9 @@ class Prebuilds(LoggingConfigurable):
                 looked = Looked(Outcome.NOT_BUILT, message=error.message)
             except BinderError as error:
                 looked = Looked(Outcome.NOT_BUILT, message=error.message)
-            await self._finish(wanted, looked)
             if looked.commit:
                 await self._statuses.want(environment.id, looked.commit)
+            await self._finish(wanted, looked)
 
     async def _delay(self, wanted: Prebuild, error: BinderError) -> None:
         self.log.info("Prebuild of %s waits: %s", wanted.environment_id, error.message)

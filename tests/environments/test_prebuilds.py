@@ -19,6 +19,7 @@ from jupyterhub_binder.errors import (
     LimitReached,
     NotAllowed,
     NotFound,
+    StoreUnavailable,
     UpstreamUnavailable,
     WrongSignature,
 )
@@ -143,6 +144,26 @@ async def test_a_delivery_counts_once_and_without_news_nothing_is_built(ahead: A
         (Outcome.NOTHING_NEW, None),
     ]
     assert (await ahead.now(environment)).latest.number == 1
+
+
+async def test_a_look_is_not_over_before_the_host_of_its_commit_will_be_told(
+    ahead: Ahead, monkeypatch: pytest.MonkeyPatch
+):
+    environment, made = await ahead.hooked()
+    sha, wanted = ahead.following.host.push(), []
+
+    async def want(*args: str) -> None:
+        wanted.append(args)
+        if len(wanted) == 1:
+            raise StoreUnavailable("The disk is full.")
+
+    monkeypatch.setattr(ahead.statuses, "want", want)
+    await ahead.deliver(made, "one")
+    await ahead.look()
+    await ahead.service.finished((await ahead.now(environment)).latest.build.id)
+    await ahead.look()
+    assert wanted == [(environment.id, sha)] * 2
+    assert (await ahead.state(environment)).pending is None
 
 
 async def test_a_ping_and_other_events_start_nothing(ahead: Ahead):
