@@ -138,13 +138,18 @@ class Detections(LoggingConfigurable):
         self._retry_seconds = 1.0
 
     async def start(self) -> None:
-        """Read the secret. Raises ConfigurationError."""
+        """Read the secret, and look into what a stop has left. Raises ConfigurationError."""
         self._secret = self._read_secret()
-        if self._secret:
-            redactor.add([self._secret])
+        if not self._secret:
+            return
+        redactor.add([self._secret])
+        since = utc_now() - timedelta(seconds=_HUB_PATIENCE_SECONDS)
+        for report in await self._store.list_detections(DetectionState.OPEN):
+            if not report.repository and report.last >= since:
+                self._begin_look(report)
 
     async def stop(self) -> None:
-        """Stop looking; reports stay. Idempotent."""
+        """Stop looking; the next start goes on. Idempotent."""
         await self._tasks.close()
 
     def _read_secret(self) -> str:
@@ -194,8 +199,11 @@ class Detections(LoggingConfigurable):
         kept = await self._store.note_detection(report, delivery)
         if kept is None:
             return False
-        self._tasks.spawn(self._look(kept), name=f"report {kept.id}")
+        self._begin_look(kept)
         return True
+
+    def _begin_look(self, report: Detection) -> None:
+        self._tasks.spawn(self._look(report), name=f"report {report.id}")
 
     def _count(self) -> None:
         now = time.monotonic()

@@ -299,6 +299,26 @@ async def test_a_hub_that_does_not_answer_is_asked_again(
     assert (found["repository"], found["confirmed"]) == (name_of(git_repo), True)
 
 
+async def test_a_restart_forgets_no_report_that_is_being_looked_into(
+    detector, send, reports, ada: Api, hub: FakeHub, git_repo: GitRepo, new_environment, monkeypatch
+) -> None:
+    made = await new_environment()
+    await wait_for_build(ada, made["latest"]["id"])
+    await ada("POST", f"api/v1/environments/{made['id']}/launches", {"server_name": "one"})
+    await until_it_comes(lambda: _server(hub, "one"))
+
+    async def refuse(*_: Any) -> Any:
+        raise HubError("The hub does not answer.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(detector._hub, "fetch_servers", refuse)
+        await send(message(user="ada", server="one"))
+        await detector.stop()
+    await detector.start()
+    (found,) = await reports(lambda found: found and found[0]["repository"])
+    assert (found["repository"], found["confirmed"]) == (name_of(git_repo), True)
+
+
 async def test_a_server_that_began_after_the_report_is_not_to_blame(
     detector, send, reports, ada: Api, hub: FakeHub, new_environment
 ) -> None:
