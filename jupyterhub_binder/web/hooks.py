@@ -25,6 +25,8 @@ MAX_BODY_BYTES = 25 * 1024 * 1024
 """GitHub sends no larger ones."""
 _MORE_BYTES = 1024 * 1024
 """What is read beyond that, to answer 413 to a body that didn't say how long it is."""
+MAX_UNKNOWN_BYTES = 1024 * 1024
+"""At an address of no webhook, where nobody needs to be known."""
 _BODY_SECONDS = 20.0
 _ANSWER_SECONDS = 0.9
 
@@ -45,13 +47,13 @@ class _SignedHandler(APIHandler):
 
     async def prepare(self) -> None:
         """Begin to check the signature. Nobody is asked who they are."""
+        self._size = 0
+        self._check = await self.begin_check()
         if _length_of(self.request.headers.get("Content-Length", "")) > self.max_bytes:
             raise HTTPError(413)
         connection: Any = self.request.connection
         connection.set_max_body_size(self.max_bytes + _MORE_BYTES)
         connection.set_body_timeout(_BODY_SECONDS)
-        self._size = 0
-        self._check = await self.begin_check()
 
     async def begin_check(self) -> SignatureCheck:
         """Return the check of this delivery."""
@@ -106,6 +108,8 @@ class HookHandler(_SignedHandler):
         """Find the hook."""
         hooks = self.services.hooks
         self._hook = await hooks.fetch(self.path_args[0])
+        if self._hook is None:
+            self.max_bytes = MAX_UNKNOWN_BYTES
         return hooks.check(self._hook, self.request.headers)
 
     async def post(self, _: str) -> None:

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from jupyterhub_binder.app import JupyterHubBinder
-from jupyterhub_binder.web.hooks import MAX_BODY_BYTES
+from jupyterhub_binder.web.hooks import MAX_BODY_BYTES, MAX_UNKNOWN_BYTES
 from jupyterhub_binder.wiring import public_origin
 from tests.kit.api_client import Api
 from tests.kit.git_server import GitRepo
@@ -211,15 +211,17 @@ async def test_an_unknown_address_is_404_and_no_other_method_works(
 
 
 @pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("known", [True, False])
 async def test_a_body_has_a_largest_size(
-    ada: Api, session, service_url: str, new_environment, chunked: bool
+    ada: Api, session, service_url: str, new_environment, chunked: bool, known: bool
 ) -> None:
     hook = await hooked(ada, await new_environment(build=False))
     host, port = service_url.split("/")[2].split(":")
+    path = hook["url"] if known else f"/services/binder/hooks/{'0' * 40}"
     reader, writer = await asyncio.open_connection(host, int(port))
-    length = MAX_BODY_BYTES + 1
+    length = 1 + (MAX_BODY_BYTES if known else MAX_UNKNOWN_BYTES)
     how = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {length}"
-    writer.write(f"POST {hook['url']} HTTP/1.1\r\nHost: {host}\r\n{how}\r\n\r\n".encode())
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{how}\r\n\r\n".encode())
     if chunked:
         writer.write(f"{length:x}\r\n".encode() + b" " * length + b"\r\n0\r\n\r\n")
     assert (await reader.readline()).startswith(b"HTTP/1.1 413")
