@@ -56,6 +56,7 @@ class DetectionQueries:
 
         False if an open report says the same already; it counts both from then on. One that says
         something else stays as it is: a server may have run another repository by then, or none.
+        What is known of the report already is not replaced by less.
         """
         return await self._database.run(_settle, detection_id, repository, confirmed, banned)
 
@@ -91,6 +92,8 @@ def _settle(
     values: dict[str, Any] = {"repository": repository, "confirmed": confirmed}
     if banned:
         values["state"] = DetectionState.BANNED
+    elif _knows_more(connection, detection_id, repository, confirmed):
+        return True
     report = _change(connection, detection_id, values)
     if report is None or banned:
         return True
@@ -103,6 +106,17 @@ def _settle(
     _change(connection, known, counted)
     connection.execute(detections.delete().where(detections.c.id == detection_id))
     return False
+
+
+def _knows_more(
+    connection: sa.Connection, detection_id: str, repository: str, confirmed: bool
+) -> bool:
+    """Say whether a later report about the same, which was looked into sooner, found more."""
+    columns = detections.c
+    more = [] if confirmed else [columns.confirmed]
+    more += [] if repository else [columns.repository != ""]
+    query = sa.select(columns.id).where(columns.id == detection_id, sa.or_(sa.false(), *more))
+    return connection.scalar(query) is not None
 
 
 def _find_same(connection: sa.Connection, report: Detection) -> str | None:
