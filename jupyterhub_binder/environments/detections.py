@@ -199,7 +199,8 @@ class Detections(LoggingConfigurable):
         kept = await self._store.note_detection(report, delivery)
         if kept is None:
             return False
-        self._begin_look(kept)
+        # What this message names may be found, even if it counts with one that named less.
+        self._begin_look(replace(report, id=kept.id, times=kept.times))
         return True
 
     def _begin_look(self, report: Detection) -> None:

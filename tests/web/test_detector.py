@@ -182,6 +182,18 @@ async def test_a_process_with_many_names_fills_neither_the_list_nor_the_audit_lo
     assert len([each for each in entries if "github.com/org/" in each["target"]]) <= 2
 
 
+async def test_a_later_message_about_a_server_may_name_more(
+    detector, send, reports, ada: Api, git_repo: GitRepo, new_environment
+) -> None:
+    made = await new_environment()
+    await wait_for_build(ada, made["latest"]["id"])
+    await send(message(user="ada", server="gone"))
+    await until(lambda: not detector._tasks)
+    await send(message(user="ada", server="gone", environment=made["id"]))
+    (found,) = await reports(lambda found: found and found[0]["repository"])
+    assert (found["times"], found["repository"]) == (2, name_of(git_repo))
+
+
 async def test_too_many_messages_are_put_off(detector, send, monkeypatch) -> None:
     monkeypatch.setattr(detector, "_minute", time.monotonic())
     monkeypatch.setattr(detector, "_received", detector.max_per_minute)
