@@ -92,6 +92,8 @@ commit_reports = sa.Table(
     sa.Column("message", _MESSAGE),
     sa.Column("done", sa.Boolean, nullable=False),
     sa.Index("ix_commit_reports_hook_id", "hook_id", "id"),
+    # What became of a report that is gone must not be noted for another one.
+    sqlite_autoincrement=True,
 )
 
 prebuilds = sa.Table(

@@ -34,6 +34,7 @@ def upgrade() -> None:
             name=op.f("fk_commit_reports_hook_id"),
             ondelete="CASCADE",
         ),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_commit_reports_hook_id", "commit_reports", ["hook_id", "id"])
 
