@@ -221,8 +221,8 @@ class Prebuilds(LoggingConfigurable):
 
     async def _delay(self, wanted: Prebuild, error: BinderError) -> None:
         self.log.info("Prebuild of %s waits: %s", wanted.environment_id, error.message)
-        until: datetime = error.detail.get("until") or utc_now() + _NOT_NOW
-        await self._store.delay_prebuild(wanted.environment_id, until, error.message)
+        next_try: datetime = error.detail.get("next_try") or utc_now() + _NOT_NOW
+        await self._store.delay_prebuild(wanted.environment_id, next_try, error.message)
 
     async def _finish(self, wanted: Prebuild, looked: Looked) -> None:
         now = utc_now()
@@ -253,7 +253,7 @@ class Prebuilds(LoggingConfigurable):
     async def _ask(self, environment: Environment) -> Upstream:
         upstream = await self._upstreams.ask(environment.spec)
         if upstream.reason is not None:
-            raise UpstreamUnavailable(upstream.reason.message, detail={"until": upstream.due})
+            raise UpstreamUnavailable(upstream.reason.message, detail={"next_try": upstream.due})
         return upstream
 
     async def _result(self, environment_id: str, upstream: Upstream, began: datetime) -> Looked:

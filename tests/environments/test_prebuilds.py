@@ -318,6 +318,22 @@ async def test_too_many_are_refused_and_the_newest_push_is_built_anyway(ahead: A
     assert len(await ahead.outcomes(environment)) == 2
 
 
+async def test_a_push_of_a_new_person_at_a_limit_waits_for_a_free_place(ahead: Ahead):
+    environment, made = await ahead.hooked()
+    sha, limits = ahead.following.host.push(), ahead.service.admin.limits
+    limits.new_people = {"builds": 0}
+    await ahead.deliver(made, "one")
+    await ahead.look()
+    state = await ahead.state(environment)
+    assert state.pending is not None
+    assert "new people" in str(state.message)
+    assert utc_now() < state.not_before < utc_now() + timedelta(hours=1)
+    limits.new_people = {}
+    await ahead.service.store.delay_prebuild(environment.id, utc_now(), None)
+    await ahead.look()
+    assert (await ahead.now(environment)).latest.build.resolved_ref == sha
+
+
 async def test_another_secret_makes_the_one_before_worthless(ahead: Ahead):
     environment, made = await ahead.hooked()
     new = await ahead.hooks.replace_secret(ALICE, environment.id, made.hook.id)
