@@ -52,7 +52,8 @@ def make_application(
     prefix = services.base_url
     detector: Route = (r"hooks/detector", DetectorHandler)
     hooks: Route = (rf"hooks/{ID}", HookHandler)
-    routes: list[Route] = [*ROUTES, *COMPAT_ROUTES, detector, hooks, UNKNOWN]
+    no_hook: Route = (r"hooks(?:/.*)?", HookHandler)
+    routes: list[Route] = [*ROUTES, *COMPAT_ROUTES, detector, hooks, no_hook, UNKNOWN]
     return Application(
         [
             *(URLSpec(f"{prefix}{pattern}", handler) for pattern, handler in routes),

@@ -100,19 +100,19 @@ class _SignedHandler(APIHandler):
 
 @stream_request_body
 class HookHandler(_SignedHandler):
-    """Takes a delivery of a git host."""
+    """Takes a delivery of a git host. An address that can have no hook is answered as an unknown one."""
 
     kind = MessageKind.DELIVERY
 
     async def begin_check(self) -> SignatureCheck:
         """Find the hook."""
         hooks = self.services.hooks
-        self._hook = await hooks.fetch(self.path_args[0])
+        self._hook = await hooks.fetch(self.path_args[0]) if self.path_args else None
         if self._hook is None:
             self.max_bytes = MAX_UNKNOWN_BYTES
         return hooks.check(self._hook, self.request.headers)
 
-    async def post(self, _: str) -> None:
+    async def post(self, *_: str) -> None:
         """Say what became of the delivery."""
         self.refuse_too_large()
         outcome = await self.in_time(

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from jupyterhub_binder.app import JupyterHubBinder
 from jupyterhub_binder.web.hooks import MAX_BODY_BYTES, MAX_UNKNOWN_BYTES
@@ -208,6 +209,18 @@ async def test_an_unknown_address_is_404_and_no_other_method_works(
         async with session.request(method, url, headers=signed(hook, "1")) as response:
             assert response.status == 405
             assert response.headers["Allow"] == "POST"
+
+
+async def test_every_address_without_a_hook_is_answered_alike(session, service_url: str) -> None:
+    answers = []
+    for hook_id in ("0" * 40, "0" * 41, "A-b_c", "a/b", "%00", "%ff", ""):
+        url = URL(f"{service_url}hooks/{hook_id}", encoded=True)
+        async with session.post(url, data=BODY) as response:
+            answer = await response.json()
+            assert response.headers["Content-Type"] == "application/json; charset=UTF-8"
+        answers.append((response.status, answer))
+    assert answers == [answers[0]] * len(answers)
+    assert (answers[0][0], answers[0][1]["error"]["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
