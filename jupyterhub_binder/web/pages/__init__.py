@@ -6,9 +6,10 @@ A GET changes nothing. A POST changes one thing and redirects.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlunsplit
 
 from tornado.routing import URLSpec
-from tornado.web import RequestHandler, StaticFileHandler
+from tornado.web import Finish, RequestHandler, StaticFileHandler
 
 from jupyterhub_binder.errors import NotFound
 from jupyterhub_binder.web.pages.base import ID, PageHandler, PageSettings, make_page_settings
@@ -60,7 +61,16 @@ class StaticFiles(StaticFileHandler):
 
 
 class UnknownPage(PageHandler):
-    """Any other URL."""
+    """Any other URL. One that ends with a slash leads to the page without it."""
+
+    async def prepare(self) -> None:
+        """Redirect before anybody is asked who they are: the page does so itself."""
+        path = self.request.path
+        if path.endswith("/") and self.request.method in ("GET", "HEAD"):
+            page = path.removeprefix(self.prefix).strip("/")
+            self.redirect(urlunsplit(("", "", f"{self.prefix}{page}", self.request.query, "")))
+            raise Finish
+        await super().prepare()
 
     async def get(self, *_: str) -> None:
         """Answer 404."""
