@@ -265,7 +265,7 @@ class PageHandler(BaseHandler):
         return Fields({name: self.get_body_argument(name) for name in names})
 
     async def fetch_views(self, environments: Iterable[Environment]) -> list[EnvironmentView]:
-        """Add running servers and unfinished builds."""
+        """Add running servers, unfinished builds, and what the rules refuse."""
         environments = tuple(environments)
         servers = await self.fetch_servers()
         newer = await self.services.upstreams.look(environments)
@@ -277,6 +277,7 @@ class PageHandler(BaseHandler):
                 tuple(map(ServerView, servers.get(each.id, ()))),
                 newer.get(each.id),
                 preferred.get(each.id, Preference()),
+                self.services.rules.judge(each, self.me.name),
             )
             for each in environments
         ]

@@ -150,7 +150,6 @@ class EnvironmentPage(PageHandler):
             history=history,
             changes=changes,
             change_views=[ChangeView(each, shows_people) for each in changes.items],
-            refusal=self.services.rules.judge(environment, self.me.name),
             pythons=self._pythons(environment),
             makers=self._makers(),
             applications=applications,

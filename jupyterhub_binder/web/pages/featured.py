@@ -45,8 +45,9 @@ class Card:
 
     @property
     def launchable(self) -> bool:
-        """Whether a launch can work: there is a build, or it is on its way."""
-        return self.item.usable or self.item.state is not EnvironmentState.FAILED
+        """Whether a launch can work: no rule refuses it, and a build is there or on its way."""
+        built = self.item.usable or self.item.state is not EnvironmentState.FAILED
+        return built and self.item.refusal is None
 
 
 def make_cards(

@@ -34,6 +34,7 @@ from jupyterhub_binder.web.i18n.language import N_, number, say
 from jupyterhub_binder.web.i18n.language import gettext as _
 
 if TYPE_CHECKING:
+    from jupyterhub_binder.admin.rules import Refusal
     from jupyterhub_binder.builds.service import BuildProgress
     from jupyterhub_binder.launches.service import Server
 
@@ -222,6 +223,8 @@ class EnvironmentView:
     newer: Newer | None = None
     """What the repository has newer."""
     preference: Preference = field(default_factory=Preference)
+    refusal: Refusal | None = None
+    """Why it can't be built or launched by this person."""
 
     @property
     def newer_words(self) -> str:
