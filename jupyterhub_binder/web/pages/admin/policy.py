@@ -42,6 +42,7 @@ class RulesPage(AdminPage):
             matched=matched,
             running=running,
             unknown=unknown,
+            stopped=whole_number(query_text(self, "stopped", max_length=5) or "0", "stopped"),
             reports=await self.services.detections.list_open(),
             any_allowed=any(rule.kind is RuleKind.ALLOW for rule in rules),
             **self.pager(part(found, self.offset), search=search),
@@ -83,9 +84,11 @@ class RulesPage(AdminPage):
         )
         if rule.kind.bans and self.form.text("cancel", max_length=5) == "1":
             await self.services.builds.cancel_matched(rule, user=self.me)
+        stopped = 0
         if kind is RuleKind.BAN_PERSON and self.form.text("stop", max_length=5) == "1":
-            await self.services.launches.stop_person(self.me, rule.pattern)
-        self.redirect(f"{self.back}{address(added=rule.id)}", status=303)
+            found = await self.services.launches.stop_person(self.me, rule.pattern)
+            stopped = len(found.stopped)
+        self.redirect(f"{self.back}{address(added=rule.id, stopped=stopped)}", status=303)
 
 
 class RuleAction(AdminPage):
@@ -95,20 +98,22 @@ class RuleAction(AdminPage):
         """Remove the rule, cancel the builds, or stop the servers."""
         self.back = f"{self.prefix}admin/rules"
         rules = self.services.rules
+        query = ""
         if action == "remove":
             await rules.remove(self.me, rule_id)
         elif action == "stop":
-            await self._stop(rules.get(rule_id))
+            query = address(added=rule_id, stopped=await self._stop(rules.get(rule_id)))
         else:
             await self.services.builds.cancel_matched(rules.get(rule_id), user=self.me)
-        self.redirect(self.back, status=303)
+        self.redirect(f"{self.back}{query}", status=303)
 
-    async def _stop(self, rule: Rule) -> None:
+    async def _stop(self, rule: Rule) -> int:
         if rule.kind is not RuleKind.BAN_PERSON:
             raise NotFound("This rule bans no person.")
         stopped = await self.services.launches.stop_person(self.me, rule.pattern)
         if stopped.problem:
             raise HubError(stopped.problem)
+        return len(stopped.stopped)
 
 
 class ReportAction(AdminPage):
