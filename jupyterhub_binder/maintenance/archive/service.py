@@ -119,6 +119,12 @@ class Archive(LoggingConfigurable):
         """The time before which every launch is in the archive; None without an archive."""
         return self._written_until if self.enabled else None
 
+    @property
+    def last_day(self) -> date | None:
+        """The last day, in UTC, up to which the archive is complete; None before the first run."""
+        begun = self._written_until > _BEGINNING
+        return (self._written_until - _DAY).date() if begun else None
+
     async def start(self) -> None:
         """Write regularly. Raises ConfigurationError."""
         if not self.enabled:

@@ -191,6 +191,19 @@ async def test_a_kill_in_the_middle_of_a_day_serves_no_half_file(tmp_path: Path)
     assert {path.name for path in folder.iterdir()} == names
 
 
+async def test_the_last_day_is_known_once_it_is_complete(world: World) -> None:
+    await world.keep(event(MIDNIGHT - 2 * DAY), event(MIDNIGHT - DAY, "org/asked"))
+    world.archive.margin_seconds = 0
+    assert world.archive.last_day is None
+    world.providers.silent = True
+    with pytest.raises(UpstreamUnavailable):
+        await world.archive.run()
+    assert world.archive.last_day is None
+    world.providers.silent = False
+    await world.archive.run()
+    assert world.archive.last_day == (MIDNIGHT - DAY).date()
+
+
 async def test_rows_stay_until_the_archive_has_them(world: World) -> None:
     await world.keep(event(MIDNIGHT - 9 * DAY), event(MIDNIGHT - DAY))
     retention = Retention(

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
@@ -147,6 +148,29 @@ async def test_the_page_is_for_admins(person: Person) -> None:
     assert (await open_page(person("ada"), "admin/usage"))[0] == 403
     assert (await open_page(person("ada"), "usage"))[0] == 403
     assert (await open_page(person(None), "usage"))[0] == 302
+
+
+@pytest.mark.usefixtures("public")
+async def test_admins_are_told_about_the_archive(
+    service: JupyterHubBinder, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def told(name: str, path: str) -> str:
+        page = (await open_page(person(name), path))[1]
+        return re.sub(r"<[^>]+>", "", unescape(page))
+
+    assert "Archive.url turns that on" in await told("root", "admin/usage")
+    archive = service.parts.archive
+    monkeypatch.setattr(archive, "url", "s3://launches/hub")
+    monkeypatch.setattr(archive, "problem", "The bucket is missing.")
+    words = await told("root", "admin/usage")
+    assert "archived in s3://launches/hub. It has not been written since" in words
+    assert "The archive waits: The bucket is missing." in words
+    monkeypatch.setattr(archive, "problem", "")
+    monkeypatch.setattr(archive, "_written_until", datetime(2026, 11, 30, tzinfo=UTC))
+    words = await told("root", "admin/usage")
+    assert "The archive is complete up to 29 Nov 2026, in UTC." in words
+    assert "waits" not in words
+    assert "s3://" not in await told("ada", "usage")
 
 
 @pytest.mark.usefixtures("public")
