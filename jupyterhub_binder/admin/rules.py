@@ -76,6 +76,11 @@ def clean_pattern(text: str, hosts: Hosts) -> str:
     return pattern if "*" in pattern else without_owner(pattern, hosts)
 
 
+def means_other_host(pattern: str, hosts: Hosts) -> bool:
+    """Say whether a clean pattern means all of a host that is no provider's, as one word does."""
+    return not re.search(r"[/*?]", pattern) and pattern not in {*hosts, *hosts.values()}
+
+
 def clean_person(text: str) -> str:
     """Return a user's name. Raises InvalidInput."""
     name = one_line(text)
@@ -349,6 +354,11 @@ class Rules(LoggingConfigurable):
         await self._read()
         await self._audit.record(user.name, Action.RULE_REMOVE, rule.pattern, kind=rule.kind)
         return rule
+
+    def means_other_host(self, rule: Rule) -> bool:
+        """Say whether a rule means all repositories of a host that is no provider's."""
+        by_name = rule.kind is RuleKind.BAN_PERSON
+        return not by_name and means_other_host(rule.pattern, self._providers.hosts)
 
     def get(self, rule_id: str) -> Rule:
         """Return an administrator's rule. Raises NotFound."""

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyterhub_binder.admin.rules import PERSON_BANNED, RuleBook, clean_pattern
+from jupyterhub_binder.admin.rules import (
+    PERSON_BANNED,
+    RuleBook,
+    clean_pattern,
+    means_other_host,
+)
 from jupyterhub_binder.errors import InvalidInput, NotUnderstood
 from jupyterhub_binder.model import Spec
 from jupyterhub_binder.model.admin import Rule, RuleKind
@@ -129,6 +134,23 @@ def test_a_bare_pair_is_githubs() -> None:
 def test_a_pattern_that_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         clean_pattern(text, HOSTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("x", True),
+        ("https://git.example.org/", True),
+        ("github.com", False),
+        ("zenodo", False),
+        ("x/*", False),
+        ("*.example.org", False),
+    ],
+)
+def test_one_word_means_a_host(text: str, other: bool) -> None:
+    assert means_other_host(clean_pattern(text, HOSTS), HOSTS) is other
+    names = names_of(Spec("git", "https://x/org/name"), hosts=HOSTS)
+    assert bool(RuleBook([ban(text)]).judge(names)) is (text == "x")
 
 
 def test_an_allow_list_lets_nothing_else_through_and_a_ban_wins() -> None:

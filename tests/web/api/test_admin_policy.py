@@ -266,6 +266,17 @@ async def test_the_page_says_that_an_allow_rule_excludes_the_rest(
         await root("DELETE", f"{ADMIN}/rules/{response.url.query['added']}")
 
 
+async def test_the_page_says_that_one_word_is_a_host(root: Api, session, service_url: str) -> None:
+    headers = {"Authorization": "token root-token"}
+    for pattern, told in (("x", True), ("git.example.org/*", False)):
+        form = {"kind": "ban", "pattern": pattern}
+        async with session.post(
+            f"{service_url}admin/rules", data=form, headers=headers
+        ) as response:
+            assert ("read as the name of a host" in await response.text()) is told
+            await root("DELETE", f"{ADMIN}/rules/{response.url.query['added']}")
+
+
 async def test_the_builds_of_a_banned_person_go_on_for_others(
     ada: Api, person: Person, root: Api, new_environment, git_repo: GitRepo, ban
 ) -> None:

@@ -40,6 +40,7 @@ class RulesPage(AdminPage):
             pills=_RULE_PILLS,
             added=added,
             matched=matched,
+            whole_host=added is not None and self.services.rules.means_other_host(added),
             running=running,
             unknown=unknown,
             stopped=whole_number(query_text(self, "stopped", max_length=5) or "0", "stopped"),
