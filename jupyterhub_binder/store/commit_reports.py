@@ -63,11 +63,11 @@ class CommitReportQueries:
         return await self._database.run(_read, query)
 
     async def list_open_reports(self, hook_id: str) -> tuple[CommitReport, ...]:
-        """Return what a hook's host is still to be told, oldest first."""
+        """Return what a hook's host is still to be told, newest first."""
         query = (
             commit_reports.select()
             .where(_columns.hook_id == hook_id, ~_columns.done)
-            .order_by(_columns.id)
+            .order_by(_columns.id.desc())
         )
         return await self._database.run(_read, query)
 
