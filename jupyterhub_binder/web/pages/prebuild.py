@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from jupyterhub_binder.environments.hooks import MAX_TOKEN_CHARACTERS, NewHook
@@ -55,6 +55,8 @@ _STATES = {
     CommitState.FAILURE: N_("failed"),
     CommitState.ERROR: N_("cancelled"),
 }
+_SOON = timedelta(seconds=90)
+"""What waits is looked at every 30 seconds."""
 _NIGHTLY, _WEEKLY, _OWN = "night", "week", "own"
 
 
@@ -120,6 +122,8 @@ class AheadView:
     max_hooks: int
     statuses: bool
     """Whether a webhook may get a token for commit statuses."""
+    blocked: bool = False
+    """Whether a check has to wait for the end of a build or of a drain."""
 
     @property
     def chosen(self) -> str:
@@ -139,6 +143,11 @@ class AheadView:
         zone = self.prebuild.time_zone
         times = Schedule(self.prebuild.cron, zone).next(utc_now(), SHOWN_TIMES)
         return " · ".join(moment(each, zone) for each in times)
+
+    @property
+    def begins(self) -> str:
+        """When the check that waits begins; empty if that is not known."""
+        return "" if self.blocked else begin_words(self.prebuild, utc_now())
 
     @property
     def last(self) -> DeliveryView | None:
@@ -162,10 +171,26 @@ async def ahead_values(handler: PageHandler, environment: Environment) -> dict[s
         for hook in await hooks.list(handler.me, environment.id)
     )
     prebuild = await handler.services.prebuilds.fetch(handler.me, environment.id)
+    latest = environment.latest
+    builds = latest is not None and not latest.build.state.finished
     view = AheadView(
-        views, prebuild, presets_of(environment.id), hooks.max_per_environment, hooks.statuses
+        views,
+        prebuild,
+        presets_of(environment.id),
+        hooks.max_per_environment,
+        hooks.statuses,
+        blocked=builds or handler.services.drain.state is not None,
     )
     return {"ahead": view, "hook_hosts": HOSTS}
+
+
+def begin_words(waiting: Prebuild, now: datetime) -> str:
+    """Say when a check that waits begins, by the schedule's clock."""
+    begins = waiting.not_before
+    if begins is None or begins - now < _SOON:
+        return _("It begins in less than two minutes.")
+    time = moment(begins, waiting.time_zone)
+    return _("It begins on %(time)s (%(zone)s).", time=time, zone=waiting.time_zone)
 
 
 def presets_of(environment_id: str) -> dict[str, str]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
+import pytest
 import sqlalchemy as sa
 from yarl import URL
 
 from jupyterhub_binder.app import JupyterHubBinder
+from jupyterhub_binder.model.prebuild import Prebuild, PrebuildCause
+from jupyterhub_binder.utils.time import utc_now
+from jupyterhub_binder.web.pages.prebuild import begin_words
 from tests.kit.api_client import Api
 from tests.kit.git_server import GitRepo
 from tests.kit.service import NAVIGATE, Person, wait_for_build
@@ -103,6 +108,36 @@ async def test_a_schedule_is_shown_in_words_and_languages(
     assert "Next:" not in off
     refused = await submit(bobs_browser, service_url, f"{here}/schedule", preset="own", cron="x")
     assert "This is not a schedule." in refused
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "It begins in less than two minutes."),
+        (-60, "It begins in less than two minutes."),
+        (59, "It begins in less than two minutes."),
+        (600, "It begins on Mon, 7 Dec 2026, 04:40 (Europe/Berlin)."),
+    ],
+)
+def test_a_check_that_waits_says_when_it_begins(seconds: int | None, words: str) -> None:
+    now = datetime(2026, 12, 7, 3, 30, tzinfo=UTC)
+    at = None if seconds is None else now + timedelta(seconds=seconds)
+    waiting = Prebuild("e1", time_zone="Europe/Berlin", pending=now, not_before=at)
+    assert begin_words(waiting, now) == words
+
+
+async def test_a_second_push_is_told_when_its_check_begins(
+    ada: Api, session, service_url: str, new_environment, service: JupyterHubBinder
+) -> None:
+    made = await new_environment(options={"fake": {"gate": "second-push"}})
+    store, id_ = service.parts.store, made["id"]
+    await store.delay_prebuild(id_, utc_now() + timedelta(seconds=60), None)
+    await store.want_prebuild(id_, PrebuildCause.HOOK, utc_now())
+    here = f"environments/{id_}"
+    assert "It begins" not in await page_of(session, service_url, "ada", here)
+    await ada("POST", f"api/v1/builds/{made['latest']['id']}/cancel")
+    await wait_for_build(ada, made["latest"]["id"])
+    assert "It begins in less than" in await page_of(session, service_url, "ada", here)
 
 
 async def test_who_manages_it_for_the_owner_does_not_see_it(
