@@ -86,9 +86,9 @@ class Outbox:
 
     async def stop(self) -> None:
         """Stop. Idempotent."""
+        await self._tasks.close()
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=_STOP_SECONDS)
-        await self._tasks.close()
         for attempt in self._attempts:
             attempt.cancel()
 
