@@ -24,6 +24,7 @@ from traitlets.config.application import catch_config_error
 from jupyterhub_binder._version import __version__
 from jupyterhub_binder.backends.installed import loadable_backends
 from jupyterhub_binder.errors import ConfigurationError
+from jupyterhub_binder.launches.reports import event_logger_class
 from jupyterhub_binder.repositories.providers.registry import loadable_providers
 from jupyterhub_binder.utils.known_options import refuse_unknown_options
 from jupyterhub_binder.utils.log_format import (
@@ -266,6 +267,8 @@ class JupyterHubBinder(Application):
             self.load_config_file(path.name, path=str(path.parent))
         elif "config_file" in self.config.JupyterHubBinder:
             self.exit_with(f"There is no configuration file {path}.")
+        if events := event_logger_class(self.config):
+            self.classes.append(events)
         try:
             refuse_unknown_options(self.config, self.classes)
         except ConfigurationError as error:

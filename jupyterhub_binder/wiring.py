@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from jupyter_events import EventLogger
 from jupyterhub.services.auth import HubOAuth
 from traitlets.config import Configurable
 
@@ -89,7 +88,6 @@ CONFIGURABLES: tuple[type[Any], ...] = (
     Departures,
     Launches,
     LaunchReports,
-    EventLogger,
     Archive,
     Providers,
     Git,

@@ -9,11 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jupyter_events import EventLogger
 from traitlets import Unicode
-from traitlets.config import LoggingConfigurable
+from traitlets.config import Config, LoggingConfigurable
 
 from jupyterhub_binder.errors import BinderError, InvalidInput
 from jupyterhub_binder.maintenance.archive.files import PROVIDERS, SCHEMA, describe
@@ -23,7 +22,11 @@ from jupyterhub_binder.repositories.providers.registry import Providers
 from jupyterhub_binder.utils.concurrency import TaskSet
 from jupyterhub_binder.utils.time import utc_now
 
+if TYPE_CHECKING:
+    from jupyter_events import EventLogger
+
 _SCHEMA_FILE = Path(__file__).with_name("launch_event.yaml")
+SCHEMA_ID = f"https://{SCHEMA}"
 
 
 class LaunchReports(LoggingConfigurable):
@@ -53,8 +56,17 @@ class LaunchReports(LoggingConfigurable):
         self._default_origin = default_origin
         self._tasks = TaskSet(self.log)
         self._sending = asyncio.Lock()
-        self._events = EventLogger(parent=self)
-        self._events.register_event_schema(_SCHEMA_FILE)
+        self._events = self._open_events()
+
+    def _open_events(self) -> EventLogger | None:
+        cls = event_logger_class(self.config)
+        if cls is None:
+            return None
+        events = cls(parent=self)
+        if not events.handlers:
+            return None
+        events.register_event_schema(_SCHEMA_FILE)
+        return events
 
     async def start(self) -> None:
         """Do nothing: launches begin the work."""
@@ -73,7 +85,7 @@ class LaunchReports(LoggingConfigurable):
     ) -> LaunchEvent | None:
         """Return a launch's report; None if nobody wants one, or its provider is unknown to all."""
         current = environment.current
-        wanted = self._keeps or self._events.handlers
+        wanted = self._keeps or self._events is not None
         if not wanted or current is None or environment.spec.provider not in PROVIDERS:
             return None
         build = current.build
@@ -96,10 +108,11 @@ class LaunchReports(LoggingConfigurable):
 
     def tell(self, event: LaunchEvent) -> None:
         """Send an event to the handlers, soon."""
-        if self._events.handlers:
-            self._tasks.spawn(self._tell(event), name=f"report of launch {event.launch_id}")
+        if self._events is not None:
+            telling = self._tell(self._events, event)
+            self._tasks.spawn(telling, name=f"report of launch {event.launch_id}")
 
-    async def _tell(self, event: LaunchEvent) -> None:
+    async def _tell(self, events: EventLogger, event: LaunchEvent) -> None:
         try:
             public = await self._is_public(event)
         except BinderError as error:
@@ -107,12 +120,19 @@ class LaunchReports(LoggingConfigurable):
             return
         if public:
             async with self._sending:  # handlers may block
-                await asyncio.to_thread(self._emit, event)
-
-    def _emit(self, event: LaunchEvent) -> None:
-        # jupyter-events adds a "Z", whatever the time zone.
-        at = event.time.astimezone(UTC).replace(tzinfo=None)
-        self._events.emit(schema_id=SCHEMA_ID, data=describe(event), timestamp_override=at)
+                await asyncio.to_thread(_emit, events, event)
 
 
-SCHEMA_ID = f"https://{SCHEMA}"
+def _emit(events: EventLogger, event: LaunchEvent) -> None:
+    # jupyter-events adds a "Z", whatever the time zone.
+    at = event.time.astimezone(UTC).replace(tzinfo=None)
+    events.emit(schema_id=SCHEMA_ID, data=describe(event), timestamp_override=at)
+
+
+def event_logger_class(config: Config) -> type[EventLogger] | None:
+    """Return the class that sends events if it is configured; its import takes a second."""
+    if not config.get("EventLogger"):
+        return None
+    from jupyter_events import EventLogger
+
+    return EventLogger

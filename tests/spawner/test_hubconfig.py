@@ -60,7 +60,7 @@ def test_options_that_only_the_service_reads_are_named(c: Config, monkeypatch, c
 
 def test_the_sections_of_the_service_are_its_classes() -> None:
     classes = {each.__name__ for each in (JupyterHubBinder, *CONFIGURABLES)}
-    assert classes - {"EventLogger", "HubOAuth"} == SERVICE_SECTIONS
+    assert classes - {"HubOAuth"} == SERVICE_SECTIONS
 
 
 def test_one_call_on_an_empty_configuration_is_enough(c: Config) -> None:
