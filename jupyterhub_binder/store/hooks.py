@@ -20,7 +20,7 @@ from jupyterhub_binder.model.prebuild import (
 from jupyterhub_binder.model.text import Message
 from jupyterhub_binder.store.database import Database
 from jupyterhub_binder.store.deliveries import forget_scope, see
-from jupyterhub_binder.store.tables import UTCTime, metadata, type_of_state
+from jupyterhub_binder.store.tables import UTCTime, counted_id, metadata, type_of_state
 
 MAX_DELIVERIES = 20
 """Kept and shown of each hook."""
@@ -34,6 +34,12 @@ def _environment_id() -> sa.Column[str]:
         sa.String(16),
         sa.ForeignKey("environments.id", ondelete="CASCADE"),
         nullable=False,
+    )
+
+
+def _hook_id() -> sa.Column[str]:
+    return sa.Column(
+        "hook_id", sa.String(40), sa.ForeignKey("hooks.id", ondelete="CASCADE"), nullable=False
     )
 
 
@@ -55,15 +61,8 @@ hooks = sa.Table(
 hook_deliveries = sa.Table(
     "hook_deliveries",
     metadata,
-    sa.Column(
-        "id",
-        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
-        primary_key=True,
-        autoincrement=True,
-    ),
-    sa.Column(
-        "hook_id", sa.String(40), sa.ForeignKey("hooks.id", ondelete="CASCADE"), nullable=False
-    ),
+    counted_id(),
+    _hook_id(),
     sa.Column("time", UTCTime, nullable=False),
     sa.Column("event", sa.Text, nullable=False),
     sa.Column("outcome", type_of_state, nullable=False),
@@ -75,15 +74,8 @@ hook_deliveries = sa.Table(
 commit_reports = sa.Table(
     "commit_reports",
     metadata,
-    sa.Column(
-        "id",
-        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
-        primary_key=True,
-        autoincrement=True,
-    ),
-    sa.Column(
-        "hook_id", sa.String(40), sa.ForeignKey("hooks.id", ondelete="CASCADE"), nullable=False
-    ),
+    counted_id(),
+    _hook_id(),
     sa.Column("sha", sa.String(64), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("context", sa.Text, nullable=False),

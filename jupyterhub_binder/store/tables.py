@@ -76,6 +76,16 @@ metadata = sa.MetaData(
 )
 
 
+def counted_id() -> sa.Column[int]:
+    """Return a primary key that the database counts up."""
+    return sa.Column(
+        "id",
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    )
+
+
 def _spec_columns() -> tuple[sa.Column[Any], ...]:
     return (
         sa.Column("provider", sa.String(32), nullable=False),
@@ -304,12 +314,7 @@ switches = sa.Table(
 audit = sa.Table(
     "audit",
     metadata,
-    sa.Column(
-        "id",
-        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
-        primary_key=True,
-        autoincrement=True,
-    ),
+    counted_id(),
     sa.Column("time", UTCTime, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("action", sa.String(32), nullable=False),
